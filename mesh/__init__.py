@@ -1,0 +1,1 @@
+"""The kit: what every service of the mesh stands on. It imports no service."""

@@ -1,0 +1,216 @@
+"""Settings: frozen dataclasses filled from the environment and one file; every one has a name, a default and a documented meaning.
+
+The environment wins over the file. A setting `outbox_batch` of section `mesh` is TOOLOO_OUTBOX_BATCH, one of section `provider` is
+TOOLOO_PROVIDER_<NAME>. In the file (TOOLOO_CONFIG, else ./tooloo.toml when it is there) sections are TOML tables of the same names.
+"""
+
+import dataclasses
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ClassVar, Self, get_type_hints
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
+# sockaddr_un holds 108 bytes; the file name needs some of them
+_LONGEST_SOCKET_FOLDER = 80
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
+
+
+class SettingError(ValueError):
+    """A setting's value that cannot be used; the message names the setting and says what would be right."""
+
+
+def setting(default: Any, doc: str, *, low: float | None = None, high: float | None = None, secret: bool = False) -> Any:
+    """A field of a Section: its default, a sentence for the reference, bounds for numbers, and whether it must never be shown."""
+    return dataclasses.field(default=default, metadata={"doc": doc, "low": low, "high": high, "secret": secret})
+
+
+@dataclasses.dataclass(frozen=True)
+class Documented:
+    """What the reference says of one setting."""
+
+    section: str
+    name: str
+    env: str
+    type: str
+    default: str
+    doc: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """Base of a group of settings; `section` names its table in the file and its part of the environment names."""
+
+    section: ClassVar[str] = ""
+
+    @classmethod
+    def env_name(cls, field: str) -> str:
+        """The environment variable of a field."""
+        prefix = "TOOLOO_" if cls.section == "mesh" else f"TOOLOO_{cls.section.upper()}_"
+        return prefix + field.upper()
+
+    @classmethod
+    def load(cls, env: Mapping[str, str] | None = None, file: Path | None = None) -> Self:
+        """Reads the section; SettingError for a value that does not fit or a name in the file that no setting has."""
+        environment = os.environ if env is None else env
+        table = _file_tables(environment, file).get(cls.section, {})
+        hints = get_type_hints(cls)
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(table) - known):
+            raise SettingError(
+                f"[{cls.section}] in the settings file has no setting {unknown[0]!r}; known: {', '.join(sorted(known))}"
+            )
+        values = {}
+        for field in dataclasses.fields(cls):
+            name = cls.env_name(field.name)
+            if name in environment:
+                values[field.name] = _parse(name, hints[field.name], environment[name], field.metadata)
+            elif field.name in table:
+                values[field.name] = _parse(f"[{cls.section}] {field.name}", hints[field.name], table[field.name], field.metadata)
+        return cls(**values)
+
+    @classmethod
+    def documented(cls) -> Iterator[Documented]:
+        """One row of the reference for each setting."""
+        hints = get_type_hints(cls)
+        for field in dataclasses.fields(cls):
+            yield Documented(
+                cls.section,
+                field.name,
+                cls.env_name(field.name),
+                _type_name(hints[field.name]),
+                "(secret)" if field.metadata["secret"] else show(field.default),
+                field.metadata["doc"],
+            )
+
+
+def _file_tables(env: Mapping[str, str], file: Path | None) -> dict[str, Any]:
+    path = file or Path(env.get("TOOLOO_CONFIG", "tooloo.toml"))
+    if not path.exists():
+        if "TOOLOO_CONFIG" in env:
+            raise SettingError(f"TOOLOO_CONFIG names {path}, which does not exist; correct it or unset it")
+        return {}
+    try:
+        return tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise SettingError(f"{path} is not valid TOML: {error}") from error
+
+
+def show(value: object) -> str:
+    """A value in the form in which it may be written in the environment."""
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():g}s"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _type_name(hint: Any) -> str:
+    return {timedelta: "duration", Path: "path", bool: "bool", int: "int", float: "float", str: "text"}.get(hint, "list")
+
+
+def _parse(name: str, hint: Any, raw: object, limits: Mapping[str, Any]) -> object:
+    try:
+        value = _convert(hint, raw)
+    except (ValueError, TypeError) as error:
+        raise SettingError(f"{name} is {raw!r}, which is no {_type_name(hint)}: {error}") from error
+    low, high = limits["low"], limits["high"]
+    if isinstance(value, int | float) and ((low is not None and value < low) or (high is not None and value > high)):
+        raise SettingError(f"{name} is {value}; it must be between {low} and {high}")
+    return value
+
+
+def _convert(hint: Any, raw: object) -> object:
+    if hint is bool:
+        return _bool(raw)
+    if hint is timedelta:
+        return duration(str(raw))
+    if hint in (int, float, str, Path):
+        if hint is int and isinstance(raw, bool):
+            raise ValueError("write a number")
+        return hint(raw)
+    items = raw if isinstance(raw, list) else str(raw).split(",")
+    return tuple(str(item).strip() for item in items if str(item).strip())
+
+
+def _bool(raw: object) -> bool:
+    text = str(raw).lower()
+    if text not in _TRUE | _FALSE:
+        raise ValueError("write true or false")
+    return text in _TRUE
+
+
+def duration(text: str) -> timedelta:
+    """A length of time written as "250ms", "30s", "5m", "2h" or "7d"; ValueError otherwise."""
+    match = _DURATION.match(text.strip())
+    if not match:
+        raise ValueError('write a number and a unit, e.g. "250ms", "30s", "5m", "2h", "7d"')
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshSettings(Section):
+    """What every process of the mesh shares."""
+
+    section: ClassVar[str] = "mesh"
+
+    data_folder: Path = setting(Path("var"), "Folder that holds all state, logs and sockets.")
+    socket_folder: Path = setting(
+        Path(),
+        "Folder of the unix sockets; `.` means `run` in the data folder. Give a short path when that one is over 80 characters.",
+    )
+    listen_address: str = setting("127.0.0.1", "Address the door listens on.")
+    door_port: int = setting(3000, "Port of the door: the whole mesh.", low=1, high=65535)
+    admin_port: int = setting(
+        3999, "Port of Envoy's admin page, on loopback; also guards against a second mesh.", low=1, high=65535
+    )
+    bus_port: int = setting(3050, "Port of the event bus.", low=1, high=65535)
+    learning_port: int = setting(3001, "Port of the learning service.", low=1, high=65535)
+    provider_port: int = setting(3200, "Port of the provider service.", low=1, high=65535)
+    orchestration_port: int = setting(3100, "Port of the orchestration service.", low=1, high=65535)
+    analytics_port: int = setting(3300, "Port of the analytics service.", low=1, high=65535)
+    integration_port: int = setting(3400, "Port of the integration service.", low=1, high=65535)
+    context_port: int = setting(3020, "Port of the context service.", low=1, high=65535)
+    system_port: int = setting(3123, "Port of the system service (process manager).", low=1, high=65535)
+    log_level: str = setting("INFO", "Least severe log level that is written: DEBUG, INFO, WARNING or ERROR.")
+    reflection: bool = setting(True, "Answer gRPC server reflection; turn it off in production.")
+    drain_grace: timedelta = setting(timedelta(seconds=5), "How long running calls may take to end when a process is told to stop.")
+    max_message_bytes: int = setting(4 * 1024 * 1024, "Largest gRPC message in bytes, in and out.", low=1024)
+    max_concurrent_rpcs: int = setting(2048, "Calls a process answers at a time; more are refused with RESOURCE_EXHAUSTED.", low=1)
+    call_deadline: timedelta = setting(timedelta(seconds=10), "Deadline of a call to another service when the caller sets none.")
+    call_attempts: int = setting(4, "Attempts of a call to another service that answers UNAVAILABLE.", low=1, high=5)
+    commit_batch: int = setting(256, "Transactions that may share one commit.", low=1)
+    write_queue: int = setting(4096, "Transactions that may wait for the writer; more are refused with RESOURCE_EXHAUSTED.", low=1)
+    read_connections: int = setting(2, "Connections for reads beside the writer.", low=1, high=64)
+    busy_timeout: timedelta = setting(timedelta(seconds=5), "How long a statement waits for another process's write.")
+    request_id_age: timedelta = setting(timedelta(days=7), "How long the answer of a request_id is kept.")
+    outbox_batch: int = setting(200, "Events the outbox publishes at a time.", low=1, high=1000)
+    inbox_batch: int = setting(200, "Events the inbox takes at a time.", low=1, high=1000)
+    inbox_age: timedelta = setting(timedelta(days=30), "How long the inbox remembers which events were handled.")
+    restart_backoff: timedelta = setting(
+        timedelta(milliseconds=200), "Wait before a died process is started again; doubles with each death in a row."
+    )
+    restart_backoff_limit: timedelta = setting(timedelta(seconds=10), "Longest wait before a died process is started again.")
+    health_interval: timedelta = setting(timedelta(seconds=1), "How often the process manager asks each process for its health.")
+    boot_timeout: timedelta = setting(timedelta(seconds=60), "How long a process may take until it serves.")
+
+    @property
+    def sockets(self) -> Path:
+        """Folder of the unix sockets."""
+        folder = self.data_folder / "run" if self.socket_folder == Path() else self.socket_folder
+        folder = folder.absolute()
+        if len(str(folder)) > _LONGEST_SOCKET_FOLDER:
+            raise SettingError(f"the socket folder {folder} is too long for unix sockets; set TOOLOO_SOCKET_FOLDER to a short path")
+        return folder
+
+    def port_of(self, service: str) -> int:
+        """Public port of a service."""
+        return int(getattr(self, f"{service}_port"))
+
+    def socket_of(self, service: str, replica: int = 0) -> Path:
+        """Unix socket of a replica of a service."""
+        return self.sockets / f"{service}-{replica}.sock"
