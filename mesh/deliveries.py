@@ -1,0 +1,25 @@
+"""What passes between the bus client and whoever handles events: a delivery, and the answer that it could not be handled."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tooloo.event.v1.event_pb2 import Event
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """An event as it was delivered: its position in the log and which delivery of it this is, from 1."""
+
+    event: Event
+    position: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Nack:
+    """Gives an event back: again after `retry_after` (None: the subscription's backoff), or parked as a dead letter at once."""
+
+    position: int
+    retry_after: timedelta | None = None
+    park: bool = False
+    error: str = ""
