@@ -195,12 +195,11 @@ def internal(error_id: str) -> Refusal:
     )
 
 
-def from_rpc_error(error: grpc.RpcError) -> status_pb2.Status:
+def from_rpc_error(error: grpc.aio.AioRpcError) -> status_pb2.Status:
     """The google.rpc.Status of a failed call of another service; its details survive."""
     code = error.code()
-    metadata = error.trailing_metadata() or ()
-    for key, value in metadata:
-        if key == "grpc-status-details-bin":
+    for key, value in dict(error.trailing_metadata() or ()).items():
+        if key == "grpc-status-details-bin" and isinstance(value, bytes):
             return status_pb2.Status.FromString(value)
     return status_pb2.Status(code=code.value[0], message=error.details() or "")
 

@@ -1,0 +1,222 @@
+"""Boot of a service process: settings, database, server, outbox relay, inbox; then serve until told to stop, and drain."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import uvloop
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from mesh import answers, catalogue, inbox, logs
+from mesh.boundary import Boundary
+from mesh.client import MeshClient
+from mesh.clock import Clock, SystemClock, to_us
+from mesh.db import Database, Transaction
+from mesh.follow import BusClient
+from mesh.host import Host, Parts
+from mesh.ids import Ids, new_id
+from mesh.inbox import Inbox
+from mesh.outbox import Relay
+from mesh.settings import MeshSettings
+
+log = logging.getLogger(__name__)
+Build = Callable[[Host], Awaitable[Parts]]
+_HOUSEKEEPING = timedelta(hours=1)
+SERVICES_FOLDER = Path(__file__).resolve().parent.parent / "services"
+
+
+@dataclass
+class Running:
+    """A booted service: what it stands on, where it listens, and the tasks that must not end."""
+
+    host: Host
+    parts: Parts
+    inbox: Inbox
+    address: str
+    server: grpc.aio.Server
+    health: health.aio.HealthServicer
+    tasks: list[asyncio.Task[None]]
+    stack: AsyncExitStack
+
+    async def failed(self) -> None:
+        """Returns only by raising what ended one of its tasks."""
+        for task in asyncio.as_completed(self.tasks):
+            await task
+            raise RuntimeError("a task of the service ended, which none should")
+
+    async def stop(self, grace: timedelta) -> None:
+        """Drains: says NOT_SERVING, lets running calls end within `grace`, then stops relay and inbox and closes the files."""
+        await self.health.enter_graceful_shutdown()
+        await self.server.stop(grace.total_seconds())
+        await self.stack.aclose()
+
+
+def make_server(settings: MeshSettings, boundary: Boundary) -> grpc.aio.Server:
+    """A gRPC server with the mesh's limits."""
+    return grpc.aio.server(
+        interceptors=(boundary,),
+        maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
+        options=[
+            ("grpc.max_receive_message_length", settings.max_message_bytes),
+            ("grpc.max_send_message_length", settings.max_message_bytes),
+            ("grpc.so_reuseport", 0),
+            ("grpc.http2.max_frame_size", 1024 * 1024),
+        ],
+    )
+
+
+async def boot(
+    name: str,
+    build: Build,
+    settings: MeshSettings,
+    *,
+    replica: int = 0,
+    clock: Clock | None = None,
+    ids: Ids = new_id,
+    env: Mapping[str, str] | None = None,
+    with_bus: bool = True,
+) -> Running:
+    """Brings a service up. `with_bus` False keeps what it tells in the outbox and hears nothing (for the bus itself, and tests)."""
+    clock = clock or SystemClock()
+    stack = AsyncExitStack()
+    try:
+        return await _boot(name, build, settings, replica, clock, ids, env, with_bus, stack)
+    except BaseException:
+        await stack.aclose()
+        raise
+
+
+async def _boot(
+    name: str,
+    build: Build,
+    settings: MeshSettings,
+    replica: int,
+    clock: Clock,
+    ids: Ids,
+    env: Mapping[str, str] | None,
+    with_bus: bool,
+    stack: AsyncExitStack,
+) -> Running:
+    schema = SERVICES_FOLDER / name / "schema"
+    database = await Database.open(
+        settings.data_folder / name / f"{name}.db", [(name, schema)] if schema.is_dir() else [], settings, clock
+    )
+    stack.push_async_callback(database.close)
+    client = MeshClient(f"{settings.listen_address}:{settings.door_port}", settings)
+    stack.push_async_callback(client.close)
+    host = Host(name, settings, database, client, clock, ids, env)
+    parts = await build(host)
+    for close in reversed(parts.close):
+        stack.push_async_callback(close)
+    incoming = Inbox(database, clock, parts.handlers)
+    loops: list[Callable[[], Coroutine[Any, Any, None]]] = [database.failed, lambda: _keep_house(host), *parts.background]
+    if with_bus:
+        loops += await _join_bus(host, parts, incoming, stack)
+    server = make_server(settings, Boundary(ids, parts.self_validating))
+    servicer = health.aio.HealthServicer()
+    address = f"unix:{_fresh_socket(settings.socket_of(name, replica))}"
+    _register(server, name, parts, servicer, settings)
+    server.add_insecure_port(address)
+    await server.start()
+    stack.push_async_callback(server.stop, None)
+    tasks = [asyncio.create_task(loop()) for loop in loops]
+    stack.push_async_callback(_cancel, tasks)
+    for service in ("", *catalogue.service(name).grpc_services):
+        await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+    return Running(host, parts, incoming, address, server, servicer, tasks, stack)
+
+
+def _fresh_socket(path: Path) -> Path:
+    """The path of a unix socket that nobody listens on; what a killed process left there goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    return path
+
+
+def _register(server: grpc.aio.Server, name: str, parts: Parts, servicer: Any, settings: MeshSettings) -> None:
+    for add, implementation in parts.servicers:
+        add(implementation, server)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    if settings.reflection:
+        # imported here: production turns it off and need not pay for it
+        from grpc_reflection.v1alpha import reflection  # noqa: PLC0415 - see above
+
+        reflection.enable_server_reflection((*catalogue.service(name).grpc_services, health.SERVICE_NAME), server)
+
+
+async def _join_bus(
+    host: Host, parts: Parts, incoming: Inbox, stack: AsyncExitStack
+) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+    """The loops that tell the bus what stands in the outbox and apply what it delivers."""
+    bus = BusClient(f"unix:{host.settings.socket_of('bus')}", clock=host.clock)
+    await bus.start()
+    stack.push_async_callback(bus.close)
+    relay = Relay(host.db, bus, host.settings.outbox_batch)
+    host.wake_relay = relay.wake
+    loops: list[Callable[[], Coroutine[Any, Any, None]]] = [relay.run]
+    if parts.handlers:
+        loops.append(lambda: _listen(host, parts, incoming, bus))
+    return loops
+
+
+async def _listen(host: Host, parts: Parts, incoming: Inbox, bus: BusClient) -> None:
+    async with bus.subscription(
+        host.name, incoming.types, order_by_subject=parts.ordered, max_in_flight=host.settings.inbox_batch
+    ) as deliveries:
+        await incoming.run(deliveries)
+
+
+async def _keep_house(host: Host) -> None:
+    """Drops old answers and old inbox notes, now and then."""
+
+    async def sweep(tx: Transaction) -> None:
+        now = host.clock.now()
+        await answers.forget(tx, to_us(now - host.settings.request_id_age))
+        await inbox.forget(tx, to_us(now - host.settings.inbox_age))
+
+    while True:
+        await asyncio.sleep(_HOUSEKEEPING.total_seconds())
+        await host.db.write(sweep)
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def run(name: str, build: Build) -> None:
+    """The main of a service process: boots, serves until SIGTERM or SIGINT, drains. The replica's number is TOOLOO_REPLICA."""
+    settings = MeshSettings.load()
+    logs.setup(name, settings.log_level)
+    # the supervisor alone hears Ctrl-C; it tells its children by SIGTERM, in order
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    uvloop.run(serve(name, build, settings, int(os.environ.get("TOOLOO_REPLICA", "0"))))
+
+
+async def serve(name: str, build: Build, settings: MeshSettings, replica: int = 0) -> None:
+    """Boots and serves until SIGTERM; raises what ended one of the service's tasks."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    running = await boot(name, build, settings, replica=replica, with_bus=name != "bus")
+    log.info("%s serves on %s", name, running.address)
+    stopping = asyncio.create_task(stop.wait())
+    failing = asyncio.create_task(running.failed())
+    try:
+        await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        log.info("%s drains", name)
+        await running.stop(settings.drain_grace)
+    if failing.done():
+        with suppress(asyncio.CancelledError):
+            failing.result()
+    failing.cancel()

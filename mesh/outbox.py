@@ -1,0 +1,94 @@
+"""Outbox: an event stands in the transaction of the state it tells of; a relay brings it to the bus until that has acknowledged it.
+
+Transactional outbox after Richardson, "Microservices Patterns", 2018, ch. 3.3. A crash between publish and delete publishes again;
+the bus knows the (source, id) and stores nothing twice.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from google.protobuf.message import Message
+from tooloo.event.v1 import event_pb2, options_pb2
+
+from mesh import call
+from mesh.clock import Clock
+from mesh.db import Database, Transaction
+from mesh.ids import Ids
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What has happened: the event's own message, its subject (also the ordering key), and attributes for filters."""
+
+    message: Message
+    subject: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Publisher(Protocol):
+    """The part of the bus client that the relay needs."""
+
+    async def publish(self, events: list[event_pb2.Event]) -> list[int]:
+        """Gives positions when the events are on disk."""
+        ...
+
+
+def make_event(fact: Fact, source: str, clock: Clock, ids: Ids) -> event_pb2.Event:
+    """The envelope of a fact, with correlation, cause and trace of the current call."""
+    current = call.current.get()
+    event = event_pb2.Event(
+        id=ids(),
+        type=fact.message.DESCRIPTOR.GetOptions().Extensions[options_pb2.event].type,
+        source=source,
+        subject=fact.subject,
+        correlation_id=current.correlation_id,
+        causation_id=current.causation_id,
+        traceparent=current.traceparent,
+        attributes=fact.attributes,
+    )
+    event.time.FromDatetime(clock.now())
+    event.data.Pack(fact.message)
+    return event
+
+
+async def add(tx: Transaction, event: event_pb2.Event) -> None:
+    """Puts an event into the outbox, in the transaction of its state."""
+    await tx.execute("INSERT INTO outbox (event) VALUES (:event)", {"event": event.SerializeToString()})
+
+
+class Relay:
+    """Brings the outbox to the bus, in order, until it is empty; then waits to be woken."""
+
+    def __init__(self, database: Database, publisher: Publisher, batch: int) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._batch = batch
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Says that something was committed to the outbox."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Relays for ever. What the bus refuses for good ends the process: an event that does not fit the contract is a defect."""
+        while True:
+            self._wake.clear()
+            if not await self.relay_once():
+                await self._wake.wait()
+
+    async def relay_once(self) -> int:
+        """Publishes one batch and deletes it; gives the number of events."""
+        rows = await self._database.read(
+            lambda tx: tx.fetch_all("SELECT seq, event FROM outbox ORDER BY seq LIMIT :batch", {"batch": self._batch})
+        )
+        if not rows:
+            return 0
+        await self._publisher.publish([event_pb2.Event.FromString(row["event"]) for row in rows])
+        last = rows[-1]["seq"]
+        await self._database.write(lambda tx: tx.execute("DELETE FROM outbox WHERE seq <= :last", {"last": last}))
+        return len(rows)

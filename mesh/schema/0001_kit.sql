@@ -1,0 +1,23 @@
+-- What the kit keeps beside each service's own tables: answers by request_id, events to tell, events that were heard.
+CREATE TABLE request_answers (
+    method TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    request_hash BLOB NOT NULL,
+    response BLOB NOT NULL,
+    created_us INTEGER NOT NULL,
+    PRIMARY KEY (method, request_id)
+);
+CREATE INDEX request_answers_by_age ON request_answers (created_us);
+
+CREATE TABLE outbox (
+    seq INTEGER PRIMARY KEY,
+    event BLOB NOT NULL
+);
+
+CREATE TABLE inbox (
+    source TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    handled_us INTEGER NOT NULL,
+    PRIMARY KEY (source, event_id)
+);
+CREATE INDEX inbox_by_age ON inbox (handled_us);
