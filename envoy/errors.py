@@ -1,0 +1,95 @@
+"""Envoy's own refusals in the shape of every other refusal: google.rpc.Status as JSON with an ErrorInfo."""
+
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from google.rpc import code_pb2
+
+RETRY_PAUSE = "1s"
+
+
+class Reply(NamedTuple):
+    """How a refusal of Envoy with a given HTTP status is told: gRPC code, reason of ErrorReason, own words, whether waiting helps."""
+
+    status: int
+    code: int
+    reason: str
+    message: str = "%LOCAL_REPLY_BODY%"
+    retry: bool = False
+    flag: str = ""
+
+
+# The first that fits counts. What Envoy says in its own words about a service it cannot reach helps no caller, so we say it in ours;
+# what it says about a body that it cannot read does help, and is kept.
+REPLIES = (
+    Reply(400, code_pb2.INVALID_ARGUMENT, "MALFORMED_BODY", "The request cannot be read: %LOCAL_REPLY_BODY%"),
+    Reply(401, code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED"),
+    Reply(403, code_pb2.PERMISSION_DENIED, "FORBIDDEN"),
+    Reply(404, code_pb2.NOT_FOUND, "UNKNOWN_CALL", "There is no such call; /openapi.json lists all of them."),
+    Reply(405, code_pb2.UNIMPLEMENTED, "UNKNOWN_CALL", "The call does not take this HTTP method."),
+    Reply(408, code_pb2.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "The request was not complete in time."),
+    Reply(413, code_pb2.RESOURCE_EXHAUSTED, "TOO_LARGE", "The request's body is larger than the door lets through."),
+    Reply(
+        421, code_pb2.PERMISSION_DENIED, "FORBIDDEN", "The door does not answer under this host name; see the setting door.hosts."
+    ),
+    Reply(426, code_pb2.FAILED_PRECONDITION, "MALFORMED_BODY", "Use HTTP/1.1 or HTTP/2."),
+    Reply(429, code_pb2.RESOURCE_EXHAUSTED, "LIMIT_REACHED", "Too many calls; wait and try again.", retry=True),
+    Reply(431, code_pb2.INVALID_ARGUMENT, "TOO_LARGE", "The request's headers are larger than the door lets through."),
+    Reply(502, code_pb2.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", "The service's answer was not understood."),
+    # UO: upstream overflow, the circuit breaker
+    Reply(503, code_pb2.UNAVAILABLE, "LIMIT_REACHED", "The service has as many calls as it may have; try again.", True, "UO"),
+    Reply(503, code_pb2.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", "The service cannot be reached now; try again.", retry=True),
+    Reply(504, code_pb2.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "The service did not answer in time."),
+    Reply(500, code_pb2.INTERNAL, "INTERNAL", "The answer could not be made; the log has more under this id."),
+)
+
+
+def local_replies() -> dict[str, Any]:
+    """The local_reply_config of a listener: plain text for native gRPC, then one mapper for each status, then one for the rest."""
+    rest = Reply(400, code_pb2.UNKNOWN, "INTERNAL")
+    mappers = [_native(), *map(_mapper, REPLIES), {**_mapper(rest), "filter": _status("GE", rest.status)}]
+    return {"mappers": mappers}
+
+
+def _native() -> dict[str, Any]:
+    # a native caller's reply has no body: the text becomes grpc-message. A transcoded REST call is gRPC by now too, but keeps its path.
+    called_natively = [
+        {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}},
+        {"header_filter": {"header": {"name": "x-envoy-original-path", "present_match": False}}},
+    ]
+    return {
+        "filter": {"and_filter": {"filters": called_natively}},
+        "body_format_override": {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}},
+    }
+
+
+def _status(operator: str, status: int) -> dict[str, Any]:
+    value = {"default_value": status, "runtime_key": f"door.reply.{status}"}
+    return {"status_code_filter": {"comparison": {"op": operator, "value": value}}}
+
+
+def _mapper(reply: Reply) -> dict[str, Any]:
+    match = _status("EQ", reply.status)
+    if reply.flag:
+        match = {"and_filter": {"filters": [match, {"response_flag_filter": {"flags": [reply.flag]}}]}}
+    body = {"code": reply.code, "message": reply.message, "details": _details(reply)}
+    return {
+        "filter": match,
+        "body_format_override": {"json_format": body, "content_type": "application/json", "omit_empty_values": True},
+    }
+
+
+def _details(reply: Reply) -> list[dict[str, Any]]:
+    metadata = {"id": "%REQ(X-REQUEST-ID)%"}
+    if reply.status == HTTPStatus.BAD_REQUEST:
+        metadata["detail"] = "%RESPONSE_CODE_DETAILS%"
+    if reply.reason == "DEPENDENCY_UNAVAILABLE":
+        metadata["dependency"] = "%UPSTREAM_CLUSTER%"
+    error_info = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": reply.reason,
+        "domain": "tooloo",
+        "metadata": metadata,
+    }
+    retry_info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": RETRY_PAUSE}
+    return [error_info, retry_info] if reply.retry else [error_info]

@@ -1,0 +1,56 @@
+"""The door's settings: who may call, and every limit, each with a name and a meaning."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import ClassVar
+
+from mesh.settings import Section, setting
+
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@dataclass(frozen=True)
+class DoorSettings(Section):
+    """What the door lets in, how much of it and for how long. Where Envoy's guide for edge proxies names a value, the default is its."""
+
+    section: ClassVar[str] = "door"
+
+    hosts: tuple[str, ...] = setting(
+        ("localhost", "127.0.0.1", "[::1]"),
+        "Host names callers may use, so that a foreign page cannot reach the door by DNS rebinding; `*` allows any.",
+    )
+    origins: tuple[str, ...] = setting(
+        (), "Origins of other web pages that may call, e.g. http://localhost:5173; pages of the door itself always may."
+    )
+    concurrency: int = setting(1, "Worker threads of Envoy.", low=1, high=64)
+    max_request_bytes: int = setting(4 * MIB, "Largest body of a REST request.", low=KIB)
+    max_response_bytes: int = setting(16 * MIB, "Largest body of a REST response.", low=KIB)
+    max_header_kib: int = setting(32, "Largest sum of a request's headers, in KiB.", low=8, high=8192)
+    max_headers: int = setting(100, "Most headers of a request.", low=20, high=1000)
+    max_connections: int = setting(4096, "Connections of callers at a time, over all ports.", low=16)
+    max_streams: int = setting(256, "Calls at a time over one HTTP/2 connection.", low=1)
+    max_calls: int = setting(1024, "Calls at a time to one service; more are refused with 503.", low=1)
+    max_heap_mib: int = setting(512, "Memory at which Envoy refuses new requests instead of growing.", low=128)
+    buffer_bytes: int = setting(32 * KIB, "Buffer of a connection before the sender is slowed down.", low=4 * KIB)
+    headers_timeout: timedelta = setting(timedelta(seconds=10), "How long a caller may take to send a request's headers.")
+    idle_timeout: timedelta = setting(timedelta(minutes=60), "How long a connection may stand without any call.")
+    stream_idle_timeout: timedelta = setting(
+        timedelta(minutes=5), "How long a unary call may stand without a byte either way; streams of events are exempt."
+    )
+    call_timeout: timedelta = setting(timedelta(seconds=30), "Deadline of a unary call that brings none (header grpc-timeout).")
+    longest_call: timedelta = setting(timedelta(minutes=10), "Longest deadline a unary call may bring.")
+    connect_timeout: timedelta = setting(timedelta(milliseconds=250), "How long a connection to a service may take.")
+    retries: int = setting(12, "Times a call that did not reach its service is tried again.", low=0, high=50)
+    retry_pause: timedelta = setting(timedelta(milliseconds=100), "First pause before trying again; it doubles, with jitter.")
+    retry_pause_limit: timedelta = setting(timedelta(milliseconds=500), "Longest pause before trying again.")
+    retry_budget_percent: int = setting(50, "Share of the calls to one service that may be repeats.", low=1, high=100)
+    retry_budget_least: int = setting(100, "Repeats that are always allowed, whatever the share.", low=1)
+    keepalive: timedelta = setting(
+        timedelta(seconds=5), "How often, and for how long, the door waits for a sign of life of a service."
+    )
+
+
+def seconds(value: timedelta) -> str:
+    """A length of time as Envoy's JSON writes it, e.g. "0.250s"."""
+    return f"{value.total_seconds():.3f}s"

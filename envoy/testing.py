@@ -1,0 +1,67 @@
+"""For tests: a real Envoy with the rendered configuration, on free ports, in front of whatever sockets a test gives it."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+import httpx
+
+from envoy import binary, bootstrap
+from envoy.door import Door, Upstream
+from envoy.endpoints import write_endpoints
+from envoy.settings import DoorSettings
+from mesh import contracts
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on at this moment."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [int(each.getsockname()[1]) for each in sockets]
+
+
+def door_on_free_ports(
+    folder: Path, services: Mapping[str, Sequence[str]], settings: DoorSettings | None = None, pages: Path | None = None
+) -> Door:
+    """A door before these services (name -> gRPC services), all its files in `folder`."""
+    port, admin, *ports = free_ports(2 + len(services))
+    return Door(
+        upstreams=tuple(Upstream(name, own, tuple(services[name])) for name, own in zip(services, ports, strict=True)),
+        port=port,
+        admin_port=admin,
+        descriptors=contracts.descriptor_path().absolute(),
+        endpoints_folder=folder / "endpoints",
+        pages_folder=pages or folder / "pages",
+        access_log=folder / "access.jsonl",
+        settings=settings or DoorSettings(),
+    )
+
+
+@contextlib.asynccontextmanager
+async def running_door(door: Door, folder: Path, sockets: Mapping[str, Sequence[Path]]) -> AsyncIterator[Door]:
+    """Runs Envoy until the block ends; `sockets` are the first endpoints of each service. Envoy's own log is folder/envoy.log."""
+    for service, paths in sockets.items():
+        write_endpoints(door.endpoints_folder, service, paths)
+    bootstrap.write(door, folder / "envoy.json")
+    with (folder / "envoy.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(*binary.command(folder / "envoy.json"), stdout=log, stderr=log)
+        try:
+            await _ready(door, process, folder / "envoy.log")
+            yield door
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            await process.wait()
+
+
+async def _ready(door: Door, process: asyncio.subprocess.Process, log: Path) -> None:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.admin_port}") as admin, asyncio.timeout(20):
+        while True:
+            if process.returncode is not None:
+                raise RuntimeError(f"Envoy ended with {process.returncode}: {log.read_text()}")
+            with contextlib.suppress(httpx.TransportError):
+                if (await admin.get("/ready")).status_code == 200:  # noqa: PLR2004 - HTTP's OK
+                    return
+            await asyncio.sleep(0.02)
