@@ -9,7 +9,7 @@ RETRY_PAUSE = "1s"
 
 
 class Reply(NamedTuple):
-    """How a refusal of Envoy with a given HTTP status is told: gRPC code, reason of ErrorReason, own words, whether waiting helps."""
+    """How a refusal of Envoy with this HTTP status is told: gRPC code, ErrorReason, our words, whether waiting helps."""
 
     status: int
     code: int
@@ -19,7 +19,7 @@ class Reply(NamedTuple):
     flag: str = ""
 
 
-# The first that fits counts. What Envoy says in its own words about a service it cannot reach helps no caller, so we say it in ours;
+# The first that fits counts. What Envoy says in its own words about a service it cannot reach helps no caller, so we use ours;
 # what it says about a body that it cannot read does help, and is kept.
 REPLIES = (
     Reply(400, code_pb2.INVALID_ARGUMENT, "MALFORMED_BODY", "The request cannot be read: %LOCAL_REPLY_BODY%"),
@@ -52,7 +52,7 @@ def local_replies() -> dict[str, Any]:
 
 
 def _native() -> dict[str, Any]:
-    # a native caller's reply has no body: the text becomes grpc-message. A transcoded REST call is gRPC by now too, but keeps its path.
+    # a native caller's reply has no body: the text becomes grpc-message; a transcoded call is gRPC by now too, but has its old path
     called_natively = [
         {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}},
         {"header_filter": {"header": {"name": "x-envoy-original-path", "present_match": False}}},

@@ -7,8 +7,8 @@ from envoy.door import MESH_SERVICE, Door
 
 Config = dict[str, Any]
 
-CORS, HEADERS, LUA, TRANSCODER = (
-    f"envoy.filters.http.{name}" for name in ("cors", "header_mutation", "lua", "grpc_json_transcoder")
+CORS, HEADERS, LUA, BUFFER, TRANSCODER = (
+    f"envoy.filters.http.{name}" for name in ("cors", "header_mutation", "lua", "buffer", "grpc_json_transcoder")
 )
 HEALTH_SERVICE = "grpc.health.v1.Health"
 
@@ -29,19 +29,24 @@ SECURITY_HEADERS = {
 
 # The transcoder answers 200 whatever a health check found. The state is the first field of both answers,
 # {"status":"SERVING"} of grpc.health.v1 and {"state":"SERVING_STATE_SERVING",...} of the mesh; anything but serving becomes a 503.
+# Native callers, who come by the same route, read the state themselves.
 HEALTH_STATUS = """
 function envoy_on_response(handle)
-  if handle:headers():get(":status") ~= "200" then return end
+  local headers = handle:headers()
+  if headers:get(":status") ~= "200" or headers:get("content-type") ~= "application/json" then return end
   local body = handle:body()
   local state = body and body:getBytes(0, math.min(body:length(), 64)):match('^{"%a+":"([%u_]+)"')
+  -- body() waited, so the headers taken before are stale
   if state ~= "SERVING" and state ~= "SERVING_STATE_SERVING" then handle:headers():replace(":status", "503") end
 end
 """
 # The transcoder calls a stream of JSON lines application/json, which it is not.
-NDJSON_TYPE = """
+LINES_TYPE = """
 function envoy_on_response(handle)
   local headers = handle:headers()
-  if headers:get(":status") == "200" then headers:replace("content-type", "application/x-ndjson") end
+  if headers:get(":status") == "200" and headers:get("content-type") == "application/json" then
+    headers:replace("content-type", "application/x-ndjson")
+  end
 end
 """
 
@@ -72,6 +77,8 @@ def http_filters(door: Door, grpc_services: Sequence[str]) -> list[Config]:
         _compressor("brotli", "Brotli", preferred=True),
         _compressor("gzip", "Gzip"),
         named(LUA, typed("extensions.filters.http.lua.v3.Lua")),
+        # the transcoder works through a body as it comes, so its own limit does not bound the whole of it; native calls skip this
+        named(BUFFER, whole_body(door)) | {"disabled": True},
         named("envoy.filters.http.grpc_web", typed("extensions.filters.http.grpc_web.v3.GrpcWeb")),
         named(TRANSCODER, transcoder(door, grpc_services)),
         named("envoy.filters.http.router", typed("extensions.filters.http.router.v3.Router", suppress_envoy_headers=True)),
@@ -116,6 +123,17 @@ def transcoder(door: Door, grpc_services: Sequence[str], **stream_style: bool) -
         max_request_body_size=door.settings.max_request_bytes,
         max_response_body_size=door.settings.max_response_bytes,
     )
+
+
+def whole_body(door: Door) -> Config:
+    """Reads a request's body as a whole before it goes on, and refuses one that is too large with 413."""
+    return typed("extensions.filters.http.buffer.v3.Buffer", max_request_bytes=door.settings.max_request_bytes)
+
+
+def bounded(door: Door) -> Config:
+    """Per-route configuration that switches `whole_body` on."""
+    limit = {"max_request_bytes": door.settings.max_request_bytes}
+    return typed("extensions.filters.http.buffer.v3.BufferPerRoute", buffer=limit)
 
 
 def off() -> Config:

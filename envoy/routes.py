@@ -1,23 +1,26 @@
 """Routes: where a request goes and how long it may take.
 
-Envoy looks a REST call up twice: first by its path, which picks the configuration of the filters, then, when the transcoder has made a
-gRPC call of it, by "/package.Service/Rpc", which picks the service, the deadline and the retries. Native gRPC meets the second kind alone.
+Envoy looks a REST call up twice: first by its path, which picks the configuration of the filters, then, when the transcoder has
+made a gRPC call of it, by "/package.Service/Rpc", which picks the service, the deadline and the retries. Native gRPC meets only the
+second kind.
 """
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from datetime import timedelta
 
 from envoy.door import MESH_SERVICE, Door, Upstream
 from envoy.filters import (
+    BUFFER,
     CORS,
     HEADERS,
     HEALTH_SERVICE,
     HEALTH_STATUS,
+    LINES_TYPE,
     LUA,
-    NDJSON_TYPE,
     TRANSCODER,
     Config,
+    bounded,
     headers,
     lua,
     off,
@@ -31,6 +34,8 @@ from mesh import contracts
 
 UNREACHED = "connect-failure,refused-stream,reset-before-request"
 GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-accept-encoding", "grpc-encoding")
+LINES = "application/x-ndjson"
+EARLIER = timedelta(milliseconds=100)
 ORIGINAL_PATH, ORIGINAL_METHOD = "x-envoy-original-path", "x-envoy-original-method"
 
 
@@ -40,7 +45,7 @@ def route_config(door: Door, upstreams: tuple[Upstream, ...], port: int, *, page
     if pages:
         routes += page_routes(door.pages_folder)
     routes += _rest(door, upstreams)
-    host = {"name": "door", "domains": list(door.settings.hosts), "routes": routes}
+    host: Config = {"name": "door", "domains": list(door.settings.hosts), "routes": routes}
     host["typed_per_filter_config"] = {CORS: _cors(door)}
     strangers = [] if "*" in door.settings.hosts else [_strangers()]
     return {"name": "door", "max_direct_response_body_size_bytes": 256 * 1024, "virtual_hosts": [host, *strangers]}
@@ -63,7 +68,7 @@ def _cors(door: Door) -> Config:
 
 
 def _foreign_writes(door: Door, port: int) -> Iterator[Config]:
-    """Refuses writes that a browser makes for a foreign page: such a page may send a plain POST without ever asking by CORS."""
+    """Refuses writes that a browser makes for a foreign page: it may send a plain POST without ever asking by CORS."""
     if "*" in door.settings.hosts:
         return
     own = [f"https?://{re.escape(host)}(:{port}|:{door.port})?" for host in door.settings.hosts]
@@ -87,19 +92,28 @@ def _calls(door: Door, upstreams: tuple[Upstream, ...]) -> Iterator[Config]:
     limits = door.settings
     for upstream in upstreams:
         for grpc_service in upstream.grpc_services:
+            yield from _health(f"/{MESH_SERVICE}/GetHealth", upstream, limits) if grpc_service == MESH_SERVICE else ()
             yield from _streams(grpc_service, upstream, limits)
             yield from _unary(f"/{grpc_service}/", upstream, limits)
     # what every server answers: on a service's port that service, on the door the mesh
     common = next((upstream for upstream in upstreams if MESH_SERVICE in upstream.grpc_services), upstreams[0])
     yield _stream({"path": f"/{HEALTH_SERVICE}/Watch"}, common, limits)
-    yield from _unary(f"/{HEALTH_SERVICE}/", common, limits)
+    yield from _health(f"/{HEALTH_SERVICE}/Check", common, limits)
     yield _stream({"prefix": "/grpc.reflection."}, common, limits)
+
+
+def _health(path: str, upstream: Upstream, limits: DoorSettings) -> Iterator[Config]:
+    # when the answer comes, the second route is the one that counts, so the script stands here and not at "/health"
+    yield _unary_route({"path": path}, upstream, limits, UNREACHED) | {"typed_per_filter_config": {LUA: lua(HEALTH_STATUS)}}
 
 
 def _streams(grpc_service: str, upstream: Upstream, limits: DoorSettings) -> Iterator[Config]:
     for method in contracts.methods().values():
         if method.service == grpc_service and not method.unary:
-            yield _stream({"path": f"/{method.name}"}, upstream, limits)
+            path = {"path": f"/{method.name}"}
+            if method.http:
+                yield _stream(path | _accepting(LINES), upstream, limits) | {"typed_per_filter_config": {LUA: lua(LINES_TYPE)}}
+            yield _stream(path, upstream, limits)
 
 
 def _stream(match: Config, upstream: Upstream, limits: DoorSettings) -> Config:
@@ -109,7 +123,7 @@ def _stream(match: Config, upstream: Upstream, limits: DoorSettings) -> Config:
 
 
 def _unary(prefix: str, upstream: Upstream, limits: DoorSettings) -> Iterator[Config]:
-    """A call that did not reach its service is tried again; one that changes nothing or has an idempotency key, also when it may have."""
+    """A call that did not reach its service is tried again; a GET, or a call with an idempotency key, also when it may have."""
     safe: list[Config] = [
         {"name": ORIGINAL_METHOD, "string_match": {"exact": "GET"}},
         {"name": "idempotency-key", "present_match": True},
@@ -120,15 +134,23 @@ def _unary(prefix: str, upstream: Upstream, limits: DoorSettings) -> Iterator[Co
 
 
 def _unary_route(match: Config, upstream: Upstream, limits: DoorSettings, retry_on: str) -> Config:
-    longest = seconds(limits.longest_call)
-    action = {
-        "cluster": upstream.name,
-        "timeout": seconds(limits.call_timeout),
-        "max_stream_duration": {"grpc_timeout_header_max": longest, "grpc_timeout_header_offset": "0.100s"},
-        "retry_policy": _retry(limits, retry_on),
+    """The deadline is the caller's own within bounds, else the setting's; the service is told of it.
+
+    Envoy's clock ends a little earlier than the service's, so that the refusal is the door's, with its reason. (A route's `timeout`
+    counts for nothing beside a `max_stream_duration`.)
+    """
+    duration = {
+        "max_stream_duration": seconds(limits.call_timeout - EARLIER),
+        "grpc_timeout_header_max": seconds(limits.longest_call),
+        "grpc_timeout_header_offset": seconds(EARLIER),
     }
-    deadline = {"header": {"key": "grpc-timeout", "value": f"{int(limits.call_timeout.total_seconds() * 1000)}m"}}
-    return {"match": match, "route": action, "request_headers_to_add": [{**deadline, "append_action": "ADD_IF_ABSENT"}]}
+    action = {"cluster": upstream.name, "max_stream_duration": duration, "retry_policy": _retry(limits, retry_on)}
+    deadline = {"key": "grpc-timeout", "value": f"{limits.call_timeout // timedelta(milliseconds=1)}m"}
+    return {
+        "match": match,
+        "route": action,
+        "request_headers_to_add": [{"header": deadline, "append_action": "ADD_IF_ABSENT"}],
+    }
 
 
 def _retry(limits: DoorSettings, retry_on: str) -> Config:
@@ -141,8 +163,10 @@ def _retry(limits: DoorSettings, retry_on: str) -> Config:
 
 
 def _unknown_grpc() -> Iterator[Config]:
+    # by content type and not by `grpc: {}`, which does not know gRPC-Web
+    native = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
     yield {
-        "match": {"prefix": "/", "grpc": {}},
+        "match": {"prefix": "/", "headers": [native]},
         "direct_response": {"status": 404},
         "typed_per_filter_config": {TRANSCODER: off()},
     }
@@ -155,21 +179,17 @@ def _rest(door: Door, upstreams: tuple[Upstream, ...]) -> Iterator[Config]:
     lines = transcoder(door, grpc_services, stream_newline_delimited=True)
     # only a route to a cluster has CORS; the call itself is looked up again, so any of them will do
     cluster = upstreams[0].name
-    yield _rest_route({"path": "/health"}, cluster, {LUA: lua(HEALTH_STATUS)})
-    yield _rest_route(_accepting("text/event-stream"), cluster, {TRANSCODER: event_stream})
-    yield _rest_route(_accepting("application/x-ndjson"), cluster, {TRANSCODER: lines, LUA: lua(NDJSON_TYPE)})
-    yield _rest_route({"prefix": "/"}, cluster, {})
+    yield _rest_route(door, {"prefix": "/"} | _accepting("text/event-stream"), cluster, {TRANSCODER: event_stream})
+    yield _rest_route(door, {"prefix": "/"} | _accepting(LINES), cluster, {TRANSCODER: lines})
+    yield _rest_route(door, {"prefix": "/"}, cluster)
 
 
 def _accepting(content_type: str) -> Config:
-    return {"prefix": "/", "headers": [{"name": "accept", "string_match": {"contains": content_type}}]}
+    return {"headers": [{"name": "accept", "string_match": {"contains": content_type}}]}
 
 
-def _rest_route(match: Config, cluster: str, filters: dict[str, Any]) -> Config:
+def _rest_route(door: Door, match: Config, cluster: str, filters: Config | None = None) -> Config:
     removals = [{"remove": name} for name in GRPC_HEADERS]
     fresh = {"append": set_header("cache-control", "no-store", keep=True)}
-    return {
-        "match": match,
-        "route": {"cluster": cluster},
-        "typed_per_filter_config": {HEADERS: headers([*removals, fresh], removals), **filters},
-    }
+    common = {HEADERS: headers([*removals, fresh], removals), BUFFER: bounded(door)}
+    return {"match": match, "route": {"cluster": cluster}, "typed_per_filter_config": common | (filters or {})}

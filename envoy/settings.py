@@ -12,7 +12,7 @@ MIB = 1024 * KIB
 
 @dataclass(frozen=True)
 class DoorSettings(Section):
-    """What the door lets in, how much of it and for how long. Where Envoy's guide for edge proxies names a value, the default is its."""
+    """What the door lets in, how much and for how long; defaults follow Envoy's guide for edge proxies where it names a value."""
 
     section: ClassVar[str] = "door"
 

@@ -60,8 +60,8 @@ async def _ready(door: Door, process: asyncio.subprocess.Process, log: Path) -> 
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.admin_port}") as admin, asyncio.timeout(20):
         while True:
             if process.returncode is not None:
-                raise RuntimeError(f"Envoy ended with {process.returncode}: {log.read_text()}")
+                raise RuntimeError(f"Envoy ended with {process.returncode}; see {log}")
             with contextlib.suppress(httpx.TransportError):
-                if (await admin.get("/ready")).status_code == 200:  # noqa: PLR2004 - HTTP's OK
+                if (await admin.get("/ready")).is_success:
                     return
             await asyncio.sleep(0.02)
