@@ -1,0 +1,215 @@
+"""What analytics hears (every event: one row, and badges where a rule wants it) and what it tells."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from tooloo.analytics.v1 import analytics_events_pb2, health_pb2
+from tooloo.event.v1.event_pb2 import Event
+
+from mesh import contracts
+from mesh.clock import from_us, to_us
+from mesh.db import Transaction
+from mesh.host import Host
+from mesh.outbox import Fact
+from services.analytics import badges
+from services.analytics.badges import Kind, Lookup, Progress, Rule
+from services.analytics.health import Band, Condition, Health, Transition
+from services.analytics.span import HeardEvent
+from services.analytics.store import heard, users
+from services.analytics.store.users import Earned, Mastery
+
+_CONDITIONS = {"service.started": Condition.UP, "service.unhealthy": Condition.DOWN, "service.stopped": Condition.STOPPED}
+_DURATIONS = ("duration", "latency")
+_LONGEST_USER_ID = 128
+_ENVELOPE = ("event.hour", "event.weekday", "event.source", "event.type")
+
+
+class Listener:
+    """Handles every event: `hear` is the handler for "*"."""
+
+    def __init__(self, host: Host, rules: Sequence[Rule]) -> None:
+        self._host = host
+        self._rules = {name: [rule for rule in rules if name in rule.events] for rule in rules for name in rule.events}
+
+    async def hear(self, tx: Transaction, event: Event, data: Message) -> None:
+        """Keeps one event: a row that is folded later, a process's change, a skill's mastery, and progress towards badges."""
+        seen = heard_event(event, data, self._host.clock.now())
+        await heard.add_heard_event(tx, seen)
+        if event.type in _CONDITIONS:
+            await _hear_process(tx, data, _CONDITIONS[event.type], seen.time_us)
+        if event.type == "mastery.changed" and seen.user_id:
+            await _hear_mastery(tx, data, seen)
+        if event.type in self._rules:
+            await self._award(tx, event, data, from_us(seen.time_us))
+
+    async def _award(self, tx: Transaction, event: Event, data: Message, time: datetime) -> None:
+        lookup = _lookup(event, data, time)
+        fitting: dict[str, list[Rule]] = defaultdict(list)
+        for rule in self._rules[event.type]:
+            user_id = lookup(rule.user_field)
+            if isinstance(user_id, str) and 0 < len(user_id) <= _LONGEST_USER_ID and rule.matches(lookup):
+                fitting[user_id].append(rule)
+        for user_id, rules in fitting.items():
+            earned = await users.earned_ids(tx, user_id)
+            values = await users.progress_values(tx, user_id)
+            for rule in rules:
+                if rule.id not in earned:
+                    before = await _progress(tx, rule, user_id, values)
+                    await self._advance(tx, rule, user_id, before, badges.advance(rule, before, lookup, time), event.id, time)
+
+    async def _advance(
+        self, tx: Transaction, rule: Rule, user_id: str, before: Progress, after: Progress, event_id: str, time: datetime
+    ) -> None:
+        if after != before:
+            await users.put_progress(tx, user_id, rule.id, after.value, after.items - before.items)
+        if after.reached(rule):
+            earned = Earned(user_id, rule.id, rule.name, rule.description, to_us(time), event_id)
+            if await users.add_earned(tx, earned):
+                await self._host.tell(tx, badge_earned(earned))
+
+
+async def _progress(tx: Transaction, rule: Rule, user_id: str, values: Mapping[str, float]) -> Progress:
+    items = await users.items(tx, user_id, rule.id) if rule.kind in (Kind.DISTINCT, Kind.STREAK) else frozenset[str]()
+    return Progress(values.get(rule.id, 0.0), items)
+
+
+def heard_event(event: Event, data: Message, now: datetime) -> HeardEvent:
+    """What is kept of an event. A time in the future counts as now, so that no clock of another machine can fill later buckets."""
+    now_us = to_us(now)
+    time_us = max(0, min(event.time.ToMicroseconds(), now_us))
+    name = _duration_field(data.DESCRIPTOR)
+    duration_us = None
+    if name and data.HasField(name):
+        duration_us = max(0, getattr(data, name).ToMicroseconds())
+    return HeardEvent(event.type, event.source, _user_of(event, data), time_us, now_us - time_us, duration_us)
+
+
+def _user_of(event: Event, data: Message) -> str:
+    user_id = str(field_value(data, "user_id") or "") or event.attributes.get("user", "")
+    return user_id if len(user_id) <= _LONGEST_USER_ID else ""
+
+
+@cache
+def _duration_field(descriptor: Descriptor) -> str:
+    """Name of the field that says how long something took; "" when the message has none."""
+    for name in _DURATIONS:
+        field = descriptor.fields_by_name.get(name)
+        if field and field.message_type is Duration.DESCRIPTOR and not field.is_repeated:
+            return name
+    return ""
+
+
+def _lookup(event: Event, data: Message, time: datetime) -> Lookup:
+    envelope: dict[str, object] = dict(zip(_ENVELOPE, (time.hour, time.weekday(), event.source, event.type), strict=True))
+    return lambda path: envelope[path] if path in envelope else field_value(data, path)
+
+
+def field_value(message: Message, path: str) -> object:
+    """The value at a dotted path of field names; None when there is none, or no single one.
+
+    Enums give their value's name, Timestamps seconds since the epoch, Durations seconds.
+    """
+    found: object = message
+    for name in path.split("."):
+        if not isinstance(found, Message):
+            return None
+        field = found.DESCRIPTOR.fields_by_name.get(name)
+        if field is None or field.is_repeated or (field.has_presence and not found.HasField(name)):
+            return None
+        found = _plain(field, getattr(found, name))
+    return None if isinstance(found, Message) else found
+
+
+def _plain(field: Any, value: object) -> object:
+    if isinstance(value, Timestamp | Duration):
+        return value.ToMicroseconds() / 1e6
+    if field.enum_type is not None and isinstance(value, int):
+        known = field.enum_type.values_by_number.get(value)
+        return known.name if known else value
+    return value
+
+
+def problem_of(rule: Rule) -> str:
+    """Why a rule can never be met by the events of the catalogue; "" when it can."""
+    for name in rule.events:
+        if name not in contracts.catalogue():
+            return f"the catalogue has no event type {name!r}"
+        descriptor = contracts.message_class(contracts.catalogue()[name].message).DESCRIPTOR
+        for path in rule.fields:
+            if not _has_path(descriptor, path):
+                return f"{descriptor.full_name} has no field {path!r}"
+    return ""
+
+
+def _has_path(descriptor: Any, path: str) -> bool:
+    for name in path.split("."):
+        field = descriptor.fields_by_name.get(name) if descriptor else None
+        if field is None:
+            return False
+        descriptor = field.message_type
+    return True
+
+
+async def _hear_process(tx: Transaction, data: Message, condition: Condition, time_us: int) -> None:
+    service, process = str(field_value(data, "service") or ""), str(field_value(data, "process") or "")
+    if service:
+        await heard.add_transition(tx, service, Transition(process, condition, time_us))
+
+
+async def _hear_mastery(tx: Transaction, data: Message, seen: HeardEvent) -> None:
+    level, low = field_value(data, "after.level"), field_value(data, "after.level_low")
+    if isinstance(level, float) and isinstance(low, float):
+        domain, skill = str(field_value(data, "domain") or ""), str(field_value(data, "skill") or "")
+        await users.put_mastery(tx, Mastery(seen.user_id, domain, skill, level, low, seen.time_us))
+
+
+def metric_logged(name: str, value: float, labels: Mapping[str, str], time: Timestamp) -> Fact:
+    """A value was logged."""
+    message = analytics_events_pb2.MetricLogged(name=name, value=value, labels=labels, time=time)
+    return Fact(message, f"metrics/{name}")
+
+
+def badge_earned(earned: Earned) -> Fact:
+    """A badge was earned."""
+    message = analytics_events_pb2.BadgeEarned(
+        user_id=earned.user_id,
+        badge_id=earned.badge_id,
+        name=earned.name,
+        description=earned.description,
+        event_id=earned.event_id,
+    )
+    return Fact(message, f"users/{earned.user_id}/badges/{earned.badge_id}", {"user": earned.user_id})
+
+
+def health_changed(service: str, before: Band, after: Band, seen: Health) -> Fact:
+    """A service's health crossed into another band."""
+    message = analytics_events_pb2.HealthChanged(
+        service=service,
+        previous_band=health_pb2.HealthBand.ValueType(before),
+        band=health_pb2.HealthBand.ValueType(after),
+        score=seen.score or 0.0,
+        parts=part_messages(seen),
+    )
+    return Fact(message, f"services/{service}/health")
+
+
+def part_messages(seen: Health) -> list[health_pb2.HealthPart]:
+    """The parts of a score as the contract has them."""
+    return [
+        health_pb2.HealthPart(
+            aspect=health_pb2.HealthAspect.ValueType(part.aspect),
+            score=part.score,
+            weight=part.weight,
+            samples=part.samples,
+            samples_needed=part.needed,
+            detail=part.detail,
+        )
+        for part in seen.parts
+    ]
