@@ -13,7 +13,7 @@ def cluster(door: Door, upstream: Upstream) -> dict[str, Any]:
     """One service over HTTP/2 on unix sockets, its endpoints by file.
 
     There is no active health check: a refused connect on a socket fails at once and is retried, while a check would keep a
-    service that is back waiting for its next round. `ignore_health_on_host_removal` keeps removed replicas out all the same if one is added.
+    service that is back waiting for its next round. Should one come, `ignore_health_on_host_removal` keeps removed replicas out.
     """
     limits = door.settings
     return {

@@ -33,6 +33,11 @@ from envoy.settings import DoorSettings, seconds
 from mesh import contracts
 
 UNREACHED = "connect-failure,refused-stream,reset-before-request"
+CALLERS_HEADERS = (
+    *("authorization", "content-type", "grpc-timeout", "idempotency-key"),
+    *("last-event-id", "traceparent", "x-grpc-web", "x-user-agent"),
+)
+EXPOSED_HEADERS = ("grpc-message", "grpc-status", "grpc-status-details-bin", "retry-after", "x-request-id")
 GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-accept-encoding", "grpc-encoding")
 LINES = "application/x-ndjson"
 EARLIER = timedelta(milliseconds=100)
@@ -61,8 +66,8 @@ def _cors(door: Door) -> Config:
         "extensions.filters.http.cors.v3.CorsPolicy",
         allow_origin_string_match=[{"exact": origin} for origin in door.settings.origins],
         allow_methods="GET, POST, PUT, PATCH, DELETE, OPTIONS",
-        allow_headers="authorization, content-type, grpc-timeout, idempotency-key, last-event-id, traceparent, x-grpc-web, x-user-agent",
-        expose_headers="grpc-message, grpc-status, grpc-status-details-bin, retry-after, x-request-id",
+        allow_headers=", ".join(CALLERS_HEADERS),
+        expose_headers=", ".join(EXPOSED_HEADERS),
         max_age="600",
     )
 

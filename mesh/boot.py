@@ -1,9 +1,11 @@
 """Boot of a service process: settings, database, server, outbox relay, inbox; then serve until told to stop, and drain."""
 
 import asyncio
+import ctypes
 import logging
 import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ from mesh.settings import MeshSettings
 
 log = logging.getLogger(__name__)
 Build = Callable[[Host], Awaitable[Parts]]
+_PR_SET_PDEATHSIG = 1
 _HOUSEKEEPING = timedelta(hours=1)
 SERVICES_FOLDER = Path(__file__).resolve().parent.parent / "services"
 
@@ -69,6 +72,10 @@ def make_server(settings: MeshSettings, boundary: Boundary) -> grpc.aio.Server:
             ("grpc.max_send_message_length", settings.max_message_bytes),
             ("grpc.so_reuseport", 0),
             ("grpc.http2.max_frame_size", 1024 * 1024),
+            # the door asks for a sign of life every few seconds; by default that counts as abuse and ends the connection
+            ("grpc.http2.max_ping_strikes", 0),
+            # the door bounds headers; the default of 8 KiB would refuse what it lets through
+            ("grpc.max_metadata_size", 64 * 1024),
         ],
     )
 
@@ -199,6 +206,7 @@ def run(name: str, build: Build) -> None:
     logs.setup(name, settings.log_level)
     # the supervisor alone hears Ctrl-C; it tells its children by SIGTERM, in order
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_supervisor()
     uvloop.run(serve(name, build, settings, int(os.environ.get("TOOLOO_REPLICA", "0"))))
 
 
@@ -220,3 +228,13 @@ async def serve(name: str, build: Build, settings: MeshSettings, replica: int = 
         with suppress(asyncio.CancelledError):
             failing.result()
     failing.cancel()
+
+
+def die_with_supervisor() -> None:
+    """Ends this process when its supervisor dies, however it dies (prctl PR_SET_PDEATHSIG; Linux only)."""
+    expected = os.environ.get("TOOLOO_SUPERVISOR")
+    if not expected or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(expected):
+        raise SystemExit("the supervisor that started this process is gone")
