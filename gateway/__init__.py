@@ -1,0 +1,1 @@
+"""What the door shows and decides: the system API, the OpenAPI document and the static pages."""
