@@ -1,6 +1,6 @@
 """Time buckets: values folded into minutes and hours, and the spans that read them back.
 
-Every value goes into its minute and into its hour, so rolling up is forgetting old minutes: nothing is recounted, nothing gets lost.
+Every value goes into its minute and into its hour, so rolling up is forgetting old minutes: nothing is recounted or lost.
 All times are integer microseconds since the epoch, UTC.
 """
 

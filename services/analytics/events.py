@@ -18,7 +18,7 @@ from mesh.clock import from_us, to_us
 from mesh.db import Transaction
 from mesh.host import Host
 from mesh.outbox import Fact
-from services.analytics import badges
+from services.analytics import badges, wire
 from services.analytics.badges import Kind, Lookup, Progress, Rule
 from services.analytics.health import Band, Condition, Health, Transition
 from services.analytics.span import HeardEvent
@@ -195,21 +195,6 @@ def health_changed(service: str, before: Band, after: Band, seen: Health) -> Fac
         previous_band=health_pb2.HealthBand.ValueType(before),
         band=health_pb2.HealthBand.ValueType(after),
         score=seen.score or 0.0,
-        parts=part_messages(seen),
+        parts=wire.health_parts(seen),
     )
     return Fact(message, f"services/{service}/health")
-
-
-def part_messages(seen: Health) -> list[health_pb2.HealthPart]:
-    """The parts of a score as the contract has them."""
-    return [
-        health_pb2.HealthPart(
-            aspect=health_pb2.HealthAspect.ValueType(part.aspect),
-            score=part.score,
-            weight=part.weight,
-            samples=part.samples,
-            samples_needed=part.needed,
-            detail=part.detail,
-        )
-        for part in seen.parts
-    ]

@@ -8,9 +8,9 @@ from enum import IntEnum
 
 from services.analytics.buckets import SECOND
 
-_P95 = 0.95
 # The parts that have a score must hold at least this share of the weight before the whole has one.
 _ENOUGH_WEIGHT = 0.5
+_ROUNDING = 1e-9
 
 
 class Aspect(IntEnum):
@@ -99,7 +99,7 @@ class Health:
             return 0.0
         known = [(part.weight, part.score) for part in self.parts if part.score is not None]
         weight = sum(w for w, _ in known)
-        if weight < _ENOUGH_WEIGHT * sum(part.weight for part in self.parts):
+        if weight < _ENOUGH_WEIGHT * sum(part.weight for part in self.parts) - _ROUNDING:
             return None
         if any(score == 0 for _, score in known):
             return 0.0

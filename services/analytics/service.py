@@ -16,14 +16,14 @@ from mesh import errors, page
 from mesh.clock import from_us, to_us
 from mesh.db import Transaction
 from mesh.host import Host
-from services.analytics import buckets, events, messages, series
+from services.analytics import buckets, events, series, wire
 from services.analytics.badges import Rule
 from services.analytics.buckets import DAY, HOUR, MINUTE, SECOND, Segment
-from services.analytics.overview import OverviewReader
+from services.analytics.flows.overview import OverviewReader
+from services.analytics.flows.upkeep import minutes_from, policy_of
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.sketch import ERROR_BOUND
 from services.analytics.store import metrics, spans, users
-from services.analytics.upkeep import minutes_from, policy_of
 
 _AUTO_POINTS = 120
 _LARGEST_INTEGER = 2**63 - 1
@@ -64,7 +64,7 @@ class AnalyticsService(analytics_service_pb2_grpc.AnalyticsServiceServicer):
             latency = series.seconds_per_unit(request.name) is not None
             series_id = await metrics.touch_series(tx, request.name, labels, latency, time_us, time_us)
             await metrics.add_sample(tx, metrics.Sample(series_id, time_us, request.value))
-            time = messages.timestamp(time_us)
+            time = wire.timestamp(time_us)
             event_id = await self._host.tell(tx, events.metric_logged(request.name, request.value, request.labels, time))
             return pb.LogMetricResponse(name=request.name, time=time, event_id=event_id)
 
@@ -125,8 +125,8 @@ class AnalyticsService(analytics_service_pb2_grpc.AnalyticsServiceServicer):
                 metric_pb2.Metric(
                     name=one.name,
                     series_count=one.series_count,
-                    first_time=messages.timestamp(one.first_us),
-                    last_time=messages.timestamp(one.last_us),
+                    first_time=wire.timestamp(one.first_us),
+                    last_time=wire.timestamp(one.last_us),
                 )
                 for one in found[:size]
             ],
@@ -158,7 +158,7 @@ class AnalyticsService(analytics_service_pb2_grpc.AnalyticsServiceServicer):
         if start_us < minutes_us and buckets.width_for(step_us) == MINUTE:
             kept = from_us(minutes_us).isoformat()
             raise errors.out_of_range("only hours are kept that far back; take a step of whole hours", minutes_kept_from=kept)
-        return _Query(request.name, start_us, end_us, step_us, request.match, request.quantiles or messages.QUANTILES)
+        return _Query(request.name, start_us, end_us, step_us, request.match, request.quantiles or wire.QUANTILES)
 
     async def _query(self, tx: Transaction, query: _Query) -> pb.QueryMetricResponse:
         known = await metrics.labels_of(tx, query.name)
@@ -175,19 +175,17 @@ class AnalyticsService(analytics_service_pb2_grpc.AnalyticsServiceServicer):
         steps = buckets.points(((one.start_us, one.summary) for one in found), query.step_us)
         answer = pb.QueryMetricResponse(
             name=query.name,
-            to=messages.timestamp(query.end_us),
-            step=messages.length(query.step_us / SECOND),
+            to=wire.timestamp(query.end_us),
+            step=wire.length(query.step_us / SECOND),
             points=[
-                metric_pb2.MetricPoint(
-                    time=messages.timestamp(start_us), distribution=messages.distribution(summary, query.quantiles)
-                )
+                metric_pb2.MetricPoint(time=wire.timestamp(start_us), distribution=wire.distribution(summary, query.quantiles))
                 for start_us, summary in steps.items()
             ],
-            total=messages.distribution(buckets.total(steps.values()), query.quantiles),
+            total=wire.distribution(buckets.total(steps.values()), query.quantiles),
             series_count=len(fitting),
             error_bound=ERROR_BOUND,
         )
-        getattr(answer, "from").CopyFrom(messages.timestamp(query.start_us))
+        getattr(answer, "from").CopyFrom(wire.timestamp(query.start_us))
         return answer
 
     async def GetUserProgress(self, request: pb.GetUserProgressRequest, context: Any) -> pb.GetUserProgressResponse:
@@ -200,15 +198,15 @@ class AnalyticsService(analytics_service_pb2_grpc.AnalyticsServiceServicer):
                 user_id=request.user_id,
                 event_count=seen.event_count,
                 active_days=seen.active_days,
-                first_time=messages.timestamp(seen.first_us) if seen.event_count else None,
-                last_time=messages.timestamp(seen.last_us) if seen.event_count else None,
+                first_time=wire.timestamp(seen.first_us) if seen.event_count else None,
+                last_time=wire.timestamp(seen.last_us) if seen.event_count else None,
                 masteries=[
                     pb.SkillMastery(
                         domain=one.domain,
                         skill=one.skill,
                         level=one.level,
                         level_low=one.level_low,
-                        time=messages.timestamp(one.time_us),
+                        time=wire.timestamp(one.time_us),
                     )
                     for one in masteries
                 ],
@@ -228,16 +226,16 @@ class AnalyticsService(analytics_service_pb2_grpc.AnalyticsServiceServicer):
         if len(found) > size:
             last = found[size - 1]
             token = page.encode_token({"earned_us": last.earned_us, "badge_id": last.badge_id}, query)
-        return pb.ListEarnedBadgesResponse(badges=[messages.earned_badge(one) for one in found[:size]], next_page_token=token)
+        return pb.ListEarnedBadgesResponse(badges=[wire.earned_badge(one) for one in found[:size]], next_page_token=token)
 
     async def ListBadgeRules(self, request: pb.ListBadgeRulesRequest, context: Any) -> pb.ListBadgeRulesResponse:
         """The rules as loaded at boot, with the progress of the user named."""
-        answer = pb.ListBadgeRulesResponse(rules=[messages.badge_rule(rule, self._problems[rule.id]) for rule in self._rules])
+        answer = pb.ListBadgeRulesResponse(rules=[wire.badge_rule(rule, self._problems[rule.id]) for rule in self._rules])
         if request.user_id:
             values = await self._host.db.read(lambda tx: users.progress_values(tx, request.user_id))
             earned = await self._host.db.read(lambda tx: users.earned_ids(tx, request.user_id))
             for rule, message in zip(self._rules, answer.rules, strict=True):
-                progress = messages.badge_progress(rule, values.get(rule.id, 0.0), earned=rule.id in earned)
+                progress = wire.badge_progress(rule, values.get(rule.id, 0.0), earned=rule.id in earned)
                 message.progress.CopyFrom(progress)
         return answer
 

@@ -1,11 +1,11 @@
-"""Answers GetAnalyticsOverview: what was heard over a span, put into the contract's words."""
+"""Answers GetAnalyticsOverview: what was heard over a span, put into the words of the contract."""
 
 from datetime import timedelta
 
 from tooloo.analytics.v1 import analytics_service_pb2, health_pb2, overview_pb2
 
 from mesh.db import Transaction
-from services.analytics import buckets, messages, series
+from services.analytics import buckets, series, wire
 from services.analytics.buckets import DAY, MINUTE, SECOND, Summary
 from services.analytics.health import Policy, band_of
 from services.analytics.settings import AnalyticsSettings
@@ -40,10 +40,10 @@ class OverviewReader:
             latencies_left_out=left_out,
             error_bound=ERROR_BOUND,
             services=self._scores(span, totals),
-            to=messages.timestamp(span.end_us),
+            to=wire.timestamp(span.end_us),
         )
         # "from" is a word of Python, so it cannot be given by name
-        getattr(answer, "from").CopyFrom(messages.timestamp(start_us))
+        getattr(answer, "from").CopyFrom(wire.timestamp(start_us))
         return answer
 
     def _scores(self, span: Span, totals: list[heard.EventTotal]) -> list[health_pb2.ServiceScore]:
@@ -53,13 +53,13 @@ class OverviewReader:
         found = []
         for service in span.services:
             seen = health_of(self._policy, self._words, span, service)
-            found.append(messages.service_score(service, band_of(self._policy, seen.score), seen, last.get(service)))
+            found.append(wire.service_score(service, band_of(self._policy, seen.score), seen, last.get(service)))
         return found
 
     async def _latencies(self, tx: Transaction, span: Span, end_us: int) -> tuple[list[overview_pb2.Latency], int]:
         origin = overview_pb2.LatencyOrigin
-        found = [messages.latency(*one) for one in _named(origin.LATENCY_ORIGIN_EVENT, by_type(span.durations))]
-        found += [messages.latency(*one) for one in _named(origin.LATENCY_ORIGIN_BUS, span.delays)]
+        found = [wire.latency(*one) for one in _named(origin.LATENCY_ORIGIN_EVENT, by_type(span.durations))]
+        found += [wire.latency(*one) for one in _named(origin.LATENCY_ORIGIN_BUS, span.delays)]
         segments = buckets.cover(span.start_us, end_us)
         sizes = await metrics.latency_sizes(tx, segments)
         allowed, left_out = self._settings.max_query_buckets, 0
@@ -69,7 +69,7 @@ class OverviewReader:
                 left_out += 1
                 continue
             whole = await spans.read_total(tx, name, span.start_us, end_us)
-            found.append(messages.latency(name, origin.LATENCY_ORIGIN_METRIC, whole, series.seconds_per_unit(name) or 1.0))
+            found.append(wire.latency(name, origin.LATENCY_ORIGIN_METRIC, whole, series.seconds_per_unit(name) or 1.0))
         left_out += max(0, len(sizes) - self._settings.overview_latencies)
         found.sort(key=lambda latency: (-latency.count, latency.origin, latency.name))
         shown = found[: self._settings.overview_latencies]
@@ -91,8 +91,8 @@ def _event_counts(span: Span, totals: list[heard.EventTotal]) -> list[overview_p
             count=span.counts[total.type, total.source],
             per_second=span.counts[total.type, total.source] / seconds,
             total_count=total.events,
-            first_time=messages.timestamp(total.first_us),
-            last_time=messages.timestamp(total.last_us),
+            first_time=wire.timestamp(total.first_us),
+            last_time=wire.timestamp(total.last_us),
         )
         for total in totals
         if (total.type, total.source) in span.counts
@@ -105,6 +105,6 @@ async def _rate(tx: Transaction, window: timedelta, until_us: int, end_us: int) 
     start_us = buckets.floor(until_us - width_us, MINUTE)
     count = await spans.count_events(tx, start_us, end_us)
     covered = (until_us - start_us) / SECOND
-    answer = overview_pb2.EventRate(covered=messages.length(covered), count=count, per_second=count / covered)
+    answer = overview_pb2.EventRate(covered=wire.length(covered), count=count, per_second=count / covered)
     answer.window.FromTimedelta(window)
     return answer

@@ -8,7 +8,6 @@ from tooloo.analytics.v1 import badge_pb2, health_pb2, metric_pb2, overview_pb2
 
 from services.analytics.badges import Kind, Rule
 from services.analytics.buckets import SECOND, Summary
-from services.analytics.events import part_messages
 from services.analytics.health import Band, Health
 from services.analytics.store.users import Earned
 
@@ -62,13 +61,28 @@ def latency(name: str, origin: overview_pb2.LatencyOrigin.ValueType, summary: Su
     )
 
 
+def health_parts(seen: Health) -> list[health_pb2.HealthPart]:
+    """The parts of a score as the contract has them."""
+    return [
+        health_pb2.HealthPart(
+            aspect=health_pb2.HealthAspect.ValueType(part.aspect),
+            score=part.score,
+            weight=part.weight,
+            samples=part.samples,
+            samples_needed=part.needed,
+            detail=part.detail,
+        )
+        for part in seen.parts
+    ]
+
+
 def service_score(service: str, band: Band, seen: Health, last_event_us: int | None) -> health_pb2.ServiceScore:
     """A service's health with its parts."""
     return health_pb2.ServiceScore(
         service=service,
         band=health_pb2.HealthBand.ValueType(band),
         score=seen.score,
-        parts=part_messages(seen),
+        parts=health_parts(seen),
         down=seen.down,
         last_event_time=None if last_event_us is None else timestamp(last_event_us),
     )
