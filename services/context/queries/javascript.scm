@@ -1,0 +1,5 @@
+(import_statement source: (string (string_fragment) @import.module))
+(export_statement source: (string (string_fragment) @import.module))
+(call_expression function: (import) arguments: (arguments . (string (string_fragment) @import.module)))
+((call_expression function: (identifier) @called arguments: (arguments . (string (string_fragment) @import.module)))
+ (#eq? @called "require"))
