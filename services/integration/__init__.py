@@ -1,0 +1,1 @@
+"""Integration: users' accounts at other systems, repositories from GitHub, messages to Slack."""

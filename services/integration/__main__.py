@@ -1,0 +1,59 @@
+"""Starts the integration service: settings, keys, flows, serve."""
+
+import random
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from tooloo.integration.v1 import integration_service_pb2_grpc
+
+from mesh import boot
+from mesh.host import Host, Parts
+from services.integration import events, keys, notification, providers
+from services.integration.flows.authorizing import Authorizing
+from services.integration.flows.caring import Caring
+from services.integration.flows.directory import Directory
+from services.integration.flows.notifying import Notifying
+from services.integration.flows.slacking import Slacking
+from services.integration.flows.syncing import Syncing
+from services.integration.flows.tokens import TokenKeeper
+from services.integration.flows.unbroken import Unbroken
+from services.integration.outgoing import Outgoing
+from services.integration.service import IntegrationService
+from services.integration.settings import IntegrationSettings
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text())
+
+
+async def build(host: Host) -> Parts:
+    """The service on its host."""
+    settings = host.settings_of(IntegrationSettings)
+    settings.check()
+    rules = notification.read(_toml(settings.notifications_file))
+    vault = await keys.open_vault(host, settings)
+    outgoing, unbroken = Outgoing(settings.timeout, settings.answer_bytes), Unbroken()
+    known = providers.read(_toml(settings.providers_file), settings.credentials())
+    directory = Directory(known, settings, outgoing, host.clock)
+    keeper = TokenKeeper(host, settings, vault, directory, outgoing, unbroken)
+    slacking = Slacking(host, settings, keeper, outgoing)
+    notifying = Notifying(host, settings, slacking, unbroken, random.SystemRandom().random)
+    service = IntegrationService(
+        host,
+        directory,
+        Authorizing(host, settings, vault, directory, outgoing, unbroken),
+        Caring(host, directory, keeper, outgoing),
+        Syncing(host, settings, keeper, outgoing),
+        notifying,
+    )
+    return Parts(
+        servicers=[(integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server, service)],
+        handlers=events.handlers(rules, notifying.enqueue),
+        background=[notifying.run],
+        close=[outgoing.close, unbroken.close],
+    )
+
+
+if __name__ == "__main__":
+    boot.run("integration", build)

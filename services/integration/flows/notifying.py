@@ -1,0 +1,178 @@
+"""Messages to Slack: at once for a call, and from a queue for heard events, tried again until Slack has taken them.
+
+At least once: a crash between Slack's answer and our commit sends a message again, because Slack offers no idempotency key.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from weakref import WeakValueDictionary
+
+from tooloo.event.v1.event_pb2 import Event
+from tooloo.integration.v1 import integration_service_pb2 as pb
+from tooloo.integration.v1.slack_message_pb2 import SLACK_MESSAGE_STATE_FAILED, SLACK_MESSAGE_STATE_PENDING, SlackMessage
+
+from mesh import call, errors
+from mesh.answers import request_id_of
+from mesh.clock import to_us
+from mesh.db import Row, Transaction
+from mesh.host import Host
+from services.integration import events, notification
+from services.integration.flows import refusals
+from services.integration.flows.slacking import REMOTE, Slacking
+from services.integration.flows.unbroken import Unbroken
+from services.integration.settings import IntegrationSettings
+from services.integration.store import slack as store
+from services.integration.wire import Limited, Refused, RemoteError
+
+log = logging.getLogger(__name__)
+_BATCH = 20
+_LONGEST_TEXT = 3000
+_LONGEST_ERROR = 500
+
+
+class Notifying:
+    """The way of a message from being asked for to being told as slack.sent."""
+
+    def __init__(
+        self, host: Host, settings: IntegrationSettings, slacking: Slacking, unbroken: Unbroken, jitter: Callable[[], float]
+    ) -> None:
+        self._host = host
+        self._settings = settings
+        self._slacking = slacking
+        self._unbroken = unbroken
+        self._jitter = jitter
+        self._queued = asyncio.Event()
+        # a lock lives as long as someone waits for it
+        self._under_way: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def notify(self, request: pb.NotifySlackRequest) -> pb.NotifySlackResponse:
+        """Sends at once; a request_id that comes twice at the same time is sent once."""
+        request_id = request_id_of(request)
+        if not request_id:
+            return await self._unbroken.run(self._notify(request))
+        lock = self._under_way.setdefault(request_id, asyncio.Lock())
+        async with lock:
+            known = await self._host.answered(request, pb.NotifySlackResponse)
+            return known if known else await self._unbroken.run(self._notify(request))
+
+    async def _notify(self, request: pb.NotifySlackRequest) -> pb.NotifySlackResponse:
+        sender = await self._slacking.sender(request.user_id)
+        message = SlackMessage(message_id=self._host.ids(), channel=request.channel, text=request.text, user_id=request.user_id)
+        message.create_time.FromDatetime(self._host.clock.now())
+        try:
+            sent = await self._slacking.send(message, sender)
+        except RemoteError as error:
+            raise refusals.of(REMOTE, error) from error
+
+        async def effect(tx: Transaction) -> pb.NotifySlackResponse:
+            await store.insert_slack_message(tx, _row(sent, store.SENT, self._host.clock.now()))
+            await store.trim_slack_messages(tx, self._settings.slack_history)
+            await self._host.tell(tx, events.slack_sent(sent))
+            return pb.NotifySlackResponse(message=sent)
+
+        return await self._host.once(request, pb.NotifySlackResponse, effect)
+
+    async def enqueue(self, tx: Transaction, event: Event, text: str) -> None:
+        """Puts a notification of a heard event into the queue, in the transaction that notes the event as handled."""
+        if not self._settings.slack_channel:
+            return
+        if await store.count_waiting(tx) >= self._settings.notify_queue:
+            log.warning("the notification of event %s is dropped: %d wait already", event.id, self._settings.notify_queue)
+            return
+        now = self._host.clock.now()
+        message = SlackMessage(
+            message_id=self._host.ids(),
+            channel=self._settings.slack_channel,
+            text=text[:_LONGEST_TEXT],
+            cause_event_id=event.id,
+            state=SLACK_MESSAGE_STATE_PENDING,
+        )
+        message.create_time.FromDatetime(now)
+        message.next_attempt_time.FromDatetime(now)
+        await store.insert_slack_message(tx, _row(message, store.PENDING, now))
+        tx.after_commit(self._queued.set)
+
+    async def run(self) -> None:
+        """Sends what is due, for ever."""
+        while True:
+            self._queued.clear()
+            if not await self.send_due():
+                await self._wait()
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._settings.notify_poll.total_seconds()):
+                await self._queued.wait()
+        except TimeoutError:
+            pass
+
+    async def send_due(self) -> int:
+        """Tries the messages whose time has come; gives their number."""
+        now = self._host.clock.now()
+        rows = await self._host.db.read(lambda tx: store.due_slack_messages(tx, now, _BATCH))
+        for row in rows:
+            await self._try(row)
+        return len(rows)
+
+    async def _try(self, row: Row) -> None:
+        """One attempt; what is told of it belongs to the event that caused the message."""
+        message = SlackMessage.FromString(row["message"])
+        token = call.current.set(
+            call.Call(
+                method="notification",
+                traceparent=row["traceparent"],
+                correlation_id=row["correlation_id"],
+                causation_id=message.cause_event_id,
+            )
+        )
+        try:
+            sent = await self._slacking.send(message, await self._slacking.sender(message.user_id))
+        except (RemoteError, errors.Refusal) as error:
+            await self._postpone(message, error)
+        else:
+            await self._host.db.write(lambda tx: self._keep_sent(tx, sent))
+        finally:
+            call.current.reset(token)
+
+    async def _keep_sent(self, tx: Transaction, sent: SlackMessage) -> None:
+        await store.update_slack_message(tx, sent.message_id, store.SENT, sent.SerializeToString(), 0)
+        await store.trim_slack_messages(tx, self._settings.slack_history)
+        await self._host.tell(tx, events.slack_sent(sent))
+
+    async def _postpone(self, message: SlackMessage, error: RemoteError | errors.Refusal) -> None:
+        """Sets the next attempt. Being asked to wait is no attempt; being refused is the last one."""
+        now = self._host.clock.now()
+        message.last_error = str(error)[:_LONGEST_ERROR]
+        if not isinstance(error, Limited):
+            message.attempts += 1
+        if isinstance(error, Refused) or message.attempts >= self._settings.notify_attempts:
+            log.warning("message %s is given up after %d attempts: %s", message.message_id, message.attempts, error)
+            message.state = SLACK_MESSAGE_STATE_FAILED
+            message.ClearField("next_attempt_time")
+            state, next_us = store.FAILED, 0
+        else:
+            due = now + (error.wait if isinstance(error, Limited) else self._wait_after(message.attempts))
+            message.next_attempt_time.FromDatetime(due)
+            state, next_us = store.PENDING, to_us(due)
+        body = message.SerializeToString()
+        await self._host.db.write(lambda tx: store.update_slack_message(tx, message.message_id, state, body, next_us))
+
+    def _wait_after(self, attempt: int) -> timedelta:
+        settings = self._settings
+        return notification.backoff(attempt, settings.notify_backoff, settings.notify_backoff_cap, self._jitter())
+
+
+def _row(message: SlackMessage, state: str, now: datetime) -> dict[str, object]:
+    current = call.current.get()
+    return {
+        "message_id": message.message_id,
+        "state": state,
+        "message": message.SerializeToString(),
+        "cause_event_id": message.cause_event_id or None,
+        "correlation_id": current.correlation_id,
+        "traceparent": current.traceparent,
+        "next_us": to_us(now),
+        "created_us": to_us(now),
+    }

@@ -1,0 +1,30 @@
+"""Work that must not stop half-way because its caller hung up: another system has already acted, so its answer has to be kept."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Unbroken:
+    """Runs work to its end in a task of its own: a refresh cut off after the provider rotated the token logs the user out."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of the work; when the caller is cancelled the work goes on without it."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, also when nobody waits any more
+
+    async def close(self) -> None:
+        """Waits for what is under way; every call out has a time limit, so it ends."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)

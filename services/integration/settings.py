@@ -1,0 +1,89 @@
+"""Settings of the integration service."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import ClassVar
+
+from mesh.settings import Section, setting
+from services.integration.providers import check_url
+
+HERE = Path(__file__).parent
+_CALLBACK = "/api/v1/oauth/callback"
+
+
+@dataclass(frozen=True)
+class IntegrationSettings(Section):
+    """Other systems: their addresses, our credentials there, and our limits."""
+
+    section: ClassVar[str] = "integration"
+
+    providers_file: Path = setting(HERE / "oauth_providers.toml", "TOML file of the OAuth providers.")
+    redirect_uris: tuple[str, ...] = setting(
+        (f"http://127.0.0.1:3000{_CALLBACK}", f"http://localhost:3000{_CALLBACK}"),
+        "Addresses that a provider may send a browser back to, exactly; the first one is taken when a call names none.",
+    )
+    authorization_age: timedelta = setting(timedelta(minutes=10), "How long a user may take to consent.")
+    authorization_limit: int = setting(10_000, "Most authorizations that may be under way.", low=1)
+    refresh_skew: timedelta = setting(timedelta(seconds=30), "A token that ends this soon is refreshed before it is used.")
+    refresh_lease: timedelta = setting(timedelta(seconds=30), "Longest time that others wait for a refresh under way.")
+    metadata_age: timedelta = setting(timedelta(hours=1), "How long a provider's metadata and keys are kept in memory.")
+    github_client_id: str = setting("", "Client id of the OAuth app at GitHub.")
+    github_client_secret: str = setting("", "Its client secret.", secret=True)
+    google_client_id: str = setting("", "Client id of the OAuth client at Google.")
+    google_client_secret: str = setting("", "Its client secret.", secret=True)
+    slack_client_id: str = setting("", "Client id of the app at Slack.")
+    slack_client_secret: str = setting("", "Its client secret.", secret=True)
+    oidc_issuer: str = setting("", "Issuer of the OpenID Connect provider named `oidc`, e.g. https://id.example.org.")
+    oidc_client_id: str = setting("", "Client id there.")
+    oidc_client_secret: str = setting("", "Client secret there; empty for a public client.", secret=True)
+    encryption_key: str = setting(
+        "", "Key that tokens are encrypted with: base64 of 32 bytes. Empty: a key file made at the first start.", secret=True
+    )
+    encryption_old_keys: tuple[str, ...] = setting(
+        (), "Keys that were used before; what they encrypted is encrypted anew at start.", secret=True
+    )
+    github_api_url: str = setting("https://api.github.com", "Address of GitHub's REST API, e.g. of an Enterprise Server.")
+    github_token: str = setting("", "Token for repositories that are read for no user.", secret=True)
+    github_tree_limit: int = setting(2_000, "Most files kept of a repository's tree.", low=1, high=20_000)
+    github_branches_limit: int = setting(100, "Most branches kept.", low=1, high=100)
+    github_commits_limit: int = setting(20, "Most commits kept.", low=1, high=100)
+    github_cache_entries: int = setting(2_000, "Most GitHub answers kept for conditional requests.", low=1)
+    slack_api_url: str = setting("https://slack.com/api", "Address of Slack's Web API.")
+    slack_bot_token: str = setting("", "Bot token (xoxb-…) for messages that no user's connection sends.", secret=True)
+    slack_webhook_url: str = setting("", "Incoming webhook to use when there is no bot token.", secret=True)
+    slack_channel: str = setting("", "Channel for notifications of events; empty for none.")
+    notifications_file: Path = setting(HERE / "notifications.toml", "TOML file of the events that become notifications.")
+    notify_attempts: int = setting(8, "Times that a notification is tried.", low=1, high=100)
+    notify_backoff: timedelta = setting(timedelta(seconds=2), "Wait after the first failed try; doubled each time.")
+    notify_backoff_cap: timedelta = setting(timedelta(minutes=10), "Longest such wait.")
+    notify_queue: int = setting(1_000, "Most notifications that may wait; what comes then is dropped and logged.", low=1)
+    notify_poll: timedelta = setting(timedelta(seconds=5), "How often the queue is looked at when nothing wakes it.")
+    slack_history: int = setting(10_000, "Most messages kept after they were sent or given up.", low=1)
+    timeout: timedelta = setting(timedelta(seconds=10), "Longest time for one call to another system.")
+    answer_bytes: int = setting(32 * 1024 * 1024, "Largest answer taken from another system.", low=1024)
+
+    def credentials(self) -> Mapping[str, Mapping[str, str]]:
+        """What these settings hold for providers: provider name to key to value."""
+        return {
+            "github": {"client_id": self.github_client_id, "client_secret": self.github_client_secret},
+            "google": {"client_id": self.google_client_id, "client_secret": self.google_client_secret},
+            "slack": {"client_id": self.slack_client_id, "client_secret": self.slack_client_secret},
+            "oidc": {
+                "issuer": self.oidc_issuer,
+                "client_id": self.oidc_client_id,
+                "client_secret": self.oidc_client_secret,
+            },
+        }
+
+    def check(self) -> None:
+        """ProviderError unless every address is https, or on this machine."""
+        for name in ("github_api_url", "slack_api_url", "slack_webhook_url"):
+            check_url(self.env_name(name), getattr(self, name))
+
+    def where(self, provider: str, key: str) -> str:
+        """Where a provider's credential is written: the setting's name, or the place in the providers file."""
+        if key in self.credentials().get(provider, {}):
+            return self.env_name(f"{provider}_{key}")
+        return f"{key} in [{provider}] of {self.providers_file.name}"

@@ -1,0 +1,1 @@
+"""Every SQL statement of the integration service, each a named function; one module a noun."""
