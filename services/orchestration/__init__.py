@@ -1,0 +1,1 @@
+"""The orchestration service: intents, durable DAG runs, workflows and schedules."""

@@ -1,0 +1,131 @@
+"""When a task fires: once, every so often, or by cron in a time zone; and what of it was missed while nobody looked."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+# after this nothing fires, so that arithmetic stays inside the calendar
+_LAST_MOMENT = datetime(2200, 1, 1, tzinfo=UTC)
+
+
+class InvalidSchedule(ValueError):
+    """A schedule that cannot fire; `field` says which part of it is wrong."""
+
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(description)
+        self.field = field
+
+
+@dataclass(frozen=True)
+class Once:
+    """One fire at a time."""
+
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Every:
+    """Fires at start + k x interval, k = 1, 2, ...; the rhythm does not drift."""
+
+    interval: timedelta
+    start: datetime
+
+
+@dataclass(frozen=True)
+class Cron:
+    """Five cron fields, read in a time zone (IANA name).
+
+    Daylight saving as in Debian's cron: what the gap skips fires right after it, what the fold repeats fires once.
+    """
+
+    expression: str
+    time_zone: str
+
+
+Schedule = Once | Every | Cron
+
+
+def zone(name: str) -> ZoneInfo:
+    """The time zone of an IANA name, UTC for ""; InvalidSchedule when there is none."""
+    try:
+        return ZoneInfo(name or "UTC")
+    except (KeyError, ValueError, OSError):  # OSError: the name of a folder of zones, e.g. "Europe"
+        raise InvalidSchedule("time_zone", f"there is no time zone {name!r}; use an IANA name, e.g. Europe/Berlin") from None
+
+
+def _cron_times(schedule: Cron, after: datetime) -> Iterator[datetime]:
+    """Fires strictly after a moment, strictly growing, in UTC."""
+    last = after
+    try:
+        for local in CronSim(schedule.expression, after.astimezone(zone(schedule.time_zone))):
+            moment = local.astimezone(UTC)
+            # at a change of the clocks two local times can be one moment, or one that has passed
+            if moment > last:
+                last = moment
+                yield moment
+    except (CronSimError, AssertionError) as error:
+        raise InvalidSchedule("cron", f"{schedule.expression!r} is no cron expression: {error}") from error
+    except (OverflowError, ValueError):
+        return
+
+
+def fires(schedule: Schedule, after: datetime) -> Iterator[datetime]:
+    """Fires strictly after a moment (aware), in order; ends when there are no more."""
+    if isinstance(schedule, Once):
+        times: Iterator[datetime] = iter([schedule.at] if schedule.at > after else [])
+    elif isinstance(schedule, Every):
+        times = _every_times(schedule, after)
+    else:
+        times = _cron_times(schedule, after)
+    for moment in times:
+        if moment > _LAST_MOMENT:
+            return
+        yield moment
+
+
+def _every_times(schedule: Every, after: datetime) -> Iterator[datetime]:
+    step = max(1, (after - schedule.start) // schedule.interval + 1)
+    while True:
+        yield schedule.start + step * schedule.interval
+        step += 1
+
+
+def next_fire(schedule: Schedule, after: datetime) -> datetime | None:
+    """The first fire after a moment, or None when there are no more."""
+    return next(fires(schedule, after), None)
+
+
+@dataclass(frozen=True)
+class Due:
+    """What a task owes at some moment: fires to make now (oldest first), older ones that are missed, and the first one after."""
+
+    fires: tuple[datetime, ...]
+    missed_count: int
+    first_missed: datetime | None
+    last_missed: datetime | None
+    following: datetime | None
+
+
+def due(schedule: Schedule, first: datetime, now: datetime, make_up: int, count_limit: int) -> Due:
+    """Sorts out the fires from `first` (not yet fired) to `now`: the newest `make_up` (at least 1) are made, older ones are missed.
+
+    Looks at no more than `count_limit` of them; past that, the rest is neither made nor counted.
+    """
+    newest: deque[datetime] = deque(maxlen=max(1, make_up))
+    missed: list[datetime] = []
+    moment: datetime | None = first
+    looked = 0
+    following = fires(schedule, first)
+    while moment is not None and moment <= now and looked < count_limit:
+        if len(newest) == newest.maxlen:
+            missed.append(newest[0])
+        newest.append(moment)
+        looked += 1
+        moment = next(following, None)
+    if moment is not None and moment <= now:
+        moment = next_fire(schedule, now)
+    return Due(tuple(newest), len(missed), missed[0] if missed else None, missed[-1] if missed else None, moment)
