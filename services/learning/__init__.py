@@ -1,0 +1,1 @@
+"""The learning service: sessions of training that adapt to the learner."""

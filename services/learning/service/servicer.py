@@ -1,0 +1,49 @@
+"""The servicer: which call is which transaction."""
+
+from typing import Any
+
+from tooloo.learning.v1 import learning_service_pb2 as contract
+from tooloo.learning.v1.learning_service_pb2_grpc import LearningServiceServicer
+
+from mesh.host import Host
+from services.learning.curriculum import Curriculum
+from services.learning.service.coach import Coach
+from services.learning.service.reader import Reader
+from services.learning.settings import LearningSettings
+
+
+class LearningService(LearningServiceServicer):
+    """Answers tooloo.learning.v1.LearningService; each call is one transaction."""
+
+    def __init__(self, host: Host, settings: LearningSettings, curriculum: Curriculum) -> None:
+        self._host = host
+        self._coach = Coach(host, settings, curriculum)
+        self._reader = Reader(host, settings, curriculum)
+
+    async def StartTraining(self, request: contract.StartTrainingRequest, context: Any) -> contract.StartTrainingResponse:
+        """Opens a session and its first round."""
+        return await self._host.once(request, contract.StartTrainingResponse, lambda tx: self._coach.start(tx, request))
+
+    async def GiveCoachFeedback(
+        self, request: contract.GiveCoachFeedbackRequest, context: Any
+    ) -> contract.GiveCoachFeedbackResponse:
+        """Closes the open round; opens the next one or completes the session."""
+        return await self._host.once(request, contract.GiveCoachFeedbackResponse, lambda tx: self._coach.feedback(tx, request))
+
+    async def GetTrainingOverview(
+        self, request: contract.GetTrainingOverviewRequest, context: Any
+    ) -> contract.GetTrainingOverviewResponse:
+        """Where a learner stands."""
+        return await self._host.db.read(lambda tx: self._reader.overview(tx, request))
+
+    async def GetSession(self, request: contract.GetSessionRequest, context: Any) -> contract.GetSessionResponse:
+        """A session with its rounds."""
+        return await self._host.db.read(lambda tx: self._reader.session(tx, request))
+
+    async def ListDueCards(self, request: contract.ListDueCardsRequest, context: Any) -> contract.ListDueCardsResponse:
+        """A page of due cards."""
+        return await self._host.db.read(lambda tx: self._reader.due_cards(tx, request))
+
+    async def ListMastery(self, request: contract.ListMasteryRequest, context: Any) -> contract.ListMasteryResponse:
+        """A page of practised skills."""
+        return await self._host.db.read(lambda tx: self._reader.mastery(tx, request))

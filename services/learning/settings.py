@@ -1,0 +1,29 @@
+"""Settings of the learning service."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import ClassVar
+
+from mesh.settings import Section, setting
+
+
+@dataclass(frozen=True)
+class LearningSettings(Section):
+    """What can be chosen about training."""
+
+    section: ClassVar[str] = "learning"
+
+    curriculum_folder: Path = setting(
+        Path("services/learning/curriculum"), "Folder of the curriculum, one TOML file a domain; relative to the checkout."
+    )
+    default_rounds: int = setting(5, "Rounds of a session that does not say how many.", low=1, high=50)
+    max_open_sessions: int = setting(100, "Sessions that a user may have open at a time.", low=1, high=10_000)
+    desired_retention: float = setting(0.9, "Probability of recall at which a card comes due (FSRS).", low=0.7, high=0.97)
+    time_zone: str = setting("UTC", "IANA time zone in which the days of a streak are counted, unless the call names another.")
+    streak_window: timedelta = setting(timedelta(days=3660), "How far back streaks are counted.")
+    overview_items: int = setting(10, "Sessions and rounds that an overview shows of each kind.", low=1, high=100)
+    overview_domains: int = setting(100, "Domains, and provider entries, that an overview shows at most.", low=1, high=1000)
+    provider_credit: timedelta = setting(
+        timedelta(days=1), "How long after a provider was selected for a domain the scores of that domain are counted to it."
+    )

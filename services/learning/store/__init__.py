@@ -1,0 +1,1 @@
+"""Every SQL statement of the learning service, each a named function."""
