@@ -58,6 +58,8 @@ class Running:
     async def stop(self, grace: timedelta) -> None:
         """Drains: says NOT_SERVING, lets running calls end within `grace`, then stops relay and inbox and closes the files."""
         await self.health.enter_graceful_shutdown()
+        for drain in self.parts.drain:
+            await drain()
         await self.server.stop(grace.total_seconds())
         await self.stack.aclose()
 

@@ -95,12 +95,15 @@ class Database:
         settings = settings or MeshSettings()
         path.parent.mkdir(parents=True, exist_ok=True)
         database = cls(path, settings, await _connect(path, settings))
-        wanted = [step for owner, folder in (("kit", migrations.KIT), *schema) for step in migrations.read(owner, folder)]
-        await migrations.apply(database._writer, wanted, to_us((clock or SystemClock()).now()))
-        for _ in range(settings.read_connections):
-            reader = await _connect(path, settings)
-            await reader.execute("PRAGMA query_only = ON")
-            database._readers.put_nowait(reader)
+        try:
+            wanted = [step for owner, folder in (("kit", migrations.KIT), *schema) for step in migrations.read(owner, folder)]
+            await migrations.apply(database._writer, wanted, to_us((clock or SystemClock()).now()))
+            for _ in range(settings.read_connections):
+                database._readers.put_nowait(await _connect(path, settings, query_only=True))
+        except BaseException:
+            # each connection is a thread: one left open would keep the process from ending
+            await database._close_connections()
+            raise
         database._loop_task = asyncio.create_task(database._write_loop(), name=f"writer of {path.name}")
         return database
 
@@ -114,6 +117,11 @@ class Database:
             self._jobs.get_nowait().done.cancel()
         for _ in range(self._settings.read_connections):
             await (await self._readers.get()).close()
+        await self._close_connections()
+
+    async def _close_connections(self) -> None:
+        while not self._readers.empty():
+            await self._readers.get_nowait().close()
         await self._writer.close()
 
     async def failed(self) -> None:
@@ -229,10 +237,10 @@ async def _run(work: Callable[[Transaction], Awaitable[T]], transaction: Transac
     return await work(transaction)
 
 
-async def _connect(path: Path, settings: MeshSettings) -> aiosqlite.Connection:
+async def _connect(path: Path, settings: MeshSettings, *, query_only: bool = False) -> aiosqlite.Connection:
     connection = await aiosqlite.connect(path, isolation_level=None, timeout=settings.busy_timeout.total_seconds())
     connection.row_factory = sqlite3.Row
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", f"query_only = {int(query_only)}"):
         await connection.execute(f"PRAGMA {pragma}")
     return connection
 

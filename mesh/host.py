@@ -28,6 +28,8 @@ class Parts:
     handlers: dict[str, Handler] = field(default_factory=dict)
     background: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
     close: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    # called when draining begins, before running calls are waited for: ends streams that would never end by themselves
+    drain: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     # full names of RPCs that check their requests themselves, because the general check is too slow for them
     self_validating: frozenset[str] = frozenset()
     # order within a subject costs one acknowledgement per event; a listener that only counts can do without

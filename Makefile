@@ -1,0 +1,114 @@
+# Everything the project does, from one place. `make` or `make help` lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+# what the mesh runs in, and what tests, lint and benches run in
+RUN_ENV := .venv
+DEV_ENV := .venv-dev
+RUN := $(RUN_ENV)/bin
+DEV := $(DEV_ENV)/bin
+STUBS := build/api
+CONTRACTS := $(shell find proto -name '*.proto' -o -name 'build_stubs.py')
+CODE := bus envoy gateway mesh services tests bench examples proto/build_stubs.py proto/setup.py
+PYTEST := $(DEV)/python -m pytest
+
+.PHONY: help dev start-guaranteed test test-unit test-e2e test-all test-watch qa-gates lint lint-fix types health breaking bench bench-storage \
+	chaos fuzz docs lock branch-status install build clean clean-data
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
+
+# Making an environment: uv is 6 times as fast as pip and reads the same lock; where it cannot reach an index, pip can.
+define make_environment
+	@echo "installing into $(1) (the first time this takes a minute)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
+	@$(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(1)/bin/uv pip install --quiet --python $(1)/bin/python --require-hashes -r $(2) \
+		|| $(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2)
+	@echo "$(CURDIR)/$(STUBS)" > "$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tooloo-checkout.pth"
+	@touch $@
+endef
+
+$(RUN_ENV)/.installed: requirements.lock
+	$(call make_environment,$(RUN_ENV),requirements.lock)
+
+$(DEV_ENV)/.installed: requirements-dev.lock
+	$(call make_environment,$(DEV_ENV),requirements-dev.lock)
+
+$(STUBS)/.built: $(CONTRACTS)
+	@$(firstword $(wildcard $(RUN)/python $(DEV)/python)) proto/build_stubs.py $(STUBS)
+	@touch $@
+
+install: $(RUN_ENV)/.installed ## Install what the mesh needs into .venv
+build: $(STUBS)/.built ## Build stubs and the descriptor set from proto/
+
+dev: $(RUN_ENV)/.installed $(STUBS)/.built ## Install, build, start the whole mesh; Ctrl-C stops it
+	@exec $(RUN)/python -m gateway
+
+start-guaranteed: ## Start the mesh with checks before and a call through every service after
+	@echo "start-guaranteed comes with the tooloo command (doctor); until then: make dev, then make health"; exit 2
+
+health: ## Ask a running mesh how it does
+	@curl -sS --max-time 5 http://127.0.0.1:$${TOOLOO_DOOR_PORT:-3000}/health | $(PYTHON) -m json.tool
+
+test: $(DEV_ENV)/.installed $(STUBS)/.built ## Install and run every test but the long ones
+	$(PYTEST) -m "not slow"
+
+test-unit: $(DEV_ENV)/.installed $(STUBS)/.built ## Run the tests that start no process
+	$(PYTEST) tests/unit tests/contracts
+
+test-e2e: $(DEV_ENV)/.installed $(STUBS)/.built ## Run the journeys: real processes, through Envoy
+	$(PYTEST) tests/journeys
+
+test-all: $(DEV_ENV)/.installed $(STUBS)/.built ## Run every test, the long ones too
+	$(PYTEST)
+
+test-watch: $(DEV_ENV)/.installed $(STUBS)/.built ## Run unit tests again whenever a file changes
+	$(DEV)/watchfiles --filter python "$(PYTEST) tests/unit" bus envoy gateway mesh services tests/unit
+
+lint: $(DEV_ENV)/.installed $(STUBS)/.built ## Check style, types and contracts
+	$(DEV)/ruff check .
+	$(DEV)/ruff format --check .
+	cd proto && ../$(DEV)/buf lint && ../$(DEV)/buf format --diff --exit-code
+	$(MAKE) --no-print-directory types
+
+types: $(DEV_ENV)/.installed $(STUBS)/.built ## Check types (mypy --strict)
+	$(DEV)/mypy bus envoy gateway mesh services tests bench
+
+lint-fix: $(DEV_ENV)/.installed ## Mend what style checks can mend
+	$(DEV)/ruff check --fix .
+	$(DEV)/ruff format .
+	cd proto && ../$(DEV)/buf format -w
+
+breaking: $(DEV_ENV)/.installed ## Compare the contracts with those of main
+	$(DEV)/python -m tests.contracts.breaking
+
+qa-gates: lint breaking ## Lint, types, contracts, tests and coverage: what must hold before a merge
+	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=80
+
+bench: $(DEV_ENV)/.installed $(STUBS)/.built ## Measure beside named peers; prints tables
+	@for program in bench/*.py; do case $$program in */__init__.py) ;; *) echo "== $$program"; $(DEV)/python -m bench.$$(basename $$program .py) || exit 1;; esac; done
+
+chaos: $(DEV_ENV)/.installed $(STUBS)/.built ## Kill processes under load for minutes and check every promise
+	TOOLOO_CHAOS_KILLS=$${TOOLOO_CHAOS_KILLS:-100} $(PYTEST) tests/robustness -m "slow or not slow"
+
+fuzz: $(DEV_ENV)/.installed $(STUBS)/.built ## Send 3,000 generated requests through the door
+	TOOLOO_FUZZ_CASES=$${TOOLOO_FUZZ_CASES:-3000} $(PYTEST) tests/fuzz -m "slow or not slow"
+
+docs: ## Build the documentation site
+	@echo "the documentation site comes with the control room; until then read docs/ as it is"; exit 2
+
+lock: $(DEV_ENV)/.installed ## Pin the newest versions that fit pyproject.toml, with hashes and no addresses
+	$(DEV)/uv pip compile pyproject.toml --upgrade --quiet --no-header --no-emit-index-url --generate-hashes --python-version 3.11 -o requirements.lock
+	$(DEV)/uv pip compile pyproject.toml --group dev --group test --group bench --quiet --no-header --no-emit-index-url --generate-hashes \
+		--python-version 3.11 --constraint requirements.lock -o requirements-dev.lock
+
+branch-status: ## Say where this branch stands
+	@git status --short --branch; git log --oneline -5
+
+clean: ## Remove what was built and installed; keeps ./var
+	rm -rf build $(RUN_ENV) $(DEV_ENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+
+clean-data: ## Remove ./var: all state of the mesh
+	rm -rf var

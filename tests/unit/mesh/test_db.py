@@ -1,0 +1,144 @@
+"""The database: group commit, isolation of failures, snapshots, migrations, backup."""
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from mesh import errors
+from mesh.db import Database, Transaction
+from mesh.migrations import MigrationError
+from mesh.settings import MeshSettings
+
+
+@pytest.fixture
+def schema(tmp_path: Path) -> Path:
+    """A folder with one migration."""
+    folder = tmp_path / "schema"
+    folder.mkdir()
+    (folder / "0001_things.sql").write_text("CREATE TABLE things (name TEXT PRIMARY KEY);\n")
+    return folder
+
+
+async def _insert(tx: Transaction, name: str) -> str:
+    await tx.execute("INSERT INTO things (name) VALUES (:name)", {"name": name})
+    return name
+
+
+async def _names(tx: Transaction) -> list[str]:
+    return [row["name"] for row in await tx.fetch_all("SELECT name FROM things ORDER BY name")]
+
+
+async def test_an_answered_write_is_in_the_file(tmp_path: Path, schema: Path) -> None:
+    """What write() answered can be read by another connection at once."""
+    database = await Database.open(tmp_path / "a.db", [("test", schema)])
+    assert await database.write(lambda tx: _insert(tx, "one")) == "one"
+    with sqlite3.connect(tmp_path / "a.db") as other:
+        assert other.execute("SELECT name FROM things").fetchall() == [("one",)]
+    other.close()
+    await database.close()
+
+
+async def test_a_failing_write_undoes_only_itself(tmp_path: Path, schema: Path) -> None:
+    """Of writes that share a commit, the one that fails leaves nothing, the others stand."""
+    database = await Database.open(tmp_path / "a.db", [("test", schema)])
+
+    async def fails(tx: Transaction) -> str:
+        await _insert(tx, "half")
+        raise ValueError("on purpose")
+
+    works = [lambda tx, name=str(n): _insert(tx, name) for n in range(10)]
+    results = await asyncio.gather(*(database.write(work) for work in [*works[:5], fails, *works[5:]]), return_exceptions=True)
+    assert isinstance(results[5], ValueError)
+    assert await database.read(_names) == [str(n) for n in range(10)]
+    await database.close()
+
+
+async def test_the_first_of_a_batch_may_fail(tmp_path: Path, schema: Path) -> None:
+    """The first job runs without a savepoint; its failure must not take its neighbours with it."""
+    database = await Database.open(tmp_path / "a.db", [("test", schema)])
+    await database.write(lambda tx: _insert(tx, "kept"))
+    results = await asyncio.gather(
+        *(database.write(lambda tx, name=name: _insert(tx, name)) for name in ("kept", "new")), return_exceptions=True
+    )
+    assert isinstance(results[0], sqlite3.IntegrityError)
+    assert results[1] == "new"
+    await database.close()
+
+
+async def test_callbacks_run_after_the_commit_only(tmp_path: Path, schema: Path) -> None:
+    """after_commit is called for what stands and not for what was undone."""
+    database = await Database.open(tmp_path / "a.db", [("test", schema)])
+    called: list[str] = []
+
+    async def work(tx: Transaction, name: str) -> None:
+        tx.after_commit(lambda: called.append(name))
+        await _insert(tx, name)
+
+    await database.write(lambda tx: work(tx, "one"))
+    with pytest.raises(sqlite3.IntegrityError):
+        await database.write(lambda tx: work(tx, "one"))
+    assert called == ["one"]
+    await database.close()
+
+
+async def test_a_read_is_a_snapshot(tmp_path: Path, schema: Path) -> None:
+    """A read that began before a write does not see it."""
+    database = await Database.open(tmp_path / "a.db", [("test", schema)])
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow_read(tx: Transaction) -> tuple[int, int]:
+        before = len(await _names(tx))
+        began.set()
+        await go_on.wait()
+        return before, len(await _names(tx))
+
+    reading = asyncio.create_task(database.read(slow_read))
+    await began.wait()
+    await database.write(lambda tx: _insert(tx, "later"))
+    go_on.set()
+    assert await reading == (0, 0)
+    await database.close()
+
+
+async def test_a_full_queue_refuses_by_name(tmp_path: Path, schema: Path) -> None:
+    """More waiting writes than the setting allows are refused with the setting's name and a time to retry."""
+    database = await Database.open(tmp_path / "a.db", [("test", schema)], MeshSettings(write_queue=2))
+    waiting = [asyncio.create_task(database.write(lambda tx, name=str(n): _insert(tx, name))) for n in range(20)]
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    refusals = [result for result in results if isinstance(result, errors.Refusal)]
+    assert refusals
+    assert refusals[0].details[1].violations[0].subject == "TOOLOO_WRITE_QUEUE"  # type: ignore[attr-defined] # QuotaFailure
+    assert len(await database.read(_names)) == len(results) - len(refusals)
+    await database.close()
+
+
+async def test_migrations_are_applied_once_and_never_edited(tmp_path: Path, schema: Path) -> None:
+    """A second open applies only what is new; an edited migration stops the start."""
+    await (await Database.open(tmp_path / "a.db", [("test", schema)])).close()
+    (schema / "0002_more.sql").write_text("ALTER TABLE things ADD COLUMN size INTEGER;\n")
+    await (await Database.open(tmp_path / "a.db", [("test", schema)])).close()
+    (schema / "0002_more.sql").write_text("ALTER TABLE things ADD COLUMN weight INTEGER;\n")
+    with pytest.raises(MigrationError, match="was edited after"):
+        await Database.open(tmp_path / "a.db", [("test", schema)])
+
+
+async def test_a_newer_database_is_not_opened_by_older_code(tmp_path: Path, schema: Path) -> None:
+    """A migration that the code does not have stops the start: going back would lose data."""
+    (schema / "0002_more.sql").write_text("CREATE TABLE more (name TEXT);\n")
+    await (await Database.open(tmp_path / "a.db", [("test", schema)])).close()
+    (schema / "0002_more.sql").unlink()
+    with pytest.raises(MigrationError, match="does not know"):
+        await Database.open(tmp_path / "a.db", [("test", schema)])
+
+
+async def test_a_backup_is_a_whole_database(tmp_path: Path, schema: Path) -> None:
+    """A backup of a database in use opens by itself and holds what was answered."""
+    database = await Database.open(tmp_path / "a.db", [("test", schema)])
+    await database.write(lambda tx: _insert(tx, "one"))
+    await database.backup(tmp_path / "copy.db")
+    await database.close()
+    copy = await Database.open(tmp_path / "copy.db", [("test", schema)])
+    assert await copy.read(_names) == ["one"]
+    await copy.close()

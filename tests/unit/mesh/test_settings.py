@@ -1,0 +1,82 @@
+"""Settings: where values come from, what is refused, and that each is documented."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from mesh.settings import MeshSettings, Section, SettingError, duration, setting
+
+
+@dataclass(frozen=True)
+class Sample(Section):
+    """One setting of each type."""
+
+    section: ClassVar[str] = "sample"
+
+    count: int = setting(3, "How many.", low=1, high=9)
+    ratio: float = setting(0.5, "How much.")
+    on: bool = setting(False, "Whether.")
+    wait: timedelta = setting(timedelta(seconds=1), "How long.")
+    names: tuple[str, ...] = setting(("a",), "Which.")
+    token: str = setting("", "What opens the door.", secret=True)
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    """A value in the environment is taken before the same value in the file; the rest comes from the file."""
+    file = tmp_path / "tooloo.toml"
+    file.write_text('[sample]\ncount = 4\nwait = "250ms"\nnames = ["x", "y"]\n')
+    loaded = Sample.load({"TOOLOO_SAMPLE_COUNT": "5", "TOOLOO_SAMPLE_ON": "yes"}, file)
+    assert loaded == Sample(count=5, on=True, wait=timedelta(milliseconds=250), names=("x", "y"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("COUNT", "many", "is no int"),
+        ("COUNT", "0", "between 1 and 9"),
+        ("ON", "perhaps", "true or false"),
+        ("WAIT", "5 parsecs", "30s"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(name: str, value: str, told: str) -> None:
+    """The refusal names the variable and says what would be right."""
+    with pytest.raises(SettingError, match=f"TOOLOO_SAMPLE_{name}.*{told}") as refused:
+        Sample.load({f"TOOLOO_SAMPLE_{name}": value})
+    assert value in str(refused.value)
+
+
+def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path) -> None:
+    """A typing error in the file is found at start, not ignored."""
+    file = tmp_path / "tooloo.toml"
+    file.write_text("[sample]\ncuont = 4\n")
+    with pytest.raises(SettingError, match="no setting 'cuont'"):
+        Sample.load({}, file)
+
+
+def test_a_named_file_that_is_missing_is_refused(tmp_path: Path) -> None:
+    """TOOLOO_CONFIG that points nowhere is an error, while the default file may be absent."""
+    with pytest.raises(SettingError, match="does not exist"):
+        Sample.load({"TOOLOO_CONFIG": str(tmp_path / "absent.toml")})
+
+
+def test_secrets_are_not_shown() -> None:
+    """The reference never prints a secret's value."""
+    assert {row.name: row.default for row in Sample.documented()}["token"] == "(secret)"
+
+
+def test_a_socket_folder_that_the_kernel_cannot_take_is_refused() -> None:
+    """A path too long for a unix socket is named at start, with the setting that mends it."""
+    settings = MeshSettings(data_folder=Path("/" + "long/" * 30))
+    with pytest.raises(SettingError, match="TOOLOO_SOCKET_FOLDER"):
+        _ = settings.sockets
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("250ms", 0.25), ("30s", 30), ("5m", 300), ("2h", 7200), ("7d", 604800), ("1.5s", 1.5)]
+)
+def test_durations_have_units(text: str, seconds: float) -> None:
+    """Each unit is understood."""
+    assert duration(text).total_seconds() == seconds
