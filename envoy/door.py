@@ -49,7 +49,7 @@ def door_of(mesh: MeshSettings, settings: DoorSettings, pages_folder: Path) -> D
         descriptors=contracts.descriptor_path().absolute(),
         endpoints_folder=mesh.data_folder.absolute() / "run" / "endpoints",
         pages_folder=pages_folder,
-        access_log=mesh.data_folder.absolute() / "logs" / "access.jsonl",
+        access_log=mesh.data_folder.absolute() / "log" / "access.jsonl",
         address=mesh.listen_address,
         settings=settings,
     )
