@@ -1,0 +1,1 @@
+"""What reads and writes: domain rules and stores put together, the registry files, looks at local addresses."""

@@ -1,0 +1,53 @@
+"""What a call costs: tokens times list price, exactly, with dearer rates for long inputs."""
+
+from dataclasses import dataclass
+
+TOKENS_PER_PRICE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Prices in nano units for one million tokens; `cached_input` is None when cached input has no price of its own."""
+
+    input: int
+    output: int
+    cached_input: int | None = None
+
+
+@dataclass(frozen=True)
+class Price:
+    """A model's rates: `base`, and for inputs of more than so many tokens another rate for the whole call (vendors' "cliff")."""
+
+    base: Rate
+    tiers: tuple[tuple[int, Rate], ...] = ()
+
+    @property
+    def free(self) -> bool:
+        """Whether every rate is zero."""
+        rates = [self.base, *(rate for _, rate in self.tiers)]
+        return all(rate.input == 0 and rate.output == 0 and not rate.cached_input for rate in rates)
+
+    def rate(self, input_tokens: int) -> Rate:
+        """The rate that a call with so many input tokens pays."""
+        rate = self.base
+        for above, dearer in self.tiers:
+            if input_tokens > above:
+                rate = dearer
+        return rate
+
+    def cost(self, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0) -> int:
+        """Nano units, rounded up once at the end so that a budget is never undercounted.
+
+        `input_tokens` include the cached ones, which are charged once: at their own rate when there is one.
+        """
+        rate = self.rate(input_tokens)
+        cached_rate = rate.input if rate.cached_input is None else rate.cached_input
+        parts = (
+            (input_tokens - cached_input_tokens) * rate.input,
+            cached_input_tokens * cached_rate,
+            output_tokens * rate.output,
+        )
+        return -(-sum(parts) // TOKENS_PER_PRICE)
+
+
+FREE = Price(Rate(0, 0))

@@ -1,0 +1,28 @@
+"""Expected quality of a model in a domain: the registry's prior moved by the feedback seen there."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """Scores of 0..1 that a model earned in one domain: how many, and their sum."""
+
+    count: int = 0
+    total: float = 0.0
+
+    def plus(self, score: float) -> "Feedback":
+        """The same with one more score."""
+        return Feedback(self.count + 1, self.total + min(max(score, 0.0), 1.0))
+
+
+def expected(prior: float, prior_weight: float, feedback: Feedback) -> float:
+    """Mean of a Beta posterior whose prior counts as `prior_weight` scores.
+
+    Gelman et al., "Bayesian Data Analysis", 3rd ed. 2013, section 2.4.
+    """
+    return (prior * prior_weight + feedback.total) / (prior_weight + feedback.count)
+
+
+def domain_of(focus_area: str) -> str:
+    """The domain that a focus area stands for: case and outer blanks do not matter."""
+    return focus_area.strip().casefold()
