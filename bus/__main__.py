@@ -1,0 +1,28 @@
+"""The bus as a process: opens its log, takes up its subscriptions, serves."""
+
+from tooloo.bus.v1.bus_service_pb2_grpc import add_EventBusServicer_to_server
+
+from bus.log import Log
+from bus.service import EventBusService
+from bus.settings import BusSettings
+from bus.subscriptions import Subscriptions
+from mesh import boot
+from mesh.host import Host, Parts
+
+
+async def build(host: Host) -> Parts:
+    """The bus on the host's data folder; its log is a file of its own."""
+    settings = host.settings_of(BusSettings)
+    log = await Log.open(host.data_folder / "log.db", settings, host.clock)
+    subscriptions = Subscriptions(log, settings, host.clock)
+    await subscriptions.start()
+    service = EventBusService(log, subscriptions, settings)
+    return Parts(
+        servicers=[(add_EventBusServicer_to_server, service)],
+        close=[subscriptions.stop, log.close],
+        drain=[service.drain],
+    )
+
+
+if __name__ == "__main__":
+    boot.run("bus", build)

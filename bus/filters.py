@@ -1,0 +1,46 @@
+"""Which events a reader wants: the rule of a filter, compiled once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Filter:
+    """All given parts must match; an empty part does not restrict.
+
+    `types` are dotted names; a trailing "*" stands for one or more further letters of the name ("budget.*", "*").
+    """
+
+    types: tuple[str, ...] = ()
+    sources: frozenset[str] = frozenset()
+    subject_prefix: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def every_type(self) -> bool:
+        """True when the types do not restrict."""
+        return not self.types or "*" in self.types
+
+    @property
+    def only_types(self) -> bool:
+        """True when nothing but the type has to be looked at."""
+        return not (self.sources or self.subject_prefix or self.attributes)
+
+    def wants_type(self, name: str) -> bool:
+        """Whether events of this dotted type can match."""
+        return self.every_type or any(matches(pattern, name) for pattern in self.types)
+
+    def wants(self, source: str, subject: str, attributes: Mapping[str, str]) -> bool:
+        """Whether an event of a wanted type matches in all its other parts."""
+        return (
+            (not self.sources or source in self.sources)
+            and subject.startswith(self.subject_prefix)
+            and all(attributes.get(key) == value for key, value in self.attributes.items())
+        )
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Whether a dotted name fits a pattern that may end in "*"."""
+    if pattern.endswith("*"):
+        return name.startswith(pattern[:-1]) and len(name) >= len(pattern)
+    return name == pattern

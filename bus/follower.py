@@ -1,0 +1,72 @@
+"""Followers: readers that keep up with the log from a position, live, with heartbeats; nothing about them is stored."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from tooloo.event.v1.event_pb2 import Event
+
+from bus.batches import Batch
+from bus.filters import Filter
+from bus.log import Log
+
+# a filter that matches nothing still moves the bookmark, after so many positions
+_TELL_AFTER = 10_000
+
+
+@dataclass
+class Part:
+    """Some events with their positions, or a sign of life when there are none. Nothing at or below `progress` is still to come."""
+
+    progress: int
+    events: list[tuple[int, Event]] = field(default_factory=list)
+
+
+class Follower:
+    """Reads on from a position. A slow one waits for nobody and holds up nobody: what it has not read yet lies in the log."""
+
+    def __init__(self, log: Log, wanted: Filter, after: int) -> None:
+        self._log = log
+        self._filter = wanted
+        self._after = after
+        self._types: frozenset[int] | None = None
+        self._types_version = -1
+
+    async def read(self, max_bytes: int = 0) -> Part:
+        """What comes next, without waiting; an empty part when there is nothing (yet). BeforeRetention, CorruptBatch."""
+        chunk = await self._log.read(self._after, self._wanted_types(), max_bytes)
+        part = Part(chunk.scanned, [found for batch in chunk.batches for found in self._matching(batch)])
+        self._after = chunk.scanned
+        return part
+
+    async def follow(self, heartbeat: float, max_bytes: int) -> AsyncIterator[Part]:
+        """Parts until the log ends its waits: first a sign of life that says where it stands, then events as they come, and one after each silence."""
+        yield Part(self._after)
+        told = self._after
+        while not self._log.ended:
+            part = await self.read(max_bytes)
+            if part.events:
+                told = part.progress
+                yield part
+            elif (
+                part.progress >= self._log.head and not await self._log.wait_beyond(self._after, heartbeat)
+            ) or self._after - told >= _TELL_AFTER:
+                told = self._after
+                yield Part(self._after)
+
+    def _matching(self, batch: Batch) -> list[tuple[int, Event]]:
+        events = batch.after(self._after)
+        if self._filter.every_type and self._filter.only_types:
+            return list(events)
+        return [
+            (position, event)
+            for position, event in events
+            if self._filter.wants_type(event.type) and self._filter.wants(event.source, event.subject, event.attributes)
+        ]
+
+    def _wanted_types(self) -> frozenset[int] | None:
+        if self._filter.every_type:
+            return None
+        if self._types_version != self._log.types_version:
+            self._types_version = self._log.types_version
+            self._types = self._log.type_ids(self._filter.wants_type)
+        return self._types

@@ -1,0 +1,71 @@
+"""Looks after a log from outside, also while the bus runs: `python -m bus.maintenance verify FILE` and `... backup FILE TARGET`."""
+
+import argparse
+import sqlite3
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from bus import store
+from bus.batches import Batch
+from bus.log import backup
+
+
+def verify(path: Path) -> list[str]:
+    """What is wrong with a log, each as a sentence that names the position; an empty list when every promise about it holds."""
+    with closing(store.connect(path, readonly=True)) as connection:
+        try:
+            findings = [f"SQLite: {row[0]}" for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
+            return findings + _verify_batches(connection)
+        except sqlite3.DatabaseError as error:
+            return [f"SQLite: {error}"]
+
+
+def _verify_batches(connection: sqlite3.Connection) -> list[str]:
+    findings = []
+    expected = time_us = 0
+    for batch, checksum in store.every_batch(connection):
+        if batch.checksum() != checksum:
+            findings.append(f"the batch at position {batch.position} does not fit its checksum")
+            continue
+        if expected and batch.position != expected:
+            findings.append(f"positions {expected} to {batch.position - 1} are missing")
+        if batch.time_us < time_us:
+            findings.append(f"the batch at position {batch.position} is older than the one before")
+        count = batch.last - batch.position + 1
+        if len(batch.type_ids()) != count or _count(batch) != count:
+            findings.append(f"the batch at position {batch.position} does not hold the {count} events it says")
+        expected, time_us = batch.last + 1, batch.time_us
+    return findings
+
+
+def _count(batch: Batch) -> int:
+    try:
+        return len(batch.decode())
+    except DecodeError:
+        return -1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; the exit code is 1 when verify finds something."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("verify", help="check every record of a log").add_argument("file", type=Path)
+    copy = commands.add_parser("backup", help="copy a log while it is in use")
+    copy.add_argument("file", type=Path)
+    copy.add_argument("target", type=Path)
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "backup":
+        with closing(store.connect(chosen.file, readonly=True)) as connection:
+            backup(connection, chosen.target)
+        return 0
+    findings = verify(chosen.file)
+    sys.stdout.write("".join(f"{finding}\n" for finding in findings) or "ok\n")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,57 @@
+"""Every limit of the bus, by name."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import ClassVar
+
+from mesh.settings import Section, setting
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class BusSettings(Section):
+    """Settings of the event bus."""
+
+    section: ClassVar[str] = "bus"
+
+    max_event_bytes: int = setting(256 * 1024, "Largest event in bytes; a larger one is refused.", low=1024)
+    coalesce_bytes: int = setting(64 * 1024, "Publishes that wait together are stored as one record up to this many bytes.", low=1)
+    commit_batch: int = setting(512, "Writes that may share one commit.", low=1)
+    write_queue: int = setting(8192, "Writes that may wait for the disk; more are refused with RESOURCE_EXHAUSTED.", low=1)
+    unique_age: timedelta = setting(timedelta(days=7), "How long the (source, id) of an event is remembered to refuse repeats.")
+    unique_count: int = setting(1_000_000, "Of how many of the newest events the (source, id) is remembered.", low=1000)
+    retention_age: timedelta = setting(timedelta(0), "Events older than this are deleted; 0s keeps them for ever.")
+    retention_bytes: int = setting(0, "The oldest events are deleted while the log holds more bytes; 0 keeps all.", low=0)
+    upkeep_interval: timedelta = setting(timedelta(minutes=1), "How often retention and the uniqueness window are applied.")
+    checkpoint_interval: timedelta = setting(
+        timedelta(milliseconds=500), "How often the write-ahead log is moved into the database."
+    )
+    wal_limit_bytes: int = setting(64 * MIB, "The write-ahead log file is cut back when it is larger than this.", low=MIB)
+    recent_bytes: int = setting(
+        16 * MIB, "Newest events held in memory for live followers; who lags behind them reads the disk.", low=1
+    )
+    read_threads: int = setting(2, "Threads that read the disk.", low=1, high=64)
+    read_bytes: int = setting(512 * 1024, "Events read from the disk at a time, in bytes.", low=1024)
+    message_bytes: int = setting(128 * 1024, "A delivery is filled up to this many bytes.", low=1024)
+    message_events: int = setting(1000, "A delivery holds at most this many events.", low=1, high=100_000)
+    heartbeat: timedelta = setting(timedelta(seconds=5), "Longest silence of a stream that asked for no other.")
+    max_followers: int = setting(1000, "Followers at a time; more are refused with RESOURCE_EXHAUSTED.", low=1)
+    max_subscriptions: int = setting(1000, "Subscriptions that may exist.", low=1)
+    max_members: int = setting(256, "Streams that may pull one subscription at a time.", low=1)
+    subscription_cache_bytes: int = setting(
+        4 * MIB, "Events a subscription may hold in memory between reading and delivery.", low=1
+    )
+    ack_deadline: timedelta = setting(timedelta(seconds=30), "Ack deadline of a subscription that names none.")
+    backoff: tuple[str, ...] = setting(
+        ("100ms", "1s", "5s", "30s", "2m"), "Waits before redelivery of a subscription that names none; the last one repeats."
+    )
+    max_deliveries: int = setting(
+        10, "Deliveries before an event becomes a dead letter, for a subscription that names none.", low=1
+    )
+    max_in_flight: int = setting(1000, "Events out at a time of a subscription that names no limit.", low=1)
+    max_unsettled: int = setting(
+        20_000,
+        "Events a subscription may hold unsettled (out, waiting, or behind their subject) before it reads no further.",
+        low=1,
+    )

@@ -1,0 +1,56 @@
+"""Server-Sent Events (WHATWG HTML, "Server-sent events"): events as `id:`, `event:` and `data:` lines that a browser resumes from."""
+
+import json
+
+from google.protobuf import json_format
+from tooloo.event.v1.event_pb2 import Event
+
+from mesh import contracts, errors
+
+CONTENT_TYPE = "text/event-stream"
+LAST_EVENT_ID = "last-event-id"
+# digits that surely fit a signed 64-bit integer
+_LONGEST_POSITION = 18
+
+
+def opening(retry_ms: int) -> bytes:
+    """What a stream begins with: how long a browser waits before it comes back."""
+    return f"retry: {retry_ms}\n\n".encode()
+
+
+def event(position: int, message: Event) -> bytes:
+    """One event; its position is the id that a browser sends back as Last-Event-ID."""
+    message.position = position
+    data = json_format.MessageToJson(
+        message, indent=None, ensure_ascii=False, always_print_fields_with_no_presence=False, descriptor_pool=contracts.pool()
+    )
+    return f"id: {position}\nevent: {message.type}\ndata: {data}\n\n".encode()
+
+
+def heartbeat(progress: int, head: int) -> bytes:
+    """A sign of life. The id moves the bookmark and, without data, dispatches nothing."""
+    return f": heartbeat head={head}\nid: {progress}\n\n".encode()
+
+
+def failure(refusal: errors.Refusal) -> bytes:
+    """The last message of a stream that ends with a refusal: over HTTP/1.1 nothing else would show it."""
+    return _last("error", {"code": refusal.code.name, "reason": refusal.reason, "message": refusal.message})
+
+
+def farewell() -> bytes:
+    """The last message of a stream that ends because the bus drains; coming back resumes."""
+    return _last("end", {"reason": "DRAINING"})
+
+
+def position_of(last_event_id: str) -> int | None:
+    """The position in a Last-Event-ID header; None when the header is empty, INVALID_ARGUMENT when it holds no position."""
+    text = last_event_id.strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= _LONGEST_POSITION):
+        raise errors.invalid("Last-Event-ID", "must be an id that this stream gave, e.g. 42")
+    return int(text)
+
+
+def _last(name: str, data: dict[str, str]) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n".encode()

@@ -1,0 +1,356 @@
+"""A running subscription: scans the log for its events, deals them out to its members, and writes down what they answer."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+
+from tooloo.bus.v1.bus_service_pb2 import PullRequest, PullResponse
+from tooloo.bus.v1.subscription_pb2 import Subscription
+from tooloo.event.v1.event_pb2 import Event
+
+from bus import definitions, subscription_store
+from bus.dealing import Changes, Dealer, Entry, Retry
+from bus.log import Log
+from bus.member import Member
+from bus.ranges import AckState
+from bus.settings import BusSettings
+from bus.writer import DiskFull, QueueFull
+from mesh.clock import Clock, to_us
+
+log = logging.getLogger(__name__)
+# shares of one turn when several members want events, so that no one takes all
+_TURN = 64
+_UNWRITTEN_SETTLED = 10_000
+_RETRY_SECONDS = 0.5
+_STOP_SECONDS = 2.0
+
+
+class Running:
+    """One subscription at work. Everything happens in the loop's thread; `dealer` is its state, the disk follows in transactions."""
+
+    def __init__(
+        self, stored: subscription_store.Stored, log_: Log, settings: BusSettings, clock: Clock, new_token: Callable[[], int]
+    ) -> None:
+        self.name = stored.name
+        self.definition = Subscription.FromString(stored.definition)
+        self.create_time_us = stored.create_time_us
+        self.paused = stored.paused
+        self._log = log_
+        self._settings = settings
+        self._clock = clock
+        self._new_token = new_token
+        self._members: list[Member] = []
+        self._bodies: dict[int, Event] = {}
+        self._bodies_bytes = 0
+        self._written_floor = stored.acks.floor
+        self._wake = asyncio.Event()
+        self._dirty = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._install(stored.acks)
+
+    async def start(self) -> None:
+        """Takes over the retries that are on disk and begins to work."""
+        self.dealer.carry(await self._stored_retries())
+        self._tasks = [
+            asyncio.create_task(self._deal_forever(), name=f"deal {self.name}"),
+            asyncio.create_task(self._write_forever(), name=f"write {self.name}"),
+        ]
+
+    async def stop(self) -> None:
+        """Writes down what is settled and ends; what was out counts as never delivered."""
+        for member in list(self._members):
+            self.leave(member, counted=False)
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        # acks that find no room are delivered again, which is allowed; a stop that never ends is not
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._write()
+
+    def end_streams(self, failure: Exception) -> None:
+        """Ends every stream with a refusal."""
+        for member in self._members:
+            member.fail(failure)
+
+    @property
+    def members(self) -> int:
+        """Streams that pull it now."""
+        return len(self._members)
+
+    def wake(self) -> None:
+        """Looks again at once: there may be something to do."""
+        self._wake.set()
+
+    def join(self, first: PullRequest) -> Member:
+        """A new member, from its opening request."""
+        seconds = first.heartbeat.ToTimedelta().total_seconds() or self._settings.heartbeat.total_seconds()
+        member = Member(self._new_token(), seconds, counts_bytes=first.credit_bytes > 0)
+        self._members.append(member)
+        return member
+
+    def leave(self, member: Member, *, counted: bool) -> None:
+        """Takes a member out and gives back at once what it held; `counted` when its stream broke."""
+        if member.gone:
+            return
+        member.gone = True
+        self._members.remove(member)
+        self.dealer.release(member.token, self._clock.monotonic(), counted=counted)
+        self._changed()
+
+    def handle(self, member: Member, request: PullRequest) -> None:
+        """Applies what a member says: credit, acks, nacks, extensions."""
+        now = self._clock.monotonic()
+        # on the opening request the member cannot know its token yet
+        token = request.fencing_token or member.token
+        acks = [*request.ack, *(self.dealer.held_up_to(token, request.ack_up_to) if request.ack_up_to else ())]
+        refused = self.dealer.ack(token, acks)
+        for nack in request.nacks:
+            retry_after = nack.retry_after.ToTimedelta().total_seconds() if nack.HasField("retry_after") else None
+            if not self.dealer.nack(token, nack.position, now, retry_after=retry_after, park=nack.park, error=nack.error):
+                refused.append(nack.position)
+        refused += self.dealer.extend(token, request.extend, now)
+        member.refuse(refused)
+        member.credit_events += request.credit_events
+        member.credit_bytes += request.credit_bytes
+        self._changed()
+
+    async def stamp(self, response: PullResponse) -> None:
+        """Adds to an answer where the subscription stands."""
+        response.ack_floor = self._written_floor
+        response.head_position = self._log.head
+        if not response.events:
+            response.lag.CopyFrom(definitions.duration_message(await self.lag()))
+
+    async def lag(self) -> timedelta:
+        """Age of the oldest unacknowledged event; zero when there is none."""
+        stored = await self._log.time_of(self.dealer.oldest_unsettled)
+        return max(self._clock.now() - stored, timedelta(0)) if stored else timedelta(0)
+
+    async def describe(self, dead_letters: int) -> Subscription:
+        """The subscription as the contract shows it."""
+        shown = Subscription()
+        shown.CopyFrom(self.definition)
+        shown.state = Subscription.STATE_PAUSED if self.paused else Subscription.STATE_ACTIVE
+        shown.ack_floor = self.dealer.acks.floor
+        shown.head_position = self._log.head
+        shown.backlog = max(0, self._log.head - shown.ack_floor - self.dealer.acks.above_floor)
+        shown.oldest_unacknowledged_age.CopyFrom(definitions.duration_message(await self.lag()))
+        shown.in_flight = self.dealer.in_flight
+        shown.members = self.members
+        shown.dead_letters = dead_letters
+        shown.create_time.FromMicroseconds(self.create_time_us)
+        return shown
+
+    async def set_paused(self, paused: bool) -> None:
+        """Pauses or resumes, on disk first."""
+        await self._log.run(lambda connection: subscription_store.set_paused(connection, self.name, paused))
+        self.paused = paused
+        self.wake()
+
+    async def seek(self, floor: int) -> None:
+        """Moves to after a position; what was out is fenced."""
+        async with self._writing:
+            await self._log.run(lambda connection: subscription_store.move(connection, self.name, floor))
+            self._install(AckState(floor))
+            self._fence_members()
+
+    async def redefine(self, definition: Subscription) -> None:
+        """Another filter or policy from here on; what was out is fenced and dealt out anew."""
+        encoded = definition.SerializeToString()
+        async with self._writing:
+            await self._log.run(lambda connection: subscription_store.update_definition(connection, self.name, encoded))
+            self.definition = definition
+            for member in self._members:
+                self.dealer.release(member.token, self._clock.monotonic(), counted=False)
+            await self._write_changes()
+            acks = AckState(self.dealer.acks.floor, self.dealer.acks.ranges)
+            self._install(acks)
+            self.dealer.carry(await self._stored_retries())
+            self._fence_members()
+
+    async def redrive(self, positions: Sequence[int] | None) -> int:
+        """Deals dead letters out again; returns how many."""
+        async with self._writing:
+            await self._write_changes()
+            now_us = to_us(self._clock.now())
+            retries = await self._log.run(lambda connection: subscription_store.redrive(connection, self.name, positions, now_us))
+            self.dealer.carry(retries)
+        self.wake()
+        return len(retries)
+
+    async def written(self) -> None:
+        """Returns when everything answered so far is on disk."""
+        await self._write()
+
+    def _install(self, acks: AckState) -> None:
+        """Begins to deal anew from an ack state."""
+        self.dealer = Dealer(definitions.policy_of(self.definition, self._settings), acks)
+        self._filter = definitions.filter_of(self.definition.filter)
+        self._types_version = -1
+        self._type_ids: frozenset[int] | None = None
+        self._written_floor = acks.floor
+        self._bodies.clear()
+        self._bodies_bytes = 0
+
+    def _fence_members(self) -> None:
+        for member in self._members:
+            member.fence(self._new_token())
+        self.wake()
+
+    async def _stored_retries(self) -> list[Retry]:
+        now, now_us, longest = self._clock.monotonic(), to_us(self._clock.now()), max(self.dealer.policy.backoff)
+
+        def seconds_of(due_us: int) -> float:
+            # a clock that was set back must not make a retry wait longer than any backoff
+            return now + min(max((due_us - now_us) / 1e6, 0.0), longest)
+
+        return await self._log.query(lambda connection: subscription_store.retries(connection, self.name, seconds_of))
+
+    def _changed(self) -> None:
+        self._wake.set()
+        if self.dealer.changes:
+            self._dirty.set()
+
+    async def _deal_forever(self) -> None:
+        while True:
+            self._wake.clear()
+            self.dealer.expire(self._clock.monotonic())
+            if self.dealer.changes or self.dealer.acks.floor - self._written_floor >= _UNWRITTEN_SETTLED:
+                self._dirty.set()
+            try:
+                busy = await self._deal_once()
+            except Exception as error:
+                # a damaged record, or a disk that cannot be read: members are told, and it is tried again when they come back
+                log.exception("subscription %s cannot go on", self.name)
+                self.end_streams(error)
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if not busy:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        due = self.dealer.next_due()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if due is None else max(0.0, due - self._clock.monotonic())):
+                await self._wake.wait()
+
+    async def _deal_once(self) -> bool:
+        """Gives each member with credit a share, or reads on in the log; False when there is nothing to do."""
+        hungry = [member for member in self._members if member.room > 0]
+        if self.paused or not hungry:
+            return False
+        if not self.dealer.ready(self._clock.monotonic()):
+            return await self._scan()
+        share = self._settings.message_events if len(hungry) == 1 else _TURN
+        for member in hungry:
+            entries = self.dealer.take(member.token, min(member.room, share), self._clock.monotonic())
+            if entries:
+                await self._send(member, entries)
+        if self._members:
+            # the next turn begins with another one
+            self._members.append(self._members.pop(0))
+        return True
+
+    async def _send(self, member: Member, entries: list[Entry]) -> None:
+        dealer, token = self.dealer, member.token
+        events = await self._events_of(entries)
+        if dealer is not self.dealer or member.gone or member.token != token:
+            # fenced while its events were being read: they were given back with the token
+            return
+        found = [(entry, events[entry.position]) for entry in entries if entry.position in events]
+        # what the log no longer holds cannot be delivered any more
+        dealer.ack(token, (entry.position for entry in entries if entry.position not in events))
+        if found:
+            member.send([entry for entry, _ in found], [event for _, event in found], self._settings.message_bytes)
+
+    async def _events_of(self, entries: Sequence[Entry]) -> dict[int, Event]:
+        events: dict[int, Event] = {}
+        for entry in entries:
+            if body := self._bodies.pop(entry.position, None):
+                self._bodies_bytes -= body.ByteSize()
+                events[entry.position] = body
+        missing = [entry.position for entry in entries if entry.position not in events]
+        if missing:
+            events |= await self._log.events(missing)
+        for position in missing:
+            if position not in events and (kept := await self._kept_event(position)):
+                events[position] = kept
+        return events
+
+    async def _kept_event(self, position: int) -> Event | None:
+        kept = await self._log.query(lambda connection: subscription_store.kept_event(connection, self.name, position))
+        return Event.FromString(kept) if kept else None
+
+    async def _scan(self) -> bool:
+        """Looks at the next part of the log; False when there is none, or too much is unsettled already."""
+        dealer = self.dealer
+        if dealer.unsettled >= self._settings.max_unsettled or dealer.in_flight >= dealer.policy.max_in_flight:
+            return False
+        chunk = await self._log.read(dealer.cursor, self._wanted_types())
+        if chunk.scanned <= dealer.cursor or dealer is not self.dealer:
+            return dealer is not self.dealer
+        wanted: list[tuple[int, str]] = []
+        for batch in chunk.batches:
+            for position, event in batch.after(dealer.cursor):
+                if self._filter.wants_type(event.type) and self._filter.wants(event.source, event.subject, event.attributes):
+                    event.position = position
+                    wanted.append((position, event.subject))
+                    self._cache(position, event)
+        dealer.scanned(chunk.scanned, wanted)
+        return True
+
+    def _cache(self, position: int, event: Event) -> None:
+        size = event.ByteSize()
+        if self._bodies_bytes + size <= self._settings.subscription_cache_bytes:
+            self._bodies[position] = event
+            self._bodies_bytes += size
+
+    def _wanted_types(self) -> frozenset[int] | None:
+        if self._filter.every_type:
+            return None
+        if self._types_version != self._log.types_version:
+            self._types_version = self._log.types_version
+            self._type_ids = self._log.type_ids(self._filter.wants_type)
+        return self._type_ids
+
+    async def _write_forever(self) -> None:
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            await self._write()
+
+    async def _write(self) -> None:
+        async with self._writing:
+            await self._write_changes()
+
+    async def _write_changes(self) -> None:
+        """Writes what has gathered; while the disk is full it waits and tries again, for nothing of it may be lost."""
+        dealer = self.dealer
+        changes = dealer.flush()
+        floor, ranges = dealer.acks.floor, dealer.acks.encode()
+        if not changes and floor == self._written_floor:
+            return
+        while True:
+            try:
+                await self._log.run(lambda connection: self._apply(connection, floor, ranges, changes))
+                break
+            except (DiskFull, QueueFull):
+                await asyncio.sleep(_RETRY_SECONDS)
+        self._written_floor = floor
+        for member in self._members:
+            member.acks_committed += changes.acked.get(member.token, 0)
+
+    def _apply(self, connection: sqlite3.Connection, floor: int, ranges: bytes, changes: Changes) -> None:
+        now, now_us = self._clock.monotonic(), to_us(self._clock.now())
+
+        def us_of(due: float) -> int:
+            return now_us + int((due - now) * 1e6)
+
+        subscription_store.apply(connection, self.name, floor, ranges, changes, us_of, now_us)

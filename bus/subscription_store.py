@@ -1,0 +1,198 @@
+"""Every SQL statement of subscriptions, retries and dead letters; run inside the log's transactions."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from tooloo.event.v1.event_pb2 import Event
+
+from bus import store
+from bus.batches import CorruptBatch
+from bus.dealing import Changes, Retry
+from bus.ranges import AckState
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A subscription as it stands on the disk."""
+
+    name: str
+    definition: bytes
+    paused: bool
+    acks: AckState
+    create_time_us: int
+
+
+@dataclass(frozen=True)
+class StoredDeadLetter:
+    """A dead letter as it stands on the disk; `event` is the encoded event."""
+
+    position: int
+    event: bytes
+    reason: str
+    attempts: int
+    error: str
+    create_time_us: int
+
+
+def next_epoch(connection: sqlite3.Connection) -> int:
+    """Counts the starts of this log; fencing tokens begin with it, so that none is ever given twice."""
+    epoch = store.value_of(connection, "epoch") + 1
+    store.set_value(connection, "epoch", epoch)
+    return epoch
+
+
+def every(connection: sqlite3.Connection) -> list[Stored]:
+    """Every subscription, by name."""
+    return [
+        Stored(row[0], row[1], bool(row[2]), AckState.decode(row[3], row[4]), row[5])
+        for row in connection.execute(
+            "SELECT name, definition, paused, ack_floor, ack_ranges, create_time_us FROM subscriptions ORDER BY name"
+        )
+    ]
+
+
+def insert(connection: sqlite3.Connection, stored: Stored) -> None:
+    """Makes a subscription."""
+    connection.execute(
+        "INSERT INTO subscriptions (name, definition, paused, ack_floor, ack_ranges, create_time_us) VALUES (?, ?, ?, ?, ?, ?)",
+        (stored.name, stored.definition, stored.paused, stored.acks.floor, stored.acks.encode(), stored.create_time_us),
+    )
+
+
+def update_definition(connection: sqlite3.Connection, name: str, definition: bytes) -> None:
+    """Replaces a definition."""
+    connection.execute("UPDATE subscriptions SET definition = ? WHERE name = ?", (definition, name))
+
+
+def set_paused(connection: sqlite3.Connection, name: str, paused: bool) -> None:
+    """Pauses or resumes."""
+    connection.execute("UPDATE subscriptions SET paused = ? WHERE name = ?", (paused, name))
+
+
+def delete(connection: sqlite3.Connection, name: str) -> None:
+    """Deletes a subscription with its retries and dead letters."""
+    connection.execute("DELETE FROM subscriptions WHERE name = ?", (name,))
+
+
+def move(connection: sqlite3.Connection, name: str, floor: int) -> None:
+    """Moves a subscription: everything up to `floor` counts as settled, nothing beyond it; dead letters stay."""
+    save_acks(connection, name, AckState(floor))
+    connection.execute("DELETE FROM retries WHERE subscription = ?", (name,))
+
+
+def save_acks(connection: sqlite3.Connection, name: str, acks: AckState) -> None:
+    """Writes floor and ranges."""
+    connection.execute("UPDATE subscriptions SET ack_floor = ?, ack_ranges = ? WHERE name = ?", (acks.floor, acks.encode(), name))
+
+
+def retries(connection: sqlite3.Connection, name: str, seconds_of: Callable[[int], float]) -> list[Retry]:
+    """Events that wait for another delivery; `seconds_of` turns their stored due time into the dealer's."""
+    return [
+        Retry(row[0], row[1], row[2], seconds_of(row[3]), row[4])
+        for row in connection.execute(
+            "SELECT position, subject, attempts, due_us, error FROM retries WHERE subscription = ? ORDER BY position", (name,)
+        )
+    ]
+
+
+def kept_event(connection: sqlite3.Connection, name: str, position: int) -> bytes | None:
+    """The event that a redriven dead letter brought along; None when the log has it."""
+    row = connection.execute("SELECT event FROM retries WHERE subscription = ? AND position = ?", (name, position)).fetchone()
+    return row[0] if row else None
+
+
+def apply(
+    connection: sqlite3.Connection,
+    name: str,
+    floor: int,
+    ranges: bytes,
+    changes: Changes,
+    us_of: Callable[[float], int],
+    now_us: int,
+) -> None:
+    """Writes what a dealer gathered: acks, retries and dead letters together."""
+    connection.execute("UPDATE subscriptions SET ack_floor = ?, ack_ranges = ? WHERE name = ?", (floor, ranges, name))
+    for dead in changes.dead.values():
+        event = _event_of(connection, name, dead.position)
+        connection.execute(
+            "INSERT INTO dead_letters (subscription, position, subject, event, reason, attempts, error, create_time_us) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (subscription, position) DO UPDATE SET "
+            "reason = excluded.reason, attempts = excluded.attempts, error = excluded.error, create_time_us = excluded.create_time_us",
+            (name, dead.position, dead.subject, event, dead.reason, dead.attempts, dead.error, now_us),
+        )
+    connection.executemany(
+        "DELETE FROM retries WHERE subscription = ? AND position = ?", [(name, position) for position in changes.forgotten]
+    )
+    connection.executemany(
+        "INSERT INTO retries (subscription, position, subject, attempts, due_us, error) VALUES (?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT (subscription, position) DO UPDATE SET "
+        "attempts = excluded.attempts, due_us = excluded.due_us, error = excluded.error",
+        [(name, r.position, r.subject, r.attempts, us_of(r.due), r.error) for r in changes.retries.values()],
+    )
+
+
+def dead_letters(connection: sqlite3.Connection, name: str, after: int, limit: int) -> list[StoredDeadLetter]:
+    """Dead letters beyond a position, oldest first."""
+    return [
+        StoredDeadLetter(*row)
+        for row in connection.execute(
+            "SELECT position, event, reason, attempts, error, create_time_us FROM dead_letters "
+            "WHERE subscription = ? AND position > ? ORDER BY position LIMIT ?",
+            (name, after, limit),
+        )
+    ]
+
+
+def dead_letter_counts(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many dead letters each subscription keeps; those without any are left out."""
+    return dict(connection.execute("SELECT subscription, count(*) FROM dead_letters GROUP BY subscription").fetchall())
+
+
+def redrive(connection: sqlite3.Connection, name: str, positions: Sequence[int] | None, now_us: int) -> list[Retry]:
+    """Turns dead letters (None: all) into retries with fresh attempts, each exactly once; the event goes along."""
+    redriven = []
+    for position, subject, event in _chosen(connection, name, positions):
+        connection.execute(
+            "INSERT INTO retries (subscription, position, subject, attempts, due_us, error, event) VALUES (?, ?, ?, 0, ?, '', ?) "
+            "ON CONFLICT (subscription, position) DO NOTHING",
+            (name, position, subject, now_us, event),
+        )
+        redriven.append(Retry(position, subject, 0, 0.0, ""))
+    _delete_dead(connection, name, (retry.position for retry in redriven))
+    return redriven
+
+
+def drop(connection: sqlite3.Connection, name: str, positions: Sequence[int] | None) -> int:
+    """Drops dead letters (None: all) for good; returns how many."""
+    chosen = [position for position, _, _ in _chosen(connection, name, positions)]
+    _delete_dead(connection, name, chosen)
+    return len(chosen)
+
+
+def _chosen(connection: sqlite3.Connection, name: str, positions: Sequence[int] | None) -> list[tuple[int, str, bytes]]:
+    rows = connection.execute(
+        "SELECT position, subject, event FROM dead_letters WHERE subscription = ? ORDER BY position", (name,)
+    ).fetchall()
+    wanted = None if positions is None else set(positions)
+    return [row for row in rows if wanted is None or row[0] in wanted]
+
+
+def _delete_dead(connection: sqlite3.Connection, name: str, positions: Iterable[int]) -> None:
+    connection.executemany(
+        "DELETE FROM dead_letters WHERE subscription = ? AND position = ?", [(name, position) for position in positions]
+    )
+
+
+def _event_of(connection: sqlite3.Connection, name: str, position: int) -> bytes:
+    """The event for a dead letter; empty when its bytes in the log are damaged, for the letter itself must not be lost."""
+    kept = kept_event(connection, name, position)
+    if kept is not None:
+        return kept
+    try:
+        batch = store.read_batch(connection, position)
+    except CorruptBatch:
+        batch = None
+    event = batch.decode()[position - batch.position] if batch else Event()
+    event.position = position
+    return event.SerializeToString()

@@ -1,0 +1,183 @@
+"""All subscriptions of the log: made, found, moved and deleted by name."""
+
+import asyncio
+import bisect
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+from tooloo.bus.v1.subscription_pb2 import StartAt, Subscription
+
+from bus import definitions, subscription_store
+from bus.log import Log
+from bus.ranges import AckState
+from bus.refusals import not_found, too_many
+from bus.settings import BusSettings
+from bus.subscription import Running
+from bus.subscription_store import Stored, StoredDeadLetter
+from mesh import errors
+from mesh.clock import Clock, to_us
+
+log = logging.getLogger(__name__)
+# tokens of one start of the process; the start's number is above them, so that no token comes twice
+_TOKENS_PER_EPOCH = 1 << 32
+
+
+class Subscriptions:
+    """The subscriptions of one log, at work between start() and stop()."""
+
+    def __init__(self, log_: Log, settings: BusSettings, clock: Clock) -> None:
+        self._log = log_
+        self._settings = settings
+        self._clock = clock
+        self._running: dict[str, Running] = {}
+        self._changing = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._next_token = 0
+
+    async def start(self) -> None:
+        """Begins to work where the disk says that everyone stands."""
+        self._next_token = await self._log.run(subscription_store.next_epoch) * _TOKENS_PER_EPOCH
+        for stored in await self._log.query(subscription_store.every):
+            await self._run(stored)
+        self._tasks = [asyncio.create_task(self._tell_of_news()), asyncio.create_task(self._keep_up())]
+
+    async def stop(self) -> None:
+        """Writes down what is settled and ends."""
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        for running in self._running.values():
+            await running.stop()
+
+    def end_streams(self, failure: Exception) -> None:
+        """Ends the streams of every subscription with a refusal: the bus drains."""
+        for running in self._running.values():
+            running.end_streams(failure)
+
+    def running(self, name: str) -> Running:
+        """The subscription of this name; NOT_FOUND when there is none."""
+        found = self._running.get(name)
+        if found is None:
+            raise not_found(name)
+        return found
+
+    async def create(self, wanted: Subscription) -> tuple[Subscription, bool]:
+        """Makes a subscription, or gives the same that stands; the second value says whether it was made."""
+        definition = definitions.normalized(wanted)
+        async with self._changing:
+            standing = self._running.get(wanted.name)
+            if standing is None:
+                return await self._create(definition), True
+        if not definitions.same(standing.definition, definition):
+            raise errors.already_exists(
+                "subscription", wanted.name, "it stands with another definition; update it, or take another name"
+            )
+        return await self.describe(standing), False
+
+    async def update(self, name: str, wanted: Subscription) -> Subscription:
+        """Gives a subscription another definition; where it stands stays."""
+        running = self.running(name)
+        definition = definitions.normalized(wanted)
+        definition.name = name
+        definition.ClearField("start")
+        if running.definition.HasField("start"):
+            definition.start.CopyFrom(running.definition.start)
+        async with self._changing:
+            if not definitions.same(definition, running.definition):
+                await running.redefine(definition)
+        return await self.describe(running)
+
+    async def delete(self, name: str) -> None:
+        """Deletes a subscription with its dead letters; its streams end with NOT_FOUND."""
+        async with self._changing:
+            running = self.running(name)
+            del self._running[name]
+            running.end_streams(not_found(name))
+            await running.stop()
+            await self._log.run(lambda connection: subscription_store.delete(connection, name))
+
+    async def seek(self, name: str, start: StartAt) -> Subscription:
+        """Moves a subscription to another place in the log."""
+        running = self.running(name)
+        await running.seek(await self.floor_of(start))
+        return await self.describe(running)
+
+    async def set_paused(self, name: str, paused: bool) -> Subscription:
+        """Pauses or resumes a subscription."""
+        running = self.running(name)
+        await running.set_paused(paused)
+        return await self.describe(running)
+
+    async def describe(self, running: Running) -> Subscription:
+        """One subscription as the contract shows it."""
+        counts = await self._log.query(subscription_store.dead_letter_counts)
+        return await running.describe(counts.get(running.name, 0))
+
+    async def list(self, after: str, limit: int) -> Sequence[Subscription]:
+        """Subscriptions by name, beyond a name."""
+        names = sorted(self._running)
+        chosen = names[bisect.bisect_right(names, after) :][:limit]
+        counts = await self._log.query(subscription_store.dead_letter_counts)
+        return [await self._running[name].describe(counts.get(name, 0)) for name in chosen if name in self._running]
+
+    async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
+        """Dead letters of a subscription beyond a position."""
+        running = self.running(name)
+        await running.written()
+        return await self._log.query(lambda connection: subscription_store.dead_letters(connection, name, after, limit))
+
+    async def drop_dead_letters(self, name: str, positions: Sequence[int] | None) -> int:
+        """Drops dead letters; None means all."""
+        await self.running(name).written()
+        return await self._log.run(lambda connection: subscription_store.drop(connection, name, positions))
+
+    async def floor_of(self, start: StartAt | None) -> int:
+        """The position after which a start begins."""
+        kind = start.WhichOneof("start") if start else None
+        if start is None or kind is None:
+            return self._log.head
+        if kind == "time":
+            return await self._log.position_before(start.time.ToDatetime(tzinfo=self._clock.now().tzinfo))
+        after = start.after_position if kind == "after_position" else 0
+        self._log.check_start(after)
+        return max(after, (self._log.first or self._log.head + 1) - 1)
+
+    async def _create(self, definition: Subscription) -> Subscription:
+        if len(self._running) >= self._settings.max_subscriptions:
+            raise too_many(BusSettings.env_name("max_subscriptions"), "subscriptions", self._settings.max_subscriptions)
+        floor = await self.floor_of(definition.start if definition.HasField("start") else None)
+        now_us = to_us(self._clock.now())
+        stored = Stored(definition.name, definition.SerializeToString(), False, AckState(floor), now_us)
+        await self._log.run(lambda connection: subscription_store.insert(connection, stored))
+        return await (await self._run(stored)).describe(0)
+
+    async def _run(self, stored: Stored) -> Running:
+        running = self._running[stored.name] = Running(stored, self._log, self._settings, self._clock, self._token)
+        await running.start()
+        return running
+
+    def _token(self) -> int:
+        self._next_token += 1
+        return self._next_token
+
+    async def _tell_of_news(self) -> None:
+        """Wakes every subscription when the log has grown."""
+        seen = self._log.head
+        while True:
+            await self._log.wait_beyond(seen, None)
+            seen = self._log.head
+            for running in self._running.values():
+                running.wake()
+
+    async def _keep_up(self) -> None:
+        """Applies retention again and again; what a subscription has not settled stays."""
+        while True:
+            await asyncio.sleep(self._settings.upkeep_interval.total_seconds())
+            keep_from = min((running.dealer.oldest_unsettled for running in self._running.values()), default=self._log.head + 1)
+            try:
+                await self._log.upkeep(keep_from)
+            except Exception:
+                # nothing is lost by deleting later; the log says why it could not
+                log.exception("retention could not be applied")
