@@ -12,7 +12,6 @@ from services.analytics.flows.upkeep import Upkeep
 from services.analytics.service import AnalyticsService
 from services.analytics.settings import AnalyticsSettings
 
-
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
