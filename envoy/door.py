@@ -4,9 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from envoy.settings import DoorSettings
-from mesh import contracts
-from mesh.catalogue import SERVICES
-from mesh.settings import MeshSettings
 
 MESH_SERVICE = "tooloo.system.v1.SystemService"
 
@@ -38,18 +35,3 @@ class Door:
     def grpc_services(self) -> tuple[str, ...]:
         """The gRPC services of all upstreams, in their order."""
         return tuple(name for upstream in self.upstreams for name in upstream.grpc_services)
-
-
-def door_of(mesh: MeshSettings, settings: DoorSettings, pages_folder: Path) -> Door:
-    """The door of this installation: every service of the catalogue, at the ports and in the folders that the settings name."""
-    return Door(
-        upstreams=tuple(Upstream(spec.name, mesh.port_of(spec.name), spec.grpc_services) for spec in SERVICES),
-        port=mesh.door_port,
-        admin_port=mesh.admin_port,
-        descriptors=contracts.descriptor_path().absolute(),
-        endpoints_folder=mesh.data_folder.absolute() / "run" / "endpoints",
-        pages_folder=pages_folder,
-        access_log=mesh.data_folder.absolute() / "log" / "access.jsonl",
-        address=mesh.listen_address,
-        settings=settings,
-    )

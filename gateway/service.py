@@ -3,14 +3,15 @@
 # grpcio's classes are generic in its type stubs only, so annotations must not be evaluated
 from __future__ import annotations
 
+import asyncio
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import grpc
 import psutil
@@ -21,13 +22,21 @@ from tooloo.system.v1.system_service_pb2_grpc import SystemServiceServicer
 
 from envoy import binary
 from gateway import openapi
-from gateway.once import Once
 from gateway.version import version
 from mesh import contracts, errors
 from mesh.catalogue import SERVICES, ServiceSpec, owner_of
 from mesh.child import Program, State
-from mesh.clock import Clock
+from mesh.db import Transaction
+from mesh.host import Host
 
+Asked = system.StartServiceRequest | system.StopServiceRequest | system.RestartServiceRequest | system.ScaleServiceRequest
+Answer = TypeVar(
+    "Answer",
+    system.StartServiceResponse,
+    system.StopServiceResponse,
+    system.RestartServiceResponse,
+    system.ScaleServiceResponse,
+)
 Context = grpc.aio.ServicerContext[Any, Any]
 _STATES = {
     State.STARTING: process.SERVING_STATE_STARTING,
@@ -91,19 +100,19 @@ class ProcessManager(Protocol):
         """The processes of one service."""
         ...
 
-    async def start_service(self, service: str) -> None:
+    def start_service(self, service: str) -> Coroutine[Any, Any, None]:
         """Starts it when it is stopped."""
         ...
 
-    async def stop_service(self, service: str) -> None:
+    def stop_service(self, service: str) -> Coroutine[Any, Any, None]:
         """Drains and stops it."""
         ...
 
-    async def restart_service(self, service: str) -> None:
+    def restart_service(self, service: str) -> Coroutine[Any, Any, None]:
         """Starts it anew."""
         ...
 
-    async def scale_service(self, service: str, replicas: int) -> None:
+    def scale_service(self, service: str, replicas: int) -> Coroutine[Any, Any, None]:
         """Runs it as so many replicas."""
         ...
 
@@ -120,11 +129,10 @@ class Installation:
 class SystemService(SystemServiceServicer):
     """Answers tooloo.system.v1.SystemService."""
 
-    def __init__(self, manager: ProcessManager, installation: Installation, clock: Clock) -> None:
+    def __init__(self, host: Host, manager: ProcessManager, installation: Installation) -> None:
+        self._host = host
         self._manager = manager
         self._installation = installation
-        self._clock = clock
-        self._once = Once()
 
     async def GetHealth(self, request: system.GetHealthRequest, context: Context) -> system.GetHealthResponse:
         """The mesh serves when each of its services does; the door turns anything else into a 503."""
@@ -133,7 +141,7 @@ class SystemService(SystemServiceServicer):
         response = system.GetHealthResponse(
             state=process.SERVING_STATE_SERVING if serving else process.SERVING_STATE_NOT_SERVING, services=services
         )
-        response.time.FromDatetime(self._clock.now())
+        response.time.FromDatetime(self._host.clock.now())
         return response
 
     async def GetSystemInfo(self, request: system.GetSystemInfoRequest, context: Context) -> system.GetSystemInfoResponse:
@@ -159,39 +167,23 @@ class SystemService(SystemServiceServicer):
 
     async def StartService(self, request: system.StartServiceRequest, context: Context) -> system.StartServiceResponse:
         """Starts a stopped service."""
-
-        async def effect() -> system.StartServiceResponse:
-            await self._manager.start_service(request.service)
-            return system.StartServiceResponse(health=self._health_of(request.service))
-
-        return await self._once.answer(request, system.StartServiceResponse, effect)
+        change = self._manager.start_service(request.service)
+        return await self._once(request, system.StartServiceResponse, change)
 
     async def StopService(self, request: system.StopServiceRequest, context: Context) -> system.StopServiceResponse:
         """Stops a service."""
-
-        async def effect() -> system.StopServiceResponse:
-            await self._manager.stop_service(request.service)
-            return system.StopServiceResponse(health=self._health_of(request.service))
-
-        return await self._once.answer(request, system.StopServiceResponse, effect)
+        change = self._manager.stop_service(request.service)
+        return await self._once(request, system.StopServiceResponse, change)
 
     async def RestartService(self, request: system.RestartServiceRequest, context: Context) -> system.RestartServiceResponse:
         """Starts a service anew."""
-
-        async def effect() -> system.RestartServiceResponse:
-            await self._manager.restart_service(request.service)
-            return system.RestartServiceResponse(health=self._health_of(request.service))
-
-        return await self._once.answer(request, system.RestartServiceResponse, effect)
+        change = self._manager.restart_service(request.service)
+        return await self._once(request, system.RestartServiceResponse, change)
 
     async def ScaleService(self, request: system.ScaleServiceRequest, context: Context) -> system.ScaleServiceResponse:
         """Runs a service as so many replicas."""
-
-        async def effect() -> system.ScaleServiceResponse:
-            await self._manager.scale_service(request.service, request.replicas)
-            return system.ScaleServiceResponse(health=self._health_of(request.service))
-
-        return await self._once.answer(request, system.ScaleServiceResponse, effect)
+        change = self._manager.scale_service(request.service, request.replicas)
+        return await self._once(request, system.ScaleServiceResponse, change)
 
     async def GetOpenApi(self, request: system.GetOpenApiRequest, context: Context) -> httpbody_pb2.HttpBody:
         """The OpenAPI document."""
@@ -201,6 +193,21 @@ class SystemService(SystemServiceServicer):
     def _document(self) -> bytes:
         titles = {name: spec.title for spec in SERVICES for name in spec.grpc_services}
         return json.dumps(openapi.document(titles, version()), ensure_ascii=False).encode()
+
+    async def _once(self, request: Asked, response_type: type[Answer], change: Coroutine[Any, Any, None]) -> Answer:
+        """Makes a change of the processes unless the request was answered before, and keeps the answer."""
+        known = await self._host.answered(request, response_type)
+        if known is not None:
+            change.close()
+            return known
+        # a task of its own: a caller that goes away must not leave a service half stopped
+        await asyncio.shield(asyncio.create_task(change))
+        answer = response_type(health=self._health_of(request.service))
+
+        async def keep(tx: Transaction) -> Answer:
+            return answer
+
+        return await self._host.once(request, response_type, keep)
 
     def _health_of(self, service: str) -> process.ServiceHealth:
         for spec in self._manager.services:

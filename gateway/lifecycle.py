@@ -1,0 +1,51 @@
+"""What the process manager tells of the processes: service.started, service.stopped, service.unhealthy, through its outbox."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from google.protobuf.message import Message
+from tooloo.system.v1 import system_events_pb2 as events
+
+from mesh.child import Child, State
+from mesh.host import Host
+from mesh.outbox import Fact
+
+log = logging.getLogger(__name__)
+_FACTS: dict[State, Callable[[Child], Message]] = {
+    State.SERVING: lambda child: events.ServiceStarted(
+        service=child.program.service, process=child.name, pid=child.pid, restarts=child.restarts
+    ),
+    State.STOPPED: lambda child: events.ServiceStopped(service=child.program.service, process=child.name),
+    State.CRASHED: lambda child: events.ServiceUnhealthy(service=child.program.service, process=child.name, detail=child.last_exit),
+    State.NOT_SERVING: lambda child: events.ServiceUnhealthy(
+        service=child.program.service, process=child.name, detail="its health check does not answer with SERVING"
+    ),
+}
+
+
+class Lifecycle:
+    """Tells each change of a process's state, in order."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._changes: asyncio.Queue[Message] = asyncio.Queue()
+
+    def process_changed(self, child: Child) -> None:
+        """Takes note of a change; run() tells it."""
+        if child.state in _FACTS:
+            self._changes.put_nowait(_FACTS[child.state](child))
+
+    async def run(self) -> None:
+        """Tells for ever."""
+        while True:
+            await self._tell(await self._changes.get())
+
+    async def flush(self) -> None:
+        """Tells what still waits."""
+        while not self._changes.empty():
+            await self._tell(self._changes.get_nowait())
+
+    async def _tell(self, message: Message) -> None:
+        process = message.process  # type: ignore[attr-defined] # every event of _FACTS names its process
+        await self._host.db.write(lambda tx: self._host.tell(tx, Fact(message, f"processes/{process}")))
