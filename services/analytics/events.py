@@ -1,7 +1,7 @@
 """What analytics hears (every event: one row, and badges where a rule wants it) and what it tells."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -57,22 +57,33 @@ class Listener:
             if isinstance(user_id, str) and 0 < len(user_id) <= _LONGEST_USER_ID and rule.matches(lookup):
                 fitting[user_id].append(rule)
         for user_id, rules in fitting.items():
-            earned = await users.earned_ids(tx, user_id)
-            values = await users.progress_values(tx, user_id)
-            for rule in rules:
-                if rule.id not in earned:
-                    before = await _progress(tx, rule, user_id, values)
-                    await self._advance(tx, rule, user_id, before, badges.advance(rule, before, lookup, time), event.id, time)
+            await self._advance(tx, user_id, rules, lambda rule, before: badges.advance(rule, before, lookup, time), event.id, time)
 
     async def _advance(
-        self, tx: Transaction, rule: Rule, user_id: str, before: Progress, after: Progress, event_id: str, time: datetime
+        self,
+        tx: Transaction,
+        user_id: str,
+        rules: Sequence[Rule],
+        advance: Callable[[Rule, Progress], Progress],
+        event_id: str,
+        time: datetime,
     ) -> None:
-        if after != before:
-            await users.put_progress(tx, user_id, rule.id, after.value, after.items - before.items)
-        if after.reached(rule):
-            earned = Earned(user_id, rule.id, rule.name, rule.description, to_us(time), event_id)
-            if await users.add_earned(tx, earned):
-                await self._host.tell(tx, badge_earned(earned))
+        values, earned = await users.standing(tx, user_id)
+        moved: list[users.Moved] = []
+        for rule in rules:
+            if rule.id in earned:
+                continue
+            before = await _progress(tx, rule, user_id, values)
+            after = advance(rule, before)
+            if after != before:
+                moved.append(users.Moved(user_id, rule.id, after.value, after.items - before.items))
+            if after.reached(rule):
+                await self._give(tx, Earned(user_id, rule.id, rule.name, rule.description, to_us(time), event_id))
+        await users.put_progress(tx, moved)
+
+    async def _give(self, tx: Transaction, earned: Earned) -> None:
+        if await users.add_earned(tx, earned):
+            await self._host.tell(tx, badge_earned(earned))
 
 
 async def _progress(tx: Transaction, rule: Rule, user_id: str, values: Mapping[str, float]) -> Progress:

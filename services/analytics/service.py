@@ -210,7 +210,7 @@ class AnalyticsService(analytics_service_pb2_grpc.AnalyticsServiceServicer):
                     )
                     for one in masteries
                 ],
-                badge_count=len(await users.earned_ids(tx, request.user_id)),
+                badge_count=len((await users.standing(tx, request.user_id))[1]),
             )
 
         return await self._host.db.read(work)
@@ -232,8 +232,7 @@ class AnalyticsService(analytics_service_pb2_grpc.AnalyticsServiceServicer):
         """The rules as loaded at boot, with the progress of the user named."""
         answer = pb.ListBadgeRulesResponse(rules=[wire.badge_rule(rule, self._problems[rule.id]) for rule in self._rules])
         if request.user_id:
-            values = await self._host.db.read(lambda tx: users.progress_values(tx, request.user_id))
-            earned = await self._host.db.read(lambda tx: users.earned_ids(tx, request.user_id))
+            values, earned = await self._host.db.read(lambda tx: users.standing(tx, request.user_id))
             for rule, message in zip(self._rules, answer.rules, strict=True):
                 progress = wire.badge_progress(rule, values.get(rule.id, 0.0), earned=rule.id in earned)
                 message.progress.CopyFrom(progress)
@@ -242,7 +241,8 @@ class AnalyticsService(analytics_service_pb2_grpc.AnalyticsServiceServicer):
 
 def _text(found: object) -> str:
     """A text of a page token's cursor."""
-    if not isinstance(found, str):
+    # JSON can spell lone surrogates, which no text column takes
+    if not isinstance(found, str) or not found.isprintable():
         raise _bad_token()
     return found
 

@@ -17,7 +17,7 @@ from tooloo.learning.v1 import learning_events_pb2, mastery_pb2
 from tooloo.orchestration.v1 import orchestration_events_pb2
 from tooloo.system.v1 import system_events_pb2
 
-from mesh import testing
+from mesh import page, testing
 from mesh.clock import ManualClock
 from mesh.ids import new_id
 from mesh.outbox import Fact, make_event
@@ -275,6 +275,20 @@ async def test_metrics_are_listed_by_pages(lab: Lab) -> None:
     assert first.metrics[0].series_count == 1
     call = lab.stub.ListEarnedBadges(pb.ListEarnedBadgesRequest(user_id="ada", page_token=first.next_page_token))
     assert (await refusal(call))[1] == "INVALID_PAGE_TOKEN"
+
+
+@pytest.mark.parametrize("cursor", [{"name": 7}, {"name": "\ud800"}, {"earned_us": "x"}, {"earned_us": 2**70}, {"badge_id": [1]}])
+async def test_a_forged_page_token_is_refused(lab: Lab, cursor: dict[str, object]) -> None:
+    """A token is data from outside: what is in it may be anything."""
+    if "name" in cursor:
+        metrics = pb.ListMetricsRequest()
+        metrics.page_token = page.encode_token(cursor, page.fingerprint(metrics))
+        call = lab.stub.ListMetrics(metrics)
+    else:
+        badges = pb.ListEarnedBadgesRequest(user_id="ada")
+        badges.page_token = page.encode_token(cursor, page.fingerprint(badges))
+        call = lab.stub.ListEarnedBadges(badges)
+    assert (await refusal(call))[:2] == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN")
 
 
 async def test_the_overview_counts_what_was_heard(lab: Lab) -> None:

@@ -87,7 +87,7 @@ class Upkeep:
         return await self._host.db.write(work) if waiting else 0
 
     async def forget(self) -> None:
-        """Drops minutes and hours that are older than their retention."""
+        """Drops what is older than its retention, and what earned badges had counted."""
         now = self._host.clock.now()
         minutes_us = minutes_from(now, self._settings)
         hours_us = buckets.floor(to_us(now - self._settings.hour_retention), DAY)
@@ -99,6 +99,7 @@ class Upkeep:
             await metrics.forget_series(tx, hours_us)
             await heard.forget_transitions(tx, hours_us)
             await users.forget_user_days(tx, hours_us)
+            await users.forget_items(tx)
 
         await self._host.db.write(work)
 

@@ -1,6 +1,6 @@
 """Statements about users: activity, mastery, badges."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mesh.db import Row, Transaction
@@ -45,6 +45,15 @@ class Earned(NamedTuple):
     description: str
     earned_us: int
     event_id: str
+
+
+class Moved(NamedTuple):
+    """Where a user stands now with a badge, and the items that came in."""
+
+    user_id: str
+    badge_id: str
+    value: float
+    new_items: frozenset[str]
 
 
 async def add_user_days(tx: Transaction, days: Iterable[UserDay]) -> None:
@@ -115,37 +124,45 @@ async def items(tx: Transaction, user_id: str, badge_id: str) -> frozenset[str]:
     return frozenset(row["item"] for row in rows)
 
 
-async def progress_values(tx: Transaction, user_id: str) -> dict[str, float]:
-    """A user's values by badge."""
-    rows = await tx.fetch_all("SELECT badge_id, value FROM badge_progress WHERE user_id = :user_id", {"user_id": user_id})
-    return {row["badge_id"]: row["value"] for row in rows}
+async def standing(tx: Transaction, user_id: str) -> tuple[dict[str, float], set[str]]:
+    """A user's values by badge, and the ids of the badges earned."""
+    rows = await tx.fetch_all(
+        "SELECT badge_id, value, 0 AS earned FROM badge_progress WHERE user_id = :user_id UNION ALL "
+        "SELECT badge_id, 0 AS value, 1 AS earned FROM badge_earned WHERE user_id = :user_id",
+        {"user_id": user_id},
+    )
+    values = {row["badge_id"]: row["value"] for row in rows if not row["earned"]}
+    return values, {row["badge_id"] for row in rows if row["earned"]}
 
 
-async def put_progress(tx: Transaction, user_id: str, badge_id: str, value: float, new_items: Iterable[str]) -> None:
+async def put_progress(tx: Transaction, moved: Sequence[Moved]) -> None:
     """Keeps where a user stands now, with the items that came in."""
-    key = {"user_id": user_id, "badge_id": badge_id}
-    await tx.execute(
+    await tx.execute_many(
         "INSERT INTO badge_progress (user_id, badge_id, value) VALUES (:user_id, :badge_id, :value)"
         " ON CONFLICT (user_id, badge_id) DO UPDATE SET value = excluded.value",
-        {**key, "value": value},
+        [{"user_id": one.user_id, "badge_id": one.badge_id, "value": one.value} for one in moved],
     )
-    for item in new_items:
-        await tx.execute(
-            "INSERT INTO badge_item (user_id, badge_id, item) VALUES (:user_id, :badge_id, :item) ON CONFLICT DO NOTHING",
-            {**key, "item": item},
+    items = [{"user_id": one.user_id, "badge_id": one.badge_id, "item": item} for one in moved for item in one.new_items]
+    if items:
+        await tx.execute_many(
+            "INSERT INTO badge_item (user_id, badge_id, item) VALUES (:user_id, :badge_id, :item) ON CONFLICT DO NOTHING", items
         )
 
 
+async def forget_items(tx: Transaction) -> int:
+    """Drops the items of badges that are earned; gives their number."""
+    return await tx.execute(
+        "DELETE FROM badge_item WHERE EXISTS (SELECT 1 FROM badge_earned"
+        " WHERE badge_earned.user_id = badge_item.user_id AND badge_earned.badge_id = badge_item.badge_id)"
+    )
+
+
 async def add_earned(tx: Transaction, earned: Earned) -> bool:
-    """Gives a user a badge and drops what it counted; False when the user has it already."""
+    """Gives a user a badge; False when the user has it already."""
     fresh = await tx.execute(
         "INSERT INTO badge_earned (user_id, badge_id, name, description, earned_us, event_id)"
         " VALUES (:user_id, :badge_id, :name, :description, :earned_us, :event_id) ON CONFLICT DO NOTHING",
         earned._asdict(),
-    )
-    await tx.execute(
-        "DELETE FROM badge_item WHERE user_id = :user_id AND badge_id = :badge_id",
-        {"user_id": earned.user_id, "badge_id": earned.badge_id},
     )
     return fresh > 0
 
@@ -159,12 +176,6 @@ async def earned_badges(tx: Transaction, user_id: str, after: tuple[int, str], l
         {"user_id": user_id, "earned_us": after[0], "badge_id": after[1], "limit": limit},
     )
     return [_earned(row) for row in rows]
-
-
-async def earned_ids(tx: Transaction, user_id: str) -> set[str]:
-    """Ids of a user's badges."""
-    rows = await tx.fetch_all("SELECT badge_id FROM badge_earned WHERE user_id = :user_id", {"user_id": user_id})
-    return {row["badge_id"] for row in rows}
 
 
 def _earned(row: Row) -> Earned:
