@@ -28,8 +28,10 @@ def to_parts(amount: int) -> tuple[int, int]:
     return (units, nanos) if amount >= 0 else (-units, -nanos)
 
 
-def parse(text: str) -> int:
-    """Nano units of a decimal such as "0.075"; MoneyError when it is none or has more than nine decimals."""
+def parse(text: object) -> int:
+    """Nano units of a decimal such as "0.075"; MoneyError when it is no text, no number, or has more than nine decimals."""
+    if not isinstance(text, str):
+        raise MoneyError(f"{text!r} is not text, so it may be rounded already")
     try:
         amount = Decimal(text).scaleb(9)
         whole = int(amount)
