@@ -1,7 +1,7 @@
 """What a source tree leaves out, by the rules of gitignore(5): nested files, the nearest one decides, the last pattern wins.
 
-Not pathspec's, because that lets a pattern for a folder speak for what is in it, where git asks for the folder alone: 2.5 % of random
-trees came out unlike git. A test compares this with git itself.
+Not pathspec's, because that lets a pattern for a folder speak for what is in it, where git asks for the folder alone: 2.5 % of
+random trees came out unlike git. A test compares this with git itself.
 """
 
 import re

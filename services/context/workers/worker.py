@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from services.context import wire
 from services.context.reading import Limits, load, of_content
 from services.context.walking import Reason
+from services.context.workers import packing
 
 # other processes of the mesh answer calls meanwhile
 _NICENESS = 5
@@ -35,11 +35,11 @@ def answer(root: Path, path: str, known_hash: str, limits: Limits, *, parse: boo
     """What was read of one file; one that its parser cannot take comes without symbols."""
     content = load(root / path, limits)
     if isinstance(content, Reason):
-        return wire.pack(path, content)
+        return packing.pack(path, content)
     try:
-        return wire.pack(path, of_content(path, content, known_hash, limits, parse=parse))
+        return packing.pack(path, of_content(path, content, known_hash, limits, parse=parse))
     except (MemoryError, RecursionError, ValueError):
-        return wire.pack(path, of_content(path, content, known_hash, limits, parse=False))
+        return packing.pack(path, of_content(path, content, known_hash, limits, parse=False))
 
 
 if __name__ == "__main__":

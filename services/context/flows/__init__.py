@@ -1,0 +1,1 @@
+"""What goes on for longer than a call: runs over trees, and the loops behind them."""

@@ -1,0 +1,150 @@
+"""The runs of this process: one at a time for a repository, so many at a time in all, each going on when its caller goes away."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from tooloo.context.v1.context_service_pb2 import AnalyzeContextRequest, AnalyzeContextResponse
+from tooloo.error.v1.error_reason_pb2 import ErrorReason
+
+from mesh import errors
+from mesh.clock import to_us
+from mesh.db import Transaction
+from mesh.host import Host
+from services.context import events, store, store_queries, wire
+from services.context.flows.indexing import Outcome, RootGone, Run, RunLost, TreeTooLarge
+from services.context.freshness import look
+from services.context.settings import ContextSettings
+from services.context.store import Repository
+from services.context.workers.pool import Pool
+
+log = logging.getLogger(__name__)
+_WHEN_BUSY = timedelta(seconds=5)
+Answer = asyncio.Task[AnalyzeContextResponse]
+
+
+@dataclass(frozen=True)
+class _Running:
+    root: Path
+    task: Answer
+
+
+class Runs:
+    """Starts runs and joins callers to those that are on their way. `after_run` is called when one has ended."""
+
+    def __init__(self, host: Host, settings: ContextSettings, after_run: Callable[[], None]) -> None:
+        self._host = host
+        self._settings = settings
+        self.after_run = after_run
+        self._running: dict[str, _Running] = {}
+
+    def is_running(self, repo_id: str) -> bool:
+        """True while the repository is being indexed."""
+        return repo_id in self._running
+
+    async def close(self) -> None:
+        """Ends all runs; what is shown stays as it is."""
+        for running in list(self._running.values()):
+            running.task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await running.task
+
+    async def analyze(self, request: AnalyzeContextRequest, repo_id: str, root: Path) -> AnalyzeContextResponse:
+        """Indexes a tree, or waits for the run that does so already; a caller that goes away does not end it."""
+        running = self._running.get(repo_id)
+        if running is None:
+            return await asyncio.shield(self._start(request, repo_id, root))
+        if running.root != root:
+            raise _other_root(repo_id, str(running.root))
+        answer = await asyncio.shield(running.task)
+
+        async def same(_: Transaction) -> AnalyzeContextResponse:
+            return answer
+
+        return await self._host.once(request, AnalyzeContextResponse, same)
+
+    def _start(self, request: AnalyzeContextRequest, repo_id: str, root: Path) -> Answer:
+        if len(self._running) >= self._settings.max_runs:
+            name = ContextSettings.env_name("max_runs")
+            raise errors.exhausted(name, f"{self._settings.max_runs} trees are being indexed; try again", retry_after=_WHEN_BUSY)
+        task = asyncio.create_task(self._run(request, repo_id, root), name=f"index {repo_id}")
+        self._running[repo_id] = _Running(root, task)
+        task.add_done_callback(lambda _: self._ended(repo_id, task))
+        return task
+
+    def _ended(self, repo_id: str, task: Answer) -> None:
+        del self._running[repo_id]
+        self.after_run()
+        if not task.cancelled() and (error := task.exception()) and not isinstance(error, errors.Refusal):
+            log.error("indexing %s failed", repo_id, exc_info=error)
+
+    async def _run(self, request: AnalyzeContextRequest, repo_id: str, root: Path) -> AnalyzeContextResponse:
+        run_id, settings, started = self._host.ids(), self._settings, self._host.clock.monotonic()
+
+        async def begin(tx: Transaction) -> Repository:
+            before = await store_queries.shown_repository(tx, repo_id)
+            if before and before.root != str(root):
+                raise _other_root(repo_id, before.root)
+            return await store.begin_run(tx, repo_id, str(root), run_id)
+
+        at = await self._host.db.write(begin)
+        try:
+            async with Pool(settings.workers, settings.parse_timeout, settings.worker_memory_bytes) as pool:
+                run = Run(self._host, settings, at, root, run_id, pool)
+                outcome = await run.execute()
+            return await self._publish(request, run, at, outcome, started)
+        except TreeTooLarge as error:
+            name = ContextSettings.env_name(error.setting)
+            raise errors.exhausted(name, f"{error}; index a part of it or raise {name}") from error
+        except RunLost as error:
+            raise errors.aborted("another run of the same repository has begun; its answer stands", repo_id=repo_id) from error
+        except RootGone as error:
+            raise not_allowed() from error
+        finally:
+            await self._host.db.write(lambda tx: store_queries.abandon_first(tx, repo_id, run_id))
+
+    async def _publish(
+        self, request: AnalyzeContextRequest, run: Run, at: Repository, outcome: Outcome, started: float
+    ) -> AnalyzeContextResponse:
+        duration_us = round((self._host.clock.monotonic() - started) * 1_000_000)
+        sight = await asyncio.to_thread(look, at.root)
+
+        async def effect(tx: Transaction) -> AnalyzeContextResponse:
+            now_us = to_us(self._host.clock.now())
+            await store_queries.publish(
+                tx, at, outcome.generation, outcome.resolved_imports, outcome.skipped, outcome.commit, now_us, duration_us
+            )
+            shown = await store_queries.shown_repository(tx, at.repo_id)
+            if shown is None:
+                raise RunLost
+            languages = await store_queries.language_totals(tx, shown)
+            await self._host.tell(tx, events.indexed(shown, languages, outcome.tally))
+            return AnalyzeContextResponse(
+                repository=wire.repository(shown, languages, sight),
+                added_files=outcome.tally.added,
+                changed_files=outcome.tally.changed,
+                unchanged_files=outcome.tally.unchanged,
+                deleted_files=outcome.tally.deleted,
+            )
+
+        return await self._host.once(request, AnalyzeContextResponse, lambda tx: run.guarded(tx, effect))
+
+
+def not_allowed() -> errors.Refusal:
+    """The refusal of a path; the same whether it does not exist or may not be seen."""
+    name = ContextSettings.env_name("roots")
+    return errors.invalid(
+        "path",
+        f"must be a readable folder of this machine inside one of {name}",
+        reason=ErrorReason.ERROR_REASON_PATH_NOT_ALLOWED,
+    )
+
+
+def _other_root(repo_id: str, root: str) -> errors.Refusal:
+    return errors.already_exists(
+        "repository", repo_id, f"it is the index of {root}; give another repoId, or delete that index first"
+    )

@@ -1,0 +1,1 @@
+"""Processes that parse files, apart from the service."""
