@@ -21,7 +21,7 @@ from gateway.lifecycle import Lifecycle
 from gateway.service import Installation, SystemService
 from mesh import boot, contracts, logs
 from mesh.catalogue import SERVICES
-from mesh.child import Child, Program, State
+from mesh.child import BootError, Child, Program, State
 from mesh.clock import SystemClock
 from mesh.host import Host, Parts
 from mesh.settings import MeshSettings, SettingError
@@ -160,7 +160,7 @@ def main() -> int:
         settings.data_folder.mkdir(parents=True, exist_ok=True)
         logs.setup("system", settings.log_level, settings.data_folder / "log" / "system.jsonl")
         uvloop.run(run(settings))
-    except (SettingError, PortTakenError, TimeoutError) as error:
+    except (SettingError, PortTakenError, BootError) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

@@ -20,6 +20,10 @@ _LOG_BYTES = 32 * 1024 * 1024
 _RECOVERED_SECONDS = 30.0
 
 
+class BootError(RuntimeError):
+    """A process that does not get ready; the message ends with the end of its log."""
+
+
 class State(enum.Enum):
     """How a process does."""
 
@@ -51,12 +55,14 @@ class Child:
         self.restarts = 0
         self.started: datetime | None = None
         self.last_exit = ""
+        self._has_served = False
         self._settings = settings
         self._clock = clock
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._ready = asyncio.Event()
+        # set when it serves, and when it died so often that waiting is no use
+        self._decided = asyncio.Event()
 
     @property
     def name(self) -> str:
@@ -79,12 +85,13 @@ class Child:
             self._keeper = asyncio.create_task(self._keep(), name=f"keeper of {self.name}")
 
     async def ready(self) -> None:
-        """Waits until it serves; TimeoutError, with the end of its log, when it does not in time."""
-        try:
+        """Waits until it serves; BootError, with the end of its log, when it does not in time or dies again and again."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.boot_timeout.total_seconds()):
-                await self._ready.wait()
-        except TimeoutError:
-            raise TimeoutError(f"{self.name} did not get ready; {self.log_file} ends with:\n{self.log_tail()}") from None
+                await self._decided.wait()
+        if self.state is not State.SERVING:
+            end = self.last_exit or "no answer"
+            raise BootError(f"{self.name} does not get ready ({end}); {self.log_file} ends with:\n{self.log_tail()}")
 
     async def stop(self) -> None:
         """Tells it to stop, waits for the grace, then kills it."""
@@ -102,9 +109,10 @@ class Child:
 
     def _set(self, state: State) -> None:
         if state is State.SERVING:
-            self._ready.set()
+            self._has_served = True
+            self._decided.set()
         else:
-            self._ready.clear()
+            self._decided.clear()
         if state is not self.state:
             self.state = state
             self._changed(self)
@@ -118,6 +126,8 @@ class Child:
             served = self._clock.monotonic() - served_from
             deaths = 1 if served > _RECOVERED_SECONDS else deaths + 1
             self.restarts += 1
+            if deaths >= self._settings.boot_attempts and not self._has_served:
+                self._decided.set()
             wait = min(self._settings.restart_backoff * 2 ** (min(deaths, 16) - 1), self._settings.restart_backoff_limit)
             log.warning("%s ended (%s); it starts again in %.1f s", self.name, self.last_exit, wait.total_seconds())
             await asyncio.sleep(wait.total_seconds())

@@ -1,52 +1,41 @@
 """The easy way to the bus: publish, subscribe and follow with batches, credit, acks, reconnecting and resuming underneath."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import timedelta
-from types import TracebackType
-from typing import Self
+from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from tooloo.bus.v1 import bus_service_pb2 as pb
+from tooloo.bus.v1 import subscription_pb2
+from tooloo.bus.v1.bus_service_pb2_grpc import EventBusStub
 from tooloo.event.v1.event_pb2 import Event
 
 from mesh.clock import Clock, SystemClock
 from mesh.deliveries import Delivery, Nack
+from mesh.publish import Publisher
+from mesh.reconnect import Backoff, is_final, refusal_of
+from mesh.subscribe import Subscription
+
+if TYPE_CHECKING:
+    # exists for type checkers only
+    from tooloo.bus.v1.bus_service_pb2_grpc import EventBusAsyncStub
 
 __all__ = ["BusClient", "Delivery", "Nack", "Subscription"]
 
-
-class Subscription:
-    """One member of a durable subscription: an async context manager and an async iterator.
-
-    Plain iteration gives events; each is acknowledged when the next one is asked for, unless ack() or nack() settled it before.
-    batches() gives lists of deliveries that the caller settles by itself with settle(), after its own commit.
-    """
-
-    async def __aenter__(self) -> Self:
-        """Makes the subscription if it is not there and joins it; waits for the bus as long as it takes."""
-        raise NotImplementedError
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Sends what was settled and leaves; what was not settled goes back to the bus."""
-        raise NotImplementedError
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        """Events one by one, acknowledged as the loop goes on."""
-        raise NotImplementedError
-
-    def batches(self) -> AsyncIterator[list[Delivery]]:
-        """Deliveries as they come, in order; never an empty list. Settle each of them; nothing is acknowledged by itself."""
-        raise NotImplementedError
-
-    async def settle(self, acks: Sequence[int], nacks: Sequence[Nack] = ()) -> None:
-        """Acknowledges and gives back by position. A position whose lease was lost meanwhile is passed over: it is delivered again."""
-        raise NotImplementedError
-
-    async def ack(self, event: Event) -> None:
-        """Acknowledges one event."""
-        raise NotImplementedError
-
-    async def nack(self, event: Event, *, retry_after: timedelta | None = None, park: bool = False, error: str = "") -> None:
-        """Gives one event back: to be delivered again after `retry_after` (None: the subscription's backoff), or parked."""
-        raise NotImplementedError
+_MAX_MESSAGE_BYTES = 16 * 1024 * 1024
+_STALLED_SECONDS = 20.0
+_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    # the bus comes back at the same address: a channel of our own finds it at once
+    ("grpc.use_local_subchannel_pool", 1),
+    # we try again ourselves, with the same ids, and know when to stop
+    ("grpc.enable_retries", 0),
+]
 
 
 class BusClient:
@@ -59,24 +48,46 @@ class BusClient:
     def __init__(self, target: str, *, clock: Clock | None = None) -> None:
         self._target = target
         self._clock = clock or SystemClock()
+        self._channel: grpc.aio.Channel | None = None
+        self._publisher: Publisher | None = None
+        self._stub: EventBusAsyncStub | None = None
 
     async def start(self) -> None:
         """Opens the channel. Does not wait for the bus."""
-        raise NotImplementedError
+        self._channel = grpc.aio.insecure_channel(self._target, options=_OPTIONS)
+        self._stub = EventBusStub(self._channel)
+        self._publisher = Publisher(self._stub)
 
     async def close(self) -> None:
         """Closes the channel; publishes that wait end with UNAVAILABLE."""
-        raise NotImplementedError
+        if self._publisher is not None and self._channel is not None:
+            await self._publisher.close()
+            await self._channel.close()
+
+    @property
+    def stub(self) -> EventBusAsyncStub:
+        """The plain stub, for the calls that have no easier form here."""
+        if self._stub is None:
+            raise RuntimeError("the bus client is not started; await start() first")
+        return self._stub
 
     async def publish(
-        self, events: Sequence[Event], *, expected_versions: Mapping[str, int] | None = None, timeout: float = 10
+        self,
+        events: Sequence[Event],
+        *,
+        expected_versions: Mapping[str, int] | None = None,
+        timeout: float | None = 10,
     ) -> list[int]:
         """Stores the events, all or none, and gives their positions once they are on disk.
 
-        Tries again with the same ids until acknowledged or `timeout` seconds have passed (Refusal UNAVAILABLE: the outcome is then
-        unknown, and publishing the same events again is safe). Concurrent callers share requests.
+        Tries again with the same ids until acknowledged or `timeout` seconds have passed (None: for ever): then Refusal
+        UNAVAILABLE, the outcome is unknown, and publishing the same events again is safe. Concurrent callers share requests.
         """
-        raise NotImplementedError
+        if self._publisher is None:
+            raise RuntimeError("the bus client is not started; await start() first")
+        if not events:
+            return []
+        return await self._publisher.publish(events, expected_versions or {}, timeout)
 
     def subscription(
         self,
@@ -87,9 +98,47 @@ class BusClient:
         start_at_beginning: bool = True,
         max_in_flight: int = 0,
     ) -> Subscription:
-        """A member of the durable subscription `name`; `async with` it."""
-        raise NotImplementedError
+        """A member of the durable subscription `name`; `async with` it. Another definition under the name is replaced by this."""
+        definition = subscription_pb2.Subscription(
+            name=name,
+            filter=subscription_pb2.EventFilter(types=types),
+            order_by_subject=order_by_subject,
+            max_in_flight=max_in_flight,
+        )
+        if start_at_beginning:
+            definition.start.beginning = True
+        return Subscription(self.stub, definition, self._clock)
 
-    def follow(self, *, after_position: int | None = None, types: Sequence[str] = ("*",)) -> AsyncIterator[Event]:
+    async def follow(self, *, after_position: int | None = None, types: Sequence[str] = ("*",)) -> AsyncIterator[Event]:
         """Events live, each with its position, with no gap and no repeat over reconnects. None: from now; 0: from the beginning."""
-        raise NotImplementedError
+        position = after_position
+        backoff = Backoff()
+        while True:
+            call = self.stub.Follow(_follow_request(position, types))
+            try:
+                while True:
+                    async with asyncio.timeout(_STALLED_SECONDS):
+                        response = await call.read()
+                    if not isinstance(response, pb.FollowResponse):
+                        break
+                    backoff.reset()
+                    for event in response.events:
+                        yield event
+                        position = event.position
+                    position = response.progress_position
+            except grpc.aio.AioRpcError as error:
+                if is_final(error):
+                    raise refusal_of(error) from error
+            except TimeoutError:
+                # a stalled stream: the server may be frozen, or the connection half open
+                pass
+            finally:
+                call.cancel()
+            await asyncio.sleep(backoff.wait())
+
+
+def _follow_request(position: int | None, types: Sequence[str]) -> pb.FollowRequest:
+    request = pb.FollowRequest(filter=subscription_pb2.EventFilter(types=types), stamp_positions=True)
+    if position is not None:
+        request.start.after_position = position
+    return request

@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 from mesh import call
 
@@ -34,9 +35,12 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str, ensure_ascii=False)
 
 
-def setup(service: str, level: str) -> None:
-    """Sends every log record of this process to standard error as JSON."""
-    handler = logging.StreamHandler(sys.stderr)
+def setup(service: str, level: str, file: Path | None = None) -> None:
+    """Sends every log record of this process as JSON to standard error, or to a file when standard error is for people."""
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(file)
     handler.setFormatter(JsonFormatter(service))
     root = logging.getLogger()
     root.handlers[:] = [handler]

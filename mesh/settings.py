@@ -196,6 +196,7 @@ class MeshSettings(Section):
     )
     restart_backoff_limit: timedelta = setting(timedelta(seconds=10), "Longest wait before a died process is started again.")
     health_interval: timedelta = setting(timedelta(seconds=1), "How often the process manager asks each process for its health.")
+    boot_attempts: int = setting(3, "Deaths before it ever served after which the start of the mesh is given up.", low=1)
     boot_timeout: timedelta = setting(timedelta(seconds=60), "How long a process may take until it serves.")
 
     @property

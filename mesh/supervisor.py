@@ -17,7 +17,7 @@ from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from mesh import errors
 from mesh.catalogue import ServiceSpec
-from mesh.child import Child, Program, State
+from mesh.child import BootError, Child, Program, State
 from mesh.clock import Clock, SystemClock
 from mesh.ports import Taken, taken
 from mesh.settings import MeshSettings
@@ -171,7 +171,7 @@ class Supervisor:
     async def _ready(self, child: Child) -> None:
         try:
             await child.ready()
-        except TimeoutError as error:
+        except BootError as error:
             await self._remove([child])
             raise errors.unavailable(child.program.service, detail=str(error).splitlines()[0]) from error
 
@@ -191,7 +191,7 @@ class Supervisor:
             listener.process_changed(child)
 
     def _publish_endpoints(self, service: str) -> None:
-        """Every replica that has served stays an endpoint while it restarts: the door's retries bridge that, an empty list would not."""
+        """Replicas that serve; when none does, all: the door's retries bridge a restart, an empty list would not."""
         replicas = self._replicas[service]
         serving = [child for child in replicas if child.state is State.SERVING]
         chosen = serving or replicas
@@ -202,8 +202,6 @@ def health_probe(socket: Path) -> Callable[[], Awaitable[bool]]:
     """A probe that asks the gRPC health service on a unix socket."""
 
     async def probe() -> bool:
-        if not socket.exists():
-            return False
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
         with suppress(grpc.aio.AioRpcError):
             async with grpc.aio.insecure_channel(f"unix:{socket}", options=options) as channel:

@@ -1,0 +1,66 @@
+"""What a client does when a call fails: which failures trying again can help, and how long to wait in between."""
+
+import random
+
+import grpc
+from google.protobuf import symbol_database
+from google.rpc import error_details_pb2
+
+from mesh import errors
+
+_FINAL = frozenset(
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.UNIMPLEMENTED,
+        grpc.StatusCode.DATA_LOSS,
+    }
+)
+
+
+class Backoff:
+    """Waits that double from `first` to `longest` seconds, each shortened at random so that clients do not come back together."""
+
+    def __init__(self, first: float = 0.05, longest: float = 2.0) -> None:
+        self._first = first
+        self._longest = longest
+        self._next = first
+
+    def wait(self) -> float:
+        """Seconds to wait before the next attempt."""
+        chosen = self._next * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+        self._next = min(self._next * 2, self._longest)
+        return chosen
+
+    def reset(self) -> None:
+        """Begins anew after a success."""
+        self._next = self._first
+
+
+def is_final(error: grpc.aio.AioRpcError) -> bool:
+    """Whether trying again cannot help. A server that dies shows as UNAVAILABLE, CANCELLED, UNKNOWN or INTERNAL: not final."""
+    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return error.code() in _FINAL
+    details = refusal_of(error).details
+    if len(details) > 1:
+        return not any(isinstance(detail, error_details_pb2.RetryInfo) for detail in details)
+    # gRPC's own: a message that is too large stays too large, a server with too many calls does not
+    return "larger than max" in (error.details() or "")
+
+
+def refusal_of(error: grpc.aio.AioRpcError) -> errors.Refusal:
+    """The refusal that the server sent, with its details; one made from the code when it sent none."""
+    status = errors.from_rpc_error(error)
+    details = []
+    for packed in status.details:
+        known = symbol_database.Default().GetSymbol(packed.TypeName())
+        details.append(known.FromString(packed.value))
+    if not details:
+        details = [error_details_pb2.ErrorInfo(reason=error.code().name, domain=errors.DOMAIN)]
+    return errors.Refusal(error.code(), status.message, tuple(details))

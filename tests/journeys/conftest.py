@@ -1,0 +1,14 @@
+"""Journeys share one mesh: starting it is the expensive part, and users who share one must not disturb each other anyway."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.mesh import Mesh, running_mesh
+
+
+@pytest.fixture(scope="session")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """A whole mesh, started as `make dev` starts it."""
+    with running_mesh(tmp_path_factory.mktemp("mesh") / "var") as running:
+        yield running
