@@ -13,6 +13,16 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a run comes from: what it sees as ${input}, for whom it runs, and the task or intent that started it."""
+
+    input: Mapping[str, Any]
+    user_id: str = ""
+    task_id: str = ""
+    intent_id: str = ""
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """A run without what happened in it. `dag` is a serialized tooloo.orchestration.v1.Dag, `input` the JSON of ${input}."""
 
@@ -55,7 +65,7 @@ class Binding:
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """A task. `schedule` and `dag` are serialized messages; `dag` is None when it runs a workflow; `status` is active, paused or done."""
+    """A task; `status` is active, paused or done. `schedule` and `dag` are serialized messages; no `dag` with a workflow."""
 
     task_id: str
     name: str
@@ -105,3 +115,8 @@ def fact_from_text(text: str) -> runs.Fact:
     if "failure" in fields:
         fields["failure"] = runs.Failure(**fields["failure"])
     return kind(**fields)
+
+
+def input_of_fire(task: TaskRecord, fire: datetime) -> dict[str, Any]:
+    """What a run that a task starts sees as ${input}: the task's input, with taskId and fireTime."""
+    return {**json.loads(task.input), "taskId": task.task_id, "fireTime": fire.isoformat().replace("+00:00", "Z")}

@@ -39,6 +39,7 @@ CREATE TABLE runs (
 CREATE INDEX runs_by_time ON runs (created_us, run_id);
 CREATE INDEX runs_by_intent ON runs (intent_id);
 CREATE INDEX runs_by_task ON runs (task_id);
+CREATE INDEX runs_ended ON runs (ended_us);
 CREATE INDEX runs_unfinished ON runs (lease_until_us) WHERE status = 'running';
 
 -- append-only: the state of a run is the fold over its facts
@@ -77,3 +78,5 @@ CREATE TABLE task_fires (
     run_id TEXT NOT NULL,
     PRIMARY KEY (task_id, fire_us)
 );
+
+CREATE INDEX task_fires_by_run ON task_fires (run_id);

@@ -1,6 +1,6 @@
 """Trains the intent classifier from examples; a program of its own, because scikit-learn is big and needed once.
 
-python -m services.orchestration.training <examples.json> <model.json>
+python -m services.orchestration.workers.training <model.json>  < [[text, label], ...] as JSON
 """
 
 import json
@@ -109,10 +109,9 @@ def train(examples: Sequence[tuple[str, str]]) -> tuple[intent.Model, HeldOut]:
     return intent.Model(tuple(labels), idf, weights, intercepts, temperature, threshold, quality.accuracy), quality
 
 
-def main(examples_file: str, model_file: str) -> None:
-    """Trains from one file into another; the model appears whole or not at all."""
-    pairs = [(text, label) for text, label in json.loads(Path(examples_file).read_text())]
-    model, _ = train(pairs)
+def main(model_file: str) -> None:
+    """Trains from the pairs on standard input into a file, which appears whole or not at all."""
+    model, _ = train([(text, label) for text, label in json.load(sys.stdin)])
     unfinished = Path(f"{model_file}.{os.getpid()}.part")
     unfinished.write_text(intent.dump(model))
     unfinished.replace(model_file)

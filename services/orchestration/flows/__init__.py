@@ -1,0 +1,1 @@
+"""What the service's calls do, one module a noun."""

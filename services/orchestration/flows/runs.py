@@ -1,0 +1,144 @@
+"""Runs: execute a DAG, get, list, cancel, watch."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from tooloo.orchestration.v1 import orchestration_service_pb2 as pb
+from tooloo.orchestration.v1 import run_pb2
+
+from mesh import errors
+from mesh.clock import to_us
+from mesh.db import Transaction
+from services.orchestration import run as runs
+from services.orchestration import store, wire
+from services.orchestration.flows.base import Calls, Context, page_of, token_after
+from services.orchestration.records import Origin, RunRecord
+from services.orchestration.workers.changes import wait
+from services.orchestration.workers.driver import end_run
+
+# the answer must be on its way before the caller's deadline
+_ANSWER_S = 0.25
+
+
+class RunCalls(Calls):
+    """ExecuteDag, GetRun, ListRuns, CancelRun, WatchRun."""
+
+    async def ExecuteDag(self, request: pb.ExecuteDagRequest, context: Context) -> pb.ExecuteDagResponse:
+        """Starts a run and waits for its end as long as the caller wants to."""
+        self._check_target(request.dag, request.HasField("dag"), request.workflow_id)
+        origin = Origin(self._input_of(request.input), request.user_id)
+
+        async def effect(tx: Transaction) -> pb.ExecuteDagResponse:
+            if request.workflow_id:
+                run_id = await self._parts.starter.start_workflow(tx, request.workflow_id, origin)
+            else:
+                run_id = await self._parts.starter.start_dag(tx, request.dag.SerializeToString(), len(request.dag.nodes), origin)
+            return pb.ExecuteDagResponse(run_id=run_id)
+
+        answer = await self._host.once(request, pb.ExecuteDagResponse, effect)
+        record, state = await self._wait_for_end(answer.run_id, _time_to_wait(request.wait.ToTimedelta(), context))
+        return pb.ExecuteDagResponse(
+            run_id=answer.run_id, state=wire.RUN_STATES[record.status], nodes=wire.node_messages(state), reason=record.reason
+        )
+
+    async def _wait_for_end(self, run_id: str, seconds: float) -> tuple[RunRecord, runs.Run]:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        with self._parts.changes.watch(run_id) as changed:
+            while True:
+                changed.clear()
+                record, state = await self._load(run_id)
+                left = deadline - loop.time()
+                if state.ended or left <= 0:
+                    return record, state
+                await wait(changed, min(left, self._settings.poll_interval.total_seconds()))
+
+    async def _load(self, run_id: str) -> tuple[RunRecord, runs.Run]:
+        return await self._host.db.read(lambda tx: self._load_in(tx, run_id))
+
+    async def _load_in(self, tx: Transaction, run_id: str) -> tuple[RunRecord, runs.Run]:
+        record = await store.find_run(tx, run_id)
+        if record is None:
+            raise errors.not_found("run", run_id)
+        return record, runs.replay(wire.stored_dag(record.dag, self._settings), await store.facts_of(tx, run_id))
+
+    async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
+        """Gets a run with its nodes."""
+        record, state = await self._load(request.run_id)
+        return pb.GetRunResponse(run=wire.run_message(record, state))
+
+    async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
+        """Lists runs, newest first."""
+        page = page_of(request, request.page_size, request.page_token)
+        found = await self._host.db.read(
+            lambda tx: store.list_runs(
+                tx,
+                page,
+                status=wire.name_of(wire.RUN_STATES, request.state),
+                user_id=request.user_id,
+                workflow_id=request.workflow_id,
+                task_id=request.task_id,
+                intent_id=request.intent_id,
+            )
+        )
+        token = token_after(request, page.limit, len(found), found[-1].created_us, found[-1].run_id) if found else ""
+        return pb.ListRunsResponse(runs=[wire.run_message(record) for record in found], next_page_token=token)
+
+    async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
+        """Ends a run; whoever drives it cannot note anything any more."""
+
+        async def effect(tx: Transaction) -> pb.CancelRunResponse:
+            record, state = await self._load_in(tx, request.run_id)
+            if state.ended:
+                raise errors.failed_precondition(f"runs/{record.run_id}", f"the run has ended already: {record.status}")
+            fact = runs.RunCancelled(self._host.clock.now(), request.reason or "cancelled by a caller")
+            after = runs.apply(state, fact)
+            await store.append_facts(tx, record.run_id, await store.count_facts(tx, record.run_id), [fact])
+            await end_run(tx, self._host, record, after)
+            tx.after_commit(lambda: self._ended_from_outside(record.run_id))
+            return pb.CancelRunResponse(run=wire.run_message((await self._load_in(tx, record.run_id))[0], after))
+
+        return await self._host.once(request, pb.CancelRunResponse, effect)
+
+    def _ended_from_outside(self, run_id: str) -> None:
+        self._parts.engine.give_up(run_id)
+        self._parts.changes.notify(run_id)
+
+    async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
+        """Follows a run to its end."""
+        silence = (
+            request.heartbeat.ToTimedelta() if request.HasField("heartbeat") else self._settings.watch_heartbeat
+        ).total_seconds()
+        poll = self._settings.poll_interval.total_seconds()
+        loop = asyncio.get_running_loop()
+        seen, sent_at = -1, loop.time()
+        with self._parts.changes.watch(request.run_id) as changed:
+            while True:
+                changed.clear()
+                record, state, facts = await self._host.db.read(lambda tx: self._snapshot(tx, request.run_id))
+                if facts != seen:
+                    yield self._watched(wire.run_message(record, state, outputs=False), final=state.ended)
+                    seen, sent_at = facts, loop.time()
+                elif loop.time() - sent_at >= silence:
+                    yield self._watched(None, final=False)
+                    sent_at = loop.time()
+                if state.ended:
+                    return
+                await wait(changed, min(poll, sent_at + silence - loop.time()))
+
+    async def _snapshot(self, tx: Transaction, run_id: str) -> tuple[RunRecord, runs.Run, int]:
+        record, state = await self._load_in(tx, run_id)
+        return record, state, await store.count_facts(tx, run_id)
+
+    def _watched(self, run: run_pb2.Run | None, *, final: bool) -> pb.WatchRunResponse:
+        message = pb.WatchRunResponse(run=run, final=final)
+        message.time.FromMicroseconds(to_us(self._host.clock.now()))
+        return message
+
+
+def _time_to_wait(wanted: timedelta, context: Context) -> float:
+    """Seconds to wait: what the caller wants, but not past its own deadline."""
+    remaining: float | None = context.time_remaining()
+    seconds = wanted.total_seconds()
+    return seconds if remaining is None else max(0.0, min(seconds, remaining - _ANSWER_S))

@@ -1,0 +1,78 @@
+"""Every SQL statement about tasks and their fires, each a named function inside the caller's transaction."""
+
+from dataclasses import asdict, fields
+
+from mesh.db import Row, Transaction
+from services.orchestration.records import TaskRecord
+from services.orchestration.store import Page
+
+# the statements below are put together from these constants only, never from values
+_COLUMNS = ", ".join(field.name for field in fields(TaskRecord))
+_VALUES = ", ".join(f":{field.name}" for field in fields(TaskRecord))
+
+
+def _task(row: Row) -> TaskRecord:
+    return TaskRecord(**{field.name: row[field.name] for field in fields(TaskRecord)})
+
+
+async def save_task(tx: Transaction, task: TaskRecord) -> None:
+    """Adds a task or puts it in the place of the one with its id."""
+    changed = ", ".join(f"{field.name} = excluded.{field.name}" for field in fields(TaskRecord) if field.name != "task_id")
+    await tx.execute(
+        f"INSERT INTO tasks ({_COLUMNS}) VALUES ({_VALUES}) ON CONFLICT (task_id) DO UPDATE SET {changed}",  # noqa: S608 # constants only
+        asdict(task),
+    )
+
+
+async def find_task(tx: Transaction, task_id: str) -> TaskRecord | None:
+    """One task, or None."""
+    row = await tx.fetch_one(f"SELECT {_COLUMNS} FROM tasks WHERE task_id = :task_id", {"task_id": task_id})  # noqa: S608 # constants only
+    return _task(row) if row else None
+
+
+async def list_tasks(tx: Transaction, page: Page, *, status: str = "", user_id: str = "") -> list[TaskRecord]:
+    """Tasks, newest first; an empty filter does not restrict."""
+    rows = await tx.fetch_all(
+        f"SELECT {_COLUMNS} FROM tasks"  # noqa: S608 # constants only
+        " WHERE (created_us < :before_us OR (created_us = :before_us AND task_id < :before_id))"
+        " AND (:status = '' OR status = :status) AND (:user_id = '' OR user_id = :user_id)"
+        " ORDER BY created_us DESC, task_id DESC LIMIT :limit",
+        {**asdict(page), "status": status, "user_id": user_id},
+    )
+    return [_task(row) for row in rows]
+
+
+async def count_tasks(tx: Transaction) -> int:
+    """How many tasks are kept."""
+    row = await tx.fetch_one("SELECT COUNT(*) AS number FROM tasks")
+    return int(row["number"]) if row else 0
+
+
+async def delete_task(tx: Transaction, task_id: str) -> int:
+    """Deletes a task and its fires; gives 0 when there was none."""
+    await tx.execute("DELETE FROM task_fires WHERE task_id = :task_id", {"task_id": task_id})
+    return await tx.execute("DELETE FROM tasks WHERE task_id = :task_id", {"task_id": task_id})
+
+
+async def due_tasks(tx: Transaction, now_us: int, limit: int) -> list[str]:
+    """Ids of active tasks whose next fire has come, the longest due first."""
+    rows = await tx.fetch_all(
+        "SELECT task_id FROM tasks WHERE status = 'active' AND next_fire_us <= :now_us ORDER BY next_fire_us LIMIT :limit",
+        {"now_us": now_us, "limit": limit},
+    )
+    return [row["task_id"] for row in rows]
+
+
+async def next_due_us(tx: Transaction) -> int | None:
+    """When the next active task fires, or None."""
+    row = await tx.fetch_one("SELECT MIN(next_fire_us) AS next_us FROM tasks WHERE status = 'active'")
+    return row["next_us"] if row else None
+
+
+async def note_fire(tx: Transaction, task_id: str, fire_us: int, run_id: str) -> bool:
+    """Notes a fire; False when it was noted before."""
+    added = await tx.execute(
+        "INSERT INTO task_fires (task_id, fire_us, run_id) VALUES (:task_id, :fire_us, :run_id) ON CONFLICT DO NOTHING",
+        {"task_id": task_id, "fire_us": fire_us, "run_id": run_id},
+    )
+    return added > 0

@@ -1,0 +1,1 @@
+"""What works in the background: calls of nodes, runs, tasks, the training of the classifier."""
