@@ -1,5 +1,6 @@
 """The analytics service over real gRPC and a real file: every call, every refusal, restarts, repeats, folding, health, badges."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -561,6 +562,7 @@ async def test_the_background_folds_by_itself(tmp_path: Path) -> None:
             rows = await bench.host.db.read(lambda tx: tx.fetch_all("SELECT seq FROM metric_sample"))
             return len(rows)
 
-        while await waiting():
-            pass
+        async with asyncio.timeout(30):
+            while await waiting():
+                pass
         assert (await stub.QueryMetric(pb.QueryMetricRequest(name="a"))).total.count == 1
