@@ -114,23 +114,36 @@ def _about(generic: Domain, domain_id: str, topic: str) -> Domain:
 def parse(text: str, where: str) -> Domain:
     """Reads one domain from a TOML text; CurriculumError, naming `where`, for one that cannot be used."""
     try:
-        data = tomllib.loads(text)
-        domain = Domain(
-            data["id"], data["title"], tuple(data.get("aliases", ())), tuple(_skill(data["id"], s) for s in data["skills"])
-        )
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+        domain = _domain(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise CurriculumError(f"{where}: {error!r}; compare it with the other files of the folder") from error
     _check(domain, where)
     return domain
 
 
+def _domain(data: Mapping[str, Any]) -> Domain:
+    domain = _text(data, "id")
+    skills = tuple(_skill(domain, skill) for skill in data["skills"])
+    return Domain(domain, _text(data, "title"), tuple(map(str, data.get("aliases", ()))), skills)
+
+
 def _skill(domain: str, data: Mapping[str, Any]) -> Skill:
-    return Skill(data["id"], data["title"], tuple(_exercise(domain, data["id"], e) for e in data["exercises"]))
+    skill = _text(data, "id")
+    return Skill(skill, _text(data, "title"), tuple(_exercise(domain, skill, exercise) for exercise in data["exercises"]))
 
 
 def _exercise(domain: str, skill: str, data: Mapping[str, Any]) -> Exercise:
-    difficulty = Difficulty[data["difficulty"].upper()]
-    return Exercise(f"{domain}.{skill}.{data['id']}", domain, skill, data["prompt"].strip(), data["rubric"].strip(), difficulty)
+    difficulty = Difficulty[_text(data, "difficulty").upper()]
+    return Exercise(
+        f"{domain}.{skill}.{_text(data, 'id')}", domain, skill, _text(data, "prompt"), _text(data, "rubric"), difficulty
+    )
+
+
+def _text(data: Mapping[str, Any], key: str) -> str:
+    text = data[key]
+    if not isinstance(text, str) or not text.strip():
+        raise TypeError(f"{key} must be a text")
+    return text.strip()
 
 
 def _check(domain: Domain, where: str) -> None:

@@ -13,9 +13,9 @@ from mesh.inbox import Handler
 from mesh.outbox import Fact
 from services.learning.curriculum import GENERIC, Curriculum
 from services.learning.mastery import Level
-from services.learning.messages import mastery_message, timestamp
 from services.learning.store import providers
 from services.learning.training import Round, Session
+from services.learning.wire import mastery_message, timestamp
 
 
 def _session_subject(session: Session) -> str:

@@ -18,10 +18,10 @@ from mesh import errors, page
 from mesh.clock import to_us
 from mesh.db import Transaction
 from mesh.host import Host
-from services.learning import messages, streak
+from services.learning import streak, wire
 from services.learning.curriculum import Curriculum
-from services.learning.service import learners
-from services.learning.service.cursors import number_in, text_in
+from services.learning.flows import learners
+from services.learning.flows.cursors import number_in, text_in
 from services.learning.settings import LearningSettings
 from services.learning.store import cards, providers, rounds, sessions, standings
 from services.learning.training import SessionState
@@ -46,23 +46,23 @@ class Reader:
         response = GetTrainingOverviewResponse(
             user_id=user_id,
             mastery_by_domain=await self._domains(tx, user_id, now),
-            workload=messages.workload_message(await cards.workload(tx, user_id, now, now + WEEK)),
-            streak=messages.streak_message(await self._streak(tx, user_id, zone_name, now)),
+            workload=wire.workload_message(await cards.workload(tx, user_id, now, now + WEEK)),
+            streak=wire.streak_message(await self._streak(tx, user_id, zone_name, now)),
             rounds_completed=await rounds.count_closed(tx, user_id),
             time_zone=zone_name,
-            time=messages.timestamp(now),
+            time=wire.timestamp(now),
         )
         response.sessions.open = counts.get(SessionState.OPEN, 0)
         response.sessions.completed = counts.get(SessionState.COMPLETED, 0)
         response.open_sessions.extend(
-            map(messages.session_message, await sessions.newest_sessions(tx, user_id, SessionState.OPEN, items))
+            map(wire.session_message, await sessions.newest_sessions(tx, user_id, SessionState.OPEN, items))
         )
         response.recent_sessions.extend(
-            map(messages.session_message, await sessions.newest_sessions(tx, user_id, SessionState.COMPLETED, items))
+            map(wire.session_message, await sessions.newest_sessions(tx, user_id, SessionState.COMPLETED, items))
         )
-        response.recent_rounds.extend(map(messages.round_message, await rounds.newest_closed(tx, user_id, items)))
+        response.recent_rounds.extend(map(wire.round_message, await rounds.newest_closed(tx, user_id, items)))
         uses = await providers.uses(tx, user_id, self._settings.overview_domains)
-        response.providers_by_domain.extend(map(messages.provider_message, uses))
+        response.providers_by_domain.extend(map(wire.provider_message, uses))
         return response
 
     async def _domains(self, tx: Transaction, user_id: str, now: datetime) -> list[DomainMastery]:
@@ -75,7 +75,7 @@ class Reader:
         return DomainMastery(
             domain=name,
             title=domain.title,
-            mastery=messages.mastery_message(learner.domain_level(domain)),
+            mastery=wire.mastery_message(learner.domain_level(domain)),
             reviews=sum(skill.reviews for skill in practised.values()),
             skills_practised=len(practised),
             skills_total=len({skill.id for skill in domain.skills} | set(practised)),
@@ -95,7 +95,7 @@ class Reader:
         if found is None:
             raise errors.not_found("session", request.session_id)
         held = await rounds.rounds_of_session(tx, found.id)
-        return GetSessionResponse(session=messages.session_message(found), rounds=map(messages.round_message, held))
+        return GetSessionResponse(session=wire.session_message(found), rounds=map(wire.round_message, held))
 
     async def due_cards(self, tx: Transaction, request: ListDueCardsRequest) -> ListDueCardsResponse:
         """A page of due cards; the pages of one listing share the moment of its first."""
@@ -105,7 +105,7 @@ class Reader:
         until_us = number_in(cursor, "until", to_us(now + request.within.ToTimedelta()))
         after = number_in(cursor, "due", -1), text_in(cursor, "card")
         found = await cards.due_cards(tx, request.user_id, request.domain, until_us, after, size + 1)
-        response = ListDueCardsResponse(cards=[messages.card_message(card, now) for card in found[:size]])
+        response = ListDueCardsResponse(cards=[wire.card_message(card, now) for card in found[:size]])
         if len(found) > size:
             last = found[size - 1]
             place = {"until": until_us, "due": to_us(last.memory.due), "card": last.exercise.id}
@@ -124,7 +124,7 @@ class Reader:
             learner, _ = await learners.load(tx, request.user_id, name, self._host.clock.now())
             domain = self._curriculum.resolve(name)
             response.skills.extend(
-                messages.skill_message(practised, domain.skill_title(practised.skill), learner)
+                wire.skill_message(practised, domain.skill_title(practised.skill), learner)
                 for practised in found[:size]
                 if practised.domain == name
             )

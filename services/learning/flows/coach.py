@@ -15,15 +15,15 @@ from mesh.db import Transaction
 from mesh.host import Host
 from services.learning import events, mastery, selection
 from services.learning.curriculum import Curriculum
+from services.learning.flows import learners
 from services.learning.learner import PractisedSkill, Student
 from services.learning.mastery import Level
 from services.learning.memory import MemoryModel, rating_of
-from services.learning.messages import card_message, mastery_message, round_message, session_message
-from services.learning.service import learners
 from services.learning.settings import LearningSettings
 from services.learning.store import cards, providers, rounds, sessions, standings
 from services.learning.store.cards import Card
 from services.learning.training import Round, RoundState, Session, SessionState, WrongStateError, close_round
+from services.learning.wire import card_message, mastery_message, round_message, session_message
 
 
 class Coach:

@@ -1,4 +1,4 @@
-"""The servicer: which call is which transaction."""
+"""gRPC in, domain call, gRPC out: which call is which transaction."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from tooloo.learning.v1.learning_service_pb2_grpc import LearningServiceServicer
 
 from mesh.host import Host
 from services.learning.curriculum import Curriculum
-from services.learning.service.coach import Coach
-from services.learning.service.reader import Reader
+from services.learning.flows.coach import Coach
+from services.learning.flows.reader import Reader
 from services.learning.settings import LearningSettings
 
 

@@ -20,9 +20,14 @@ def number_in(cursor: Mapping[str, object], name: str, default: int) -> int:
 def text_in(cursor: Mapping[str, object], name: str) -> str:
     """A text; "" on the first page. INVALID_ARGUMENT for anything else."""
     value = cursor.get(name, "")
-    if not isinstance(value, str) or not value.isprintable():
+    if not isinstance(value, str) or "\x00" in value or not _is_unicode(value):
         raise _forged()
     return value
+
+
+def _is_unicode(text: str) -> bool:
+    """False for half a surrogate pair, which JSON can spell but no database can hold."""
+    return text == text.encode(errors="replace").decode()
 
 
 def _forged() -> errors.Refusal:
