@@ -1,1 +1,6 @@
-"""What the door shows and decides: the system API, the OpenAPI document and the static pages."""
+"""What the door shows and decides: the system API, the OpenAPI document, the static pages, and the start of the whole mesh."""
+
+import os
+
+# read by grpcio when it is imported, here and in every child: processes are started by exec, so its fork handlers only warn
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
