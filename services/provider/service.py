@@ -121,6 +121,9 @@ class ProviderService(ProviderServiceServicer):
 
     async def TrackBudget(self, request: api.TrackBudgetRequest, context: Context) -> api.TrackBudgetResponse:
         """Records usage, charges the budgets that cover it, notes the outcome."""
+        # here and not in the contract: a rule over two fields names neither in its refusal
+        if request.cached_input_tokens > request.input_tokens:
+            raise errors.invalid("cached_input_tokens", "they are part of input_tokens, so they cannot be more")
         usage, latency = self._usage(request), wire.from_duration(request.latency, "latency")
 
         async def effect(tx: Transaction) -> api.TrackBudgetResponse:
@@ -194,7 +197,8 @@ class ProviderService(ProviderServiceServicer):
         )
 
     def _span(self, request: api.GetBudgetReportRequest) -> store.Span:
-        end = wire.from_timestamp(request.to, "to") if request.HasField("to") else self._host.clock.now()
+        # an end that is not given is after what was recorded at this very instant
+        end = wire.from_timestamp(request.to, "to") if request.HasField("to") else self._host.clock.now() + _MICROSECOND
         # `from` is a word of Python
         start = wire.from_timestamp(getattr(request, "from"), "from") if request.HasField("from") else end - _DEFAULT_SPAN
         longest = self._known.settings.max_report_span
