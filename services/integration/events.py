@@ -9,7 +9,7 @@ from tooloo.integration.v1 import connection_pb2, github_repository_pb2, integra
 from mesh.db import Transaction
 from mesh.inbox import Handler
 from mesh.outbox import Fact
-from services.integration import fields
+from services.integration.flows import fields
 from services.integration.notification import Rule
 
 

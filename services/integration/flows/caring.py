@@ -13,8 +13,8 @@ from services.integration.connection import LAPSED, Connection
 from services.integration.flows import refusals
 from services.integration.flows.directory import Directory
 from services.integration.flows.tokens import TokenKeeper
-from services.integration.outgoing import Outgoing
 from services.integration.providers import Provider
+from services.integration.remote.outgoing import Outgoing
 from services.integration.slack import DEAD_TOKEN
 from services.integration.store import connections as store
 from services.integration.store import github as github_store

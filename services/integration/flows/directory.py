@@ -8,8 +8,8 @@ from mesh import errors
 from mesh.clock import Clock
 from services.integration import providers
 from services.integration.flows import refusals
-from services.integration.outgoing import Outgoing
 from services.integration.providers import Provider, ProviderError
+from services.integration.remote.outgoing import Outgoing
 from services.integration.settings import IntegrationSettings
 from services.integration.wire import OK, Call, Refused, RemoteError
 

@@ -22,7 +22,7 @@ def of(remote: str, error: RemoteError) -> Refusal:
             reason=ErrorReason.ERROR_REASON_REMOTE_REFUSED,
             remote=remote,
             status=str(error.status),
-            code=error.code,
+            error=error.code,
         )
     return errors.unavailable(remote, retry_after=_SOON, detail=str(error))
 

@@ -10,7 +10,7 @@ from services.integration import slack
 from services.integration.connection import Connection
 from services.integration.flows import refusals
 from services.integration.flows.tokens import TokenKeeper
-from services.integration.outgoing import Outgoing
+from services.integration.remote.outgoing import Outgoing
 from services.integration.settings import IntegrationSettings
 from services.integration.slack import Posted
 from services.integration.store import pauses

@@ -14,7 +14,7 @@ from services.integration.connection import Connection
 from services.integration.flows import refusals
 from services.integration.flows.tokens import TokenKeeper
 from services.integration.github import About, Commit, Entry, Repository
-from services.integration.outgoing import Outgoing
+from services.integration.remote.outgoing import Outgoing
 from services.integration.settings import IntegrationSettings
 from services.integration.store import github as store
 from services.integration.store import pauses

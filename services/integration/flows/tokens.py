@@ -12,7 +12,7 @@ from services.integration.flows import refusals
 from services.integration.flows.directory import Directory
 from services.integration.flows.unbroken import Unbroken
 from services.integration.oauth import Tokens
-from services.integration.outgoing import Outgoing
+from services.integration.remote.outgoing import Outgoing
 from services.integration.settings import IntegrationSettings
 from services.integration.store import connections as store
 from services.integration.vault import Vault, VaultError

@@ -1,0 +1,1 @@
+"""The way out to other systems; the only room with a network library."""

@@ -1,0 +1,260 @@
+"""Connecting accounts, with a real OpenID Connect provider at the far end."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import grpc
+import httpx
+import pytest
+from tooloo.integration.v1 import connection_pb2, integration_events_pb2
+from tooloo.integration.v1 import integration_service_pb2 as pb
+
+from mesh.clock import from_us
+from services.integration.store import connections as store
+from tests.integration.integration_bench import CALLBACK, Bench, came_back, integration, oidc_settings, refusal, until
+from tests.peers import oidc
+
+REQUEST_ID = "0190b5a4-0000-7000-8000-000000000001"
+ACTIVE, LAPSED = connection_pb2.CONNECTION_STATE_ACTIVE, connection_pb2.CONNECTION_STATE_LAPSED
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+async def issuer() -> AsyncIterator[str]:
+    """A real provider with tokens of an hour."""
+    async with oidc.oidc_provider([CALLBACK]) as url:
+        yield url
+
+
+@pytest.fixture
+async def bench(issuer: str, tmp_path: Path) -> AsyncIterator[Bench]:
+    """The service, configured for it."""
+    async with integration(tmp_path, **oidc_settings(issuer)) as running:
+        yield running
+
+
+async def test_an_account_is_connected_checked_and_revoked(bench: Bench, issuer: str) -> None:
+    """The whole way: authorization address, consent, callback page, listed, token works, revoked there and here, all told."""
+    begun = await bench.authorize(scopes=["openid", "offline_access"])
+    query = parse_qs(urlsplit(begun.authorization_url).query)
+    assert begun.authorization_url.startswith(f"{issuer}/auth?")
+    assert query["code_challenge_method"] == ["S256"]
+    assert query["state"] == [begun.state]
+    assert query["redirect_uri"] == [CALLBACK]
+
+    back = await oidc.consent(begun.authorization_url, "ada")
+    assert back.startswith(f"{CALLBACK}?")
+    page = await bench.stub.HandleOAuthCallback(pb.HandleOAuthCallbackRequest(**_query(back)))
+    assert page.content_type == "text/html; charset=utf-8"
+    assert b"<h1>Connected</h1>" in page.data
+
+    (made,) = (await bench.connections()).connections
+    assert (made.user_id, made.provider, made.account, made.state) == ("ada", "oidc", "ada", ACTIVE)
+    assert list(made.scopes) == ["openid", "offline_access"]
+    assert made.refreshable
+    assert (await bench.check()).verified
+    access, refresh = await bench.tokens()
+    assert await oidc.introspect(issuer, access)
+
+    revoked = await bench.stub.RevokeConnection(pb.RevokeConnectionRequest(user_id="ada", provider="oidc"))
+    assert revoked.provider_revoked
+    assert not await oidc.introspect(issuer, access)
+    assert not await oidc.introspect(issuer, refresh)
+    assert not (await bench.connections()).connections
+    (completed,) = await bench.told(integration_events_pb2.OAuthCompleted)
+    (ended,) = await bench.told(integration_events_pb2.OAuthRevoked)
+    assert (completed.user_id, completed.account, ended.user_id, ended.provider_revoked) == ("ada", "ada", "ada", True)
+
+
+def _query(url: str) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+
+
+async def test_a_state_works_once_even_at_the_same_moment(bench: Bench) -> None:
+    """Eight callbacks with one state: one makes the connection, seven are refused, and none comes later."""
+    begun = await bench.authorize()
+    request = came_back(await oidc.consent(begun.authorization_url))
+    outcomes = await asyncio.gather(*(bench.stub.CompleteOAuth(request) for _ in range(8)), return_exceptions=True)
+    refused = [outcome for outcome in outcomes if isinstance(outcome, grpc.aio.AioRpcError)]
+    assert len(refused) == 7
+    late = await refusal(bench.stub.CompleteOAuth(request))
+    assert (late.code, late.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "INVALID_OAUTH_STATE")
+    assert len(await bench.told(integration_events_pb2.OAuthCompleted)) == 1
+
+
+async def test_the_same_request_id_completes_once(bench: Bench) -> None:
+    """A program that lost the answer asks again and gets it, although the state is used up."""
+    begun = await bench.authorize(request_id=REQUEST_ID)
+    assert await bench.authorize(request_id=REQUEST_ID) == begun
+    request = came_back(await oidc.consent(begun.authorization_url))
+    request.request_id = REQUEST_ID
+    assert await bench.stub.CompleteOAuth(request) == await bench.stub.CompleteOAuth(request)
+    assert len(await bench.told(integration_events_pb2.OAuthCompleted)) == 1
+
+
+async def test_an_answer_from_another_issuer_is_refused(bench: Bench) -> None:
+    """RFC 9207: this provider sends its issuer, so an answer with another one or with none is not its own."""
+    for iss in ("https://evil.example", ""):
+        begun = await bench.authorize()
+        request = came_back(await oidc.consent(begun.authorization_url))
+        request.iss = iss
+        refused = await refusal(bench.stub.CompleteOAuth(request))
+        assert refused.reason == "INVALID_OAUTH_STATE"
+    assert not (await bench.connections()).connections
+
+
+async def test_a_state_of_another_code_is_refused_by_the_provider(bench: Bench) -> None:
+    """PKCE: a code that was made for another authorization does not fit this one's verifier (code injection)."""
+    begun = await bench.authorize("ada")
+    stolen = came_back(await oidc.consent((await bench.authorize("eve")).authorization_url, "eve"))
+    stolen.state = begun.state
+    refused = await refusal(bench.stub.CompleteOAuth(stolen))
+    assert (refused.reason, refused.metadata["error"]) == ("REMOTE_REFUSED", "invalid_grant")
+
+
+async def test_a_user_who_says_no_is_told_so(bench: Bench) -> None:
+    """The provider's error comes through by its own name, and uses the state up."""
+    begun = await bench.authorize()
+    request = came_back(await oidc.deny(begun.authorization_url))
+    refused = await refusal(bench.stub.CompleteOAuth(request))
+    assert (refused.reason, refused.metadata["error"]) == ("REMOTE_REFUSED", "access_denied")
+    assert (await refusal(bench.stub.CompleteOAuth(request))).reason == "INVALID_OAUTH_STATE"
+
+
+async def test_a_state_ends_with_its_time(bench: Bench) -> None:
+    """A callback that comes after authorization_age is refused."""
+    begun = await bench.authorize()
+    request = came_back(await oidc.consent(begun.authorization_url))
+    bench.clock.advance(timedelta(minutes=10))
+    assert (await refusal(bench.stub.CompleteOAuth(request))).reason == "INVALID_OAUTH_STATE"
+
+
+async def test_a_callback_with_neither_code_nor_error_leaves_the_state(bench: Bench) -> None:
+    """A half request names the field and uses nothing up."""
+    begun = await bench.authorize()
+    request = came_back(await oidc.consent(begun.authorization_url))
+    empty = await refusal(bench.stub.CompleteOAuth(pb.CompleteOAuthRequest(state=request.state)))
+    assert (empty.code, empty.metadata["fields"]) == (grpc.StatusCode.INVALID_ARGUMENT, "code")
+    assert (await bench.stub.CompleteOAuth(request)).connection.state == ACTIVE
+
+
+async def test_a_redirect_address_must_be_allowed_exactly(bench: Bench) -> None:
+    """Neither another host nor a longer path passes; the refusal names the setting."""
+    for uri in ("https://evil.example/callback", f"{CALLBACK}/x", f"{CALLBACK}?x=1"):
+        refused = await refusal(bench.authorize(redirect_uri=uri))
+        assert refused.code == grpc.StatusCode.INVALID_ARGUMENT
+        assert "TOOLOO_INTEGRATION_REDIRECT_URIS" in refused.message
+
+
+async def test_what_is_not_configured_names_its_settings(bench: Bench) -> None:
+    """A known provider without credentials says which settings to fill in; the list says the same."""
+    refused = await refusal(bench.authorize(provider="github"))
+    names = "TOOLOO_INTEGRATION_GITHUB_CLIENT_ID, TOOLOO_INTEGRATION_GITHUB_CLIENT_SECRET"
+    assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PROVIDER_NOT_CONFIGURED")
+    assert refused.metadata["settings"] == names
+    listed = {entry.provider: entry for entry in (await bench.stub.ListOAuthProviders(pb.ListOAuthProvidersRequest())).providers}
+    assert ", ".join(listed["github"].missing_settings) == names
+    assert listed["oidc"].configured
+    unknown = await refusal(bench.authorize(provider="nobody"))
+    assert unknown.code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_an_ended_token_is_refreshed_once_for_all(bench: Bench, issuer: str) -> None:
+    """Ten uses at the end of a token make one refresh: the rotated refresh token would be dead for a second one."""
+    await bench.connect()
+    before = await bench.tokens()
+    bench.clock.advance(HOUR)
+    checks = await asyncio.gather(*(bench.check() for _ in range(10)))
+    assert all(check.verified for check in checks)
+    after = await bench.tokens()
+    assert after[0] != before[0]
+    assert after[1] != before[1], "this provider rotates"
+    assert await oidc.introspect(issuer, after[0])
+    bench.clock.advance(HOUR)
+    assert (await bench.check()).verified, "the kept refresh token is the new one"
+
+
+async def test_a_refresh_goes_on_when_its_caller_hangs_up(bench: Bench) -> None:
+    """A caller that is gone in the middle of a refresh costs nothing: the new tokens are kept."""
+    await bench.connect()
+    bench.clock.advance(HOUR)
+    call = bench.stub.CheckConnection(pb.CheckConnectionRequest(user_id="ada", provider="oidc"))
+    await until(lambda: _begun(bench))
+    call.cancel()
+    assert (await bench.check()).verified
+
+
+async def _begun(bench: Bench) -> bool:
+    rows = await bench.running.host.db.read(lambda tx: tx.fetch_all("SELECT lease_us, version FROM connections"))
+    return bool(rows[0]["lease_us"] > 0 or rows[0]["version"] > 1)
+
+
+async def test_a_lease_that_a_killed_process_left_ends(bench: Bench) -> None:
+    """A process that died while refreshing holds nobody up for longer than the lease."""
+    await bench.connect()
+    bench.clock.advance(HOUR)
+    found = await bench.stored()
+    now = bench.clock.now()
+    assert await bench.running.host.db.write(lambda tx: store.lease_refresh(tx, found, now, now + timedelta(seconds=30)))
+    assert not await bench.running.host.db.write(lambda tx: store.lease_refresh(tx, found, now, now + timedelta(seconds=30)))
+    await bench.running.restart()
+    bench.clock.advance(timedelta(seconds=31))
+    assert (await bench.check()).verified
+
+
+async def test_a_grant_that_the_user_took_back_lapses(bench: Bench, issuer: str) -> None:
+    """Tokens killed at the provider: the connection is LAPSED, says so to whoever uses it, and connecting again mends it."""
+    await bench.connect()
+    _, refresh = await bench.tokens()
+    async with httpx.AsyncClient() as client:
+        killed = await client.post(f"{issuer}/token/revocation", data={"token": refresh}, auth=oidc.CREDENTIALS)
+    assert killed.status_code == 200
+    bench.clock.advance(HOUR)
+    checked = await bench.check()
+    assert (checked.connection.state, checked.verified) == (LAPSED, False)
+    assert (await bench.check()).connection.state == LAPSED, "and stays so"
+    await bench.connect()
+    assert (await bench.check()).verified
+
+
+async def test_connections_survive_a_restart_and_stay_apart(bench: Bench) -> None:
+    """After a restart the token still opens and works; nobody sees another user's connection."""
+    await bench.connect("ada")
+    await bench.connect("grace")
+    await bench.running.restart()
+    assert [made.account for made in (await bench.connections("ada")).connections] == ["ada"]
+    assert [made.account for made in (await bench.connections("grace")).connections] == ["grace"]
+    assert (await bench.check("grace")).verified
+    missing = await refusal(bench.check("eve"))
+    assert (missing.code, missing.reason) == (grpc.StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND")
+    assert from_us(0) < (await bench.connections("ada")).connections[0].create_time.ToDatetime(tzinfo=from_us(0).tzinfo)
+
+
+async def test_a_dead_provider_keeps_the_connection_unless_told_otherwise(tmp_path: Path) -> None:
+    """Revoking without the provider changes nothing; with forget_anyway the tokens are forgotten here and the event says so."""
+    async with oidc.oidc_provider([CALLBACK]) as issuer, integration(tmp_path, **oidc_settings(issuer)) as first:
+        await first.connect()
+    async with integration(tmp_path, **oidc_settings(issuer)) as bench:
+        request = pb.RevokeConnectionRequest(user_id="ada", provider="oidc")
+        refused = await refusal(bench.stub.RevokeConnection(request))
+        assert (refused.code, refused.metadata["dependency"]) == (grpc.StatusCode.UNAVAILABLE, "oidc")
+        assert refused.wait
+        assert len((await bench.connections()).connections) == 1
+        request.forget_anyway = True
+        assert not (await bench.stub.RevokeConnection(request)).provider_revoked
+        assert not (await bench.connections()).connections
+        assert [event.provider_revoked for event in await bench.told(integration_events_pb2.OAuthRevoked)] == [False]
+
+
+async def test_authorizations_under_way_have_a_limit(issuer: str, tmp_path: Path) -> None:
+    """Beyond the limit a call is refused until old ones end."""
+    async with integration(tmp_path, **oidc_settings(issuer), authorization_limit="2") as bench:
+        await bench.authorize()
+        await bench.authorize()
+        refused = await refusal(bench.authorize())
+        assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED")
+        bench.clock.advance(timedelta(minutes=10))
+        await bench.authorize()

@@ -1,0 +1,37 @@
+// Runs oidc-provider as the authorization server of a test. One argument: its settings as JSON. Prints its issuer when it is ready.
+import { createServer } from 'node:http';
+import { pathToFileURL } from 'node:url';
+
+const settings = JSON.parse(process.argv[2]);
+// the package lies where npm.py has installed it, not beside this file
+const { Provider } = await import(pathToFileURL(settings.module).href);
+
+const server = createServer();
+server.listen(0, '127.0.0.1', () => {
+  const issuer = `http://127.0.0.1:${server.address().port}`;
+  const provider = new Provider(issuer, {
+    clients: [
+      {
+        client_id: settings.client_id,
+        client_secret: settings.client_secret,
+        redirect_uris: settings.redirect_uris,
+        grant_types: ['authorization_code', 'refresh_token'],
+        response_types: ['code'],
+        // a test's redirect address is on this machine and without TLS
+        application_type: 'native',
+        token_endpoint_auth_method: 'client_secret_basic',
+      },
+    ],
+    cookies: { keys: ['only-for-tests'] },
+    pkce: { required: () => true },
+    features: {
+      devInteractions: { enabled: true },
+      introspection: { enabled: true },
+      revocation: { enabled: true },
+    },
+    ttl: { AccessToken: settings.access_token_seconds, AuthorizationCode: 60, Grant: 86400, IdToken: 3600, Interaction: 600, RefreshToken: 86400, Session: 86400 },
+    rotateRefreshToken: settings.rotate,
+  });
+  server.on('request', provider.callback());
+  process.stdout.write(`${issuer}\n`);
+});
