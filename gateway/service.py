@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import platform
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -37,6 +37,7 @@ Answer = TypeVar(
     system.RestartServiceResponse,
     system.ScaleServiceResponse,
 )
+Change = Callable[[], Coroutine[Any, Any, None]]
 Context = grpc.aio.ServicerContext[Any, Any]
 _STATES = {
     State.STARTING: process.SERVING_STATE_STARTING,
@@ -167,23 +168,21 @@ class SystemService(SystemServiceServicer):
 
     async def StartService(self, request: system.StartServiceRequest, context: Context) -> system.StartServiceResponse:
         """Starts a stopped service."""
-        change = self._manager.start_service(request.service)
-        return await self._once(request, system.StartServiceResponse, change)
+        return await self._once(request, system.StartServiceResponse, lambda: self._manager.start_service(request.service))
 
     async def StopService(self, request: system.StopServiceRequest, context: Context) -> system.StopServiceResponse:
         """Stops a service."""
-        change = self._manager.stop_service(request.service)
-        return await self._once(request, system.StopServiceResponse, change)
+        return await self._once(request, system.StopServiceResponse, lambda: self._manager.stop_service(request.service))
 
     async def RestartService(self, request: system.RestartServiceRequest, context: Context) -> system.RestartServiceResponse:
         """Starts a service anew."""
-        change = self._manager.restart_service(request.service)
-        return await self._once(request, system.RestartServiceResponse, change)
+        return await self._once(request, system.RestartServiceResponse, lambda: self._manager.restart_service(request.service))
 
     async def ScaleService(self, request: system.ScaleServiceRequest, context: Context) -> system.ScaleServiceResponse:
         """Runs a service as so many replicas."""
-        change = self._manager.scale_service(request.service, request.replicas)
-        return await self._once(request, system.ScaleServiceResponse, change)
+        return await self._once(
+            request, system.ScaleServiceResponse, lambda: self._manager.scale_service(request.service, request.replicas)
+        )
 
     async def GetOpenApi(self, request: system.GetOpenApiRequest, context: Context) -> httpbody_pb2.HttpBody:
         """The OpenAPI document."""
@@ -194,14 +193,13 @@ class SystemService(SystemServiceServicer):
         titles = {name: spec.title for spec in SERVICES for name in spec.grpc_services}
         return json.dumps(openapi.document(titles, version()), ensure_ascii=False).encode()
 
-    async def _once(self, request: Asked, response_type: type[Answer], change: Coroutine[Any, Any, None]) -> Answer:
+    async def _once(self, request: Asked, response_type: type[Answer], change: Change) -> Answer:
         """Makes a change of the processes unless the request was answered before, and keeps the answer."""
         known = await self._host.answered(request, response_type)
         if known is not None:
-            change.close()
             return known
         # a task of its own: a caller that goes away must not leave a service half stopped
-        await asyncio.shield(asyncio.create_task(change))
+        await asyncio.shield(asyncio.create_task(change()))
         answer = response_type(health=self._health_of(request.service))
 
         async def keep(tx: Transaction) -> Answer:

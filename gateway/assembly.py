@@ -1,0 +1,97 @@
+"""How the parts of a mesh are put together: the door before the services, the supervisor behind both, the system API beside."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from tooloo.system.v1.system_service_pb2_grpc import add_SystemServiceServicer_to_server
+
+from envoy import binary, bootstrap
+from envoy.door import Door, Upstream
+from envoy.endpoints import write_endpoints
+from envoy.settings import DoorSettings
+from gateway.lifecycle import Lifecycle
+from gateway.service import Installation, SystemService
+from mesh import boot, contracts
+from mesh.catalogue import SERVICES
+from mesh.child import Program
+from mesh.clock import SystemClock
+from mesh.host import Host, Parts
+from mesh.settings import MeshSettings
+from mesh.supervisor import Supervisor
+
+PAGES = Path(__file__).resolve().parent / "pages"
+_READY_TIMEOUT = 2.0
+
+
+def make_door(settings: MeshSettings) -> Door:
+    """The door before every service of the catalogue."""
+    data = settings.data_folder.absolute()
+    return Door(
+        upstreams=tuple(Upstream(spec.name, settings.port_of(spec.name), spec.grpc_services) for spec in SERVICES),
+        port=settings.door_port,
+        admin_port=settings.admin_port,
+        descriptors=contracts.descriptor_path().absolute(),
+        endpoints_folder=data / "envoy" / "endpoints",
+        pages_folder=PAGES,
+        access_log=data / "log" / "access.jsonl",
+        address=settings.listen_address,
+        settings=DoorSettings.load(),
+    )
+
+
+def door_program(door: Door, config: Path) -> Program:
+    """Envoy as a program of the supervisor."""
+
+    async def probe() -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            async with httpx.AsyncClient() as client:
+                answer = await client.get(f"http://127.0.0.1:{door.admin_port}/ready", timeout=_READY_TIMEOUT)
+                return answer.is_success
+        return False
+
+    return Program("envoy", "envoy", binary.command(config, door.settings.concurrency), probe)
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A mesh that can be started: the supervisor of its processes, and the system service that this process itself answers."""
+
+    supervisor: Supervisor
+    lifecycle: Lifecycle
+    system: boot.Running
+
+    async def stop(self, settings: MeshSettings) -> None:
+        """Stops the processes, tells that, then ends the system service."""
+        await self.supervisor.stop()
+        await self.lifecycle.flush()
+        await self.system.stop(settings.drain_grace)
+
+
+async def assemble(settings: MeshSettings) -> Assembly:
+    """Writes the door's configuration and boots the system service; starts no process yet. PortTakenError when a port is."""
+    clock = SystemClock()
+    door = make_door(settings)
+    config = settings.data_folder.absolute() / "envoy" / "envoy.json"
+
+    def endpoints(service: str, sockets: Sequence[Path]) -> None:
+        write_endpoints(door.endpoints_folder, service, sockets)
+
+    supervisor = Supervisor(SERVICES, settings, door_program(door, config), endpoints, clock)
+    supervisor.check_ports()
+    bootstrap.write(door, config)
+    endpoints("system", [settings.socket_of("system")])
+    ports = {spec.name: settings.port_of(spec.name) for spec in SERVICES} | {"door": settings.door_port}
+    installation = Installation(clock.now(), settings.data_folder.absolute(), ports)
+    lifecycle: list[Lifecycle] = []
+
+    async def build(host: Host) -> Parts:
+        lifecycle.append(Lifecycle(host))
+        service = SystemService(host, supervisor, installation)
+        return Parts([(add_SystemServiceServicer_to_server, service)], background=[lifecycle[0].run])
+
+    system = await boot.boot("system", build, settings, clock=clock)
+    supervisor.listen(lifecycle[0])
+    return Assembly(supervisor, lifecycle[0], system)
