@@ -1,16 +1,17 @@
 """What the integration service tells, and what it makes of what it hears: a notification in the queue."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 
 from google.protobuf.message import Message
 from tooloo.event.v1.event_pb2 import Event
 from tooloo.integration.v1 import connection_pb2, github_repository_pb2, integration_events_pb2, slack_message_pb2
 
+from mesh import contracts
 from mesh.db import Transaction
 from mesh.inbox import Handler
 from mesh.outbox import Fact
 from services.integration.flows import fields
-from services.integration.notification import Rule
+from services.integration.notification import Rule, RuleError
 
 
 def oauth_completed(connection: connection_pb2.Connection) -> Fact:
@@ -77,8 +78,11 @@ def _of_user(message: Message, subject: str, user_id: str) -> Fact:
 Enqueue = Callable[[Transaction, Event, str], Awaitable[None]]
 
 
-def handlers(rules: Iterable[Rule], enqueue: Enqueue) -> dict[str, Handler]:
-    """The handlers of the events that a rule makes notifications of."""
+def handlers(rules: Sequence[Rule], enqueue: Enqueue) -> dict[str, Handler]:
+    """The handlers of the events that a rule makes notifications of; RuleError for a type that no contract knows."""
+    known = contracts.catalogue()
+    if unknown := [rule.event_type for rule in rules if rule.event_type not in known]:
+        raise RuleError(f"no event is named {unknown[0]}")
     return {rule.event_type: _handler(rule, enqueue) for rule in rules}
 
 

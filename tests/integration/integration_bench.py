@@ -107,6 +107,11 @@ def came_back(url: str) -> pb.CompleteOAuthRequest:
     return pb.CompleteOAuthRequest(**dict(parse_qsl(urlsplit(url).query)))
 
 
+def files_with(folder: Path, text: str) -> list[Path]:
+    """The files under a folder in which a text stands, databases and their write-ahead logs included."""
+    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Waits until the condition holds; TimeoutError after half a minute."""
     async with asyncio.timeout(30):

@@ -96,11 +96,15 @@ def _example(template: str) -> Any:
 
 @dataclass
 class GithubPeer:
-    """A repository to be read; tests change `bodies`, or put a whole `replies` in place of an answer."""
+    """A repository to be read; tests change `bodies`, or put whole `replies` in their place.
+
+    `moves` redirects a path to another, as GitHub does for a renamed repository.
+    """
 
     peer: Peer = field(default_factory=lambda: Peer(""))
     bodies: dict[str, Any] = field(default_factory=dict)
     replies: dict[str, Reply] = field(default_factory=dict)
+    moves: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -115,6 +119,8 @@ class GithubPeer:
     def answer(self, seen: Seen) -> Reply:
         """What GitHub would answer."""
         path = urlsplit(seen.path).path
+        if path in self.moves:
+            return Reply(301, headers={"location": self.url + self.moves[path]})
         template = _template_of(path)
         _check_request(seen, template)
         name = template.removeprefix(_REPOSITORY).lstrip("/") or "repository"

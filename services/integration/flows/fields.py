@@ -18,7 +18,7 @@ def of(message: Message) -> dict[str, str]:
     return dict(_walk(message, "", _DEEPEST))
 
 
-def names(descriptor: Descriptor, depth: int = _DEEPEST) -> set[str]:
+def names(descriptor: Any, depth: int = _DEEPEST) -> set[str]:
     """The names that `of` can give for messages of this type."""
     found = set()
     for field in descriptor.fields:

@@ -1,0 +1,191 @@
+"""Reading repositories from GitHub, with a far end that is held to GitHub's own OpenAPI description."""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+from tooloo.integration.v1 import github_repository_pb2, integration_events_pb2
+from tooloo.integration.v1 import integration_service_pb2 as pb
+
+from tests.integration.integration_bench import Bench, files_with, integration, refusal
+from tests.peers import github
+from tests.peers.github import HEAD, OWNER, REPO, GithubPeer
+from tests.peers.web import Reply
+
+REQUEST_ID = "0190b5a4-0000-7000-8000-000000000002"
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def peer() -> Iterator[GithubPeer]:
+    """GitHub."""
+    with github.github_peer() as running:
+        yield running
+
+
+@pytest.fixture
+async def bench(peer: GithubPeer, tmp_path: Path) -> AsyncIterator[Bench]:
+    """The service, sent to it."""
+    async with integration(tmp_path, github_api_url=peer.url) as running:
+        yield running
+
+
+def sync(bench: Bench, **fields: str) -> grpc.aio.UnaryUnaryCall[pb.SyncGithubRequest, pb.SyncGithubResponse]:
+    """Reads the example repository."""
+    return bench.stub.SyncGithub(pb.SyncGithubRequest(owner=OWNER, repo=REPO, **fields))
+
+
+async def test_a_repository_is_read_kept_and_told(bench: Bench, peer: GithubPeer) -> None:
+    """One sync reads everything the contract promises, with calls that GitHub's description knows."""
+    answer = await sync(bench)
+    assert (answer.changed, answer.calls, answer.calls_not_modified) == (True, 7, 0)
+    assert not answer.repository.tree
+
+    stored = await bench.stub.GetGithubRepository(pb.GetGithubRepositoryRequest(owner="OCTOCAT", repo="hello-world"))
+    found = stored.repository
+    assert (found.owner, found.repo, found.default_branch, found.head_sha) == (OWNER, REPO, "main", HEAD)
+    assert (found.github_id, found.stars, found.license, found.private) == (1296269, 80, "MIT", False)
+    assert (found.open_issues, found.open_pull_requests) == (4, 1)
+    assert dict(found.languages) == {"C": 78769, "Python": 7769}
+    assert [branch.name for branch in found.branches] == ["master"]
+    assert found.readme_path == "README.md"
+    assert [(entry.path, entry.size) for entry in found.tree] == [("file.rb", 30), ("subdir", 0), ("exec_file", 75)]
+    assert found.tree[1].type == github_repository_pb2.GITHUB_TREE_ENTRY_TYPE_TREE
+    assert found.commits[0].title == "Fix all the bugs"
+    assert found.commits[0].author_time.seconds > 0
+
+    (told,) = await bench.told(integration_events_pb2.GithubSynced)
+    assert (told.owner, told.repo, told.head_sha, told.changed) == (OWNER, REPO, HEAD, True)
+    assert (told.files, told.branches, told.languages, told.open_issues, told.open_pull_requests) == (2, 1, 2, 4, 1)
+    assert all("authorization" not in seen.headers for seen in peer.peer.seen)
+
+
+async def test_what_did_not_change_costs_no_rate_limit(bench: Bench, peer: GithubPeer) -> None:
+    """A second sync, after a restart too, asks with ETags; one changed part is read anew and the rest is not."""
+    await sync(bench)
+    await bench.running.restart()
+    second = await sync(bench)
+    assert (second.changed, second.calls, second.calls_not_modified) == (False, 7, 7)
+    peer.bodies["languages"] = {"C": 1}
+    third = await sync(bench)
+    assert (third.changed, third.calls_not_modified, dict(third.repository.languages)) == (True, 6, {"C": 1})
+    assert [event.changed for event in await bench.told(integration_events_pb2.GithubSynced)] == [True, False, True]
+
+
+async def test_the_same_request_id_reads_once(bench: Bench, peer: GithubPeer) -> None:
+    """The repeat gets the first answer and asks GitHub nothing; with another repository it is refused."""
+    first = await sync(bench, request_id=REQUEST_ID)
+    asked = len(peer.asked)
+    assert await sync(bench, request_id=REQUEST_ID) == first
+    assert len(peer.asked) == asked
+    other = pb.SyncGithubRequest(owner=OWNER, repo="Other", request_id=REQUEST_ID)
+    assert (await refusal(bench.stub.SyncGithub(other))).reason == "REQUEST_ID_REUSED"
+
+
+async def test_a_spent_rate_limit_is_honoured_over_a_restart(bench: Bench, peer: GithubPeer) -> None:
+    """GitHub's reset time becomes RetryInfo; until then nobody asks again, and afterwards it works."""
+    reset = int(bench.clock.now().timestamp()) + 600
+    headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(reset), "content-type": "application/json"}
+    peer.replies["languages"] = Reply(403, b'{"message": "API rate limit exceeded", "documentation_url": "x"}', headers)
+    refused = await refusal(sync(bench))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "REMOTE_RATE_LIMITED")
+    assert refused.wait
+    assert timedelta(seconds=590) < refused.wait <= timedelta(seconds=600)
+    asked = len(peer.asked)
+    del peer.replies["languages"]
+    await bench.running.restart()
+    bench.clock.advance(9 * MINUTE)
+    again = await refusal(sync(bench))
+    assert again.reason == "REMOTE_RATE_LIMITED"
+    assert again.wait
+    assert again.wait <= MINUTE
+    assert len(peer.asked) == asked
+    bench.clock.advance(MINUTE)
+    assert (await sync(bench)).changed
+    assert len(await bench.told(integration_events_pb2.GithubSynced)) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "reason"),
+    [
+        (Reply(404, b'{"message": "Not Found"}'), grpc.StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"),
+        (Reply(451, b'{"message": "Repository access blocked"}'), grpc.StatusCode.NOT_FOUND, "RESOURCE_NOT_FOUND"),
+        (Reply(401, b'{"message": "Bad credentials"}'), grpc.StatusCode.FAILED_PRECONDITION, "REMOTE_REFUSED"),
+        (Reply(403, b'{"message": "Resource not accessible"}'), grpc.StatusCode.FAILED_PRECONDITION, "REMOTE_REFUSED"),
+        (Reply(429, b"{}", {"retry-after": "7"}), grpc.StatusCode.RESOURCE_EXHAUSTED, "REMOTE_RATE_LIMITED"),
+        (Reply(502, b"<html>"), grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
+        (Reply(200, b"<html>a proxy's page"), grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
+        (Reply(200, b"[]"), grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
+        (Reply(200, b'{"name": "\\ud800", "owner": null}'), grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
+        (Reply(302, b"", {"location": "http://169.254.169.254/"}), grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
+    ],
+)
+async def test_what_github_refuses_or_garbles(
+    bench: Bench, peer: GithubPeer, reply: Reply, code: grpc.StatusCode, reason: str
+) -> None:
+    """Every way in which GitHub does not answer has its own refusal; nothing is kept or told."""
+    peer.replies["repository"] = reply
+    refused = await refusal(sync(bench))
+    assert (refused.code, refused.reason) == (code, reason)
+    assert not await bench.told(integration_events_pb2.GithubSynced)
+    missing = await refusal(bench.stub.GetGithubRepository(pb.GetGithubRepositoryRequest(owner=OWNER, repo=REPO)))
+    assert missing.code == grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_renamed_repository_is_followed(bench: Bench, peer: GithubPeer) -> None:
+    """GitHub answers 301 for an old name; what is kept has the new one."""
+    old = pb.SyncGithubRequest(owner=OWNER, repo="Old-Name")
+    peer.moves["/repos/octocat/Old-Name"] = f"/repos/{OWNER}/{REPO}"
+    answer = await bench.stub.SyncGithub(old)
+    assert (answer.repository.repo, answer.calls) == (REPO, 8)
+
+
+async def test_an_empty_repository_is_no_error(bench: Bench, peer: GithubPeer) -> None:
+    """GitHub answers 409 for the commits of an empty repository and 404 for its README."""
+    peer.replies["commits"] = Reply(409, b'{"message": "Git Repository is empty.", "documentation_url": "x"}')
+    peer.replies["readme"] = Reply(404, b'{"message": "Not Found"}')
+    peer.bodies |= {"languages": {}, "branches": [], "pulls": []}
+    answer = await sync(bench)
+    assert (answer.repository.head_sha, answer.repository.readme_path, answer.calls) == ("", "", 6)
+
+
+async def test_long_lists_are_cut_at_their_limits(peer: GithubPeer, tmp_path: Path) -> None:
+    """Two of three files and one of two branches are kept, and the answer says that there are more."""
+    async with integration(tmp_path, github_api_url=peer.url, github_tree_limit="2", github_branches_limit="1") as bench:
+        branch = {"name": "main", "commit": {"sha": HEAD, "url": "https://api.github.com/x"}, "protected": False}
+        peer.bodies["branches"] = [branch, {**branch, "name": "next"}]
+        await sync(bench)
+        stored = await bench.stub.GetGithubRepository(pb.GetGithubRepositoryRequest(owner=OWNER, repo=REPO))
+        assert (len(stored.repository.tree), stored.repository.tree_truncated) == (2, True)
+        assert (len(stored.repository.branches), stored.repository.branches_truncated) == (1, True)
+
+
+async def test_users_do_not_see_each_others_repositories(bench: Bench, peer: GithubPeer) -> None:
+    """What was read for ada is hers; lists page by owner and name."""
+    await sync(bench, user_id="ada")
+    for other in ("eve", ""):
+        request = pb.GetGithubRepositoryRequest(owner=OWNER, repo=REPO, user_id=other)
+        assert (await refusal(bench.stub.GetGithubRepository(request))).code == grpc.StatusCode.NOT_FOUND
+        assert not (await bench.stub.ListGithubRepositories(pb.ListGithubRepositoriesRequest(user_id=other))).repositories
+    peer.bodies["repository"]["name"] = "Another"
+    await sync(bench, user_id="ada")
+    first = await bench.stub.ListGithubRepositories(pb.ListGithubRepositoriesRequest(user_id="ada", page_size=1))
+    assert [found.repo for found in first.repositories] == ["Another"]
+    rest = pb.ListGithubRepositoriesRequest(user_id="ada", page_size=1, page_token=first.next_page_token)
+    second = await bench.stub.ListGithubRepositories(rest)
+    assert ([found.repo for found in second.repositories], second.next_page_token) == ([REPO], "")
+    stolen = pb.ListGithubRepositoriesRequest(user_id="eve", page_token=first.next_page_token)
+    assert (await refusal(bench.stub.ListGithubRepositories(stolen))).reason == "INVALID_PAGE_TOKEN"
+
+
+async def test_the_shared_token_goes_to_github_and_nowhere_else(peer: GithubPeer, tmp_path: Path) -> None:
+    """The token of the settings is sent as a bearer; it stands in no event, no answer and no file."""
+    token = "ghp_SharedTokenThatMustStayHidden"
+    async with integration(tmp_path, github_api_url=peer.url, github_token=token) as bench:
+        answer = await sync(bench)
+        assert {seen.headers["authorization"] for seen in peer.peer.seen} == {f"Bearer {token}"}
+        assert token not in str(answer)
+        assert all(token.encode() not in event.SerializeToString() for event in await bench.running.told())
+    assert not files_with(tmp_path, token)

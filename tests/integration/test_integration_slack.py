@@ -1,0 +1,282 @@
+"""Messages to Slack by calls and because of events, with a far end that is held to Slack's own SDK."""
+
+import asyncio
+import json
+import tomllib
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+from google.type.money_pb2 import Money
+from slack_sdk import WebClient, WebhookClient
+from slack_sdk.errors import SlackApiError
+from tooloo.integration.v1 import integration_events_pb2, slack_message_pb2
+from tooloo.integration.v1 import integration_service_pb2 as pb
+from tooloo.orchestration.v1 import orchestration_events_pb2, run_pb2
+from tooloo.provider.v1 import provider_events_pb2
+
+from mesh import contracts
+from services.integration import notification
+from services.integration.flows import fields
+from services.integration.settings import IntegrationSettings
+from tests.integration.integration_bench import Bench, integration, refusal, until
+from tests.peers import slack
+from tests.peers.slack import BOT_TOKEN, CHANNEL_ID, TS, SlackPeer
+from tests.peers.web import Reply, Seen
+
+REQUEST_ID = "0190b5a4-0000-7000-8000-000000000003"
+EVENT_ID = "0190b5a4-0000-7000-8000-00000000000e"
+SENT, FAILED = slack_message_pb2.SLACK_MESSAGE_STATE_SENT, slack_message_pb2.SLACK_MESSAGE_STATE_FAILED
+PENDING = slack_message_pb2.SLACK_MESSAGE_STATE_PENDING
+TEXT = "Deploy done <https://example.com|look> – ✓ \x00\n"
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def peer() -> Iterator[SlackPeer]:
+    """Slack."""
+    with slack.slack_peer() as running:
+        yield running
+
+
+@pytest.fixture
+async def bench(peer: SlackPeer, tmp_path: Path) -> AsyncIterator[Bench]:
+    """The service with a bot at that Slack and a channel for notifications; its queue looks every 10 ms."""
+    settings = {"slack_api_url": peer.api_url, "slack_bot_token": BOT_TOKEN, "slack_channel": "#ops", "notify_poll": "10ms"}
+    async with integration(tmp_path, **settings) as running:
+        yield running
+
+
+def notify(bench: Bench, **fields: str) -> grpc.aio.UnaryUnaryCall[pb.NotifySlackRequest, pb.NotifySlackResponse]:
+    """Sends a message."""
+    return bench.stub.NotifySlack(pb.NotifySlackRequest(**{"channel": "#general", "text": TEXT, **fields}))
+
+
+async def listed(
+    bench: Bench, state: slack_message_pb2.SlackMessageState.ValueType = PENDING
+) -> list[slack_message_pb2.SlackMessage]:
+    """The messages in a state, newest first."""
+    return list((await bench.stub.ListSlackMessages(pb.ListSlackMessagesRequest(state=state))).messages)
+
+
+async def test_a_message_is_sent_recorded_and_told(bench: Bench, peer: SlackPeer) -> None:
+    """What Slack got is what is recorded, byte for byte; the event has its text and Slack's id of it."""
+    message = (await notify(bench)).message
+    (seen,) = peer.peer.seen
+    assert json.loads(seen.body) == {"channel": "#general", "text": TEXT}
+    assert message.sent_body.encode() == seen.body
+    assert (message.state, message.slack_channel, message.slack_ts, message.attempts) == (SENT, CHANNEL_ID, TS, 1)
+    assert message.route == slack_message_pb2.SLACK_ROUTE_WEB_API
+    assert await listed(bench, SENT) == [message]
+    (told,) = await bench.told(integration_events_pb2.SlackSent)
+    assert (told.message_id, told.channel, told.text, told.slack_ts) == (message.message_id, "#general", TEXT, TS)
+
+
+async def test_we_ask_slack_what_its_own_sdk_asks(bench: Bench, peer: SlackPeer) -> None:
+    """The official SDK's chat.postMessage and webhook requests, and its reading of our far end's answers, equal ours."""
+    await notify(bench)
+    sdk = WebClient(token=BOT_TOKEN, base_url=f"{peer.api_url}/")
+    answer = await asyncio.to_thread(sdk.chat_postMessage, channel="#general", text=TEXT)
+    assert (answer["ok"], answer["channel"], answer["ts"]) == (True, CHANNEL_ID, TS)
+    ours, theirs = peer.peer.seen
+    assert _essence(ours) == _essence(theirs)
+    for reply, status, wait in ((slack.refusal("channel_not_found"), 200, None), (slack.limited(7), 429, "7")):
+        peer.reply = reply
+        with pytest.raises(SlackApiError) as caught:
+            await asyncio.to_thread(sdk.chat_postMessage, channel="#general", text=TEXT)
+        assert (caught.value.response.status_code, caught.value.response.headers.get("retry-after")) == (status, wait)
+
+
+async def test_the_webhook_asks_what_slacks_own_sdk_asks(peer: SlackPeer, tmp_path: Path) -> None:
+    """Without a bot token the incoming webhook is used, in the way of the official SDK."""
+    async with integration(tmp_path, slack_webhook_url=peer.webhook_url) as bench:
+        message = (await notify(bench)).message
+        assert (message.route, message.slack_ts) == (slack_message_pb2.SLACK_ROUTE_WEBHOOK, "")
+        answer = await asyncio.to_thread(WebhookClient(peer.webhook_url).send, text=TEXT)
+        assert (answer.status_code, answer.body) == (200, "ok")
+        ours, theirs = peer.peer.seen
+        assert _essence(ours) == _essence(theirs)
+        peer.reply = Reply(404, b"no_service")
+        assert (await refusal(notify(bench))).metadata["error"] == "no_service"
+
+
+def _essence(seen: Seen) -> tuple[str, str, str | None, str, object]:
+    kind = seen.headers["content-type"].replace(" ", "").lower()
+    return seen.method, seen.path, seen.headers.get("authorization"), kind, json.loads(seen.body)
+
+
+async def test_without_settings_the_refusal_names_them(tmp_path: Path) -> None:
+    """PROVIDER_NOT_CONFIGURED with the two settings, one of which has to be filled in."""
+    async with integration(tmp_path) as bench:
+        refused = await refusal(notify(bench))
+        assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PROVIDER_NOT_CONFIGURED")
+        names = "TOOLOO_INTEGRATION_SLACK_BOT_TOKEN, TOOLOO_INTEGRATION_SLACK_WEBHOOK_URL"
+        assert refused.metadata["settings"] == names
+
+
+async def test_a_user_without_a_connection_cannot_send(bench: Bench) -> None:
+    """The bot does not stand in for a user."""
+    refused = await refusal(notify(bench, user_id="ada"))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "STATE_FORBIDS")
+
+
+async def test_the_same_request_id_sends_once(bench: Bench, peer: SlackPeer) -> None:
+    """Five calls at the same moment with one id: one message, one answer, one event."""
+    answers = await asyncio.gather(*(notify(bench, request_id=REQUEST_ID) for _ in range(5)))
+    assert all(answer == answers[0] for answer in answers)
+    assert len(peer.posted) == 1
+    assert len(await bench.told(integration_events_pb2.SlackSent)) == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "reason"),
+    [
+        (slack.refusal("channel_not_found"), grpc.StatusCode.FAILED_PRECONDITION, "REMOTE_REFUSED"),
+        (slack.refusal("invalid_auth"), grpc.StatusCode.FAILED_PRECONDITION, "REMOTE_REFUSED"),
+        (slack.refusal("internal_error"), grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
+        (slack.refusal("ratelimited"), grpc.StatusCode.RESOURCE_EXHAUSTED, "REMOTE_RATE_LIMITED"),
+        (Reply(503, b"upstream"), grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
+        (Reply(200, b"<html>"), grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"),
+    ],
+)
+async def test_what_slack_refuses(bench: Bench, peer: SlackPeer, reply: Reply, code: grpc.StatusCode, reason: str) -> None:
+    """Every no of Slack has its own refusal; nothing is recorded as sent, and the same request_id may try again."""
+    peer.reply = reply
+    refused = await refusal(notify(bench, request_id=REQUEST_ID))
+    assert (refused.code, refused.reason) == (code, reason)
+    assert not await bench.told(integration_events_pb2.SlackSent)
+    peer.reply = None
+    bench.clock.advance(MINUTE)
+    assert (await notify(bench, request_id=REQUEST_ID)).message.state == SENT
+
+
+async def test_slacks_wait_is_honoured_over_a_restart(bench: Bench, peer: SlackPeer) -> None:
+    """Retry-After becomes RetryInfo, and until then Slack is left alone."""
+    peer.reply = slack.limited(30)
+    refused = await refusal(notify(bench))
+    assert (refused.reason, refused.wait) == ("REMOTE_RATE_LIMITED", timedelta(seconds=30))
+    peer.reply = None
+    await bench.running.restart()
+    assert (await refusal(notify(bench))).reason == "REMOTE_RATE_LIMITED"
+    assert len(peer.posted) == 1
+    bench.clock.advance(timedelta(seconds=30))
+    assert (await notify(bench)).message.state == SENT
+
+
+def alert() -> provider_events_pb2.BudgetThresholdExceeded:
+    """A budget whose name tries to mention the whole channel."""
+    return provider_events_pb2.BudgetThresholdExceeded(
+        budget_id="b1",
+        display_name="Team <!channel>",
+        threshold=80,
+        limit=Money(currency_code="USD", units=10),
+        spent=Money(currency_code="USD", units=8, nanos=250_000_000),
+    )
+
+
+async def test_a_budget_alert_is_notified_once(bench: Bench, peer: SlackPeer) -> None:
+    """Heard twice, sent once: with the figures, without the mention, and caused by the event."""
+    assert await bench.running.hear(alert(), event_id=EVENT_ID)
+    assert not await bench.running.hear(alert(), event_id=EVENT_ID)
+    await until(lambda: _any_in(bench, SENT))
+    (sent,) = await listed(bench, SENT)
+    assert peer.posted == [{"channel": "#ops", "text": sent.text}]
+    assert sent.text.endswith("Budget Team &lt;!channel&gt; has reached 80 % of its limit: 8.25 USD of 10.00 USD are spent.")
+    (event,) = [event for event in await bench.running.told() if event.type == "slack.sent"]
+    assert event.causation_id == sent.cause_event_id == EVENT_ID
+
+
+async def _any_in(bench: Bench, state: slack_message_pb2.SlackMessageState.ValueType) -> bool:
+    return bool(await listed(bench, state))
+
+
+async def test_only_failed_runs_are_notified(bench: Bench, peer: SlackPeer) -> None:
+    """The rule's `only` lets a succeeded run pass without a word."""
+    await bench.running.hear(orchestration_events_pb2.DagCompleted(run_id="r1", state=run_pb2.RUN_STATE_SUCCEEDED))
+    await bench.running.hear(orchestration_events_pb2.DagCompleted(run_id="r2", state=run_pb2.RUN_STATE_FAILED, failed_nodes=2))
+    await until(lambda: _any_in(bench, SENT))
+    assert [body["text"] for body in peer.posted] == [":x: Run r2 failed (2 nodes): "]
+
+
+async def test_a_notification_outlives_slack_and_a_restart(bench: Bench, peer: SlackPeer) -> None:
+    """While Slack is down it waits, longer each time; a restart loses nothing; then it is sent once."""
+    peer.reply = Reply(503)
+    await bench.running.hear(alert())
+    await until(lambda: _attempted(bench, 1))
+    bench.clock.advance(timedelta(seconds=2))
+    await until(lambda: _attempted(bench, 2))
+    await bench.running.restart()
+    peer.reply = None
+    tried = len(peer.posted)
+    bench.clock.advance(timedelta(seconds=4))
+    await until(lambda: _any_in(bench, SENT))
+    assert len(peer.posted) == tried + 1
+    assert (await listed(bench, SENT))[0].attempts == 3
+    assert not await listed(bench, PENDING)
+
+
+async def _attempted(bench: Bench, times: int) -> bool:
+    return any(message.attempts == times for message in await listed(bench, PENDING))
+
+
+async def test_a_notification_that_slack_refuses_is_given_up(bench: Bench, peer: SlackPeer) -> None:
+    """A no is not tried again: the message says why and stays to be seen."""
+    peer.reply = slack.refusal("is_archived")
+    await bench.running.hear(alert())
+    await until(lambda: _any_in(bench, FAILED))
+    (failed,) = await listed(bench, FAILED)
+    assert (failed.last_error, failed.attempts, len(peer.posted)) == ("is_archived", 1, 1)
+
+
+async def test_waiting_notifications_have_a_limit(peer: SlackPeer, tmp_path: Path) -> None:
+    """A flood of events beyond the queue's limit is dropped instead of stored for ever."""
+    peer.reply = Reply(503)
+    settings = {"slack_api_url": peer.api_url, "slack_bot_token": BOT_TOKEN, "slack_channel": "#ops", "notify_queue": "2"}
+    async with integration(tmp_path, **settings) as bench:
+        for _ in range(4):
+            await bench.running.hear(alert())
+        assert len(await listed(bench, PENDING)) == 2
+
+
+async def test_a_rule_for_an_unknown_event_stops_the_start(tmp_path: Path) -> None:
+    """A typing error in the rules is named at the start instead of never notifying."""
+    file = tmp_path / "rules.toml"
+    await asyncio.to_thread(file.write_text, '["dag.complete"]\ntext = "x"\n')
+    with pytest.raises(notification.RuleError, match=r"dag\.complete"):
+        async with integration(tmp_path / "data", notifications_file=str(file)):
+            pass
+
+
+async def test_without_a_channel_nothing_is_queued(peer: SlackPeer, tmp_path: Path) -> None:
+    """Notifications are off until a channel is set."""
+    async with integration(tmp_path, slack_api_url=peer.api_url, slack_bot_token=BOT_TOKEN) as bench:
+        await bench.running.hear(alert())
+        assert not (await bench.stub.ListSlackMessages(pb.ListSlackMessagesRequest())).messages
+
+
+async def test_the_list_pages_from_the_newest(bench: Bench) -> None:
+    """Three messages in pages of two, each once."""
+    texts = []
+    for number in range(3):
+        bench.clock.advance(MINUTE)
+        texts.append((await notify(bench, text=f"message {number}")).message.text)
+    first = await bench.stub.ListSlackMessages(pb.ListSlackMessagesRequest(page_size=2))
+    second = await bench.stub.ListSlackMessages(pb.ListSlackMessagesRequest(page_size=2, page_token=first.next_page_token))
+    assert [message.text for message in (*first.messages, *second.messages)] == texts[::-1]
+    assert not second.next_page_token
+
+
+def test_the_shipped_rules_fit_the_events_they_name() -> None:
+    """Every event type of notifications.toml is in the catalogue, and its message has every field that the rule names."""
+    tables = tomllib.loads(IntegrationSettings().notifications_file.read_text())
+    catalogue = contracts.catalogue()
+    for rule in notification.read(tables):
+        descriptor = contracts.message_class(catalogue[rule.event_type].message).DESCRIPTOR
+        used = {*rule.text.get_identifiers(), *rule.only}
+        assert used <= fields.names(descriptor), rule.event_type
+        for name, values in rule.only.items():
+            enum = next(field.enum_type for field in descriptor.fields if field.json_name == name)
+            assert enum
+            assert set(values) <= set(enum.values_by_name)
