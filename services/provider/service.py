@@ -288,14 +288,14 @@ def _no_candidate(ranked: list[Ranked]) -> errors.Refusal:
 
 
 async def _groups(
-    tx: Transaction, group_by: int, span: store.Span, zone: str, cursor: dict[str, object], limit: int
+    tx: Transaction, group_by: str, span: store.Span, zone: str, cursor: dict[str, object], limit: int
 ) -> list[Group]:
     """At most `limit` rows of a report after the cursor."""
     provider, model = _text(cursor, "provider"), _text(cursor, "model")
-    if group_by == api.GetBudgetReportRequest.GROUP_BY_DAY:
+    if group_by == "day":
         after = _text(cursor, "key")
         return [group for group in by_day(await store.quarters(tx, span), zone) if group.key > after][:limit]
-    if group_by == api.GetBudgetReportRequest.GROUP_BY_MODEL:
+    if group_by == "model":
         return await store.groups_by_model(tx, span, (provider, model), limit)
     return await store.groups_by_provider(tx, span, provider, limit)
 

@@ -493,8 +493,8 @@ async def test_a_local_provider_is_offered_only_while_it_answers(tmp_path: Path,
         assert [event.subject for event in told] == ["providers/here", "providers/here"]
 
 
-@pytest.mark.parametrize("group_by", [Report.GROUP_BY_PROVIDER, Report.GROUP_BY_MODEL, Report.GROUP_BY_DAY])
-async def test_every_grouping_adds_up_to_the_ledger(caller: Caller, group_by: Report.GroupBy.ValueType) -> None:
+@pytest.mark.parametrize("group_by", ["provider", "model", "day"])
+async def test_every_grouping_adds_up_to_the_ledger(caller: Caller, group_by: str) -> None:
     """Random usage over days and users: rows over all pages are the sum of what was tracked, and so is the total."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")  # noqa: T201 - names the case when it fails
@@ -543,7 +543,7 @@ async def test_a_report_covers_exactly_its_span(caller: Caller) -> None:
         (since(0), "from"),
         (Report(time_zone="Mars/Olympus"), "time_zone"),
         (Report(page_token="nonsense"), "page_token"),
-        (Report(group_by=17), "group_by"),  # type: ignore[arg-type]  # what a newer client may send
+        (Report(group_by="month"), "group_by"),
         (Report(to=Timestamp(seconds=253402300799)), "to"),
         (Report(to=Timestamp(seconds=10, nanos=-5)), "to"),
     ],
