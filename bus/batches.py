@@ -37,7 +37,7 @@ class Batch:
         crc = zlib.crc32(_HEADER.pack(self.position, self.last, self.time_us))
         return zlib.crc32(self.events, zlib.crc32(self.types, crc))
 
-    def type_ids(self) -> array[int]:
+    def type_ids(self) -> Sequence[int]:
         """The type id of each event."""
         ids = array("H", self.types)
         if byteorder == "big":

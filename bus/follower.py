@@ -1,5 +1,6 @@
 """Followers: readers that keep up with the log from a position, live, with heartbeats; nothing about them is stored."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -8,9 +9,6 @@ from tooloo.event.v1.event_pb2 import Event
 from bus.batches import Batch
 from bus.filters import Filter
 from bus.log import Log
-
-# a filter that matches nothing still moves the bookmark, after so many positions
-_TELL_AFTER = 10_000
 
 
 @dataclass
@@ -39,19 +37,21 @@ class Follower:
         return part
 
     async def follow(self, heartbeat: float, max_bytes: int) -> AsyncIterator[Part]:
-        """Parts until the log ends its waits: first a sign of life that says where it stands, then events as they come, and one after each silence."""
+        """Parts until the log ends its waits: first a sign of life with where it stands, then events; a sign after each silence.
+
+        A filter that matches nothing still moves the bookmark: silence is measured on the stream, not on the log.
+        """
+        loop = asyncio.get_running_loop()
         yield Part(self._after)
-        told = self._after
+        due = loop.time() + heartbeat
         while not self._log.ended:
             part = await self.read(max_bytes)
-            if part.events:
-                told = part.progress
-                yield part
-            elif (
-                part.progress >= self._log.head and not await self._log.wait_beyond(self._after, heartbeat)
-            ) or self._after - told >= _TELL_AFTER:
-                told = self._after
-                yield Part(self._after)
+            if not part.events and loop.time() < due:
+                if part.progress >= self._log.head:
+                    await self._log.wait_beyond(self._after, due - loop.time())
+                continue
+            yield part
+            due = loop.time() + heartbeat
 
     def _matching(self, batch: Batch) -> list[tuple[int, Event]]:
         events = batch.after(self._after)

@@ -168,7 +168,7 @@ class Log:
         return found
 
     async def wait_beyond(self, position: int, seconds: float | None) -> bool:
-        """Waits until the head is beyond a position, at most so long (None: for ever); False when the time was up or waiting ended."""
+        """Waits until the head is beyond a position, at most so long (None: for ever); False when it was in vain."""
         try:
             async with asyncio.timeout(seconds):
                 while self.head <= position and not self.ended:

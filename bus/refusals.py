@@ -14,6 +14,7 @@ from bus.settings import BusSettings
 from bus.writer import Closed, DiskFull, QueueFull
 from mesh import errors
 
+_LATER = timedelta(seconds=1)
 _SOON = timedelta(milliseconds=200)
 
 
@@ -49,7 +50,8 @@ def refusal_of(error: Exception) -> Exception:
         where = "after the newest event" if isinstance(error, PastTheEnd) else "before what is kept"
         return errors.out_of_range(f"that starts {where}: {error}", first=str(error.first), head=str(error.head))
     if isinstance(error, DiskFull):
-        return errors.exhausted("disk", "the disk that holds the log is full; make room", reason=ErrorReason.ERROR_REASON_DISK_FULL)
+        reason = ErrorReason.ERROR_REASON_DISK_FULL
+        return errors.exhausted("disk", "the disk that holds the log is full; make room", reason=reason, retry_after=_LATER)
     if isinstance(error, QueueFull):
         setting = BusSettings.env_name("write_queue")
         return errors.exhausted(setting, "too many writes wait for the disk; try again soon", retry_after=_SOON)

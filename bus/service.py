@@ -1,4 +1,4 @@
-"""gRPC in, log call, gRPC out: publish, read, follow, the catalogue and the figures. Subscriptions are in subscription_service.py."""
+"""gRPC in, log call, gRPC out: publish, read, follow, catalogue and figures. Subscriptions are in subscription_service.py."""
 
 from __future__ import annotations
 

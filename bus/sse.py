@@ -1,4 +1,4 @@
-"""Server-Sent Events (WHATWG HTML, "Server-sent events"): events as `id:`, `event:` and `data:` lines that a browser resumes from."""
+"""Server-Sent Events (WHATWG HTML): events as `id:`, `event:` and `data:` lines that a browser resumes from."""
 
 import json
 

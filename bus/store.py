@@ -121,7 +121,7 @@ def move_subjects(connection: sqlite3.Connection, positions: Iterable[tuple[str,
 
 
 def read_batches(connection: sqlite3.Connection, after: int, max_bytes: int) -> list[Batch]:
-    """Batches with events beyond a position, oldest first, until `max_bytes` are full (at least one); CorruptBatch for a bad one."""
+    """Batches with events beyond a position, oldest first, until `max_bytes` are full (at least one); CorruptBatch for a bad."""
     found: list[Batch] = []
     size = 0
     for row in connection.execute(

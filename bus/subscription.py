@@ -29,7 +29,7 @@ _STOP_SECONDS = 2.0
 
 
 class Running:
-    """One subscription at work. Everything happens in the loop's thread; `dealer` is its state, the disk follows in transactions."""
+    """One subscription at work, all of it in the loop's thread: `dealer` is its state, the disk follows in transactions."""
 
     def __init__(
         self, stored: subscription_store.Stored, log_: Log, settings: BusSettings, clock: Clock, new_token: Callable[[], int]

@@ -118,7 +118,8 @@ def apply(
         connection.execute(
             "INSERT INTO dead_letters (subscription, position, subject, event, reason, attempts, error, create_time_us) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (subscription, position) DO UPDATE SET "
-            "reason = excluded.reason, attempts = excluded.attempts, error = excluded.error, create_time_us = excluded.create_time_us",
+            "reason = excluded.reason, attempts = excluded.attempts, error = excluded.error, "
+            "create_time_us = excluded.create_time_us",
             (name, dead.position, dead.subject, event, dead.reason, dead.attempts, dead.error, now_us),
         )
     connection.executemany(

@@ -165,7 +165,7 @@ class Subscriptions:
     async def _tell_of_news(self) -> None:
         """Wakes every subscription when the log has grown."""
         seen = self._log.head
-        while True:
+        while not self._log.ended:
             await self._log.wait_beyond(seen, None)
             seen = self._log.head
             for running in self._running.values():

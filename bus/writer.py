@@ -1,8 +1,8 @@
 """The one writer: a thread that commits whatever waits in one transaction (group commit), so that FULL durability is fast.
 
-A full disk refuses the writes at hand and goes on; any other failure of the disk ends the process, for what it promised can no longer
-be known: an fsync that failed once may claim success the next time (Rebello et al., "Can Applications Recover from fsync Failures?",
-ATC 2020).
+A full disk refuses the writes at hand and goes on; any other failure of the disk ends the process, for what it promised can no
+longer be known: an fsync that failed once may claim success the next time (Rebello et al., "Can Applications Recover from fsync
+Failures?", ATC 2020).
 """
 
 import asyncio
