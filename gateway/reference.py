@@ -12,8 +12,8 @@ from mesh.settings import Documented, Section
 _INTRODUCTION = """# Settings
 
 Made from the declarations by `python -m gateway.reference docs/settings.md`; a test keeps it true. Each setting can be given in the
-environment, or in the settings file (`TOOLOO_CONFIG`, else `./tooloo.toml` when it is there) under its section; the environment wins.
-Durations are written `250ms`, `30s`, `5m`, `2h`, `7d`; lists with commas.
+environment, or in the settings file (`TOOLOO_CONFIG`, else `./tooloo.toml` when it is there) under its section; the environment
+wins. Durations are written `250ms`, `30s`, `5m`, `2h`, `7d`; lists with commas.
 """
 
 
