@@ -1,7 +1,10 @@
 """Reads one file of a tree into what the index keeps of it; runs in a worker process."""
 
+import errno
 import hashlib
+import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,15 +43,22 @@ class Read:
 def load(file: Path, limits: Limits) -> bytes | Reason:
     """The bytes of a text file; a Reason when it does not belong into the index."""
     try:
-        with file.open("rb") as opened:
+        with open(file, "rb", opener=_open_regular) as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                return Reason.NOT_REGULAR
             content = opened.read(limits.max_file_bytes + 1)
     except FileNotFoundError:
         return Reason.VANISHED
-    except OSError:
-        return Reason.UNREADABLE
+    except OSError as error:
+        return Reason.SYMLINK if error.errno == errno.ELOOP else Reason.UNREADABLE
     if len(content) > limits.max_file_bytes:
         return Reason.TOO_LARGE
     return Reason.BINARY if b"\0" in content[:_HEAD] else content
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Opens what was a regular file when the tree was walked: no link that has taken its place, and no pipe that would block."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def of_content(path: str, content: bytes, known_hash: str, limits: Limits, *, parse: bool = True) -> Read:
