@@ -44,6 +44,9 @@ def _message(file: str, message: descriptor_pb2.DescriptorProto, path: tuple[int
     for index, field in enumerate(message.field):
         yield f"{name}.{field.name}", contracts.comment(file, (*path, _FIELDS, index))
     for index, nested in enumerate(message.nested_type):
+        if nested.options.map_entry:
+            # made by protoc for a map; nobody wrote it
+            continue
         yield from _message(file, nested, (*path, _NESTED, index), f"{name}.{nested.name}")
     for index, enum in enumerate(message.enum_type):
         yield from _enum(file, enum, (*path, _NESTED_ENUMS, index), f"{name}.{enum.name}")
