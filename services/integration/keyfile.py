@@ -1,6 +1,7 @@
 """The key file: made at the first start when the settings hold no encryption key, readable by its owner alone."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from services.integration import vault
@@ -18,8 +19,7 @@ def load_or_make(path: Path) -> bytes:
 
 def _make(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    handle, draft = tempfile.mkstemp(dir=path.parent)  # mode 0600
     try:
         os.write(handle, vault.write_key(os.urandom(vault.KEY_BYTES)).encode() + b"\n")
         os.fsync(handle)
@@ -30,7 +30,7 @@ def _make(path: Path) -> None:
     except FileExistsError:
         pass
     finally:
-        draft.unlink()
+        os.unlink(draft)
     _sync_folder(path.parent)
 
 

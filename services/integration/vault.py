@@ -1,7 +1,6 @@
 """Encryption at rest: AES-256-GCM (NIST SP 800-38D) under keys that have ids, each secret bound to the place it belongs to."""
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ def read_key(text: str) -> bytes:
     """A key from base64 (plain or url-safe) of 32 bytes; KeyFormatError otherwise."""
     try:
         key = base64.b64decode(text.strip().replace("-", "+").replace("_", "/"), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise KeyFormatError(f"no base64: {error}") from error
     if len(key) != KEY_BYTES:
         raise KeyFormatError(f"{len(key)} bytes; a key is {KEY_BYTES}, e.g. made by: openssl rand -base64 {KEY_BYTES}")

@@ -1,0 +1,80 @@
+"""Answers of other systems as values: how long they ask to wait, and foreign text made safe."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.integration import wire
+from services.integration.wire import Answer, Garbled
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "wait"),
+    [
+        ("7", timedelta(seconds=7)),
+        (" 0 ", timedelta()),
+        (format_datetime(NOW + timedelta(minutes=5), usegmt=True), timedelta(minutes=5)),
+        (format_datetime(NOW - timedelta(minutes=5), usegmt=True), timedelta()),
+        ("Wed, 31 Dec 9999 23:59:59 GMT", wire.LONGEST_WAIT),
+        ("99999999999999999999", wire.LONGEST_WAIT),
+        ("", None),
+        ("-1", None),
+        ("1.5", None),
+        ("²", None),
+        ("soon", None),
+    ],
+)
+def test_retry_after_is_read_as_rfc_9110_writes_it(text: str, wait: timedelta | None) -> None:
+    """Seconds or a date; never negative, never more than a day; nothing for what is neither."""
+    assert wire.retry_after({"retry-after": text}, NOW) == wait
+
+
+@given(text=st.text(max_size=40))
+def test_no_header_breaks_the_reading_of_a_wait(text: str) -> None:
+    """Whatever is sent, the wait is in bounds or there is none."""
+    for wait in (wire.retry_after({"retry-after": text}, NOW), wire.wait_until_epoch(text, NOW)):
+        assert wait is None or timedelta() <= wait <= wire.LONGEST_WAIT
+
+
+@given(seconds=st.integers(-(10**6), 10**12))
+def test_a_reset_time_becomes_the_time_until_then(seconds: int) -> None:
+    """GitHub's Unix time, bounded."""
+    reset = int(NOW.timestamp()) + seconds
+    if reset >= 0:
+        wait = wire.wait_until_epoch(str(reset), NOW)
+        assert wait == max(timedelta(), min(timedelta(seconds=min(seconds, 10**6)), wire.LONGEST_WAIT))
+
+
+@given(text=st.text(max_size=600))
+def test_foreign_text_is_made_safe(text: str) -> None:
+    """One line, encodable, not too long; what was safe stays as it was."""
+    safe = wire.clean(text)
+    safe.encode()
+    assert len(safe) <= 300
+    assert safe.isprintable()
+    if text.isprintable() and len(text) <= 300:
+        assert safe == text
+
+
+def test_a_lone_surrogate_cannot_pass() -> None:
+    """JSON may hold one; protobuf and SQLite may not."""
+    assert wire.clean(json.loads('"a\\ud800b"')) == "a?b"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b"[" * 100_000])
+def test_what_is_no_json_is_garbled(body: bytes) -> None:
+    """Proxies answer with pages; nesting without end is no crash."""
+    with pytest.raises(Garbled):
+        Answer(200, {}, body).json()
+
+
+def test_an_object_is_an_object() -> None:
+    """A list where an object is due is garbled too."""
+    with pytest.raises(Garbled):
+        Answer(200, {}, b"[]").object()
