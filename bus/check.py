@@ -75,11 +75,12 @@ def is_sound(message: Message, depth: int = 0) -> bool:
 
 def _parts(message: Message, field: FieldDescriptor) -> Iterable[Message]:
     value = getattr(message, field.name)
+    # first of all, for a Struct counts as a Mapping too
+    if not field.is_repeated:
+        return [value] if message.HasField(field.name) else []
     if isinstance(value, Mapping):
         return [value[key] for key in value]
-    if field.is_repeated:
-        return list(value)
-    return [value] if message.HasField(field.name) else []
+    return list(value)
 
 
 @cache

@@ -10,13 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import grpc
 from google.protobuf.message import Message
 from tooloo.event.v1 import event_pb2, options_pb2
 
 from mesh import call
 from mesh.clock import Clock
 from mesh.db import Database, Transaction
+from mesh.errors import Refusal
 from mesh.ids import Ids
+from mesh.reconnect import Backoff
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +78,22 @@ class Relay:
         self._wake.set()
 
     async def run(self) -> None:
-        """Relays for ever. What the bus refuses for good ends the process: an event that does not fit the contract is a defect."""
+        """Relays for ever. What the bus refuses for good ends the process: an event that does not fit the contract is a defect.
+
+        A bus that is away ends nothing: the events stand in the outbox, and the service goes on answering.
+        """
+        backoff = Backoff()
         while True:
             self._wake.clear()
-            if not await self.relay_once():
-                await self._wake.wait()
+            try:
+                if not await self.relay_once():
+                    await self._wake.wait()
+                backoff.reset()
+            except Refusal as refusal:
+                if refusal.code is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+                log.warning("events wait in the outbox: %s", refusal)
+                await asyncio.sleep(backoff.wait())
 
     async def relay_once(self) -> int:
         """Publishes one batch and deletes it; gives the number of events."""
