@@ -1,7 +1,10 @@
 """The whole configuration: one listener for everything, one per service, a cluster per service, and Envoy's own limits."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from google.protobuf import descriptor_pb2
 
 from envoy.clusters import cluster
 from envoy.door import Door, Upstream
@@ -46,12 +49,20 @@ def render(door: Door) -> Config:
 
 
 def write(door: Door, config: Path) -> None:
-    """Writes the configuration and an empty endpoint file for each service that has none yet (Envoy does not start without)."""
+    """Writes the configuration and an empty endpoint file for each service that has none yet (Envoy does not start without).
+
+    Envoy reads the descriptor set once for every transcoder and keeps all of it, so it gets one without the comments.
+    """
     for upstream in door.upstreams:
         if not endpoints_file(door.endpoints_folder, upstream.name).exists():
             write_endpoints(door.endpoints_folder, upstream.name, [])
     door.access_log.parent.mkdir(parents=True, exist_ok=True)
-    replace_json(config, render(door))
+    lean = config.with_name("descriptors.binpb")
+    replace_json(config, render(replace(door, descriptors=lean)))
+    files = descriptor_pb2.FileDescriptorSet.FromString(door.descriptors.read_bytes())
+    for file in files.file:
+        file.ClearField("source_code_info")
+    lean.write_bytes(files.SerializeToString())
 
 
 def _address(host: str, port: int) -> Config:

@@ -39,6 +39,7 @@ CALLERS_HEADERS = (
 EXPOSED_HEADERS = ("grpc-message", "grpc-status", "grpc-status-details-bin", "retry-after", "x-request-id")
 GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-accept-encoding", "grpc-encoding")
 LINES = "application/x-ndjson"
+STREAM_STYLES = {"text/event-stream": "stream_sse_style_delimited", LINES: "stream_newline_delimited"}
 EARLIER = timedelta(milliseconds=100)
 ORIGINAL_PATH, ORIGINAL_METHOD = "x-envoy-original-path", "x-envoy-original-method"
 
@@ -122,7 +123,7 @@ def _streams(grpc_service: str, upstream: Upstream, limits: DoorSettings) -> Ite
     for method in contracts.methods().values():
         if method.service == grpc_service and not method.unary:
             path = {"path": f"/{method.name}"}
-            if method.http:
+            if _is_json_stream(method):
                 yield _stream(path | _accepting(LINES), upstream, limits) | {"typed_per_filter_config": {LUA: lua(LINES_TYPE)}}
             yield _stream(path, upstream, limits)
 
@@ -186,13 +187,18 @@ def _unknown_grpc() -> Iterator[Config]:
 def _rest(door: Door, upstreams: tuple[Upstream, ...]) -> Iterator[Config]:
     """REST paths. Which of them exist is the transcoder's knowledge; `Accept` chooses how a stream is written."""
     grpc_services = tuple(name for upstream in upstreams for name in upstream.grpc_services)
-    event_stream = transcoder(door, grpc_services, stream_sse_style_delimited=True)
-    lines = transcoder(door, grpc_services, stream_newline_delimited=True)
     # only a route to a cluster has CORS; the call itself is looked up again, so any of them will do
     cluster = upstreams[0].name
-    yield _rest_route(door, {"prefix": "/"} | _accepting("text/event-stream"), cluster, {TRANSCODER: event_stream})
-    yield _rest_route(door, {"prefix": "/"} | _accepting(LINES), cluster, {TRANSCODER: lines})
+    if any(_is_json_stream(method) for method in contracts.methods().values() if method.service in grpc_services):
+        for content_type, style in STREAM_STYLES.items():
+            styled = {TRANSCODER: transcoder(door, grpc_services, **{style: True})}
+            yield _rest_route(door, {"prefix": "/"} | _accepting(content_type), cluster, styled)
     yield _rest_route(door, {"prefix": "/"}, cluster)
+
+
+def _is_json_stream(method: contracts.Method) -> bool:
+    """True for a stream whose messages the transcoder writes; the bytes of an HttpBody are the service's own."""
+    return bool(method.http and method.server_streaming and method.response.DESCRIPTOR.full_name != "google.api.HttpBody")
 
 
 def _accepting(content_type: str) -> Config:

@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 Schema = dict[str, Any]
 _FORMATS = {"email": "email", "hostname": "hostname", "ipv4": "ipv4", "ipv6": "ipv6", "uri": "uri", "uuid": "uuid"}
 _NANOS = 9
+_DAY_AND_TIME = r"(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])"
 
 
 def of_field(field: FieldDescriptor) -> validate_pb2.FieldRules:
@@ -65,7 +66,9 @@ def keywords(own: Message | None) -> Schema:
         return _string(own, given)
     if isinstance(own, validate_pb2.DurationRules):
         return _duration(given)
-    if isinstance(own, validate_pb2.BytesRules | validate_pb2.EnumRules | validate_pb2.TimestampRules | validate_pb2.AnyRules):
+    if isinstance(own, validate_pb2.TimestampRules):
+        return _timestamp(given)
+    if isinstance(own, validate_pb2.BytesRules | validate_pb2.EnumRules | validate_pb2.AnyRules):
         return {}
     return _number(given)
 
@@ -116,6 +119,21 @@ def _duration(given: dict[str, Any]) -> Schema:
     if most == 0:
         return {"pattern": r"^0(\.0{1,9})?s$"}
     return {"pattern": rf"^{sign}(({below(most)})(\.[0-9]{{1,9}})?|{most})s$"}
+
+
+def _timestamp(given: dict[str, Any]) -> Schema:
+    """A pattern for RFC 3339 whose years are within the bounds, when these are the starts of decades; else nothing.
+
+    An offset from UTC can still carry a time over a bound; that is left to the service.
+    """
+    low, high = given.get("gte"), given.get("lt")
+    if low is None or high is None:
+        return {}
+    first, end = low.ToDatetime(), high.ToDatetime()
+    if (first.year % 10, first.month, first.day) != (0, 1, 1) or (end.year % 10, end.month, end.day) != (0, 1, 1):
+        return {}
+    decades = "|".join(str(decade) for decade in range(first.year // 10, end.year // 10))
+    return {"pattern": rf"^({decades})[0-9]-{_DAY_AND_TIME}$"}
 
 
 def _seconds(value: duration_pb2.Duration) -> Decimal:

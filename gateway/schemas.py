@@ -39,6 +39,12 @@ WELL_KNOWN: dict[str, Schema] = {
     "google.protobuf.Int32Value": {"type": "integer", "minimum": INT32[0], "maximum": INT32[1]},
     "google.api.HttpBody": {"type": "string", "format": "binary"},
 }
+# what the rules of google.type.Money say of itself, which its own contract cannot
+_MONEY_SENT: Schema = {
+    "currencyCode": {"type": "string", "pattern": "^[A-Z]{3}$"},
+    "units": {"type": "integer", "format": "int64"},
+    "nanos": {"type": "integer", "format": "int32", "minimum": -999_999_999, "maximum": 999_999_999},
+}
 
 
 class Schemas:
@@ -56,6 +62,8 @@ class Schemas:
         if message.full_name in WELL_KNOWN:
             return dict(WELL_KNOWN[message.full_name])
         name = f"{message.full_name}.Sent" if sent and message.full_name in self._answered else message.full_name
+        if sent and message.full_name == "google.type.Money":
+            return self._component(name, lambda: {"type": "object", "properties": _MONEY_SENT, "required": ["currencyCode"]})
         return self._component(name, lambda: self.message(message, sent=sent))
 
     def _component(self, name: str, make: Callable[[], Schema]) -> Schema:
@@ -76,6 +84,9 @@ class Schemas:
         present = [field.json_name for field in fields if (rules.required(field) if sent else always_answered(field))]
         if present:
             schema["required"] = present
+        if sent:
+            # unknown fields are dropped, but not one without a name
+            schema["propertyNames"] = {"minLength": 1}
         if sent and (choices := _choices(message, without)):
             schema["allOf"] = choices
         return schema

@@ -3,10 +3,12 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import descriptor_pb2
 
 from envoy import binary, bootstrap
 from envoy.door import Door, Upstream
@@ -192,7 +194,7 @@ def test_only_known_host_names_are_answered(door: Door, config: dict[str, Any]) 
     first, second = next(managers(config))["route_config"]["virtual_hosts"]
     assert first["domains"] == ["localhost", "127.0.0.1", "[::1]"]
     assert second["routes"][0]["direct_response"]["status"] == 421
-    open_door = bootstrap.render(Door(**{**vars(door), "settings": DoorSettings(hosts=("*",))}))
+    open_door = bootstrap.render(replace(door, settings=DoorSettings(hosts=("*",))))
     assert len(next(managers(open_door))["route_config"]["virtual_hosts"]) == 1
 
 
@@ -204,4 +206,13 @@ def test_writing_makes_the_endpoint_files_that_envoy_needs_to_start(door: Door, 
     bootstrap.write(door, tmp_path / "envoy.json")
     assert kept.read_text() == "{}"
     assert {path.stem for path in door.endpoints_folder.glob("*.json")} == {spec.name for spec in SERVICES}
-    assert json.loads((tmp_path / "envoy.json").read_text()) == bootstrap.render(door)
+
+
+def test_what_is_written_is_what_is_rendered_with_a_descriptor_set_without_comments(door: Door, tmp_path: Path) -> None:
+    """Envoy keeps a copy for each transcoder, and comments are most of it."""
+    bootstrap.write(door, tmp_path / "envoy.json")
+    lean = tmp_path / "descriptors.binpb"
+    assert json.loads((tmp_path / "envoy.json").read_text()) == bootstrap.render(replace(door, descriptors=lean))
+    files = descriptor_pb2.FileDescriptorSet.FromString(lean.read_bytes())
+    assert [file.name for file in files.file] == [file.name for file in contracts.descriptor_set().file]
+    assert not any(file.HasField("source_code_info") for file in files.file)

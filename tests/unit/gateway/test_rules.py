@@ -4,7 +4,7 @@ import re
 
 import pytest
 from buf.validate import validate_pb2
-from google.protobuf import duration_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +25,23 @@ def test_below_matches_exactly_the_smaller_numbers(limit: int, number: int) -> N
 def test_a_bounded_duration_is_a_pattern(text: str, fits: bool) -> None:
     """Bounds of 0 and 300 seconds."""
     own = validate_pb2.DurationRules(gte=duration_pb2.Duration(), lte=duration_pb2.Duration(seconds=300))
+    assert bool(re.search(rules.keywords(own)["pattern"], text)) is fits
+
+
+@pytest.mark.parametrize(
+    ("text", "fits"),
+    [
+        ("1970-01-01T00:00:00Z", True),
+        ("2099-12-31T23:59:59.999999999Z", True),
+        ("2026-11-22T21:00:00+01:00", True),
+        ("1969-12-31T23:59:59Z", False),
+        ("2100-01-01T00:00:00Z", False),
+        ("2026-13-01T00:00:00Z", False),
+    ],
+)
+def test_a_bounded_time_is_a_pattern(text: str, fits: bool) -> None:
+    """From 1970 to 2100, as the contracts bound what analytics counts."""
+    own = validate_pb2.TimestampRules(gte=timestamp_pb2.Timestamp(), lt=timestamp_pb2.Timestamp(seconds=4_102_444_800))
     assert bool(re.search(rules.keywords(own)["pattern"], text)) is fits
 
 
