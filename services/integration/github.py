@@ -12,6 +12,8 @@ from services.integration.wire import Answer, Call, Garbled, Limited, Refused, U
 
 API_VERSION = "2022-11-28"
 LARGEST_COUNT = 2**53
+# as in our contract; GitHub allows 39 and 100
+LONGEST_NAME = 100
 MISSING = (wire.NOT_FOUND, wire.GONE, wire.UNAVAILABLE_FOR_LEGAL_REASONS)
 REDIRECTS = (301, 302, 307, 308)
 MOST_REDIRECTS = 3
@@ -98,7 +100,7 @@ class Repository:
 
 def call(base: str, path: str, token: str, etag: str = "") -> Call:
     """A GET of the REST API; with an etag it is conditional, and a 304 costs no rate limit."""
-    headers = {"accept": "application/vnd.github+json", "x-github-api-version": API_VERSION, "user-agent": "tooloo-integration"}
+    headers = {"accept": "application/vnd.github+json", "x-github-api-version": API_VERSION}
     if token:
         headers["authorization"] = f"Bearer {token}"
     if etag:
@@ -175,8 +177,8 @@ def read_about(answer: Answer) -> About:
     body = answer.object()
     try:
         return About(
-            owner=clean(body["owner"]["login"]),
-            repo=clean(body["name"]),
+            owner=clean(body["owner"]["login"], LONGEST_NAME),
+            repo=clean(body["name"], LONGEST_NAME),
             github_id=_number(body["id"]),
             url=clean(body.get("html_url", ""), _TEXT),
             description=clean(body.get("description"), _TEXT),

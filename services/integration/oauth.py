@@ -17,7 +17,21 @@ from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from services.integration.providers import Provider
-from services.integration.wire import BAD_REQUEST, NO_CONTENT, NOT_FOUND, OK, SERVER_ERROR, Answer, Call, Garbled, Refused, clean
+from services.integration.wire import (
+    BAD_REQUEST,
+    NO_CONTENT,
+    NOT_FOUND,
+    OK,
+    SERVER_ERROR,
+    TOO_MANY,
+    Answer,
+    Call,
+    Garbled,
+    Refused,
+    RemoteError,
+    Unreachable,
+    clean,
+)
 
 SECRET_BYTES = 32
 LONGEST_LIFE = timedelta(days=3650)
@@ -118,7 +132,7 @@ def check_revoked(provider: Provider, answer: Answer) -> None:
         return
     gone = answer.status == NOT_FOUND and provider.revocation == "github"
     if answer.status not in (OK, NO_CONTENT) and not gone:
-        raise _refusal(answer)
+        raise _failure(answer)
 
 
 def account(provider: Provider, access_token: str) -> Call:
@@ -129,7 +143,7 @@ def account(provider: Provider, access_token: str) -> Call:
 def read_account(provider: Provider, answer: Answer) -> str:
     """The account's name; Refused when the token is not taken."""
     if answer.status != OK:
-        raise _refusal(answer)
+        raise _failure(answer)
     body = answer.object()
     if body.get("ok") is False:
         raise Refused(answer.status, clean(body.get("error", "unknown")), "")
@@ -148,11 +162,11 @@ def of_account(tokens: Tokens, account: str) -> Tokens:
 
 def read_tokens(answer: Answer, asked: Sequence[str], now: datetime) -> Tokens:
     """What a token endpoint answered (RFC 6749 §5); Refused for its errors, also those with status 200 (GitHub, Slack)."""
-    if answer.status >= SERVER_ERROR:
-        raise Garbled(f"status {answer.status}")
+    if answer.status >= BAD_REQUEST:
+        raise _failure(answer)
     body = answer.object()
-    if "error" in body or body.get("ok") is False or answer.status >= BAD_REQUEST:
-        raise _refusal(answer)
+    if "error" in body or body.get("ok") is False:
+        raise _failure(answer)
     token = body.get("access_token")
     if not isinstance(token, str) or not token:
         raise Garbled("an answer without access_token")
@@ -198,7 +212,10 @@ def _bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}", "accept": "application/json"}
 
 
-def _refusal(answer: Answer) -> Refused:
+def _failure(answer: Answer) -> RemoteError:
+    """What an answer that is no success means: worth another try, or a no with the provider's own word for why."""
+    if answer.status >= SERVER_ERROR or answer.status == TOO_MANY:
+        return Unreachable(f"status {answer.status}")
     try:
         body: dict[str, Any] = answer.object()
     except Garbled:

@@ -18,6 +18,7 @@ from services.integration.flows.syncing import Syncing
 from services.integration.store import connections as connection_store
 from services.integration.store import github as github_store
 from services.integration.store import slack as slack_store
+from services.integration.wire import clean
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -85,7 +86,7 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
     async def ListConnections(self, request: pb.ListConnectionsRequest, context: Any) -> pb.ListConnectionsResponse:
         """A user's connections."""
         query, size = page.fingerprint(request), page.size_of(request.page_size)
-        after = str(page.decode_token(request.page_token, query).get("provider", ""))
+        after = clean(page.decode_token(request.page_token, query).get("provider"))
         found = await self._db.read(lambda tx: connection_store.list_connections(tx, request.user_id, after, size + 1))
         token = page.encode_token({"provider": found[size - 1].provider}, query) if len(found) > size else ""
         return pb.ListConnectionsResponse(
@@ -118,7 +119,7 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
         """The repositories that were read for a user."""
         query, size = page.fingerprint(request), page.size_of(request.page_size)
         cursor = page.decode_token(request.page_token, query)
-        after = (str(cursor.get("owner", "")), str(cursor.get("repo", "")))
+        after = (clean(cursor.get("owner")), clean(cursor.get("repo")))
         rows = await self._db.read(lambda tx: github_store.list_repositories(tx, request.user_id, after, size + 1))
         last = rows[size - 1] if len(rows) > size else None
         return pb.ListGithubRepositoriesResponse(
@@ -145,4 +146,4 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
 
 def _message_cursor(cursor: dict[str, object]) -> tuple[int, str] | None:
     created = cursor.get("us")
-    return (created, str(cursor.get("id", ""))) if isinstance(created, int) and abs(created) < 2**62 else None
+    return (created, clean(cursor.get("id"))) if isinstance(created, int) and abs(created) < 2**62 else None

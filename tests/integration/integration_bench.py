@@ -48,17 +48,17 @@ class Bench:
         """The service's calls; made anew after a restart."""
         return IntegrationServiceStub(self.running.channel)
 
-    async def stored(self, user: str = "ada") -> Connection:
+    async def stored(self, user: str = "ada", provider: str = "oidc") -> Connection:
         """A user's connection as it is stored."""
-        found = await self.running.host.db.read(lambda tx: store.get_connection(tx, user, "oidc"))
+        found = await self.running.host.db.read(lambda tx: store.get_connection(tx, user, provider))
         if found is None:
             raise AssertionError(f"{user} is not connected")
         return found
 
-    async def tokens(self, user: str = "ada") -> tuple[str, str]:
+    async def tokens(self, user: str = "ada", provider: str = "oidc") -> tuple[str, str]:
         """The access and the refresh token of a user, opened with the key file as the service does it."""
         vault = Vault([keyfile.load_or_make(self.running.host.data_folder / keys.KEY_FILE)], os.urandom)
-        opened = (await self.stored(user)).tokens(vault)
+        opened = (await self.stored(user, provider)).tokens(vault)
         return opened.access_token, opened.refresh_token
 
     async def told(self, message_type: type[M]) -> list[M]:

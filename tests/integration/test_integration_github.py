@@ -1,16 +1,23 @@
 """Reading repositories from GitHub, with a far end that is held to GitHub's own OpenAPI description."""
 
+import asyncio
+import tomllib
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import grpc
 import pytest
-from tooloo.integration.v1 import github_repository_pb2, integration_events_pb2
+from tooloo.integration.v1 import connection_pb2, github_repository_pb2, integration_events_pb2
 from tooloo.integration.v1 import integration_service_pb2 as pb
 
-from tests.integration.integration_bench import Bench, files_with, integration, refusal
-from tests.peers import github
+from services.integration import oauth, providers
+from services.integration.remote.outgoing import Outgoing
+from services.integration.settings import IntegrationSettings
+from tests.integration.integration_bench import CALLBACK, Bench, came_back, files_with, integration, refusal
+from tests.peers import github, oidc
 from tests.peers.github import HEAD, OWNER, REPO, GithubPeer
 from tests.peers.web import Reply
 
@@ -189,3 +196,57 @@ async def test_the_shared_token_goes_to_github_and_nowhere_else(peer: GithubPeer
         assert token not in str(answer)
         assert all(token.encode() not in event.SerializeToString() for event in await bench.running.told())
     assert not files_with(tmp_path, token)
+
+
+@asynccontextmanager
+async def with_own_token(peer: GithubPeer, folder: Path) -> AsyncIterator[tuple[Bench, str]]:
+    """Ada with a GitHub connection, whose token comes from a real authorization server that stands in for GitHub's own."""
+    async with oidc.oidc_provider([CALLBACK]) as issuer:
+        file = folder / "providers.toml"
+        table = {"issuer": issuer, "client_id": oidc.CLIENT_ID, "client_secret": oidc.CLIENT_SECRET}
+        text = "\n".join(["[github]", "discover = true", *(f'{name} = "{value}"' for name, value in table.items())])
+        await asyncio.to_thread(file.write_text, text)
+        async with integration(folder / "data", providers_file=str(file), github_api_url=peer.url, github_token="shared") as bench:
+            begun = await bench.authorize(provider="github", scopes=["openid"])
+            await bench.stub.CompleteOAuth(came_back(await oidc.consent(begun.authorization_url)))
+            yield bench, (await bench.tokens(provider="github"))[0]
+
+
+async def test_a_users_own_token_reads_for_that_user(peer: GithubPeer, tmp_path: Path) -> None:
+    """Ada's connection reads what is read for ada; the shared token reads for everyone else; kept answers are not shared."""
+    async with with_own_token(peer, tmp_path) as (bench, token):
+        await sync(bench, user_id="ada")
+        assert {seen.headers["authorization"] for seen in peer.peer.seen} == {f"Bearer {token}"}
+        peer.peer.seen.clear()
+        answer = await sync(bench, user_id="eve")
+        assert {seen.headers["authorization"] for seen in peer.peer.seen} == {"Bearer shared"}
+        assert answer.calls_not_modified == 0
+
+
+async def test_a_token_that_github_no_longer_takes_lapses(peer: GithubPeer, tmp_path: Path) -> None:
+    """401 for a user's own token: the user is asked to connect again, and GitHub is not asked with it any more."""
+    async with with_own_token(peer, tmp_path) as (bench, _):
+        peer.replies["repository"] = Reply(401, b'{"message": "Bad credentials", "documentation_url": "x"}')
+        for _ in range(2):
+            refused = await refusal(sync(bench, user_id="ada"))
+            assert (refused.reason, "connect again" in refused.message) == ("STATE_FORBIDS", True)
+        assert len(peer.asked) == 1
+        (made,) = (await bench.connections()).connections
+        assert made.state == connection_pb2.CONNECTION_STATE_LAPSED
+
+
+async def test_githubs_own_oauth_calls_are_as_github_describes_them(peer: GithubPeer) -> None:
+    """Whose token it is, and the end of the grant: both held to GitHub's description by the far end."""
+    table = tomllib.loads(IntegrationSettings().providers_file.read_text())["github"]
+    shipped = providers.read({"github": table}, {"github": {"client_id": "Iv1.0123", "client_secret": "s"}})["github"]
+    assert {shipped.account_endpoint, shipped.revocation_endpoint} == {
+        "https://api.github.com/user",
+        "https://api.github.com/applications",
+    }
+    here = replace(shipped, account_endpoint=f"{peer.url}/user", revocation_endpoint=f"{peer.url}/applications")
+    way = Outgoing(timedelta(seconds=5), 10**6)
+    assert oauth.read_account(here, await way.send(oauth.account(here, "t"))) == "octocat"
+    (call,) = oauth.revocations(here, oauth.Tokens("t"))
+    oauth.check_revoked(here, await way.send(call))
+    await way.close()
+    assert peer.asked == ["/user", "/applications/Iv1.0123/grant"]

@@ -230,6 +230,19 @@ async def test_a_notification_that_slack_refuses_is_given_up(bench: Bench, peer:
     assert (failed.last_error, failed.attempts, len(peer.posted)) == ("is_archived", 1, 1)
 
 
+async def test_a_notification_is_given_up_after_its_last_attempt(peer: SlackPeer, tmp_path: Path) -> None:
+    """With two attempts allowed, the second failure is the end."""
+    peer.reply = Reply(503)
+    settings = {"slack_api_url": peer.api_url, "slack_bot_token": BOT_TOKEN, "slack_channel": "#ops"}
+    async with integration(tmp_path, **settings, notify_attempts="2", notify_poll="10ms") as bench:
+        await bench.running.hear(alert())
+        await until(lambda: _attempted(bench, 1))
+        bench.clock.advance(MINUTE)
+        await until(lambda: _any_in(bench, FAILED))
+        (failed,) = await listed(bench, FAILED)
+        assert (failed.attempts, failed.last_error, len(peer.posted)) == (2, "status 503", 2)
+
+
 async def test_waiting_notifications_have_a_limit(peer: SlackPeer, tmp_path: Path) -> None:
     """A flood of events beyond the queue's limit is dropped instead of stored for ever."""
     peer.reply = Reply(503)

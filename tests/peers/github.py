@@ -85,7 +85,7 @@ def _check_request(seen: Seen, template: str) -> None:
         pointer = f"/paths/{escaped}/{seen.method.lower()}/requestBody/content/application~1json/schema"
         _check(pointer, json.loads(seen.body))
     # "API requests without a User-Agent header will be rejected"
-    if not seen.headers.get("user-agent") or "github" not in seen.headers.get("accept", "github"):
+    if not seen.headers.get("user-agent") or "json" not in seen.headers.get("accept", ""):
         raise AssertionError("a request must say who asks and which media type it takes")
 
 

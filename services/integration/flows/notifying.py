@@ -98,7 +98,13 @@ class Notifying:
         """Sends what is due, for ever."""
         while True:
             self._queued.clear()
-            if not await self.send_due():
+            try:
+                sent = await self.send_due()
+            except errors.Refusal as error:
+                # the disk is full, say: what waits is still there afterwards
+                log.warning("notifications wait: %s", error)
+                sent = 0
+            if not sent:
                 await self._wait()
 
     async def _wait(self) -> None:

@@ -7,6 +7,9 @@ import httpx
 
 from services.integration.wire import Answer, Call, Unreachable
 
+# GitHub refuses callers that do not say who they are
+_AGENT = "tooloo-integration"
+
 
 class Outgoing:
     """An HTTP client that gives plain answers, or Unreachable. Addresses come from settings and metadata, never from callers."""
@@ -14,7 +17,7 @@ class Outgoing:
     def __init__(self, timeout: timedelta, answer_bytes: int) -> None:
         self._timeout = timeout.total_seconds()
         self._limit = answer_bytes
-        self._client = httpx.AsyncClient(timeout=self._timeout, follow_redirects=False)
+        self._client = httpx.AsyncClient(timeout=self._timeout, follow_redirects=False, headers={"user-agent": _AGENT})
 
     async def send(self, call: Call) -> Answer:
         """The answer, whatever its status; Unreachable when there is none in time or it is too large."""

@@ -33,7 +33,7 @@ def answer(body: object, status: int = 200, **headers: str) -> Answer:
 
 
 def test_a_call_says_what_github_asks_for() -> None:
-    """Media type, version, agent; a token and an etag only when there is one."""
+    """Media type and version; a token and an etag only when there is one."""
     plain = github.call(f"{BASE}/", "/repos/a/b", "")
     assert plain.url == f"{BASE}/repos/a/b"
     assert plain.headers["x-github-api-version"] == "2022-11-28"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from services.integration import oauth
 from services.integration.oauth import Tokens
 from services.integration.providers import Provider
-from services.integration.wire import Answer, Garbled, Refused, RemoteError
+from services.integration.wire import Answer, Garbled, Refused, RemoteError, Unreachable
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PROVIDER = Provider(
@@ -237,3 +237,16 @@ def test_the_account_is_read() -> None:
             oauth.read_account(PROVIDER, refused)
     with pytest.raises(Garbled):
         oauth.read_account(PROVIDER, answer([1]))
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_failure_of_the_provider_is_no_refusal(status: int) -> None:
+    """It is worth another try: no connection lapses and no token is forgotten because of it."""
+    failed = answer({"error": "invalid_grant"}, status)
+    for read in (
+        lambda: oauth.read_tokens(failed, [], NOW),
+        lambda: oauth.read_account(PROVIDER, failed),
+        lambda: oauth.check_revoked(PROVIDER, failed),
+    ):
+        with pytest.raises(Unreachable):
+            read()

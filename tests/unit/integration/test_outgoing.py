@@ -26,6 +26,7 @@ async def test_an_answer_comes_whole(outgoing: Outgoing) -> None:
         (seen,) = peer.seen
     assert (answer.status, answer.headers["x-tea"], answer.body) == (418, "pot", b"teatea")
     assert (seen.method, seen.path, seen.headers["accept"], seen.body) == ("POST", "/a?b=c", "x", b"tea")
+    assert seen.headers["user-agent"] == "tooloo-integration"
 
 
 async def test_a_redirect_is_an_answer_not_a_way(outgoing: Outgoing) -> None:
