@@ -31,7 +31,7 @@ class Member:
     @property
     def room(self) -> int:
         """Events that may be sent now."""
-        return 0 if self.gone or (self._counts_bytes and self.credit_bytes <= 0) else self.credit_events
+        return 0 if self.gone or self.left or (self._counts_bytes and self.credit_bytes <= 0) else self.credit_events
 
     def send(self, entries: Sequence[Entry], events: Sequence[Event], message_bytes: int) -> None:
         """Queues a delivery, split so that no message is much larger than `message_bytes`."""

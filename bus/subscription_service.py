@@ -137,8 +137,8 @@ async def _listen(running: Running, member: Member, first: pb.PullRequest, reque
             if request.leave:
                 member.left = True
                 break
-        running.leave(member, counted=not member.left)
         await running.written()
+        running.leave(member, counted=not member.left)
         member.finish()
     except Exception as error:  # noqa: BLE001 - it is raised by the stream's other half
         member.fail(refusal_of(error))

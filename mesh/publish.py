@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
@@ -65,12 +66,18 @@ class Publisher:
 
     def _send_more(self) -> None:
         while self._waiting and len(self._sending) < _IN_FLIGHT:
-            task = asyncio.create_task(self._send(self._gather()))
+            group = self._gather()
+            task = asyncio.create_task(self._send(group))
             self._sending.add(task)
-            task.add_done_callback(self._sent)
+            task.add_done_callback(partial(self._sent, group))
 
-    def _sent(self, task: asyncio.Task[None]) -> None:
+    def _sent(self, group: list[_Waiting], task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
+        # a task can be cancelled before its first step, so its callers are told here
+        failure = errors.unavailable("bus", detail="the client was closed") if task.cancelled() else task.exception()
+        if failure:
+            for waiting in group:
+                _refuse(waiting, failure)
         if not task.cancelled():
             self._send_more()
 
@@ -88,14 +95,6 @@ class Publisher:
 
     async def _send(self, group: list[_Waiting]) -> None:
         """Publishes for a group of callers until that is acknowledged, refused for good, or nobody waits any more."""
-        try:
-            await self._attempt_until_done(group)
-        except asyncio.CancelledError:
-            for waiting in group:
-                _refuse(waiting, errors.unavailable("bus", detail="the client was closed"))
-            raise
-
-    async def _attempt_until_done(self, group: list[_Waiting]) -> None:
         backoff = Backoff()
         request = PublishRequest(
             events=[event for waiting in group for event in waiting.events], expected_versions=group[0].expected
@@ -117,7 +116,7 @@ class Publisher:
             _refuse(group[0], refusal_of(error))
             return
         for waiting in group:
-            await self._attempt_until_done([waiting])
+            await self._send([waiting])
 
 
 def _acknowledge(group: list[_Waiting], positions: Sequence[int]) -> None:
@@ -129,6 +128,6 @@ def _acknowledge(group: list[_Waiting], positions: Sequence[int]) -> None:
         start = end
 
 
-def _refuse(waiting: _Waiting, refusal: errors.Refusal) -> None:
+def _refuse(waiting: _Waiting, refusal: BaseException) -> None:
     if not waiting.done.done():
         waiting.done.set_exception(refusal)

@@ -89,9 +89,11 @@ class BusBench:
     async def settled(self, floor: int, name: str = "reader") -> subscription_pb2.Subscription:
         """Waits until everything up to `floor` is settled."""
         async with asyncio.timeout(PATIENCE):
-            while (now := await self.standing(name)).ack_floor < floor:
+            while True:
+                now = await self.standing(name)
+                if now.ack_floor >= floor:
+                    return now
                 await asyncio.sleep(0.01)
-        return now
 
 
 class Puller:

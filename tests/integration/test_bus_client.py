@@ -1,0 +1,234 @@
+"""The bus client against a bus that goes away and comes back: nothing lost, nothing raised that trying again can help."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from tooloo.bus.v1 import bus_service_pb2 as pb
+
+from mesh.deliveries import Nack
+from mesh.errors import Refusal
+from mesh.follow import BusClient
+from tests.integration.bus_bench import PATIENCE, BusBench, event, number_of, running_bus
+
+
+@asynccontextmanager
+async def client_of(bus: BusBench) -> AsyncIterator[BusClient]:
+    """A started client of the bus."""
+    client = BusClient(bus.address)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def test_publish_gathers_concurrent_callers(tmp_path: Path) -> None:
+    """Each caller gets its own positions, callers share commits, and one caller's batch stays together."""
+    async with running_bus(tmp_path) as bus, client_of(bus) as client:
+        answers = await asyncio.gather(*(client.publish([event(n), event(n)]) for n in range(200)))
+        assert sorted(position for answer in answers for position in answer) == list(range(1, 401))
+        assert all(second == first + 1 for first, second in answers)
+        stats = await client.stub.GetBusStats(pb.GetBusStatsRequest())
+        assert stats.commits < 200
+        assert await client.publish([]) == []
+
+
+async def test_a_refused_publish_does_not_hurt_those_that_share_its_request(tmp_path: Path) -> None:
+    """One caller's bad event is refused to that caller; the others are stored."""
+    async with running_bus(tmp_path) as bus, client_of(bus) as client:
+        bad = event(0)
+        bad.type = "no.such.type"
+        answers = await asyncio.gather(
+            *(client.publish([bad if number == 30 else event(number)]) for number in range(60)), return_exceptions=True
+        )
+        refusals = [answer for answer in answers if isinstance(answer, BaseException)]
+        assert len(refusals) == 1
+        assert isinstance(answers[30], Refusal)
+        assert answers[30].reason == "UNKNOWN_EVENT_TYPE"
+        stored = [answer[0] for answer in answers if isinstance(answer, list)]
+        assert sorted(stored) == list(range(1, 60))
+
+
+async def test_publish_waits_for_a_bus_that_is_away(tmp_path: Path) -> None:
+    """A publish made while the bus is down is stored once it is back; one that may not wait is refused with UNAVAILABLE."""
+    async with running_bus(tmp_path) as bus, client_of(bus) as client:
+        await client.publish([event(1)])
+        await bus.bench.stop()
+        with pytest.raises(Refusal, match="bus"):
+            await client.publish([event(2)], timeout=0.05)
+        waiting = asyncio.create_task(client.publish([event(3)], timeout=None))
+        await bus.bench.start()
+        async with asyncio.timeout(PATIENCE):
+            (position,) = await waiting
+        found = await bus.stub.ReadEvents(pb.ReadEventsRequest())
+        assert number_of(found.events[position - 1]) == 3
+
+
+async def test_expected_versions_go_alone_and_are_refused_with_what_stands(tmp_path: Path) -> None:
+    """The client passes the guard through and raises the bus's answer."""
+    async with running_bus(tmp_path) as bus, client_of(bus) as client:
+        assert await client.publish([event(1, subject="runs/1")], expected_versions={"runs/1": 0}) == [1]
+        with pytest.raises(Refusal, match="another version") as caught:
+            await client.publish([event(2, subject="runs/1")], expected_versions={"runs/1": 0})
+        assert caught.value.reason == "VERSION_CONFLICT"
+
+
+async def test_a_closed_client_refuses_what_waits(tmp_path: Path) -> None:
+    """Closing ends publishes that wait with UNAVAILABLE."""
+    async with running_bus(tmp_path) as bus, client_of(bus) as client:
+        await bus.bench.stop()
+        waiting = asyncio.create_task(client.publish([event(1)], timeout=None))
+        await asyncio.sleep(0)
+        await client.close()
+        with pytest.raises(Refusal, match="closed"):
+            await waiting
+        await bus.bench.start()
+
+
+async def test_iterating_acknowledges_as_it_goes(tmp_path: Path) -> None:
+    """Every event comes in order; leaving the context acknowledges what was handled, and not the one at hand."""
+    async with running_bus(tmp_path) as bus, client_of(bus) as client:
+        for number in range(1, 6):
+            await client.publish([event(number)])
+        seen = []
+        async with client.subscription("reader") as events, asyncio.timeout(PATIENCE):
+            async for found in events:
+                seen.append(number_of(found))
+                if len(seen) == 4:
+                    break
+        assert seen == [1, 2, 3, 4]
+        assert (await bus.settled(3)).ack_floor == 3
+        async with client.subscription("reader") as events, asyncio.timeout(PATIENCE):
+            async for found in events:
+                assert number_of(found) == 4
+                break
+
+
+async def test_explicit_answers_win_over_the_loop(tmp_path: Path) -> None:
+    """nack() brings an event back, park makes it a dead letter, and going on in the loop does not acknowledge it after all."""
+    async with running_bus(tmp_path) as bus, client_of(bus) as client:
+        await client.publish([event(1, subject="a"), event(2, subject="b"), event(3, subject="c")])
+        seen = []
+        async with client.subscription("reader") as events, asyncio.timeout(PATIENCE):
+            async for found in events:
+                seen.append(number_of(found))
+                if seen == [1]:
+                    await events.nack(found, retry_after=timedelta(milliseconds=1), error="again")
+                elif number_of(found) == 2:
+                    await events.nack(found, park=True, error="bad")
+                elif number_of(found) == 3:
+                    await events.ack(found)
+                if seen.count(1) == 2:
+                    await events.ack(found)
+                    break
+        assert sorted(seen) == [1, 1, 2, 3]
+        assert (await bus.settled(3)).dead_letters == 1
+
+
+async def test_batches_are_settled_by_the_caller(tmp_path: Path) -> None:
+    """Deliveries carry position and attempt; settle() acknowledges and gives back; unknown positions are passed over."""
+    async with running_bus(tmp_path) as bus, client_of(bus) as client:
+        await client.publish([event(number, subject=f"s/{number}") for number in range(1, 4)])
+        attempts: dict[int, list[int]] = {}
+        async with client.subscription("reader") as events, asyncio.timeout(PATIENCE):
+            async for batch in events.batches():
+                for delivery in batch:
+                    assert delivery.event.position == delivery.position
+                    attempts.setdefault(delivery.position, []).append(delivery.attempt)
+                fresh = [d.position for d in batch if d.position != 2 or d.attempt == 2]
+                given_back = [Nack(d.position, retry_after=timedelta(milliseconds=1)) for d in batch if d.position not in fresh]
+                await events.settle([*fresh, *fresh, 99], given_back)
+                if attempts.get(2) == [1, 2]:
+                    break
+        assert attempts == {1: [1], 2: [1, 2], 3: [1]}
+        await bus.settled(3)
+
+
+async def test_a_subscription_outlives_the_server(tmp_path: Path) -> None:
+    """Over restarts of the bus the loop goes on by itself, misses nothing, and gets everything at least once in order."""
+    async with running_bus(tmp_path) as bus, client_of(bus) as client:
+        seen: list[int] = []
+
+        async def read() -> None:
+            async with client.subscription("reader", ["service.started"]) as events:
+                async for found in events:
+                    seen.append(found.position)
+                    if found.position == 60:
+                        return
+
+        reading = asyncio.create_task(read())
+        for _ in range(3):
+            for number in range(20):
+                await client.publish([event(number)])
+            await bus.bench.restart()
+        async with asyncio.timeout(PATIENCE):
+            await reading
+        assert sorted(set(seen)) == list(range(1, 61))
+
+
+async def test_follow_outlives_the_server_without_gap_or_repeat(tmp_path: Path) -> None:
+    """A follower's events over restarts are exactly the log, in order."""
+    async with running_bus(tmp_path) as bus, client_of(bus) as client:
+        seen: list[int] = []
+
+        async def read() -> None:
+            async for found in client.follow(after_position=0):
+                seen.append(found.position)
+                if found.position == 60:
+                    return
+
+        reading = asyncio.create_task(read())
+        for _ in range(3):
+            for number in range(20):
+                await client.publish([event(number)])
+            await bus.bench.restart()
+        async with asyncio.timeout(PATIENCE):
+            await reading
+        assert seen == list(range(1, 61))
+
+
+async def test_follow_from_now_filters_by_type(tmp_path: Path) -> None:
+    """Without a position a follower begins at the present; types restrict it."""
+    async with running_bus(tmp_path) as bus, client_of(bus) as client:
+        await client.publish([event(1)])
+        following = client.follow(types=["service.stopped"])
+        first = asyncio.create_task(anext(following))
+        async with asyncio.timeout(PATIENCE):
+            while not (await client.stub.GetBusStats(pb.GetBusStatsRequest())).followers:
+                await asyncio.sleep(0)
+            await client.publish([event(2), event(3, kind="stopped")])
+            assert (await first).position == 3
+        await following.aclose()
+
+
+async def test_a_deleted_subscription_ends_the_loop_with_its_refusal(tmp_path: Path) -> None:
+    """What trying again cannot help is raised to the one who iterates."""
+    async with running_bus(tmp_path) as bus, client_of(bus) as client, client.subscription("reader") as events:
+        async with asyncio.timeout(PATIENCE):
+            while (await bus.standing()).members == 0:
+                await asyncio.sleep(0)
+        await bus.stub.DeleteSubscription(pb.DeleteSubscriptionRequest(name="reader"))
+        with pytest.raises(Refusal) as caught:
+            async with asyncio.timeout(PATIENCE):
+                await anext(aiter(events))
+        assert caught.value.reason == "RESOURCE_NOT_FOUND"
+
+
+async def test_another_definition_replaces_the_standing_one(tmp_path: Path) -> None:
+    """A new version of a service that listens to more takes its subscription over with what it had settled."""
+    async with running_bus(tmp_path) as bus, client_of(bus) as client:
+        await client.publish([event(1)])
+        async with client.subscription("reader", ["service.started"]) as events, asyncio.timeout(PATIENCE):
+            async for batch in events.batches():
+                await events.settle([delivery.position for delivery in batch])
+                break
+        await bus.settled(1)
+        await client.publish([event(2, kind="stopped")])
+        async with client.subscription("reader", ["service.*"]) as events, asyncio.timeout(PATIENCE):
+            async for found in events:
+                assert found.position == 2
+                break
