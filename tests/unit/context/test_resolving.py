@@ -6,7 +6,8 @@ from services.context.parsing import Import
 from services.context.resolving import Resolver
 
 PYTHON = ["app/__init__.py", "app/main.py", "app/util/__init__.py", "app/util/text.py", "src/lib/__init__.py", "tools/run.py",
-          "tools/helper.py", "packages/x/src/deep/__init__.py", "packages/x/src/deep/core.py", "types.pyi", "app/util/types.pyi"]  # fmt: skip
+          "tools/helper.py", "packages/x/src/deep/__init__.py", "packages/x/src/deep/core.py",
+          "types.pyi", "app/util/types.pyi"]  # fmt: skip
 SCRIPT = ["web/app.ts", "web/button.tsx", "web/lib/index.js", "web/data.json", "web/old.mjs", "web/types.d.ts"]
 GO = [
     "go.mod",
