@@ -1,0 +1,1 @@
+"""Bounded comparisons with named peers; each program prints one table with ratios from one run."""
