@@ -146,7 +146,11 @@ def lua(source: str) -> Config:
     return typed("extensions.filters.http.lua.v3.LuaPerRoute", source_code={"inline_string": source})
 
 
-def headers(response: Sequence[Config], trailers: Sequence[Config] = ()) -> Config:
-    """Per-route configuration of changes to the response's headers and trailers."""
-    mutations = {"response_mutations": list(response), "response_trailers_mutations": list(trailers)}
+def headers(response: Sequence[Config], trailers: Sequence[Config] = (), request: Sequence[Config] = ()) -> Config:
+    """Per-route configuration of changes to the headers and trailers of the response, and the headers of the request."""
+    mutations = {
+        "request_mutations": list(request),
+        "response_mutations": list(response),
+        "response_trailers_mutations": list(trailers),
+    }
     return typed("extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute", mutations=mutations)

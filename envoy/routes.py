@@ -38,6 +38,8 @@ CALLERS_HEADERS = (
 )
 EXPOSED_HEADERS = ("grpc-message", "grpc-status", "grpc-status-details-bin", "retry-after", "x-request-id")
 GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-accept-encoding", "grpc-encoding")
+# HTTP allows names that gRPC does not; `-bin` and grpc-encoding mean something to gRPC that a REST caller cannot mean
+NOT_METADATA = r".*[^a-z0-9_.:-].*|.*-bin|grpc-encoding"
 LINES = "application/x-ndjson"
 STREAM_STYLES = {"text/event-stream": "stream_sse_style_delimited", LINES: "stream_newline_delimited"}
 EARLIER = timedelta(milliseconds=100)
@@ -208,5 +210,6 @@ def _accepting(content_type: str) -> Config:
 def _rest_route(door: Door, match: Config, cluster: str, filters: Config | None = None) -> Config:
     removals = [{"remove": name} for name in GRPC_HEADERS]
     fresh = {"append": set_header("cache-control", "no-store", keep=True)}
-    common = {HEADERS: headers([*removals, fresh], removals), BUFFER: bounded(door)}
+    unfit = {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": NOT_METADATA}}}}
+    common = {HEADERS: headers([*removals, fresh], removals, [unfit]), BUFFER: bounded(door)}
     return {"match": match, "route": {"cluster": cluster}, "typed_per_filter_config": common | (filters or {})}

@@ -12,7 +12,8 @@ from google.protobuf.message import Message
 Schema = dict[str, Any]
 _FORMATS = {"email": "email", "hostname": "hostname", "ipv4": "ipv4", "ipv6": "ipv6", "uri": "uri", "uuid": "uuid"}
 _NANOS = 9
-_DAY_AND_TIME = r"(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])"
+_DAY = r"(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])"
 
 
 def of_field(field: FieldDescriptor) -> validate_pb2.FieldRules:
@@ -133,7 +134,7 @@ def _timestamp(given: dict[str, Any]) -> Schema:
     if (first.year % 10, first.month, first.day) != (0, 1, 1) or (end.year % 10, end.month, end.day) != (0, 1, 1):
         return {}
     decades = "|".join(str(decade) for decade in range(first.year // 10, end.year // 10))
-    return {"pattern": rf"^({decades})[0-9]-{_DAY_AND_TIME}$"}
+    return {"pattern": rf"^({decades})[0-9]-{_DAY}T{_TIME}$"}
 
 
 def _seconds(value: duration_pb2.Duration) -> Decimal:

@@ -126,6 +126,15 @@ async def test_headers_of_callers_reach_the_service(door: Bench) -> None:
     assert brought["x-request-id"] == answer.headers["x-request-id"] != "mine"
 
 
+@pytest.mark.parametrize("name", ["a~b", "x-b-bin", "grpc-encoding", "x#"])
+async def test_headers_that_grpc_does_not_know_are_left_outside(door: Bench, name: str) -> None:
+    """HTTP allows more names than gRPC, which would answer them with an internal error."""
+    answer = await door.rest.get("/api/v1/system/info", headers={name: "!", "x-kept": "yes"})
+    assert answer.status_code == 200
+    assert name not in door.seen.metadata["GetSystemInfo"]
+    assert door.seen.metadata["GetSystemInfo"]["x-kept"] == "yes"
+
+
 async def test_health_is_503_with_the_same_body_when_the_mesh_is_not_whole(door: Bench) -> None:
     """Status and body agree, and native callers get an answer, not an error."""
     well = await door.rest.get("/health")
