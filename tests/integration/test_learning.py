@@ -194,6 +194,9 @@ async def test_a_card_forgotten_twice_counts_its_lapse(bench: Bench) -> None:
     assert answer.card.state == card_pb2.CARD_STATE_RELEARNING
     assert answer.card.lapses == 1
     assert answer.card.reviews == 2
+    bench.clock.advance(timedelta(hours=1))
+    (kept,) = (await bench.stub.ListDueCards(contract.ListDueCardsRequest(user_id="ada"))).cards
+    assert (kept.lapses, kept.reviews) == (1, 2)
 
 
 async def test_a_long_session_asks_everything_before_it_repeats(bench: Bench) -> None:
@@ -361,9 +364,30 @@ async def test_the_overview(bench: Bench) -> None:
     assert (overview.sessions.open, overview.sessions.completed) == (1, 2)
     assert [session.session_id for session in overview.open_sessions] == [open_session.session_id]
     assert [session.domain for session in overview.recent_sessions] == ["sql", "python"]
-    assert len(overview.recent_rounds) == 3
+    assert [shown.domain for shown in overview.recent_rounds] == ["sql", "python", "python"]
+    assert overview.recent_rounds[0].score == 1.0
     assert (overview.streak.current_days, overview.streak.longest_days, overview.streak.active_today) == (2, 2, True)
     assert overview.time_zone == "UTC"
+
+
+async def test_the_week_ahead(bench: Bench) -> None:
+    """A card that comes due in minutes counts for the week, one that comes due later does not."""
+    await bench.play(0.8, 1.0)
+    workload = (await bench.overview()).workload
+    assert (workload.due_now, workload.due_this_week, workload.cards) == (0, 1, 2)
+    assert workload.next_due_time.ToDatetime(UTC) == START + timedelta(minutes=10)
+    bench.clock.advance(2 * DAY)
+    workload = (await bench.overview()).workload
+    assert (workload.due_now, workload.due_this_week) == (1, 2)
+
+
+async def test_an_overview_shows_the_domains_practised_last(tmp_path: Path) -> None:
+    """When there are more domains than the setting shows, the older ones go."""
+    async with learning(tmp_path, overview_domains="1") as bench:
+        await bench.play(0.9, focus="git")
+        bench.clock.advance(DAY)
+        await bench.play(0.9, focus="sql")
+        assert [domain.domain for domain in (await bench.overview()).mastery_by_domain] == ["sql"]
 
 
 async def test_streak_days_are_counted_in_the_time_zone_asked_for(bench: Bench) -> None:
@@ -405,6 +429,22 @@ async def test_due_cards_page_in_order(bench: Bench) -> None:
     assert not (await bench.stub.ListDueCards(contract.ListDueCardsRequest(user_id="eve"))).cards
 
 
+async def test_pages_share_the_moment_of_the_first(bench: Bench) -> None:
+    """What comes due between two pages is not mixed into the listing."""
+    await bench.play(0.8)
+    bench.clock.advance(timedelta(minutes=1))
+    await bench.play(0.8, focus="sql")
+    await bench.play(1.0, focus="git")
+    bench.clock.advance(timedelta(hours=1))
+    first = await bench.stub.ListDueCards(contract.ListDueCardsRequest(user_id="ada", page_size=1))
+    bench.clock.advance(30 * DAY)
+    second = await bench.stub.ListDueCards(
+        contract.ListDueCardsRequest(user_id="ada", page_size=1, page_token=first.next_page_token)
+    )
+    assert [card.domain for card in (*first.cards, *second.cards)] == ["python", "sql"]
+    assert not second.next_page_token
+
+
 async def test_due_cards_look_ahead(bench: Bench) -> None:
     """`within` adds what is still to come, and `domain` keeps the rest out."""
     await bench.play(1.0)
@@ -438,6 +478,30 @@ async def test_mastery_by_skill(bench: Bench) -> None:
     assert [*first.skills, *rest.skills] == list(whole.skills)[:2]
     only = await bench.stub.ListMastery(contract.ListMasteryRequest(user_id="ada", domain="sql", skill=places[-1][1]))
     assert [(skill.domain, skill.skill) for skill in only.skills] == [places[-1]]
+
+
+async def test_rounds_add_up_in_their_skills(bench: Bench) -> None:
+    """Every closed round counts in exactly one skill."""
+    await bench.play(*[0.8] * 12)
+    skills = (await bench.stub.ListMastery(contract.ListMasteryRequest(user_id="ada"))).skills
+    assert sum(skill.reviews for skill in skills) == 12
+    assert max(skill.reviews for skill in skills) > 1
+
+
+async def test_a_good_learner_is_expected_to_do_better_elsewhere(bench: Bench) -> None:
+    """What is learned of a person in one domain carries over to a domain never practised."""
+    await bench.play(1.0, 1.0, 1.0)
+    answer = await bench.play(0.5, focus="sql")
+    assert answer.mastery_before.level > 0.55
+
+
+async def test_a_skill_that_others_found_hard_is_expected_to_be_hard(bench: Bench) -> None:
+    """The difficulty of a skill is learned from everybody's rounds, and nothing else of them shows."""
+    before = await bench.play(0.5, user="eve")
+    low = {user: await bench.play(0.0, user=user) for user in ("ada", "bob", "cy")}
+    assert {answer.closed_round.skill for answer in low.values()} == {before.closed_round.skill}
+    after = await bench.play(0.5, user="dan")
+    assert after.mastery_before.level < before.mastery_before.level
 
 
 async def test_the_review_log_gives_the_cards(bench: Bench) -> None:
@@ -520,6 +584,27 @@ async def test_scores_are_counted_to_the_provider_selected_last(bench: Bench) ->
     (event, _) = [event for event in await bench.running.told() if event.type == "coach.feedback.given"]
     assert event.data.Unpack(given)
     assert (given.provider_id, given.model) == ("new", "m")
+
+
+async def test_scores_are_not_counted_to_the_provider_of_another_user(bench: Bench) -> None:
+    """A selection for one user says nothing about the rounds of another."""
+    await bench.running.hear(ProviderSelected(provider_id="hers", model="m", focus_area="python", user_id="eve"))
+    await bench.play(0.9)
+    assert not (await bench.overview("ada")).providers_by_domain
+    (use,) = (await bench.overview("eve")).providers_by_domain
+    assert use.feedbacks == 0
+
+
+async def test_selections_that_arrive_late_do_not_become_the_latest(bench: Bench) -> None:
+    """What counts is when a selection was made, not when it was heard."""
+    early = Event(id=str(uuid4()), type="provider.selected", source="provider", subject="selections/1", position=2)
+    early.time.FromDatetime(START - timedelta(hours=1))
+    early.data.Pack(ProviderSelected(provider_id="one", model="m", focus_area="python"))
+    await bench.running.hear(ProviderSelected(provider_id="one", model="m", focus_area="python"))
+    assert await bench.running.hear_event(early)
+    (use,) = (await bench.overview()).providers_by_domain
+    assert use.selections == 2
+    assert use.last_select_time.ToDatetime(UTC) == START
 
 
 async def test_scores_long_after_a_selection_are_not_counted(bench: Bench) -> None:

@@ -21,11 +21,12 @@ def test_a_newcomer_stands_at_the_priors() -> None:
 def test_beliefs_are_aged_each_by_its_own_time() -> None:
     """What was moved long ago is less sure than what was moved today."""
     student = Student(Belief(0.5, 0.1), NOW - timedelta(days=10))
-    practised = [PractisedSkill("d", "known", Belief(1.0, 0.2), 3, NOW)]
+    practised = [PractisedSkill("d", "known", Belief(1.0, 0.2), 3, NOW - timedelta(days=20))]
     learner = learner_at(NOW, student, practised, {"known": Belief(0.25, 0.1)})
     standing = learner.standing("known")
     assert standing.student == mastery.aged_student(student.belief, timedelta(days=10))
-    assert standing.skill == Belief(1.0, 0.2)
+    assert standing.skill == mastery.aged_skill(Belief(1.0, 0.2), timedelta(days=20))
+    assert standing.skill.variance > 0.2
     assert standing.difficulty == Belief(0.25, 0.1)
     assert learner.standing("new").skill == mastery.SKILL_PRIOR
 

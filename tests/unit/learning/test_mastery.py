@@ -63,6 +63,19 @@ def test_it_stays_bounded(log: list[tuple[Difficulty, float]]) -> None:
 
 
 @given(standings, difficulties, scores)
+def test_no_round_leaves_the_bounds(standing: Standing, difficulty: Difficulty, score: float) -> None:
+    """From any standing, also one at the border, a round ends inside the bounds."""
+    after = mastery.observe(standing, difficulty, score)
+    assert all(abs(belief.mean) <= mastery.MAX_MEAN for belief in (after.student, after.skill, after.difficulty))
+
+
+def test_the_border_holds() -> None:
+    """A full score at the highest mean does not raise it further."""
+    standing = Standing(Belief(mastery.MAX_MEAN, 1.0), Belief(-mastery.MAX_MEAN, 1.0))
+    assert mastery.observe(standing, Difficulty.MEDIUM, 1.0).student.mean == mastery.MAX_MEAN
+
+
+@given(standings, difficulties, scores)
 def test_evidence_shrinks_uncertainty(standing: Standing, difficulty: Difficulty, score: float) -> None:
     """Every round makes each belief surer, whatever its score."""
     after = mastery.observe(standing, difficulty, score)

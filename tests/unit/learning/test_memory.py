@@ -98,6 +98,7 @@ def test_only_what_was_known_can_lapse() -> None:
     """Failing in the first steps is no lapse, failing a known card is."""
     new = MODEL.review(None, 0.0, START)
     assert (new.state, new.lapses) == (State.Learning, 0)
+    assert MODEL.review(new, 0.0, new.due).lapses == 0
     known = MODEL.review(None, 1.0, START)
     assert known.state is State.Review
     forgotten = MODEL.review(known, 0.0, known.due)
