@@ -24,7 +24,7 @@ class Reply(NamedTuple):
 REPLIES = (
     Reply(400, code_pb2.INVALID_ARGUMENT, "MALFORMED_BODY", "The request cannot be read: %LOCAL_REPLY_BODY%"),
     Reply(401, code_pb2.UNAUTHENTICATED, "UNAUTHENTICATED"),
-    Reply(403, code_pb2.PERMISSION_DENIED, "FORBIDDEN"),
+    Reply(403, code_pb2.PERMISSION_DENIED, "FORBIDDEN", "The door does not allow this. %LOCAL_REPLY_BODY%"),
     Reply(404, code_pb2.NOT_FOUND, "UNKNOWN_CALL", "There is no such call; /openapi.json lists all of them."),
     Reply(405, code_pb2.UNIMPLEMENTED, "UNKNOWN_CALL", "The call does not take this HTTP method."),
     Reply(408, code_pb2.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "The request was not complete in time."),
@@ -35,6 +35,7 @@ REPLIES = (
     Reply(426, code_pb2.FAILED_PRECONDITION, "MALFORMED_BODY", "Use HTTP/1.1 or HTTP/2."),
     Reply(429, code_pb2.RESOURCE_EXHAUSTED, "LIMIT_REACHED", "Too many calls; wait and try again.", retry=True),
     Reply(431, code_pb2.INVALID_ARGUMENT, "TOO_LARGE", "The request's headers are larger than the door lets through."),
+    Reply(501, code_pb2.UNIMPLEMENTED, "MALFORMED_BODY", "Of transfer codings the door takes `chunked` alone."),
     Reply(502, code_pb2.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", "The service's answer was not understood."),
     # UO: upstream overflow, the circuit breaker
     Reply(503, code_pb2.UNAVAILABLE, "LIMIT_REACHED", "The service has as many calls as it may have; try again.", True, "UO"),

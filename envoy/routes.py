@@ -38,8 +38,8 @@ CALLERS_HEADERS = (
 )
 EXPOSED_HEADERS = ("grpc-message", "grpc-status", "grpc-status-details-bin", "retry-after", "x-request-id")
 GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-accept-encoding", "grpc-encoding")
-# HTTP allows names that gRPC does not; `-bin` and grpc-encoding mean something to gRPC that a REST caller cannot mean
-NOT_METADATA = r".*[^a-z0-9_.:-].*|.*-bin|grpc-encoding"
+# HTTP allows names that gRPC does not; `-bin` and grpc-... mean something to gRPC that a REST caller cannot mean, but grpc-timeout
+NOT_METADATA = r".*[^a-z0-9_.:-].*|.*-bin|grpc-([^t].*|t[^i].*)?"
 LINES = "application/x-ndjson"
 STREAM_STYLES = {"text/event-stream": "stream_sse_style_delimited", LINES: "stream_newline_delimited"}
 EARLIER = timedelta(milliseconds=100)

@@ -126,7 +126,7 @@ async def test_headers_of_callers_reach_the_service(door: Bench) -> None:
     assert brought["x-request-id"] == answer.headers["x-request-id"] != "mine"
 
 
-@pytest.mark.parametrize("name", ["a~b", "x-b-bin", "grpc-encoding", "x#"])
+@pytest.mark.parametrize("name", ["a~b", "x-b-bin", "grpc-encoding", "grpc-status", "grpc-previous-rpc-attempts", "x#"])
 async def test_headers_that_grpc_does_not_know_are_left_outside(door: Bench, name: str) -> None:
     """HTTP allows more names than gRPC, which would answer them with an internal error."""
     answer = await door.rest.get("/api/v1/system/info", headers={name: "!", "x-kept": "yes"})
