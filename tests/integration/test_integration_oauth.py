@@ -1,6 +1,7 @@
 """Connecting accounts, with a real OpenID Connect provider at the far end."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,13 +10,15 @@ from urllib.parse import parse_qs, urlsplit
 import grpc
 import httpx
 import pytest
+from joserfc.jwk import KeySet, RSAKey
 from tooloo.integration.v1 import connection_pb2, integration_events_pb2
 from tooloo.integration.v1 import integration_service_pb2 as pb
 
 from mesh.clock import from_us
 from services.integration.store import connections as store
 from tests.integration.integration_bench import CALLBACK, Bench, came_back, integration, oidc_settings, refusal, until
-from tests.peers import oidc
+from tests.peers import oidc, web
+from tests.peers.web import Reply
 
 REQUEST_ID = "0190b5a4-0000-7000-8000-000000000001"
 ACTIVE, LAPSED = connection_pb2.CONNECTION_STATE_ACTIVE, connection_pb2.CONNECTION_STATE_LAPSED
@@ -258,3 +261,62 @@ async def test_authorizations_under_way_have_a_limit(issuer: str, tmp_path: Path
         assert (refused.code, refused.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED")
         bench.clock.advance(timedelta(minutes=10))
         await bench.authorize()
+
+
+async def test_a_token_that_ended_before_its_time_is_replaced(tmp_path: Path) -> None:
+    """The provider no longer takes a token that looks good here: the check refreshes it once and says yes."""
+    # the service's clock stands still, so for it the token never ends
+    async with (
+        oidc.oidc_provider([CALLBACK], access_token_seconds=3) as issuer,
+        integration(tmp_path, **oidc_settings(issuer), refresh_skew="0s") as bench,
+    ):
+        await bench.connect()
+        before, _ = await bench.tokens()
+        await until(lambda: _dead(issuer, before))
+        await bench.check()
+        after, _ = await bench.tokens()
+        assert after != before
+        assert (await bench.connections()).connections[0].state == ACTIVE
+
+
+async def _dead(issuer: str, token: str) -> bool:
+    return not await oidc.introspect(issuer, token)
+
+
+async def test_a_provider_that_is_away_costs_no_connection(tmp_path: Path) -> None:
+    """A refresh that cannot reach the provider is UNAVAILABLE with a time to try again; the connection stays as it was."""
+    async with oidc.oidc_provider([CALLBACK]) as issuer, integration(tmp_path, **oidc_settings(issuer)) as bench:
+        await bench.connect()
+        bench.clock.advance(HOUR)
+    async with integration(tmp_path, **oidc_settings(issuer)) as bench:
+        bench.clock.advance(HOUR)
+        for _ in range(2):
+            refused = await refusal(bench.check())
+            assert (refused.code, refused.metadata["dependency"]) == (grpc.StatusCode.UNAVAILABLE, "oidc")
+            assert refused.wait
+        assert (await bench.connections()).connections[0].state == ACTIVE
+
+
+async def test_an_account_without_a_name_is_connected_all_the_same(bench: Bench) -> None:
+    """Without openid there is no ID token, and this provider then tells nobody's name."""
+    begun = await bench.authorize(scopes=["offline_access"])
+    made = (await bench.stub.CompleteOAuth(came_back(await oidc.consent(begun.authorization_url)))).connection
+    assert (made.account, made.state) == ("", ACTIVE)
+
+
+async def test_keys_that_do_not_fit_are_asked_for_again_once(issuer: str, tmp_path: Path) -> None:
+    """A provider that has changed its keys is believed after a second look; one whose keys never fit is not."""
+    async with httpx.AsyncClient() as client:
+        right = (await client.get(f"{issuer}/jwks")).content
+    wrong = KeySet([RSAKey.generate_key(2048)]).as_dict(private=False)
+    answers = [json.dumps(wrong).encode(), right, json.dumps(wrong).encode()]
+    file = tmp_path / "providers.toml"
+    with web.serving(lambda seen: Reply(200, answers[min(len(peer.seen), 3) - 1])) as peer:
+        lines = [f'[oidc]\ndiscover = true\njwks_uri = "{peer.url}"', f'issuer = "{issuer}"', f'client_id = "{oidc.CLIENT_ID}"']
+        await asyncio.to_thread(file.write_text, "\n".join([*lines, 'default_scopes = ["openid"]']))
+        async with integration(tmp_path / "data", **oidc_settings(issuer), providers_file=str(file)) as bench:
+            assert (await bench.connect("ada")).connection.account == "ada"
+            assert len(peer.seen) == 2
+            bench.clock.advance(2 * HOUR)
+            refused = await refusal(bench.connect("grace"))
+            assert (refused.reason, refused.metadata["error"]) == ("REMOTE_REFUSED", "invalid_id_token")

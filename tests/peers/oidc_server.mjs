@@ -22,6 +22,8 @@ server.listen(0, '127.0.0.1', () => {
         token_endpoint_auth_method: 'client_secret_basic',
       },
     ],
+    // a test runs on one clock, and waits for the end of a token
+    clockTolerance: 0,
     cookies: { keys: ['only-for-tests'] },
     pkce: { required: () => true },
     features: {
@@ -29,7 +31,15 @@ server.listen(0, '127.0.0.1', () => {
       introspection: { enabled: true },
       revocation: { enabled: true },
     },
-    ttl: { AccessToken: settings.access_token_seconds, AuthorizationCode: 60, Grant: 86400, IdToken: 3600, Interaction: 600, RefreshToken: 86400, Session: 86400 },
+    ttl: {
+      AccessToken: settings.access_token_seconds,
+      AuthorizationCode: 60,
+      Grant: 86400,
+      IdToken: 3600,
+      Interaction: 600,
+      RefreshToken: 86400,
+      Session: 86400,
+    },
     rotateRefreshToken: settings.rotate,
   });
   server.on('request', provider.callback());
