@@ -25,7 +25,7 @@ def test_the_readme_shows_at_least_ten_calls() -> None:
 
 
 def test_every_call_of_the_readme_answers_as_it_says(mesh: Mesh) -> None:
-    """In order, through a shell, as a newcomer pastes them; an answer's ids are what the next call means by $SESSION_ID and so on."""
+    """In order, through a shell, as a newcomer pastes them; an answer's ids become $SESSION_ID and so on."""
     env = dict(os.environ)
     for command, expected in _calls():
         ported = command.replace("localhost:3000", f"127.0.0.1:{mesh.door_port}")
