@@ -22,7 +22,7 @@ async def build(host: Host) -> Parts:
     engine = Engine(host, settings, changes)
     starter = Starter(host, settings, engine.wake)
     scheduler = Scheduler(host, settings, starter)
-    classifier = Classifier(settings, host.data_folder)
+    classifier = Classifier(settings)
     service = OrchestrationService(base.Parts(host, settings, classifier, starter, engine, scheduler, changes))
     return Parts(
         servicers=[(add_OrchestrationServiceServicer_to_server, service)],

@@ -19,7 +19,7 @@ OUT_OF_SCOPE = ""
 # bump it when features() changes, so that models trained before are trained anew
 FEATURES_VERSION = 1
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+|[#@$€£~/]")
-_GRAM_SIZES = (2, 3, 4, 5)
+_GRAM_SIZES = (3, 4)
 _LONGEST_WORD = 40
 
 

@@ -60,8 +60,9 @@ def zone(name: str) -> ZoneInfo:
 def _cron_times(schedule: Cron, after: datetime) -> Iterator[datetime]:
     """Fires strictly after a moment, strictly growing, in UTC."""
     last = after
+    start = after.astimezone(zone(schedule.time_zone))
     try:
-        for local in CronSim(schedule.expression, after.astimezone(zone(schedule.time_zone))):
+        for local in CronSim(schedule.expression, start):
             moment = local.astimezone(UTC)
             # at a change of the clocks two local times can be one moment, or one that has passed
             if moment > last:

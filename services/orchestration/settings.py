@@ -8,6 +8,7 @@ from typing import ClassVar
 from mesh.settings import Section, setting
 
 _INTENTS = Path(__file__).parent / "data" / "intents.json"
+_MODELS = Path(__file__).resolve().parents[2] / "build" / "models"
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,9 @@ class OrchestrationSettings(Section):
     section: ClassVar[str] = "orchestration"
 
     intents_file: Path = setting(_INTENTS, "JSON file with the intents, their examples and examples that are out of scope.")
+    model_folder: Path = setting(
+        _MODELS, "Folder that keeps the trained classifier, named after its examples; it is made anew when it is not there."
+    )
     classifier_wait: timedelta = setting(
         timedelta(seconds=20), "How long AnalyzeIntent waits for the classifier while it is trained after the first start."
     )

@@ -20,7 +20,7 @@ _PHRASES = (
     "graph theory",
     "linear algebra",
 )
-_SUBJECT = re.compile(rf"\b({'|'.join((*_PHRASES, *_SUBJECTS))})\b", re.IGNORECASE)
+_SUBJECT = re.compile(rf"(?<![\w/])({'|'.join((*_PHRASES, *_SUBJECTS))})(?![\w/])", re.IGNORECASE)
 _NUMBERS = {
     "a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
     "twelve": 12, "fifteen": 15, "twenty": 20, "thirty": 30, "half an": 0.5,

@@ -35,9 +35,8 @@ class Examples:
 class Classifier:
     """Reads intents from texts. Until `prepare` has ended, readers wait."""
 
-    def __init__(self, settings: OrchestrationSettings, folder: Path) -> None:
+    def __init__(self, settings: OrchestrationSettings) -> None:
         self._settings = settings
-        self._folder = folder
         document = json.loads(settings.intents_file.read_text())
         self.intents = {
             entry["name"]: Examples(entry["name"], entry["description"], tuple(entry["examples"])) for entry in document["intents"]
@@ -79,7 +78,7 @@ class Classifier:
     def _model_file(self) -> Path:
         """Named after what the model depends on: other examples, another model."""
         content = json.dumps([intent.FEATURES_VERSION, self._pairs()]).encode()
-        return self._folder / f"intents-{hashlib.sha256(content).hexdigest()[:16]}.json"
+        return self._settings.model_folder / f"intents-{hashlib.sha256(content).hexdigest()[:16]}.json"
 
     async def _load_or_train(self) -> intent.Model:
         file = self._model_file()
@@ -87,9 +86,6 @@ class Classifier:
             with suppress(ValueError, KeyError):
                 return intent.load(await asyncio.to_thread(file.read_text))
         await self._train(file)
-        for old in self._folder.glob("intents-*.json"):
-            if old != file:
-                old.unlink(missing_ok=True)
         return intent.load(await asyncio.to_thread(file.read_text))
 
     async def _train(self, file: Path) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
+from threadpoolctl import threadpool_limits
 
 from services.orchestration import intent
 
@@ -95,6 +96,12 @@ def measure(probabilities: Scores, targets: Targets, threshold: float) -> HeldOu
 
 def train(examples: Sequence[tuple[str, str]]) -> tuple[intent.Model, HeldOut]:
     """Trains on (text, label) pairs, OUT_OF_SCOPE for those that are no intent. The same examples give the same model."""
+    # several threads spin for each other on so small a matrix: many times slower on a busy machine
+    with threadpool_limits(limits=1):
+        return _train(examples)
+
+
+def _train(examples: Sequence[tuple[str, str]]) -> tuple[intent.Model, HeldOut]:
     labels = [*sorted({label for _, label in examples} - {intent.OUT_OF_SCOPE}), intent.OUT_OF_SCOPE]
     texts = [text for text, _ in examples]
     targets = np.array([labels.index(label) for _, label in examples])
