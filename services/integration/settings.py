@@ -21,8 +21,9 @@ class IntegrationSettings(Section):
 
     providers_file: Path = setting(HERE / "oauth_providers.toml", "TOML file of the OAuth providers.")
     redirect_uris: tuple[str, ...] = setting(
-        (f"http://127.0.0.1:3000{_CALLBACK}", f"http://localhost:3000{_CALLBACK}"),
-        "Addresses that a provider may send a browser back to, exactly; the first one is taken when a call names none.",
+        (),
+        "Addresses that a provider may send a browser back to, exactly; the first one is taken when a call names none."
+        " Empty: the callback of this mesh on this machine, http://127.0.0.1:<door_port>/api/v1/oauth/callback, and on localhost.",
     )
     authorization_age: timedelta = setting(timedelta(minutes=10), "How long a user may take to consent.")
     authorization_limit: int = setting(10_000, "Most authorizations that may be under way.", low=1)
@@ -81,6 +82,10 @@ class IntegrationSettings(Section):
         """ProviderError unless every address is https, or on this machine."""
         for name in ("github_api_url", "slack_api_url", "slack_webhook_url"):
             check_url(self.env_name(name), getattr(self, name))
+
+    def callbacks(self, door_port: int) -> tuple[str, ...]:
+        """The addresses that a provider may send a browser back to."""
+        return self.redirect_uris or tuple(f"http://{host}:{door_port}{_CALLBACK}" for host in ("127.0.0.1", "localhost"))
 
     def where(self, provider: str, key: str) -> str:
         """Where a provider's credential is written: the setting's name, or the place in the providers file."""

@@ -126,6 +126,8 @@ class GithubPeer:
         name = template.removeprefix(_REPOSITORY).lstrip("/") or "repository"
         if name in self.replies:
             return self.replies[name]
+        if template.startswith(_REPOSITORY) and not f"{path}/".startswith(f"/repos/{OWNER}/{REPO}/"):
+            return Reply(404, b'{"message": "Not Found", "documentation_url": "https://docs.github.com/rest", "status": "404"}')
         if seen.method == "DELETE":
             return Reply(204)
         body = self.bodies.setdefault(name, _first(name, template))

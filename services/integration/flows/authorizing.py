@@ -73,12 +73,12 @@ class Authorizing:
         return await self._host.once(request, pb.AuthorizeOAuthResponse, effect)
 
     def _redirect_uri(self, asked: str) -> str:
-        allowed = self._settings.redirect_uris
-        if not asked and allowed:
+        allowed = self._settings.callbacks(self._host.settings.door_port)
+        if not asked:
             return allowed[0]
         if asked not in allowed:
             name = self._settings.env_name("redirect_uris")
-            raise errors.invalid("redirect_uri", f"not allowed here; {name} holds: {', '.join(allowed)}")
+            raise errors.invalid("redirect_uri", f"not allowed here; {name} allows: {', '.join(allowed)}")
         return asked
 
     async def _make_room(self, tx: Transaction) -> None:
