@@ -19,10 +19,10 @@ def opening(retry_ms: int) -> bytes:
 
 
 def event(position: int, message: Event) -> bytes:
-    """One event; its position is the id that a browser sends back as Last-Event-ID."""
+    """One event, with its zero values as in all of REST; its position is the id that a browser sends back as Last-Event-ID."""
     message.position = position
     data = json_format.MessageToJson(
-        message, indent=None, ensure_ascii=False, always_print_fields_with_no_presence=False, descriptor_pool=contracts.pool()
+        message, indent=None, ensure_ascii=False, always_print_fields_with_no_presence=True, descriptor_pool=contracts.pool()
     )
     return f"id: {position}\nevent: {message.type}\ndata: {data}\n\n".encode()
 

@@ -80,8 +80,7 @@ def referenced_nodes(node: Node) -> frozenset[str]:
 
 def problems(dag: Dag) -> list[Problem]:
     """Everything wrong with the shape of a DAG: repeated ids, bad references, dangling dependencies, cycles."""
-    found = [*_repeated_ids(dag), *_bad_references(dag), *_dangling(dag)]
-    return found or list(_cycles(dag))
+    return [*_repeated_ids(dag), *_bad_references(dag), *_dangling(dag), *_cycles(dag)]
 
 
 def _repeated_ids(dag: Dag) -> Iterator[Problem]:

@@ -24,5 +24,5 @@ def expected(prior: float, prior_weight: float, feedback: Feedback) -> float:
 
 
 def domain_of(focus_area: str) -> str:
-    """The domain that a focus area stands for: case and outer blanks do not matter."""
-    return focus_area.strip().casefold()
+    """The domain that a focus area stands for, written as the learning service tells it: "Knot  theory" is "knot-theory"."""
+    return "-".join(focus_area.casefold().replace("/", " ").replace("_", " ").split()).strip("-")

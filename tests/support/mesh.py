@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -115,9 +115,10 @@ class Mesh:
         """A REST client of the door."""
         return httpx.AsyncClient(base_url=self.url, timeout=30, **options)
 
-    def channel(self) -> grpc.aio.Channel:
-        """A gRPC channel to the door."""
-        return grpc.aio.insecure_channel(self.target, options=[("grpc.use_local_subchannel_pool", 1)])
+    def channel(self, service: str = "") -> grpc.aio.Channel:
+        """A gRPC channel to the door, or to a service's own port."""
+        target = f"127.0.0.1:{self.ports[service]}" if service else self.target
+        return grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)])
 
     async def processes(self) -> list[dict[str, Any]]:
         """The processes as the system API lists them."""
@@ -143,12 +144,15 @@ class Mesh:
                     return found
                 params["page_token"] = page["nextPageToken"]
 
-    async def follow(self, *types: str) -> AsyncIterator[dict[str, Any]]:
-        """The live stream of events as SSE gives it, from the moment the stream stands."""
-        async with (
-            self.rest() as client,
-            client.stream("GET", "/api/v1/events/follow", params={"types": list(types)}, timeout=None) as stream,
-        ):
+    async def head(self) -> int:
+        """Position of the newest event in the log."""
+        async with self.rest() as client:
+            return int((await client.get("/api/v1/events/stats")).raise_for_status().json()["headPosition"])
+
+    async def follow(self, *types: str, after: int = 0) -> AsyncGenerator[dict[str, Any], None]:
+        """The live stream of events as SSE gives it, after a position, else from the moment the stream stands."""
+        params: dict[str, Any] = {"types": list(types), "after_position": after}
+        async with self.rest() as client, client.stream("GET", "/api/v1/events/follow", params=params, timeout=None) as stream:
             async for line in stream.aiter_lines():
                 if line.startswith("data:"):
                     yield json.loads(line.removeprefix("data:"))

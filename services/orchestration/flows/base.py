@@ -53,7 +53,7 @@ class Calls:
         if message.ByteSize() > limits.max_dag_bytes:
             raise _invalid_dag([("dag", f"at most {limits.max_dag_bytes} bytes ({limits.env_name('max_dag_bytes')})")])
         dag = wire.dag_of(message, limits)
-        found = dags.problems(dag) or calls.problems(dag)
+        found = [*dags.problems(dag), *calls.problems(dag)]
         if found:
             raise _invalid_dag([(f"dag.{problem.field}", problem.description) for problem in found[:_MAX_PROBLEMS]])
 

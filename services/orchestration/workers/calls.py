@@ -53,14 +53,30 @@ def _problems_of(node: Node, place: str) -> Iterator[Problem]:
 
 def _misfits(node: Node, request_type: type[Message], place: str) -> Iterator[Problem]:
     try:
-        request = _parse(request_type, reference.without_references(node.input))
+        references = reference.find(node.input)
+    except reference.MalformedReference:
+        # told already, as a problem of the DAG
+        return
+    try:
+        request = _parse(request_type, _known(node.input, request_type))
     except _JSON_ERRORS as error:
         yield Problem(f"{place}.input", _first_line(error))
         return
     # only a request that is wholly known can break the rules of its fields already
-    if not reference.find(node.input):
+    if not references:
         for field, description in violations_of(request):
             yield Problem(f"{place}.input.{field}", description)
+
+
+def _known(values: Mapping[str, Any], request_type: type[Message]) -> dict[str, Any]:
+    """The request as far as it is known before a run. What is not known is null, or left out of a map, which takes no null."""
+    known: dict[str, Any] = reference.without_references(values)
+    for field in request_type.DESCRIPTOR.fields:
+        is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
+        for name in {field.name, field.json_name} if is_map else ():
+            if isinstance(known.get(name), Mapping):
+                known[name] = {key: value for key, value in known[name].items() if value is not None}
+    return known
 
 
 def _parse(request_type: type[Message], values: Mapping[str, Any]) -> Message:

@@ -76,3 +76,4 @@ def test_expected_quality_lies_between_prior_and_scores(prior: float, weight: fl
 def test_domains_do_not_depend_on_case_or_blanks() -> None:
     """The learning service and a caller may write the same domain differently."""
     assert quality.domain_of(" Python ") == quality.domain_of("python")
+    assert quality.domain_of("Knot  theory") == quality.domain_of("knot-theory") == "knot-theory"
