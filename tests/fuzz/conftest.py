@@ -1,0 +1,43 @@
+"""One mesh for all generated traffic, with a far end that knows no repository."""
+
+import os
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fuzz.world import TREE, Known, furnish
+from tests.peers import web
+from tests.support.mesh import Mesh, running_mesh
+
+CASES = int(os.environ.get("TOOLOO_FUZZ_CASES", "300"))
+SEED = int(os.environ.get("TOOLOO_FUZZ_SEED", "") or random.SystemRandom().randrange(2**32))
+
+
+@pytest.fixture(scope="session")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """A whole mesh that may index a small tree only and reaches nothing outside this machine."""
+    print(f"\nseed {SEED}; again with TOOLOO_FUZZ_SEED={SEED}")
+    with web.serving(lambda seen: web.Reply(404, b'{"message": "Not Found"}')) as outside:
+        env = {"TOOLOO_CONTEXT_ROOTS": str(TREE), "TOOLOO_INTEGRATION_GITHUB_API_URL": outside.url}
+        with running_mesh(tmp_path_factory.mktemp("fuzz") / "var", env) as running:
+            yield running
+            assert "failed unexpectedly" not in "".join(log.read_text() for log in running.folder.rglob("*.log"))
+
+
+@pytest.fixture(scope="session")
+def known(mesh: Mesh) -> Known:
+    """Values that lead somewhere, by the name of their field."""
+    return furnish(mesh)
+
+
+@pytest.fixture
+def cases() -> int:
+    """How many cases a test should make at least."""
+    return CASES
+
+
+@pytest.fixture
+def seed() -> int:
+    """What the cases are made from."""
+    return SEED
