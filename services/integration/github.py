@@ -7,14 +7,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urljoin
 
-from services.integration import wire
-from services.integration.wire import Answer, Call, Garbled, Limited, Refused, Unreachable, clean
+from services.integration import exchange
+from services.integration.exchange import Answer, Call, Garbled, Limited, Refused, Unreachable, clean
 
 API_VERSION = "2022-11-28"
 LARGEST_COUNT = 2**53
 # as in our contract; GitHub allows 39 and 100
 LONGEST_NAME = 100
-MISSING = (wire.NOT_FOUND, wire.GONE, wire.UNAVAILABLE_FOR_LEGAL_REASONS)
+MISSING = (exchange.NOT_FOUND, exchange.GONE, exchange.UNAVAILABLE_FOR_LEGAL_REASONS)
 REDIRECTS = (301, 302, 307, 308)
 MOST_REDIRECTS = 3
 LOWEST_ERROR = 300
@@ -136,26 +136,26 @@ def moved_to(base: str, answer: Answer) -> str:
 
 def check(answer: Answer, now: datetime) -> None:
     """Raises what a status other than 2xx means: Limited, Refused or Unreachable."""
-    if wire.OK <= answer.status < LOWEST_ERROR:
+    if exchange.OK <= answer.status < LOWEST_ERROR:
         return
     wait = _limit(answer, now)
     if wait is not None:
         raise Limited(wait)
-    if answer.status >= wire.SERVER_ERROR:
+    if answer.status >= exchange.SERVER_ERROR:
         raise Unreachable(f"status {answer.status}")
     raise Refused(answer.status, f"status {answer.status}", _message(answer))
 
 
 def _limit(answer: Answer, now: datetime) -> timedelta | None:
     """How long GitHub asks to wait: Retry-After, else the reset of a spent limit, else a minute (its page on rate limits)."""
-    if answer.status not in (wire.FORBIDDEN, wire.TOO_MANY):
+    if answer.status not in (exchange.FORBIDDEN, exchange.TOO_MANY):
         return None
-    asked = wire.retry_after(answer.headers, now)
+    asked = exchange.retry_after(answer.headers, now)
     if asked is not None:
         return asked
     if answer.headers.get("x-ratelimit-remaining") == "0":
-        return wire.wait_until_epoch(answer.headers.get("x-ratelimit-reset", ""), now) or SECONDARY_WAIT
-    spoken_of = answer.status == wire.TOO_MANY or "rate limit" in _message(answer).lower()
+        return exchange.wait_until_epoch(answer.headers.get("x-ratelimit-reset", ""), now) or SECONDARY_WAIT
+    spoken_of = answer.status == exchange.TOO_MANY or "rate limit" in _message(answer).lower()
     return SECONDARY_WAIT if spoken_of else None
 
 
@@ -226,12 +226,12 @@ def _entry(row: Any) -> Entry:
 
 def read_readme(answer: Answer) -> str:
     """Path of the README; "" when GitHub says that there is none."""
-    return "" if answer.status == wire.NOT_FOUND else clean(answer.object().get("path", ""), _TEXT)
+    return "" if answer.status == exchange.NOT_FOUND else clean(answer.object().get("path", ""), _TEXT)
 
 
 def read_commits(answer: Answer) -> tuple[Commit, ...]:
     """The commits, newest first; none when GitHub says that the repository is empty (409)."""
-    if answer.status == wire.CONFLICT:
+    if answer.status == exchange.CONFLICT:
         return ()
     return tuple(_commit(row) for row in _list(answer))
 

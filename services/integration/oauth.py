@@ -16,8 +16,7 @@ from authlib.oauth2.auth import ClientAuth
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
-from services.integration.providers import Provider
-from services.integration.wire import (
+from services.integration.exchange import (
     BAD_REQUEST,
     NO_CONTENT,
     NOT_FOUND,
@@ -32,6 +31,7 @@ from services.integration.wire import (
     Unreachable,
     clean,
 )
+from services.integration.providers import Provider
 
 SECRET_BYTES = 32
 LONGEST_LIFE = timedelta(days=3650)

@@ -9,7 +9,8 @@ from tooloo.integration.v1 import integration_service_pb2 as pb
 
 from mesh import errors, page
 from mesh.host import Host
-from services.integration import messages
+from services.integration import wire
+from services.integration.exchange import clean
 from services.integration.flows.authorizing import Authorizing
 from services.integration.flows.caring import Caring
 from services.integration.flows.directory import Directory
@@ -18,7 +19,6 @@ from services.integration.flows.syncing import Syncing
 from services.integration.store import connections as connection_store
 from services.integration.store import github as github_store
 from services.integration.store import slack as slack_store
-from services.integration.wire import clean
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -80,7 +80,7 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
         """The providers and what each still needs."""
         known = self._directory.known.values()
         return pb.ListOAuthProvidersResponse(
-            providers=[messages.provider(provider, self._directory.missing(provider)) for provider in known]
+            providers=[wire.provider(provider, self._directory.missing(provider)) for provider in known]
         )
 
     async def ListConnections(self, request: pb.ListConnectionsRequest, context: Any) -> pb.ListConnectionsResponse:
@@ -90,7 +90,7 @@ class IntegrationService(integration_service_pb2_grpc.IntegrationServiceServicer
         found = await self._db.read(lambda tx: connection_store.list_connections(tx, request.user_id, after, size + 1))
         token = page.encode_token({"provider": found[size - 1].provider}, query) if len(found) > size else ""
         return pb.ListConnectionsResponse(
-            connections=[messages.connection(connection) for connection in found[:size]], next_page_token=token
+            connections=[wire.connection(connection) for connection in found[:size]], next_page_token=token
         )
 
     async def CheckConnection(self, request: pb.CheckConnectionRequest, context: Any) -> pb.CheckConnectionResponse:

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from services.integration import wire
-from services.integration.wire import Answer, Call, Limited, Refused, Unreachable, clean
+from services.integration import exchange
+from services.integration.exchange import Answer, Call, Limited, Refused, Unreachable, clean
 
 # errors of Slack's own making that pass ("Errors" of the page of chat.postMessage)
 PASSING = {"internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org"}
@@ -47,7 +47,7 @@ def read_post(answer: Answer, now: datetime) -> Posted:
         return Posted(clean(body.get("channel")), clean(body.get("ts")))
     error = clean(body.get("error") or "unknown")
     if error in LIMITED:
-        raise Limited(wire.retry_after(answer.headers, now) or DEFAULT_WAIT)
+        raise Limited(exchange.retry_after(answer.headers, now) or DEFAULT_WAIT)
     if error in PASSING:
         raise Unreachable(error)
     raise Refused(answer.status, error, clean(body.get("needed")))
@@ -56,13 +56,13 @@ def read_post(answer: Answer, now: datetime) -> Posted:
 def read_webhook(answer: Answer, now: datetime) -> Posted:
     """Nothing, when the webhook took it: its answers are plain text, "ok" or an error like "channel_is_archived"."""
     _check_status(answer, now)
-    if answer.status != wire.OK:
+    if answer.status != exchange.OK:
         raise Refused(answer.status, clean(answer.body.decode("utf-8", "replace")) or f"status {answer.status}", "")
     return Posted()
 
 
 def _check_status(answer: Answer, now: datetime) -> None:
-    if answer.status == wire.TOO_MANY:
-        raise Limited(wire.retry_after(answer.headers, now) or DEFAULT_WAIT)
-    if answer.status >= wire.SERVER_ERROR:
+    if answer.status == exchange.TOO_MANY:
+        raise Limited(exchange.retry_after(answer.headers, now) or DEFAULT_WAIT)
+    if answer.status >= exchange.SERVER_ERROR:
         raise Unreachable(f"status {answer.status}")

@@ -1,105 +1,120 @@
-"""Calls to other systems and their answers as plain values, and what an answer says about waiting."""
+"""Between this service's own values and the messages of its contract."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from typing import Any
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
 
-LONGEST_WAIT = timedelta(days=1)
-OK, NO_CONTENT, NOT_MODIFIED, BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 200, 204, 304, 400, 401, 403, 404
-CONFLICT, GONE, UNAVAILABLE_FOR_LEGAL_REASONS, TOO_MANY, SERVER_ERROR = 409, 410, 451, 429, 500
-_SHOWN = 300
+from google.protobuf.timestamp_pb2 import Timestamp
+from tooloo.integration.v1 import connection_pb2, github_repository_pb2
 
+from services.integration.connection import LAPSED, Connection
+from services.integration.github import Repository
+from services.integration.providers import Provider
 
-@dataclass(frozen=True)
-class Call:
-    """A request to another system."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+_KINDS = {
+    "blob": github_repository_pb2.GITHUB_TREE_ENTRY_TYPE_BLOB,
+    "tree": github_repository_pb2.GITHUB_TREE_ENTRY_TYPE_TREE,
+    "commit": github_repository_pb2.GITHUB_TREE_ENTRY_TYPE_COMMIT,
+}
 
 
-@dataclass(frozen=True)
-class Answer:
-    """Its answer; header names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def json(self) -> Any:
-        """The body as JSON; Garbled when it is none."""
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError) as error:
-            raise Garbled(f"status {self.status} with a body that is not JSON") from error
-
-    def object(self) -> dict[str, Any]:
-        """The body as a JSON object; Garbled when it is none."""
-        value = self.json()
-        if not isinstance(value, dict):
-            raise Garbled(f"status {self.status} with a body that is not a JSON object")
-        return value
-
-
-class RemoteError(Exception):
-    """Another system did not do what it was asked for."""
-
-
-class Unreachable(RemoteError):
-    """It gave no usable answer: connection, time or size; trying again may help."""
-
-
-class Garbled(Unreachable):
-    """It answered something that its own contract does not know."""
-
-
-class Refused(RemoteError):
-    """It understood and said no. `code` is its own word for why."""
-
-    def __init__(self, status: int, code: str, text: str) -> None:
-        super().__init__(f"{code}: {text}" if text and text != code else code)
-        self.status, self.code, self.text = status, code, text
-
-
-class Limited(RemoteError):
-    """It asks to wait."""
-
-    def __init__(self, wait: timedelta) -> None:
-        super().__init__(f"asks to wait {wait.total_seconds():g} s")
-        self.wait = wait
-
-
-def clean(value: object, limit: int = _SHOWN) -> str:
-    """Foreign text made safe to keep and to show: valid Unicode, no control characters, not longer than the limit."""
-    text = str(value if value is not None else "")[:limit].encode("utf-8", "replace").decode()
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
-def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """Retry-After (RFC 9110 §10.2.3) in seconds or as a date, between 0 and a day; None when absent or unreadable."""
-    text = headers.get("retry-after", "").strip()
-    if not text:
+def timestamp(moment: datetime | None) -> Timestamp | None:
+    """A Timestamp, None for none."""
+    if moment is None:
         return None
-    if text.isascii() and text.isdigit():
-        return _bounded(timedelta(seconds=min(int(text[:9]), LONGEST_WAIT.total_seconds())))
-    try:
-        until = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return _bounded((until if until.tzinfo else until.replace(tzinfo=UTC)) - now)
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
 
 
-def wait_until_epoch(text: str, now: datetime) -> timedelta | None:
-    """How long until a Unix time in seconds, as GitHub's x-ratelimit-reset gives it; None when unreadable."""
-    if not (text.isascii() and text.isdigit()):
-        return None
-    return _bounded(timedelta(seconds=max(0.0, min(float(text) - now.timestamp(), LONGEST_WAIT.total_seconds()))))
+def connection(value: Connection) -> connection_pb2.Connection:
+    """A connection as callers see it: without its tokens."""
+    state = connection_pb2.CONNECTION_STATE_LAPSED if value.state == LAPSED else connection_pb2.CONNECTION_STATE_ACTIVE
+    return connection_pb2.Connection(
+        user_id=value.user_id,
+        provider=value.provider,
+        account=value.account,
+        scopes=value.scopes,
+        state=state,
+        expire_time=timestamp(value.expires),
+        refreshable=value.refreshable,
+        create_time=timestamp(value.created),
+        update_time=timestamp(value.updated),
+    )
 
 
-def _bounded(wait: timedelta) -> timedelta:
-    return max(timedelta(), min(wait, LONGEST_WAIT))
+def provider(value: Provider, missing: Sequence[str]) -> connection_pb2.OAuthProvider:
+    """A provider as callers see it."""
+    return connection_pb2.OAuthProvider(
+        provider=value.name,
+        title=value.title or value.name,
+        configured=not missing,
+        missing_settings=missing,
+        default_scopes=value.default_scopes,
+    )
+
+
+def repository(value: Repository, user_id: str, now: datetime) -> github_repository_pb2.GithubRepository:
+    """A repository with everything that was read."""
+    about = value.about
+    return github_repository_pb2.GithubRepository(
+        owner=about.owner,
+        repo=about.repo,
+        user_id=user_id,
+        github_id=about.github_id,
+        url=about.url,
+        description=about.description,
+        private=about.private,
+        archived=about.archived,
+        fork=about.fork,
+        license=about.license,
+        topics=about.topics,
+        stars=about.stars,
+        forks=about.forks,
+        open_issues=value.open_issues,
+        open_pull_requests=value.open_pull_requests,
+        default_branch=about.default_branch,
+        head_sha=value.head_sha,
+        languages=value.languages,
+        branches=[
+            github_repository_pb2.GithubBranch(name=branch.name, sha=branch.sha, protected=branch.protected)
+            for branch in value.branches
+        ],
+        branches_truncated=value.branches_truncated,
+        tree=[
+            github_repository_pb2.GithubTreeEntry(
+                path=entry.path,
+                type=_KINDS.get(entry.kind, github_repository_pb2.GITHUB_TREE_ENTRY_TYPE_UNSPECIFIED),
+                size=entry.size,
+            )
+            for entry in value.tree
+        ],
+        tree_truncated=value.tree_truncated,
+        readme_path=value.readme_path,
+        commits=[
+            github_repository_pb2.GithubCommit(
+                sha=commit.sha, title=commit.title, author=commit.author, author_time=timestamp(commit.time)
+            )
+            for commit in value.commits
+        ],
+        push_time=timestamp(about.pushed),
+        sync_time=timestamp(now),
+    )
+
+
+def summary(full: github_repository_pb2.GithubRepository) -> github_repository_pb2.GithubRepository:
+    """A repository without its long lists."""
+    short = github_repository_pb2.GithubRepository()
+    short.CopyFrom(full)
+    short.ClearField("branches")
+    short.ClearField("tree")
+    short.ClearField("commits")
+    return short
+
+
+def content_hash(full: github_repository_pb2.GithubRepository) -> bytes:
+    """A hash of everything but the time of reading."""
+    timeless = github_repository_pb2.GithubRepository()
+    timeless.CopyFrom(full)
+    timeless.ClearField("sync_time")
+    return hashlib.sha256(timeless.SerializeToString(deterministic=True)).digest()

@@ -126,7 +126,7 @@ class GithubPeer:
         name = template.removeprefix(_REPOSITORY).lstrip("/") or "repository"
         if name in self.replies:
             return self.replies[name]
-        if template.startswith(_REPOSITORY) and not f"{path}/".startswith(f"/repos/{OWNER}/{REPO}/"):
+        if template.startswith(_REPOSITORY) and not self._holds(path):
             return Reply(404, b'{"message": "Not Found", "documentation_url": "https://docs.github.com/rest", "status": "404"}')
         if seen.method == "DELETE":
             return Reply(204)
@@ -138,6 +138,11 @@ class GithubPeer:
         if seen.headers.get("if-none-match") == etag:
             return Reply(304, headers={"etag": etag})
         return Reply(200, raw, {"etag": etag, "content-type": "application/json; charset=utf-8"})
+
+    def _holds(self, path: str) -> bool:
+        """Whether a path leads into the one repository, by its first name or by the one a test has given it."""
+        names = {REPO, self.bodies.get("repository", {}).get("name", REPO)}
+        return any(f"{path}/".startswith(f"/repos/{OWNER}/{name}/") for name in names)
 
 
 def _first(name: str, template: str) -> Any:

@@ -9,8 +9,9 @@ from mesh import errors
 from mesh.db import Transaction
 from mesh.host import Host
 from services.integration import connection as connections
-from services.integration import events, id_token, messages, oauth
+from services.integration import events, id_token, oauth, wire
 from services.integration.connection import Authorization, Connection
+from services.integration.exchange import OK, Refused, RemoteError
 from services.integration.flows import refusals
 from services.integration.flows.directory import Directory
 from services.integration.flows.unbroken import Unbroken
@@ -21,7 +22,6 @@ from services.integration.remote.outgoing import Outgoing
 from services.integration.settings import IntegrationSettings
 from services.integration.store import connections as store
 from services.integration.vault import Vault, VaultError
-from services.integration.wire import OK, Refused, RemoteError
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Authorizing:
                 verifier=verifier,
                 nonce=authorization.nonce,
             )
-            expires = messages.timestamp(authorization.expires)
+            expires = wire.timestamp(authorization.expires)
             return pb.AuthorizeOAuthResponse(authorization_url=url, state=authorization.state, expire_time=expires)
 
         return await self._host.once(request, pb.AuthorizeOAuthResponse, effect)
@@ -177,6 +177,6 @@ class Authorizing:
         return id_token.verify(token, keys, issuer=provider.issuer, client_id=provider.client_id, nonce=nonce, now=now)
 
     async def _keep(self, tx: Transaction, made: Connection) -> pb.CompleteOAuthResponse:
-        kept = messages.connection(await store.put_connection(tx, made))
+        kept = wire.connection(await store.put_connection(tx, made))
         await self._host.tell(tx, events.oauth_completed(kept))
         return pb.CompleteOAuthResponse(connection=kept)

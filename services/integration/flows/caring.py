@@ -8,8 +8,9 @@ from mesh import errors
 from mesh.db import Transaction
 from mesh.errors import Refusal
 from mesh.host import Host
-from services.integration import events, messages, oauth
+from services.integration import events, oauth, wire
 from services.integration.connection import LAPSED, Connection
+from services.integration.exchange import UNAUTHORIZED, Call, Refused, RemoteError
 from services.integration.flows import refusals
 from services.integration.flows.directory import Directory
 from services.integration.flows.tokens import TokenKeeper
@@ -18,7 +19,6 @@ from services.integration.remote.outgoing import Outgoing
 from services.integration.slack import DEAD_TOKEN
 from services.integration.store import connections as store
 from services.integration.store import github as github_store
-from services.integration.wire import UNAUTHORIZED, Call, Refused, RemoteError
 
 
 class Caring:
@@ -45,7 +45,7 @@ class Caring:
                 raise
             verified = False
         connection = await self._find(request.user_id, request.provider)
-        response = pb.CheckConnectionResponse(connection=messages.connection(connection), verified=verified)
+        response = pb.CheckConnectionResponse(connection=wire.connection(connection), verified=verified)
 
         async def effect(_: Transaction) -> pb.CheckConnectionResponse:
             return response
@@ -100,7 +100,7 @@ class Caring:
             if not await store.delete_connection(tx, connection):
                 raise errors.aborted("the connection was changed meanwhile; look at it and revoke again")
             await github_store.forget_answers(tx, request.user_id)
-            await self._host.tell(tx, events.oauth_revoked(messages.connection(connection), provider_revoked=confirmed))
+            await self._host.tell(tx, events.oauth_revoked(wire.connection(connection), provider_revoked=confirmed))
             return pb.RevokeConnectionResponse(provider_revoked=confirmed)
 
         return await self._host.once(request, pb.RevokeConnectionResponse, effect)

@@ -7,11 +7,11 @@ from typing import Any
 from mesh import errors
 from mesh.clock import Clock
 from services.integration import providers
+from services.integration.exchange import OK, Call, Refused, RemoteError
 from services.integration.flows import refusals
 from services.integration.providers import Provider, ProviderError
 from services.integration.remote.outgoing import Outgoing
 from services.integration.settings import IntegrationSettings
-from services.integration.wire import OK, Call, Refused, RemoteError
 
 
 class Directory:

@@ -19,12 +19,12 @@ from mesh.clock import to_us
 from mesh.db import Row, Transaction
 from mesh.host import Host
 from services.integration import events, notification
+from services.integration.exchange import Limited, Refused, RemoteError
 from services.integration.flows import refusals
 from services.integration.flows.slacking import REMOTE, Slacking
 from services.integration.flows.unbroken import Unbroken
 from services.integration.settings import IntegrationSettings
 from services.integration.store import slack as store
-from services.integration.wire import Limited, Refused, RemoteError
 
 log = logging.getLogger(__name__)
 _BATCH = 20

@@ -6,7 +6,7 @@ from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from mesh import errors
 from mesh.errors import Refusal
-from services.integration.wire import Limited, Refused, RemoteError
+from services.integration.exchange import Limited, Refused, RemoteError
 
 _SOON = timedelta(seconds=2)
 

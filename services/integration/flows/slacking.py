@@ -8,13 +8,13 @@ from mesh import errors
 from mesh.host import Host
 from services.integration import slack
 from services.integration.connection import Connection
+from services.integration.exchange import Call, Limited, Refused
 from services.integration.flows import refusals
 from services.integration.flows.tokens import TokenKeeper
 from services.integration.remote.outgoing import Outgoing
 from services.integration.settings import IntegrationSettings
 from services.integration.slack import Posted
 from services.integration.store import pauses
-from services.integration.wire import Call, Limited, Refused
 
 REMOTE = "slack"
 

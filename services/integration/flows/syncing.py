@@ -9,8 +9,9 @@ from mesh import errors
 from mesh.clock import to_us
 from mesh.db import Transaction
 from mesh.host import Host
-from services.integration import events, github, messages, wire
+from services.integration import events, exchange, github, wire
 from services.integration.connection import Connection
+from services.integration.exchange import Answer, Limited, Refused, RemoteError
 from services.integration.flows import refusals
 from services.integration.flows.tokens import TokenKeeper
 from services.integration.github import About, Commit, Entry, Repository
@@ -18,7 +19,6 @@ from services.integration.remote.outgoing import Outgoing
 from services.integration.settings import IntegrationSettings
 from services.integration.store import github as store
 from services.integration.store import pauses
-from services.integration.wire import Answer, Limited, Refused, RemoteError
 
 REMOTE = "github"
 
@@ -40,12 +40,12 @@ class Reading:
         """The answer to a GET: the kept one when GitHub says that nothing changed. RemoteError for an error not `allowed`."""
         kept = await self._host.db.read(lambda tx: store.get_answer(tx, self.identity, self._base + path))
         answer = await self._send(path, kept["etag"] if kept else "")
-        if answer.status == wire.NOT_MODIFIED and kept:
+        if answer.status == exchange.NOT_MODIFIED and kept:
             self.not_modified += 1
-            answer = Answer(wire.OK, {"etag": kept["etag"], "link": kept["link"]}, kept["body"])
+            answer = Answer(exchange.OK, {"etag": kept["etag"], "link": kept["link"]}, kept["body"])
         if answer.status not in allowed:
             github.check(answer, self._host.clock.now())
-        if answer.status == wire.OK and "etag" in answer.headers:
+        if answer.status == exchange.OK and "etag" in answer.headers:
             row = {"url": self._base + path, "etag": answer.headers["etag"], "link": answer.headers.get("link", "")}
             self.fresh.append({**row, "body": answer.body})
         return answer
@@ -59,7 +59,7 @@ class Reading:
             if not moved:
                 return answer
             path = moved
-        raise wire.Garbled("too many redirects")
+        raise exchange.Garbled("too many redirects")
 
 
 class Syncing:
@@ -109,8 +109,8 @@ class Syncing:
         )
         pulls = github.count(await reading.get(f"{base}/pulls?state=open&per_page=1"))
         path = github.commits_path(about.owner, about.repo, about.default_branch, limits.github_commits_limit)
-        commits = github.read_commits(await reading.get(path, wire.CONFLICT))
-        readme = github.read_readme(await reading.get(f"{base}/readme", wire.NOT_FOUND))
+        commits = github.read_commits(await reading.get(path, exchange.CONFLICT))
+        readme = github.read_readme(await reading.get(f"{base}/readme", exchange.NOT_FOUND))
         tree, more_files = await self._tree(reading, about, commits)
         return Repository(about, pulls, languages, branches, more_branches, tree, more_files, readme, commits)
 
@@ -130,7 +130,7 @@ class Syncing:
             await self._host.db.write(lambda tx: pauses.pause(tx, REMOTE, identity, until))
         if isinstance(error, Refused) and error.status in github.MISSING:
             return errors.not_found("github repository", f"{request.owner}/{request.repo}")
-        if isinstance(error, Refused) and error.status == wire.UNAUTHORIZED and connection:
+        if isinstance(error, Refused) and error.status == exchange.UNAUTHORIZED and connection:
             await self._keeper.lapse(connection)
             return refusals.lapsed(connection.user_id, connection.provider)
         return refusals.of(REMOTE, error)
@@ -138,8 +138,8 @@ class Syncing:
     async def _keep(
         self, tx: Transaction, request: pb.SyncGithubRequest, reading: Reading, repository: Repository, now: datetime
     ) -> pb.SyncGithubResponse:
-        full = messages.repository(repository, request.user_id, now)
-        short = messages.summary(full)
+        full = wire.repository(repository, request.user_id, now)
+        short = wire.summary(full)
         await store.put_answers(tx, reading.identity, reading.fresh, now, self._settings.github_cache_entries)
         changed = await store.put_repository(
             tx,
@@ -147,7 +147,7 @@ class Syncing:
                 "user_id": request.user_id,
                 "owner_key": full.owner.lower(),
                 "repo_key": full.repo.lower(),
-                "content_hash": messages.content_hash(full),
+                "content_hash": wire.content_hash(full),
                 "summary": short.SerializeToString(),
                 "repository": full.SerializeToString(),
                 "synced_us": to_us(now),

@@ -8,6 +8,7 @@ from mesh import errors
 from mesh.host import Host
 from services.integration import oauth
 from services.integration.connection import LAPSED, Connection
+from services.integration.exchange import Refused, RemoteError
 from services.integration.flows import refusals
 from services.integration.flows.directory import Directory
 from services.integration.flows.unbroken import Unbroken
@@ -16,7 +17,6 @@ from services.integration.remote.outgoing import Outgoing
 from services.integration.settings import IntegrationSettings
 from services.integration.store import connections as store
 from services.integration.vault import Vault, VaultError
-from services.integration.wire import Refused, RemoteError
 
 log = logging.getLogger(__name__)
 _LOOK_AGAIN_SECONDS = 0.05

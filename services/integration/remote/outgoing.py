@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import httpx
 
-from services.integration.wire import Answer, Call, Unreachable
+from services.integration.exchange import Answer, Call, Unreachable
 
 # GitHub refuses callers that do not say who they are
 _AGENT = "tooloo-integration"

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.integration import github
+from services.integration.exchange import Answer, Garbled, Limited, Refused, RemoteError, Unreachable
 from services.integration.github import About, Commit, Repository
-from services.integration.wire import Answer, Garbled, Limited, Refused, RemoteError, Unreachable
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 BASE = "https://api.github.example/api/v3"

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.integration import oauth
+from services.integration.exchange import Answer, Garbled, Refused, RemoteError, Unreachable
 from services.integration.oauth import Tokens
 from services.integration.providers import Provider
-from services.integration.wire import Answer, Garbled, Refused, RemoteError, Unreachable
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PROVIDER = Provider(

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
+from services.integration.exchange import Call, Unreachable
 from services.integration.remote.outgoing import Outgoing
-from services.integration.wire import Call, Unreachable
 from tests.peers import web
 from tests.peers.web import Reply
 

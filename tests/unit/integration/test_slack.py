@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.integration import slack
+from services.integration.exchange import Answer, Limited, Refused, RemoteError, Unreachable
 from services.integration.slack import Posted
-from services.integration.wire import Answer, Limited, Refused, RemoteError, Unreachable
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.integration import wire
-from services.integration.wire import Answer, Garbled
+from services.integration import exchange
+from services.integration.exchange import Answer, Garbled
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -21,8 +21,8 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
         (" 0 ", timedelta()),
         (format_datetime(NOW + timedelta(minutes=5), usegmt=True), timedelta(minutes=5)),
         (format_datetime(NOW - timedelta(minutes=5), usegmt=True), timedelta()),
-        ("Wed, 31 Dec 9999 23:59:59 GMT", wire.LONGEST_WAIT),
-        ("99999999999999999999", wire.LONGEST_WAIT),
+        ("Wed, 31 Dec 9999 23:59:59 GMT", exchange.LONGEST_WAIT),
+        ("99999999999999999999", exchange.LONGEST_WAIT),
         ("", None),
         ("-1", None),
         ("1.5", None),
@@ -32,14 +32,14 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 )
 def test_retry_after_is_read_as_rfc_9110_writes_it(text: str, wait: timedelta | None) -> None:
     """Seconds or a date; never negative, never more than a day; nothing for what is neither."""
-    assert wire.retry_after({"retry-after": text}, NOW) == wait
+    assert exchange.retry_after({"retry-after": text}, NOW) == wait
 
 
 @given(text=st.text(max_size=40))
 def test_no_header_breaks_the_reading_of_a_wait(text: str) -> None:
     """Whatever is sent, the wait is in bounds or there is none."""
-    for wait in (wire.retry_after({"retry-after": text}, NOW), wire.wait_until_epoch(text, NOW)):
-        assert wait is None or timedelta() <= wait <= wire.LONGEST_WAIT
+    for wait in (exchange.retry_after({"retry-after": text}, NOW), exchange.wait_until_epoch(text, NOW)):
+        assert wait is None or timedelta() <= wait <= exchange.LONGEST_WAIT
 
 
 @given(seconds=st.integers(-(10**6), 10**12))
@@ -47,14 +47,14 @@ def test_a_reset_time_becomes_the_time_until_then(seconds: int) -> None:
     """GitHub's Unix time, bounded."""
     reset = int(NOW.timestamp()) + seconds
     if reset >= 0:
-        wait = wire.wait_until_epoch(str(reset), NOW)
-        assert wait == max(timedelta(), min(timedelta(seconds=min(seconds, 10**6)), wire.LONGEST_WAIT))
+        wait = exchange.wait_until_epoch(str(reset), NOW)
+        assert wait == max(timedelta(), min(timedelta(seconds=min(seconds, 10**6)), exchange.LONGEST_WAIT))
 
 
 @given(text=st.text(max_size=600))
 def test_foreign_text_is_made_safe(text: str) -> None:
     """One line, encodable, not too long; what was safe stays as it was."""
-    safe = wire.clean(text)
+    safe = exchange.clean(text)
     safe.encode()
     assert len(safe) <= 300
     assert safe.isprintable()
@@ -64,7 +64,7 @@ def test_foreign_text_is_made_safe(text: str) -> None:
 
 def test_a_lone_surrogate_cannot_pass() -> None:
     """JSON may hold one; protobuf and SQLite may not."""
-    assert wire.clean(json.loads('"a\\ud800b"')) == "a?b"
+    assert exchange.clean(json.loads('"a\\ud800b"')) == "a?b"
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b"[" * 100_000])

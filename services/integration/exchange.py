@@ -1,0 +1,105 @@
+"""Calls to other systems and their answers as plain values, and what an answer says about waiting."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+LONGEST_WAIT = timedelta(days=1)
+OK, NO_CONTENT, NOT_MODIFIED, BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 200, 204, 304, 400, 401, 403, 404
+CONFLICT, GONE, UNAVAILABLE_FOR_LEGAL_REASONS, TOO_MANY, SERVER_ERROR = 409, 410, 451, 429, 500
+_SHOWN = 300
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request to another system."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Its answer; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON; Garbled when it is none."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError) as error:
+            raise Garbled(f"status {self.status} with a body that is not JSON") from error
+
+    def object(self) -> dict[str, Any]:
+        """The body as a JSON object; Garbled when it is none."""
+        value = self.json()
+        if not isinstance(value, dict):
+            raise Garbled(f"status {self.status} with a body that is not a JSON object")
+        return value
+
+
+class RemoteError(Exception):
+    """Another system did not do what it was asked for."""
+
+
+class Unreachable(RemoteError):
+    """It gave no usable answer: connection, time or size; trying again may help."""
+
+
+class Garbled(Unreachable):
+    """It answered something that its own contract does not know."""
+
+
+class Refused(RemoteError):
+    """It understood and said no. `code` is its own word for why."""
+
+    def __init__(self, status: int, code: str, text: str) -> None:
+        super().__init__(f"{code}: {text}" if text and text != code else code)
+        self.status, self.code, self.text = status, code, text
+
+
+class Limited(RemoteError):
+    """It asks to wait."""
+
+    def __init__(self, wait: timedelta) -> None:
+        super().__init__(f"asks to wait {wait.total_seconds():g} s")
+        self.wait = wait
+
+
+def clean(value: object, limit: int = _SHOWN) -> str:
+    """Foreign text made safe to keep and to show: valid Unicode, no control characters, not longer than the limit."""
+    text = str(value if value is not None else "")[:limit].encode("utf-8", "replace").decode()
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
+    """Retry-After (RFC 9110 §10.2.3) in seconds or as a date, between 0 and a day; None when absent or unreadable."""
+    text = headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    if text.isascii() and text.isdigit():
+        return _bounded(timedelta(seconds=min(int(text[:9]), LONGEST_WAIT.total_seconds())))
+    try:
+        until = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return _bounded((until if until.tzinfo else until.replace(tzinfo=UTC)) - now)
+
+
+def wait_until_epoch(text: str, now: datetime) -> timedelta | None:
+    """How long until a Unix time in seconds, as GitHub's x-ratelimit-reset gives it; None when unreadable."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    return _bounded(timedelta(seconds=max(0.0, min(float(text) - now.timestamp(), LONGEST_WAIT.total_seconds()))))
+
+
+def _bounded(wait: timedelta) -> timedelta:
+    return max(timedelta(), min(wait, LONGEST_WAIT))
