@@ -52,7 +52,8 @@ async def build(host: Host) -> Parts:
         servicers=[(integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server, service)],
         handlers=events.handlers(rules, notifying.enqueue),
         background=[notifying.run],
-        close=[outgoing.close, unbroken.close],
+        # what is under way still needs the way out
+        close=[unbroken.close, outgoing.close],
     )
 
 
