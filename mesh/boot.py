@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from mesh.boundary import Boundary
 from mesh.client import MeshClient
 from mesh.clock import Clock, SystemClock, to_us
 from mesh.db import Database, Transaction
+from mesh.errors import Refusal
 from mesh.follow import BusClient
 from mesh.host import Host, Parts
 from mesh.ids import Ids, new_id
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 Build = Callable[[Host], Awaitable[Parts]]
 _PR_SET_PDEATHSIG = 1
 _HOUSEKEEPING = timedelta(hours=1)
+# an event is stored a little before it is handled
+_INBOX_MARGIN = timedelta(hours=12)
 SERVICES_FOLDER = Path(__file__).resolve().parent.parent / "services"
 
 
@@ -177,10 +180,28 @@ async def _join_bus(
 
 
 async def _listen(host: Host, parts: Parts, incoming: Inbox, bus: BusClient) -> None:
-    async with bus.subscription(
-        host.name, incoming.types, order_by_subject=parts.ordered, max_in_flight=host.settings.inbox_batch
-    ) as deliveries:
-        await incoming.run(deliveries)
+    """Hears for ever. A subscription that somebody deletes is made again, as far back as the inbox knows what was handled."""
+    while True:
+        try:
+            async with bus.subscription(
+                host.name,
+                incoming.types,
+                order_by_subject=parts.ordered,
+                start_time=await _hear_from(host),
+                max_in_flight=host.settings.inbox_batch,
+            ) as deliveries:
+                await incoming.run(deliveries)
+        except Refusal as refusal:
+            if refusal.code is not grpc.StatusCode.NOT_FOUND:
+                raise
+            log.warning("the subscription of %s was deleted; it is made again", host.name)
+
+
+async def _hear_from(host: Host) -> datetime | None:
+    """None, the beginning, for a service that has heard nothing yet; else not earlier than its inbox can tell repeats."""
+    if not await host.db.read(inbox.has_heard):
+        return None
+    return host.clock.now() - host.settings.inbox_age + _INBOX_MARGIN
 
 
 async def _keep_house(host: Host) -> None:

@@ -155,7 +155,7 @@ def unavailable(
     return refused(
         grpc.StatusCode.UNAVAILABLE,
         reason,
-        f"{message}: {detail}" if detail else message,
+        message,
         _retry(retry_after),
         dependency=dependency,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -96,20 +97,26 @@ class BusClient:
         *,
         order_by_subject: bool = True,
         start_at_beginning: bool = True,
+        start_time: datetime | None = None,
         max_in_flight: int = 0,
     ) -> Subscription:
-        """A member of the durable subscription `name`; `async with` it. Another definition under the name is replaced by this."""
+        """A member of the durable subscription `name`; `async with` it. Another definition under the name is replaced by this.
+
+        Where it begins when it is made: at `start_time`, else at the beginning, or with what is published from now on.
+        """
         definition = subscription_pb2.Subscription(
             name=name,
             filter=subscription_pb2.EventFilter(types=types),
             order_by_subject=order_by_subject,
             max_in_flight=max_in_flight,
         )
-        if start_at_beginning:
+        if start_time is not None:
+            definition.start.time.FromDatetime(start_time)
+        elif start_at_beginning:
             definition.start.beginning = True
         return Subscription(self.stub, definition, self._clock)
 
-    async def follow(self, *, after_position: int | None = None, types: Sequence[str] = ("*",)) -> AsyncIterator[Event]:
+    async def follow(self, *, after_position: int | None = None, types: Sequence[str] = ("*",)) -> AsyncGenerator[Event, None]:
         """Events live, each with its position, with no gap and no repeat over reconnects. None: from now; 0: from the beginning."""
         position = after_position
         backoff = Backoff()

@@ -110,5 +110,10 @@ async def forget(tx: Transaction, before_us: int) -> int:
     return await tx.execute("DELETE FROM inbox WHERE handled_us < :before_us", {"before_us": before_us})
 
 
+async def has_heard(tx: Transaction) -> bool:
+    """True when any event was ever handled (and its note is still kept)."""
+    return await tx.fetch_one("SELECT 1 FROM inbox LIMIT 1") is not None
+
+
 def _matches(pattern: str, event_type: str) -> bool:
     return pattern in ("*", event_type) or (pattern.endswith(".*") and event_type.startswith(pattern[:-1]))

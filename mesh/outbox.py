@@ -6,8 +6,9 @@ the bus knows the (source, id) and stores nothing twice.
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import grpc
@@ -16,12 +17,14 @@ from tooloo.event.v1 import event_pb2, options_pb2
 
 from mesh import call
 from mesh.clock import Clock
-from mesh.db import Database, Transaction
+from mesh.db import Database, Row, Transaction
 from mesh.errors import Refusal
 from mesh.ids import Ids
 from mesh.reconnect import Backoff
 
 log = logging.getLogger(__name__)
+# refusals that trying again can help
+_PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,7 @@ class Relay:
         self._wake.set()
 
     async def run(self) -> None:
-        """Relays for ever. What the bus refuses for good ends the process: an event that does not fit the contract is a defect.
-
-        A bus that is away ends nothing: the events stand in the outbox, and the service goes on answering.
-        """
+        """Relays for ever. A bus that is away ends nothing: the events stand in the outbox, and the service goes on answering."""
         backoff = Backoff()
         while True:
             self._wake.clear()
@@ -90,19 +90,47 @@ class Relay:
                     await self._wake.wait()
                 backoff.reset()
             except Refusal as refusal:
-                if refusal.code is not grpc.StatusCode.UNAVAILABLE:
-                    raise
                 log.warning("events wait in the outbox: %s", refusal)
                 await asyncio.sleep(backoff.wait())
 
     async def relay_once(self) -> int:
-        """Publishes one batch and deletes it; gives the number of events."""
+        """Publishes one batch and deletes it; gives the number of events. Refusal when the bus cannot take them now."""
         rows = await self._database.read(
             lambda tx: tx.fetch_all("SELECT seq, event FROM outbox ORDER BY seq LIMIT :batch", {"batch": self._batch})
         )
         if not rows:
             return 0
-        await self._publisher.publish([event_pb2.Event.FromString(row["event"]) for row in rows])
-        last = rows[-1]["seq"]
-        await self._database.write(lambda tx: tx.execute("DELETE FROM outbox WHERE seq <= :last", {"last": last}))
+        try:
+            await self._publish(rows)
+        except Refusal as refusal:
+            if refusal.code in _PASSING:
+                raise
+            await self._publish_one_by_one(rows)
         return len(rows)
+
+    async def _publish(self, rows: Sequence[Row]) -> None:
+        await self._publisher.publish([event_pb2.Event.FromString(row["event"]) for row in rows])
+        await self._database.write(lambda tx: _delete(tx, rows))
+
+    async def _publish_one_by_one(self, rows: Sequence[Row]) -> None:
+        """One event that does not fit the contract must not keep the others from being told; it is put aside."""
+        for row in rows:
+            try:
+                await self._publish([row])
+            except Refusal as refusal:
+                if refusal.code in _PASSING:
+                    raise
+                log.critical("the bus refuses event %d of the outbox for good: %s", row["seq"], refusal)
+                await self._database.write(partial(_put_aside, row=row, why=str(refusal)))
+
+
+async def _delete(tx: Transaction, rows: Sequence[Row]) -> None:
+    await tx.execute("DELETE FROM outbox WHERE seq >= :first AND seq <= :last", {"first": rows[0]["seq"], "last": rows[-1]["seq"]})
+
+
+async def _put_aside(tx: Transaction, row: Row, why: str) -> None:
+    await tx.execute(
+        "INSERT INTO outbox_refused (seq, event, refusal) VALUES (:seq, :event, :why)",
+        {"seq": row["seq"], "event": row["event"], "why": why},
+    )
+    await _delete(tx, [row])

@@ -190,7 +190,7 @@ class MeshSettings(Section):
     request_id_age: timedelta = setting(timedelta(days=7), "How long the answer of a request_id is kept.")
     outbox_batch: int = setting(200, "Events the outbox publishes at a time.", low=1, high=1000)
     inbox_batch: int = setting(200, "Events the inbox takes at a time.", low=1, high=1000)
-    inbox_age: timedelta = setting(timedelta(days=30), "How long the inbox remembers which events were handled.")
+    inbox_age: timedelta = setting(timedelta(days=30), "How long the inbox remembers which events were handled; at least 1d.")
     restart_backoff: timedelta = setting(
         timedelta(milliseconds=200), "Wait before a died process is started again; doubles with each death in a row."
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,10 @@ async def _insert(tx: Transaction, name: str) -> str:
     return name
 
 
+def _inserting(name: str) -> Callable[[Transaction], Awaitable[str]]:
+    return lambda tx: _insert(tx, name)
+
+
 async def _names(tx: Transaction) -> list[str]:
     return [row["name"] for row in await tx.fetch_all("SELECT name FROM things ORDER BY name")]
 
@@ -48,7 +53,7 @@ async def test_a_failing_write_undoes_only_itself(tmp_path: Path, schema: Path) 
         await _insert(tx, "half")
         raise ValueError("on purpose")
 
-    works = [lambda tx, name=str(n): _insert(tx, name) for n in range(10)]
+    works = [_inserting(str(n)) for n in range(10)]
     results = await asyncio.gather(*(database.write(work) for work in [*works[:5], fails, *works[5:]]), return_exceptions=True)
     assert isinstance(results[5], ValueError)
     assert await database.read(_names) == [str(n) for n in range(10)]
@@ -59,9 +64,7 @@ async def test_the_first_of_a_batch_may_fail(tmp_path: Path, schema: Path) -> No
     """The first job runs without a savepoint; its failure must not take its neighbours with it."""
     database = await Database.open(tmp_path / "a.db", [("test", schema)])
     await database.write(lambda tx: _insert(tx, "kept"))
-    results = await asyncio.gather(
-        *(database.write(lambda tx, name=name: _insert(tx, name)) for name in ("kept", "new")), return_exceptions=True
-    )
+    results = await asyncio.gather(*(database.write(_inserting(name)) for name in ("kept", "new")), return_exceptions=True)
     assert isinstance(results[0], sqlite3.IntegrityError)
     assert results[1] == "new"
     await database.close()
@@ -105,7 +108,7 @@ async def test_a_read_is_a_snapshot(tmp_path: Path, schema: Path) -> None:
 async def test_a_full_queue_refuses_by_name(tmp_path: Path, schema: Path) -> None:
     """More waiting writes than the setting allows are refused with the setting's name and a time to retry."""
     database = await Database.open(tmp_path / "a.db", [("test", schema)], MeshSettings(write_queue=2))
-    waiting = [asyncio.create_task(database.write(lambda tx, name=str(n): _insert(tx, name))) for n in range(20)]
+    waiting = [asyncio.create_task(database.write(_inserting(str(n)))) for n in range(20)]
     results = await asyncio.gather(*waiting, return_exceptions=True)
     refusals = [result for result in results if isinstance(result, errors.Refusal)]
     assert refusals

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2 as details
 
 from mesh import errors
@@ -26,7 +27,7 @@ CASES = [
 
 @pytest.mark.parametrize(("refusal", "code", "reason", "detail"), CASES, ids=lambda case: str(getattr(case, "reason", "")))
 def test_a_refusal_tells_its_code_reason_and_details(
-    refusal: errors.Refusal, code: grpc.StatusCode, reason: str, detail: type | None
+    refusal: errors.Refusal, code: grpc.StatusCode, reason: str, detail: type[Message] | None
 ) -> None:
     """The first detail is ErrorInfo of our domain; the second is the one of the table's row."""
     assert (refusal.code, refusal.reason) == (code, reason)

@@ -73,12 +73,3 @@ async def test_a_bus_that_is_away_ends_nothing(database: Database) -> None:
     relaying.cancel()
     await asyncio.gather(relaying, return_exceptions=True)
     assert bus.taken == wanted
-
-
-async def test_what_the_bus_refuses_for_good_ends_the_relay(database: Database) -> None:
-    """An event that does not fit the contract is a defect: it stays where it is, and the process says so by ending."""
-    await _add(database, 1)
-    relay = outbox.Relay(database, Bus([errors.invalid("events[0].type", "is not in the catalogue")]), batch=10)
-    with pytest.raises(errors.Refusal, match="not in the catalogue"):
-        await relay.run()
-    assert await _left(database) == 1
