@@ -3,7 +3,7 @@
 from tooloo.bus.v1.bus_service_pb2_grpc import add_EventBusServicer_to_server
 
 from bus.log import Log
-from bus.service import EventBusService
+from bus.service import SELF_VALIDATING, EventBusService
 from bus.settings import BusSettings
 from bus.subscriptions import Subscriptions
 from mesh import boot
@@ -21,6 +21,7 @@ async def build(host: Host) -> Parts:
         servicers=[(add_EventBusServicer_to_server, service)],
         close=[subscriptions.stop, log.close],
         drain=[service.drain],
+        self_validating=SELF_VALIDATING,
     )
 
 

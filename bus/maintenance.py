@@ -16,12 +16,12 @@ from bus.log import backup
 
 def verify(path: Path) -> list[str]:
     """What is wrong with a log, each as a sentence that names the position; an empty list when every promise about it holds."""
-    with closing(store.connect(path, readonly=True)) as connection:
-        try:
+    try:
+        with closing(store.connect(path, readonly=True)) as connection:
             findings = [f"SQLite: {row[0]}" for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
             return findings + _verify_batches(connection)
-        except sqlite3.DatabaseError as error:
-            return [f"SQLite: {error}"]
+    except sqlite3.DatabaseError as error:
+        return [f"SQLite: {error}"]
 
 
 def _verify_batches(connection: sqlite3.Connection) -> list[str]:
@@ -30,6 +30,8 @@ def _verify_batches(connection: sqlite3.Connection) -> list[str]:
     for batch, checksum in store.every_batch(connection):
         if batch.checksum() != checksum:
             findings.append(f"the batch at position {batch.position} does not fit its checksum")
+            # where a damaged batch ends cannot be known
+            expected = 0
             continue
         if expected and batch.position != expected:
             findings.append(f"positions {expected} to {batch.position - 1} are missing")

@@ -10,7 +10,7 @@ from google.api import httpbody_pb2
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
-from bus import check, definitions, sse
+from bus import check, definitions, envelope, sse
 from bus.filters import Filter
 from bus.follower import Follower, Part
 from bus.log import Log
@@ -19,6 +19,7 @@ from bus.settings import BusSettings
 from bus.subscription_service import SubscriptionCalls
 from bus.subscriptions import Subscriptions
 from mesh import contracts, errors, page
+from mesh.boundary import violations_of
 
 if TYPE_CHECKING:
     # grpcio's classes are generic in its type stubs only
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
+# the general check costs 15 microseconds an event, so these two check their requests themselves
+SELF_VALIDATING = frozenset({"tooloo.bus.v1.EventBus/Publish", "tooloo.bus.v1.EventBus/PublishStream"})
 # parts of the log that one read may look through for a filter that matches little; the answer says how far it came
 _PARTS_PER_READ = 64
 _SSE_RETRY_MS = 1000
@@ -46,8 +49,8 @@ class EventBusService(SubscriptionCalls):
 
     async def Publish(self, request: pb.PublishRequest, context: Context) -> pb.PublishResponse:
         """Appends events, all or none; answers when they are on disk."""
+        self._check(request)
         with refusing():
-            check.check_publish(request.events, self._settings.max_event_bytes)
             appended = await self._log.append(request.events, request.expected_versions)
         return pb.PublishResponse(
             positions=appended.positions, duplicates=appended.duplicates, durability=pb.PublishResponse.DURABILITY_FSYNC
@@ -62,8 +65,8 @@ class EventBusService(SubscriptionCalls):
             sequence += 1
             if request.sequence != sequence:
                 raise errors.invalid("sequence", f"must be {sequence}: it grows by one with each request, from 1")
+            self._check(request)
             with refusing():
-                check.check_publish(request.events, self._settings.max_event_bytes)
                 appended = await self._log.append(request.events)
             duplicates += appended.duplicates
             yield pb.PublishStreamResponse(
@@ -143,6 +146,13 @@ class EventBusService(SubscriptionCalls):
             subscriptions=await self._subscriptions.list("", self._settings.max_subscriptions),
             durability=pb.PublishResponse.DURABILITY_FSYNC,
         )
+
+    def _check(self, request: pb.PublishRequest | pb.PublishStreamRequest) -> None:
+        """Refuses by field what may not enter the log."""
+        expected = request.expected_versions if isinstance(request, pb.PublishRequest) else {}
+        if not envelope.surely_valid(request.events, len(request.events), expected) and (found := violations_of(request)):
+            raise errors.invalid_fields(found)
+        check.check_publish(request.events, self._settings.max_event_bytes)
 
     async def _page(self, follower: Follower, after: int, size: int) -> pb.ReadEventsResponse:
         response = pb.ReadEventsResponse(progress_position=after)

@@ -26,6 +26,20 @@ async def client_of(bus: BusBench) -> AsyncIterator[BusClient]:
         await client.close()
 
 
+async def followers(client: BusClient, count: int) -> None:
+    """Waits until so many follow."""
+    while True:
+        if (await client.stub.GetBusStats(pb.GetBusStatsRequest())).followers == count:
+            return
+
+
+async def members(bus: BusBench, count: int) -> None:
+    """Waits until so many pull."""
+    while True:
+        if (await bus.standing()).members == count:
+            return
+
+
 async def test_publish_gathers_concurrent_callers(tmp_path: Path) -> None:
     """Each caller gets its own positions, callers share commits, and one caller's batch stays together."""
     async with running_bus(tmp_path) as bus, client_of(bus) as client:
@@ -196,10 +210,9 @@ async def test_follow_from_now_filters_by_type(tmp_path: Path) -> None:
     async with running_bus(tmp_path) as bus, client_of(bus) as client:
         await client.publish([event(1)])
         following = client.follow(types=["service.stopped"])
-        first = asyncio.create_task(anext(following))
+        first = asyncio.create_task(following.__anext__())
         async with asyncio.timeout(PATIENCE):
-            while not (await client.stub.GetBusStats(pb.GetBusStatsRequest())).followers:
-                await asyncio.sleep(0)
+            await followers(client, 1)
             await client.publish([event(2), event(3, kind="stopped")])
             assert (await first).position == 3
         await following.aclose()
@@ -209,8 +222,7 @@ async def test_a_deleted_subscription_ends_the_loop_with_its_refusal(tmp_path: P
     """What trying again cannot help is raised to the one who iterates."""
     async with running_bus(tmp_path) as bus, client_of(bus) as client, client.subscription("reader") as events:
         async with asyncio.timeout(PATIENCE):
-            while (await bus.standing()).members == 0:
-                await asyncio.sleep(0)
+            await members(bus, 1)
         await bus.stub.DeleteSubscription(pb.DeleteSubscriptionRequest(name="reader"))
         with pytest.raises(Refusal) as caught:
             async with asyncio.timeout(PATIENCE):

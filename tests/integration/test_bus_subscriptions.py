@@ -8,6 +8,7 @@ import pytest
 from google.protobuf import duration_pb2
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.bus.v1 import subscription_pb2
+from tooloo.bus.v1.dead_letter_pb2 import DeadLetter
 
 from mesh.reconnect import refusal_of
 from tests.integration.bus_bench import PATIENCE, BusBench, Puller, event, number_of, running_bus
@@ -16,13 +17,13 @@ SOON = duration_pb2.Duration(nanos=1_000_000)
 LONG = duration_pb2.Duration(seconds=600)
 
 
-async def dead_letters(bus: BusBench, count: int, name: str = "reader") -> list[pb.ListDeadLettersResponse]:
+async def dead_letters(bus: BusBench, count: int, name: str = "reader") -> list[DeadLetter]:
     """Waits until the subscription keeps so many dead letters."""
     async with asyncio.timeout(PATIENCE):
         while True:
             found = await bus.stub.ListDeadLetters(pb.ListDeadLettersRequest(subscription=name))
             if len(found.dead_letters) == count:
-                return list(found.dead_letters)  # type: ignore[arg-type]  # a container of them
+                return list(found.dead_letters)
             await asyncio.sleep(0.01)
 
 
@@ -34,7 +35,7 @@ async def code_of(call: object) -> str:
 
 
 async def test_a_subscription_is_a_resource(tmp_path: Path) -> None:
-    """Create is repeatable, another definition is refused until it is an update, list pages, delete forgets; all of it survives a restart."""
+    """Create is repeatable, another definition must be an update, list pages, delete forgets; all of it survives a restart."""
     async with running_bus(tmp_path) as bus:
         wanted = subscription_pb2.Subscription(name="a", filter=subscription_pb2.EventFilter(types=["service.*"]))
         request = pb.CreateSubscriptionRequest(subscription=wanted)
@@ -89,7 +90,7 @@ async def test_filters_skip_and_the_floor_passes_what_is_skipped(tmp_path: Path)
 
 
 async def test_order_by_subject_waits_for_the_one_before(tmp_path: Path) -> None:
-    """With several members an event is not given out before the earlier one of its subject is acknowledged; other subjects go on."""
+    """An event is not given out before the earlier one of its subject is acknowledged; other subjects go on."""
     async with running_bus(tmp_path) as bus:
         await bus.subscribe(order_by_subject=True)
         await bus.publish(event(1, subject="a"), event(2, subject="a"), event(3, subject="b"))
@@ -102,7 +103,7 @@ async def test_order_by_subject_waits_for_the_one_before(tmp_path: Path) -> None
 
 
 async def test_a_broken_stream_gives_its_events_back_at_once_and_its_token_is_dead(tmp_path: Path) -> None:
-    """Another member gets the events of a stream that broke, counted as another delivery; a late ack with the old token is refused."""
+    """Another member gets what a broken stream held, counted as another delivery; a late ack with the old token is refused."""
     async with running_bus(tmp_path) as bus:
         await bus.subscribe(ack_deadline=LONG)
         await bus.publish(event(1))
@@ -156,7 +157,7 @@ async def test_an_event_held_past_its_deadline_is_given_out_again_unless_extende
 
 
 async def test_an_event_that_fails_too_often_becomes_one_dead_letter(tmp_path: Path) -> None:
-    """After max deliveries there is exactly one dead letter with attempts and last error; it survives a restart and holds up nothing."""
+    """After max deliveries there is one dead letter with attempts and last error; it survives a restart and holds up nothing."""
     async with running_bus(tmp_path) as bus:
         await bus.subscribe(max_deliveries=2, order_by_subject=True)
         await bus.publish(event(1), event(2))
@@ -291,7 +292,7 @@ async def test_many_members_share_the_work_without_overlap(tmp_path: Path) -> No
 
 
 async def test_deleting_ends_the_streams_and_unknown_names_are_not_found(tmp_path: Path) -> None:
-    """A stream of a deleted subscription ends with NOT_FOUND, and so does one that opens for an unknown name; no name is refused."""
+    """A stream of a deleted or unknown subscription ends with NOT_FOUND; one that names none is refused."""
     async with running_bus(tmp_path) as bus:
         await bus.subscribe()
         puller = await Puller(bus.stub).open()

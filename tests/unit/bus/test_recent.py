@@ -1,0 +1,33 @@
+"""The newest batches in memory."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bus.batches import Batch
+from bus.recent import Recent
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=30), st.integers(1, 40), st.integers(0, 120), st.integers(1, 30))
+def test_recent_gives_what_follows_or_says_that_it_cannot(counts: list[int], limit: int, after: int, wanted: int) -> None:
+    """Answers begin with the batch that holds the next position and have no gap; what was pushed out is asked of the disk."""
+    recent = Recent(limit)
+    position = 1
+    batches = []
+    for count in counts:
+        batches.append(Batch(position, position + count - 1, 0, b"", b"x" * count))
+        recent.add(batches[-1])
+        position += count
+    found = recent.after(after, wanted)
+    if found is None:
+        kept = batches[-1:] if batches[-1].last - batches[-1].position + 1 > limit else batches
+        assert after + 1 < kept[-1].position
+        return
+    expected = [batch for batch in batches if batch.last > after]
+    assert found == expected[: len(found)]
+    assert bool(found) == bool(expected)
+    assert sum(len(batch.events) for batch in found[:-1]) < wanted
+
+
+def test_an_empty_one_knows_nothing() -> None:
+    """Before the first commit the disk must be asked."""
+    assert Recent(10).after(0, 1) is None
