@@ -27,10 +27,12 @@ class ImportLike(Protocol):
 
 
 class Resolver:
-    """Resolves the imports of one tree. `go_modules` maps the path of each go.mod to the module that it names."""
+    """Resolves the imports of one tree. `go_modules` maps the path of each go.mod to the module that it names; `name` is the root's."""
 
-    def __init__(self, paths: Iterable[str], go_modules: Mapping[str, str] | None = None) -> None:
+    def __init__(self, paths: Iterable[str], go_modules: Mapping[str, str] | None = None, name: str = "") -> None:
         self._paths = frozenset(paths)
+        # a root that is a package itself is imported by its own name
+        self._own_package = name if "__init__.py" in self._paths else ""
         self._python_roots = _python_roots(self._paths)
         self._go_modules = {module: posixpath.dirname(path) for path, module in (go_modules or {}).items()}
         self._go_packages = _go_packages(self._paths)
@@ -58,11 +60,11 @@ class Resolver:
     def _python(self, path: str, module: str, name: str) -> Iterator[str]:
         dotted = module.lstrip(".")
         dots = len(module) - len(dotted)
-        parts = [part.strip() for part in dotted.split(".")] if dotted else []
+        parts = [part.strip() for part in dotted.split(".")] if dotted or not dots else []
+        if self._own_package and not dots and parts[0] == self._own_package:
+            yield from _python_module("", parts[1:], name)
         for root in _python_up(path, dots) if dots else self._python_folders(path, parts):
-            if name not in ("", "*"):
-                yield from _python_files(root, [*parts, name])
-            yield from _python_files(root, parts)
+            yield from _python_module(root, parts, name)
 
     def _python_folders(self, path: str, parts: list[str]) -> Iterator[str]:
         """Where an absolute import may begin, most likely first."""
@@ -148,6 +150,13 @@ def _python_up(path: str, dots: int) -> list[str]:
     folders = posixpath.dirname(path).split("/") if "/" in path else []
     kept = len(folders) - (dots - 1)
     return ["/".join(folders[:kept])] if kept >= 0 else []
+
+
+def _python_module(root: str, parts: list[str], name: str) -> Iterator[str]:
+    """A name may be a module of a package before it is something in it."""
+    if name not in ("", "*"):
+        yield from _python_files(root, [*parts, name])
+    yield from _python_files(root, parts)
 
 
 def _python_files(root: str, parts: list[str]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from mesh.db import Database, Row, Transaction
 from services.context import store
@@ -67,7 +68,7 @@ async def link(database: Database, write: Write, at: Repository, max_central: in
     """Brings targets, folders and central files of the generation that is being built up to date; gives the resolved imports."""
     files = await _files(database, at)
     modules = await database.read(partial(store.built_go_modules, at=at))
-    resolver = await asyncio.to_thread(Resolver, files.paths, modules)
+    resolver = await asyncio.to_thread(Resolver, files.paths, modules, Path(at.root).name)
     edges, resolved = _Edges(), 0
     async for page in _pages(database, at):
         targets = [_target(files, resolver, each) for each in page]

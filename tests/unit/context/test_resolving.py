@@ -83,3 +83,11 @@ def test_resolve(language: str, paths: list[str], path: str, module: str, name: 
 def test_a_file_never_leads_to_itself() -> None:
     """A module that is named like what it imports would count itself as central."""
     assert Resolver(["json.py"]).resolve("json.py", "python", Import("json", "", 1)) == ""
+
+
+def test_a_root_that_is_a_package_is_imported_by_its_name() -> None:
+    """So the installed folder of a package can be indexed as it is."""
+    resolver = Resolver(["__init__.py", "base.py", "tree/__init__.py"], name="sklearn")
+    assert resolver.resolve("tree/__init__.py", "python", Import("sklearn.base", "X", 1)) == "base.py"
+    assert resolver.resolve("base.py", "python", Import("sklearn", "tree", 1)) == "tree/__init__.py"
+    assert Resolver(["base.py"], name="sklearn").resolve("a.py", "python", Import("sklearn.base", "X", 1)) == ""
