@@ -1,0 +1,263 @@
+"""Tasks over the real server with a clock of the test's own: fires, restarts, missed fires, pause, refusals."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import pytest
+import pytest_asyncio
+from google.protobuf import json_format
+from google.rpc import error_details_pb2
+from tooloo.orchestration.v1 import orchestration_service_pb2 as pb
+from tooloo.orchestration.v1 import task_pb2
+
+from mesh import errors
+from mesh.clock import ManualClock
+from tests.integration.orchestration_bench import Bench, running, start
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+DAG = {"nodes": [start("a", "python")]}
+UNKNOWN = "00000000-0000-7000-8000-000000000000"
+
+
+class Timed(Bench):
+    """A bench whose clock the test moves."""
+
+    clock: ManualClock
+
+    async def schedule(self, schedule: dict[str, Any], **fields: Any) -> pb.ScheduleTaskResponse:
+        """Schedules a task given as JSON; it runs DAG unless told otherwise."""
+        target = {} if "workflowId" in fields else {"dag": DAG}
+        request = {"name": "drill", "schedule": schedule, **target, **fields}
+        return await self.stub.ScheduleTask(json_format.ParseDict(request, pb.ScheduleTaskRequest()))
+
+    async def task(self, task_id: str) -> task_pb2.Task:
+        """The task as it stands."""
+        return (await self.stub.GetTask(pb.GetTaskRequest(task_id=task_id))).task
+
+    async def fired(self, task_id: str, times: int) -> task_pb2.Task:
+        """The task when it has fired so often and every run has ended."""
+        async with asyncio.timeout(10):
+            while True:
+                task = await self.task(task_id)
+                if task.fire_count >= times:
+                    break
+                await asyncio.sleep(0.01)
+        for run in (await self.stub.ListRuns(pb.ListRunsRequest(task_id=task_id))).runs:
+            await self.run_ended(run.run_id)
+        return task
+
+
+@pytest_asyncio.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Timed]:
+    """A running service at noon."""
+    clock = ManualClock(NOON)
+    async with running(tmp_path, clock) as made:
+        timed = Timed(made.running, made.far)
+        timed.clock = clock
+        yield timed
+
+
+async def _refused(awaitable: Any) -> tuple[grpc.StatusCode, list[str]]:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await awaitable
+    bad = error_details_pb2.BadRequest()
+    details = errors.from_rpc_error(refused.value).details
+    return refused.value.code(), [violation.field for detail in details if detail.Unpack(bad) for violation in bad.field_violations]
+
+
+async def test_once(bench: Timed) -> None:
+    """A task for one time fires then, starts one run that knows of it, and is done."""
+    made = await bench.schedule({"at": "2026-11-22T12:05:00Z"}, userId="ada", input={"topic": "sql"})
+    assert made.next_fire_time.ToDatetime(tzinfo=UTC) == NOON + 5 * MINUTE
+    (scheduled,) = await bench.told("task.scheduled")
+    assert (scheduled.task_id, scheduled.user_id) == (made.task_id, "ada")
+    bench.clock.advance(5 * MINUTE)
+    task = await bench.fired(made.task_id, 1)
+    assert (task.state, task.fire_count, task.missed_count) == (task_pb2.TASK_STATE_DONE, 1, 0)
+    assert not task.HasField("next_fire_time")
+    run = await bench.run_ended(task.last_run_id)
+    expected = {"topic": "sql", "taskId": made.task_id, "fireTime": "2026-11-22T12:05:00Z"}
+    assert json_format.MessageToDict(run.input) == expected
+    (fired,) = await bench.told("task.fired")
+    assert (fired.run_id, fired.late.ToTimedelta()) == (task.last_run_id, timedelta(0))
+    assert bench.far.calls["python"] == 1
+
+
+async def test_every(bench: Timed) -> None:
+    """An interval fires again and again in its own rhythm, each fire one run."""
+    made = await bench.schedule({"every": "60s"})
+    for times in (1, 2, 3):
+        bench.clock.advance(MINUTE)
+        task = await bench.fired(made.task_id, times)
+    assert task.next_fire_time.ToDatetime(tzinfo=UTC) == NOON + 4 * MINUTE
+    assert len((await bench.stub.ListRuns(pb.ListRunsRequest(task_id=made.task_id))).runs) == 3
+    assert bench.far.calls["python"] == 3
+
+
+async def test_cron_in_a_time_zone(bench: Timed) -> None:
+    """Cron is read in its zone: seven in Berlin's winter is six in UTC."""
+    made = await bench.schedule({"cron": "0 7 * * MON-FRI", "timeZone": "Europe/Berlin"})
+    assert made.next_fire_time.ToDatetime(tzinfo=UTC) == datetime(2026, 11, 23, 6, tzinfo=UTC)
+
+
+async def test_a_schedule_fires_after_a_restart(bench: Timed) -> None:
+    """The fire that came while the service was down is made at start, once; those before it are told as missed."""
+    made = await bench.schedule({"every": "60s"})
+    await bench.running.stop()
+    bench.clock.advance(5 * MINUTE + timedelta(seconds=30))
+    await bench.running.start()
+    task = await bench.fired(made.task_id, 1)
+    assert (task.fire_count, task.missed_count) == (1, 4)
+    assert task.last_fire_time.ToDatetime(tzinfo=UTC) == NOON + 5 * MINUTE
+    assert task.next_fire_time.ToDatetime(tzinfo=UTC) == NOON + 6 * MINUTE
+    (missed,) = await bench.told("task.missed")
+    assert (missed.missed_count, missed.first_fire_time.ToDatetime(tzinfo=UTC)) == (4, NOON + MINUTE)
+    (fired,) = await bench.told("task.fired")
+    assert fired.late.ToTimedelta() == timedelta(seconds=30)
+    await bench.running.restart()
+    assert (await bench.task(made.task_id)).fire_count == 1
+    assert bench.far.calls["python"] == 1
+
+
+async def test_catch_up_is_a_setting(tmp_path: Path) -> None:
+    """With three to make up, the three newest of five missed fires are made, oldest first."""
+    clock = ManualClock(NOON)
+    async with running(tmp_path, clock, catch_up_fires="3") as made:
+        bench = Timed(made.running, made.far)
+        task_id = (await bench.schedule({"every": "60s"})).task_id
+        await bench.running.stop()
+        clock.advance(5 * MINUTE)
+        await bench.running.start()
+        task = await bench.fired(task_id, 3)
+        assert (task.fire_count, task.missed_count) == (3, 2)
+        times = [event.fire_time.ToDatetime(tzinfo=UTC) for event in await bench.told("task.fired")]
+        assert times == [NOON + count * MINUTE for count in (3, 4, 5)]
+
+
+async def test_a_workflow_runs_in_its_newest_version(bench: Timed) -> None:
+    """A task names a workflow; each fire takes the version that stands then, and the workflow cannot be deleted meanwhile."""
+    for topic in ("old", "new"):
+        dag = {"nodes": [start("a", topic)]}
+        request = json_format.ParseDict({"workflowId": "drill", "dag": dag}, pb.CreateWorkflowRequest())
+        await bench.stub.CreateWorkflow(request)
+    made = await bench.schedule({"every": "60s"}, workflowId="drill")
+    bench.clock.advance(MINUTE)
+    task = await bench.fired(made.task_id, 1)
+    assert (await bench.run_ended(task.last_run_id)).workflow_version == 2
+    assert bench.far.calls["new"] == 1
+    deleted = bench.stub.DeleteWorkflow(pb.DeleteWorkflowRequest(workflow_id="drill"))
+    assert (await _refused(deleted))[0] == grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_a_fire_that_cannot_start_a_run_says_why(tmp_path: Path) -> None:
+    """When too many runs are unfinished the fire is told with its problem, and the task goes on."""
+    clock = ManualClock(NOON)
+    async with running(tmp_path, clock, unfinished_runs="1") as made:
+        bench = Timed(made.running, made.far)
+        bench.far.gates["slow"] = asyncio.Event()
+        await bench.execute(start("a", "slow"), wait="0s")
+        await bench.far.called("slow")
+        task_id = (await bench.schedule({"every": "60s"})).task_id
+        clock.advance(MINUTE)
+        async with asyncio.timeout(10):
+            while not (task := await bench.task(task_id)).fire_count:  # noqa: ASYNC110 # nothing else tells of it
+                await asyncio.sleep(0.01)
+        (fired,) = await bench.told("task.fired")
+        assert (fired.run_id, "unfinished" in fired.problem) == ("", True)
+        assert (task.last_problem, task.state) == (fired.problem, task_pb2.TASK_STATE_ACTIVE)
+
+
+async def test_pause_and_resume(bench: Timed) -> None:
+    """A paused task fires nothing; resumed, it goes on from its first time after now, and what it slept through is not made up."""
+    task_id = (await bench.schedule({"every": "60s"})).task_id
+    paused = (await bench.stub.PauseTask(pb.PauseTaskRequest(task_id=task_id))).task
+    assert paused.state == task_pb2.TASK_STATE_PAUSED
+    bench.clock.advance(5 * MINUTE)
+    await bench.running.restart()
+    resumed = (await bench.stub.ResumeTask(pb.ResumeTaskRequest(task_id=task_id))).task
+    assert (resumed.state, resumed.fire_count) == (task_pb2.TASK_STATE_ACTIVE, 0)
+    assert resumed.next_fire_time.ToDatetime(tzinfo=UTC) == NOON + 6 * MINUTE
+    bench.clock.advance(MINUTE)
+    assert (await bench.fired(task_id, 1)).missed_count == 0
+
+
+async def test_what_a_done_task_refuses(bench: Timed) -> None:
+    """A task that has fired for the last time can be neither paused nor resumed, only deleted."""
+    task_id = (await bench.schedule({"at": "2026-11-22T12:01:00Z"})).task_id
+    bench.clock.advance(MINUTE)
+    await bench.fired(task_id, 1)
+    assert (await _refused(bench.stub.PauseTask(pb.PauseTaskRequest(task_id=task_id))))[0] == grpc.StatusCode.FAILED_PRECONDITION
+    assert (await _refused(bench.stub.ResumeTask(pb.ResumeTaskRequest(task_id=task_id))))[0] == grpc.StatusCode.FAILED_PRECONDITION
+    await bench.stub.DeleteTask(pb.DeleteTaskRequest(task_id=task_id))
+    assert (await _refused(bench.stub.GetTask(pb.GetTaskRequest(task_id=task_id))))[0] == grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_paused_single_time_that_has_passed_cannot_be_resumed(bench: Timed) -> None:
+    """There is nothing left that it could fire."""
+    task_id = (await bench.schedule({"at": "2026-11-22T12:01:00Z"})).task_id
+    await bench.stub.PauseTask(pb.PauseTaskRequest(task_id=task_id))
+    bench.clock.advance(2 * MINUTE)
+    assert (await _refused(bench.stub.ResumeTask(pb.ResumeTaskRequest(task_id=task_id))))[0] == grpc.StatusCode.FAILED_PRECONDITION
+
+
+@pytest.mark.parametrize(
+    ("schedule", "field"),
+    [
+        ({"at": "2026-11-22T12:00:00Z"}, "schedule.at"),
+        ({"at": "9999-12-31T23:59:59Z"}, "schedule.at"),
+        ({"every": "0.5s"}, "schedule.every"),
+        ({"every": "-5s"}, "schedule.every"),
+        ({"cron": "61 * * * *"}, "schedule.cron"),
+        ({"cron": "0 0 30 2 *"}, "schedule.cron"),
+        ({"cron": "0 0 * * *", "timeZone": "Mars/Olympus"}, "schedule.time_zone"),
+        ({"cron": "0 0 * * *", "timeZone": "Europe"}, "schedule.time_zone"),
+        ({}, "schedule.kind"),
+    ],
+)
+async def test_schedules_that_cannot_be_are_refused(bench: Timed, schedule: dict[str, Any], field: str) -> None:
+    """The refusal names the part of the schedule that is wrong."""
+    assert await _refused(bench.schedule(schedule)) == (grpc.StatusCode.INVALID_ARGUMENT, [field])
+
+
+async def test_a_task_needs_something_to_run(bench: Timed) -> None:
+    """A faulty DAG, an unknown workflow and nothing at all are refused when the task is made."""
+    assert (await _refused(bench.schedule({"every": "60s"}, dag={"nodes": [start("a", "x", "gone")]})))[
+        0
+    ] == grpc.StatusCode.INVALID_ARGUMENT
+    assert (await _refused(bench.schedule({"every": "60s"}, workflowId="gone")))[0] == grpc.StatusCode.NOT_FOUND
+    assert (await _refused(bench.schedule({"every": "60s"}, workflowId="")))[0] == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_the_same_request_id_is_the_same_task(bench: Timed) -> None:
+    """A repeat makes no second task."""
+    request_id = str(uuid4())
+    first = await bench.schedule({"every": "60s"}, requestId=request_id)
+    assert await bench.schedule({"every": "60s"}, requestId=request_id) == first
+    assert len((await bench.stub.ListTasks(pb.ListTasksRequest())).tasks) == 1
+
+
+async def test_lists_page_and_filter(bench: Timed) -> None:
+    """Pages give every task once, newest first, without DAG; filters restrict."""
+    made = []
+    for number in range(3):
+        made.append((await bench.schedule({"every": "60s"}, userId="ada" if number else "bob")).task_id)
+        bench.clock.advance(timedelta(seconds=1))
+    first = await bench.stub.ListTasks(pb.ListTasksRequest(page_size=2))
+    second = await bench.stub.ListTasks(pb.ListTasksRequest(page_size=2, page_token=first.next_page_token))
+    assert [task.task_id for task in (*first.tasks, *second.tasks)] == made[::-1]
+    assert not first.tasks[0].HasField("dag")
+    ada = await bench.stub.ListTasks(pb.ListTasksRequest(user_id="ada", state=task_pb2.TASK_STATE_ACTIVE))
+    assert [task.task_id for task in ada.tasks] == made[:0:-1]
+
+
+@pytest.mark.parametrize("call", ["GetTask", "PauseTask", "ResumeTask", "DeleteTask"])
+async def test_an_unknown_task_is_not_found(bench: Timed, call: str) -> None:
+    """Every call that names a task says when there is none."""
+    request = getattr(pb, f"{call}Request")(task_id=UNKNOWN)
+    assert (await _refused(getattr(bench.stub, call)(request)))[0] == grpc.StatusCode.NOT_FOUND
