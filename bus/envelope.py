@@ -1,7 +1,7 @@
 """The contract's rules for a publish, checked fast: what passes here passes protovalidate, at a twentieth of its price.
 
-Only to say yes. What does not pass goes through protovalidate, which alone words the refusal; so a rule stands in two places but never
-in two wordings, and a test holds the two together.
+Only to say yes. What does not pass goes through protovalidate, which alone words the refusal; so a rule stands in two places but
+never in two wordings, and a test holds the two together.
 """
 
 import re

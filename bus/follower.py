@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from tooloo.event.v1.event_pb2 import Event
 
-from bus.batches import Batch
 from bus.filters import Filter
 from bus.log import Log
+from bus.matching import Matcher
 
 
 @dataclass
@@ -24,15 +24,13 @@ class Follower:
 
     def __init__(self, log: Log, wanted: Filter, after: int) -> None:
         self._log = log
-        self._filter = wanted
+        self._matcher = Matcher(log, wanted)
         self._after = after
-        self._types: frozenset[int] | None = None
-        self._types_version = -1
 
     async def read(self, max_bytes: int = 0) -> Part:
         """What comes next, without waiting; an empty part when there is nothing (yet). BeforeRetention, CorruptBatch."""
-        chunk = await self._log.read(self._after, self._wanted_types(), max_bytes)
-        part = Part(chunk.scanned, [found for batch in chunk.batches for found in self._matching(batch)])
+        chunk = await self._matcher.read(self._after, max_bytes)
+        part = Part(chunk.scanned, self._matcher.matching(chunk, self._after))
         self._after = chunk.scanned
         return part
 
@@ -52,21 +50,3 @@ class Follower:
                 continue
             yield part
             due = loop.time() + heartbeat
-
-    def _matching(self, batch: Batch) -> list[tuple[int, Event]]:
-        events = batch.after(self._after)
-        if self._filter.every_type and self._filter.only_types:
-            return list(events)
-        return [
-            (position, event)
-            for position, event in events
-            if self._filter.wants_type(event.type) and self._filter.wants(event.source, event.subject, event.attributes)
-        ]
-
-    def _wanted_types(self) -> frozenset[int] | None:
-        if self._filter.every_type:
-            return None
-        if self._types_version != self._log.types_version:
-            self._types_version = self._log.types_version
-            self._types = self._log.type_ids(self._filter.wants_type)
-        return self._types

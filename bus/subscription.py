@@ -9,11 +9,12 @@ from datetime import timedelta
 
 from tooloo.bus.v1.bus_service_pb2 import PullRequest, PullResponse
 from tooloo.bus.v1.subscription_pb2 import Subscription
-from tooloo.event.v1.event_pb2 import Event
 
 from bus import definitions, subscription_store
+from bus.bodies import Bodies
 from bus.dealing import Changes, Dealer, Entry, Retry
 from bus.log import Log
+from bus.matching import Matcher
 from bus.member import Member
 from bus.ranges import AckState
 from bus.settings import BusSettings
@@ -43,8 +44,6 @@ class Running:
         self._clock = clock
         self._new_token = new_token
         self._members: list[Member] = []
-        self._bodies: dict[int, Event] = {}
-        self._bodies_bytes = 0
         self._written_floor = stored.acks.floor
         self._wake = asyncio.Event()
         self._dirty = asyncio.Event()
@@ -192,12 +191,9 @@ class Running:
     def _install(self, acks: AckState) -> None:
         """Begins to deal anew from an ack state."""
         self.dealer = Dealer(definitions.policy_of(self.definition, self._settings), acks)
-        self._filter = definitions.filter_of(self.definition.filter)
-        self._types_version = -1
-        self._type_ids: frozenset[int] | None = None
+        self._matcher = Matcher(self._log, definitions.filter_of(self.definition.filter))
+        self._bodies = Bodies(self._log, self.name, self._settings.subscription_cache_bytes)
         self._written_floor = acks.floor
-        self._bodies.clear()
-        self._bodies_bytes = 0
 
     def _fence_members(self) -> None:
         for member in self._members:
@@ -260,7 +256,7 @@ class Running:
 
     async def _send(self, member: Member, entries: list[Entry]) -> None:
         dealer, token = self.dealer, member.token
-        events = await self._events_of(entries)
+        events = await self._bodies.take(entry.position for entry in entries)
         if dealer is not self.dealer or member.gone or member.token != token:
             # fenced while its events were being read: they were given back with the token
             return
@@ -270,55 +266,20 @@ class Running:
         if found:
             member.send([entry for entry, _ in found], [event for _, event in found], self._settings.message_bytes)
 
-    async def _events_of(self, entries: Sequence[Entry]) -> dict[int, Event]:
-        events: dict[int, Event] = {}
-        for entry in entries:
-            if body := self._bodies.pop(entry.position, None):
-                self._bodies_bytes -= body.ByteSize()
-                events[entry.position] = body
-        missing = [entry.position for entry in entries if entry.position not in events]
-        if missing:
-            events |= await self._log.events(missing)
-        for position in missing:
-            if position not in events and (kept := await self._kept_event(position)):
-                events[position] = kept
-        return events
-
-    async def _kept_event(self, position: int) -> Event | None:
-        kept = await self._log.query(lambda connection: subscription_store.kept_event(connection, self.name, position))
-        return Event.FromString(kept) if kept else None
-
     async def _scan(self) -> bool:
         """Looks at the next part of the log; False when there is none, or too much is unsettled already."""
         dealer = self.dealer
         if dealer.unsettled >= self._settings.max_unsettled or dealer.in_flight >= dealer.policy.max_in_flight:
             return False
-        chunk = await self._log.read(dealer.cursor, self._wanted_types())
+        chunk = await self._matcher.read(dealer.cursor)
         if chunk.scanned <= dealer.cursor or dealer is not self.dealer:
             return dealer is not self.dealer
-        wanted: list[tuple[int, str]] = []
-        for batch in chunk.batches:
-            for position, event in batch.after(dealer.cursor):
-                if self._filter.wants_type(event.type) and self._filter.wants(event.source, event.subject, event.attributes):
-                    event.position = position
-                    wanted.append((position, event.subject))
-                    self._cache(position, event)
-        dealer.scanned(chunk.scanned, wanted)
+        wanted = self._matcher.matching(chunk, dealer.cursor)
+        for position, event in wanted:
+            event.position = position
+            self._bodies.keep(position, event)
+        dealer.scanned(chunk.scanned, [(position, event.subject) for position, event in wanted])
         return True
-
-    def _cache(self, position: int, event: Event) -> None:
-        size = event.ByteSize()
-        if self._bodies_bytes + size <= self._settings.subscription_cache_bytes:
-            self._bodies[position] = event
-            self._bodies_bytes += size
-
-    def _wanted_types(self) -> frozenset[int] | None:
-        if self._filter.every_type:
-            return None
-        if self._types_version != self._log.types_version:
-            self._types_version = self._log.types_version
-            self._type_ids = self._log.type_ids(self._filter.wants_type)
-        return self._type_ids
 
     async def _write_forever(self) -> None:
         while True:

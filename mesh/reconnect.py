@@ -5,6 +5,7 @@ import random
 import grpc
 from google.protobuf import symbol_database
 from google.rpc import error_details_pb2
+from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from mesh import errors
 
@@ -51,11 +52,14 @@ def is_final(error: grpc.aio.AioRpcError) -> bool:
     if len(details) > 1:
         return not any(isinstance(detail, error_details_pb2.RetryInfo) for detail in details)
     # gRPC's own: a message that is too large stays too large, a server with too many calls does not
-    return "larger than max" in (error.details() or "")
+    return _is_too_large(error)
 
 
 def refusal_of(error: grpc.aio.AioRpcError) -> errors.Refusal:
     """The refusal that the server sent, with its details; one made from the code when it sent none."""
+    if _is_too_large(error):
+        reason = ErrorReason.ERROR_REASON_TOO_LARGE
+        return errors.refused(grpc.StatusCode.INVALID_ARGUMENT, reason, f"send less at a time: {error.details()}")
     status = errors.from_rpc_error(error)
     details = []
     for packed in status.details:
@@ -64,3 +68,8 @@ def refusal_of(error: grpc.aio.AioRpcError) -> errors.Refusal:
     if not details:
         details = [error_details_pb2.ErrorInfo(reason=error.code().name, domain=errors.DOMAIN)]
     return errors.Refusal(error.code(), status.message, tuple(details))
+
+
+def _is_too_large(error: grpc.aio.AioRpcError) -> bool:
+    """Whether gRPC itself refused a message for its size; it has no code of its own for that."""
+    return error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in (error.details() or "")

@@ -67,6 +67,17 @@ async def test_a_refused_publish_does_not_hurt_those_that_share_its_request(tmp_
         assert sorted(stored) == list(range(1, 60))
 
 
+async def test_a_publish_that_no_message_can_hold_is_refused_for_good(tmp_path: Path) -> None:
+    """More than gRPC takes at a time is TOO_LARGE at once, not an endless retry."""
+    async with running_bus(tmp_path) as bus, client_of(bus) as client:
+        large = [event(number, subject="s" * 512) for number in range(20)]
+        for one in large:
+            one.data.value += b"\x0a\x80\x80\x10" + b"x" * 262_144
+        with pytest.raises(Refusal) as caught:
+            await client.publish(large)
+        assert caught.value.reason == "TOO_LARGE"
+
+
 async def test_publish_waits_for_a_bus_that_is_away(tmp_path: Path) -> None:
     """A publish made while the bus is down is stored once it is back; one that may not wait is refused with UNAVAILABLE."""
     async with running_bus(tmp_path) as bus, client_of(bus) as client:
