@@ -44,12 +44,12 @@ def make_door(settings: MeshSettings) -> Door:
 
 def door_program(door: Door, config: Path) -> Program:
     """Envoy as a program of the supervisor."""
+    # one client for all probes: each new one loads its certificates, which costs more than the probe
+    client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.admin_port}", timeout=_READY_TIMEOUT)
 
     async def probe() -> bool:
         with contextlib.suppress(httpx.HTTPError):
-            async with httpx.AsyncClient() as client:
-                answer = await client.get(f"http://127.0.0.1:{door.admin_port}/ready", timeout=_READY_TIMEOUT)
-                return answer.is_success
+            return (await client.get("/ready")).is_success
         return False
 
     return Program("envoy", "envoy", binary.command(config, door.settings.concurrency), probe)

@@ -7,7 +7,6 @@ import asyncio
 import itertools
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -199,15 +198,22 @@ class Supervisor:
 
 
 def health_probe(socket: Path) -> Callable[[], Awaitable[bool]]:
-    """A probe that asks the gRPC health service on a unix socket."""
+    """A probe that asks the gRPC health service on a unix socket, over one channel as long as that answers."""
+    channels: list[grpc.aio.Channel] = []
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
 
     async def probe() -> bool:
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
-        with suppress(grpc.aio.AioRpcError):
-            async with grpc.aio.insecure_channel(f"unix:{socket}", options=options) as channel:
-                answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_PROBE_TIMEOUT)
-                return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-        return False
+        if not socket.exists():  # noqa: ASYNC240 - one stat call, and a process that boots is asked 30 times a second
+            return False
+        if not channels:
+            channels.append(grpc.aio.insecure_channel(f"unix:{socket}", options=options))
+        try:
+            answer = await health_pb2_grpc.HealthStub(channels[0]).Check(health_pb2.HealthCheckRequest(), timeout=_PROBE_TIMEOUT)
+        except grpc.aio.AioRpcError:
+            # a fresh channel looks for a fresh socket at once, an old one waits out its backoff first
+            await channels.pop().close()
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     return probe
 
