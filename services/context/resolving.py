@@ -27,7 +27,7 @@ class ImportLike(Protocol):
 
 
 class Resolver:
-    """Resolves the imports of one tree. `go_modules` maps the path of each go.mod to the module that it names; `name` is the root's."""
+    """Resolves the imports of one tree. `go_modules` maps the path of each go.mod to the module it names; `name` is the root's."""
 
     def __init__(self, paths: Iterable[str], go_modules: Mapping[str, str] | None = None, name: str = "") -> None:
         self._paths = frozenset(paths)
