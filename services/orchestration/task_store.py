@@ -9,6 +9,7 @@ from services.orchestration.store import Page
 # the statements below are put together from these constants only, never from values
 _COLUMNS = ", ".join(field.name for field in fields(TaskRecord))
 _VALUES = ", ".join(f":{field.name}" for field in fields(TaskRecord))
+_CHANGES = ", ".join(f"{field.name} = excluded.{field.name}" for field in fields(TaskRecord) if field.name != "task_id")
 
 
 def _task(row: Row) -> TaskRecord:
@@ -17,9 +18,8 @@ def _task(row: Row) -> TaskRecord:
 
 async def save_task(tx: Transaction, task: TaskRecord) -> None:
     """Adds a task or puts it in the place of the one with its id."""
-    changed = ", ".join(f"{field.name} = excluded.{field.name}" for field in fields(TaskRecord) if field.name != "task_id")
     await tx.execute(
-        f"INSERT INTO tasks ({_COLUMNS}) VALUES ({_VALUES}) ON CONFLICT (task_id) DO UPDATE SET {changed}",  # noqa: S608 # constants only
+        f"INSERT INTO tasks ({_COLUMNS}) VALUES ({_VALUES}) ON CONFLICT (task_id) DO UPDATE SET {_CHANGES}",  # noqa: S608 # constants only
         asdict(task),
     )
 
