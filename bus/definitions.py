@@ -8,7 +8,7 @@ from tooloo.bus.v1.subscription_pb2 import EventFilter, Subscription
 from bus.dealing import Policy
 from bus.filters import Filter
 from bus.settings import BusSettings
-from mesh.settings import duration
+from mesh.settings import SettingError, duration
 
 _OUTPUT_ONLY = (
     "state",
@@ -39,6 +39,14 @@ def policy_of(definition: Subscription, settings: BusSettings) -> Policy:
         order_by_subject=definition.order_by_subject,
         keep_dead_letters=not definition.discard_dead_letters,
     )
+
+
+def check_defaults(settings: BusSettings) -> None:
+    """SettingError when the waits of the settings are no lengths of time: at the start, not at the first subscription."""
+    try:
+        policy_of(Subscription(), settings)
+    except ValueError as error:
+        raise SettingError(f"{BusSettings.env_name('backoff')} is {','.join(settings.backoff)!r}: {error}") from error
 
 
 def normalized(definition: Subscription) -> Subscription:

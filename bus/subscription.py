@@ -17,6 +17,7 @@ from bus.log import Log
 from bus.matching import Matcher
 from bus.member import Member
 from bus.ranges import AckState
+from bus.refusals import too_many
 from bus.settings import BusSettings
 from bus.writer import DiskFull, QueueFull
 from mesh.clock import Clock, to_us
@@ -88,7 +89,9 @@ class Running:
         self._wake.set()
 
     def join(self, first: PullRequest) -> Member:
-        """A new member, from its opening request."""
+        """A new member, from its opening request; RESOURCE_EXHAUSTED when there are too many."""
+        if len(self._members) >= self._settings.max_members:
+            raise too_many(BusSettings.env_name("max_members"), "members", self._settings.max_members)
         seconds = first.heartbeat.ToTimedelta().total_seconds() or self._settings.heartbeat.total_seconds()
         member = Member(self._new_token(), seconds, counts_bytes=first.credit_bytes > 0)
         self._members.append(member)

@@ -36,7 +36,8 @@ class Subscriptions:
         self._next_token = 0
 
     async def start(self) -> None:
-        """Begins to work where the disk says that everyone stands."""
+        """Begins to work where the disk says that everyone stands; SettingError when the default policy cannot be read."""
+        definitions.check_defaults(self._settings)
         self._next_token = await self._log.run(subscription_store.next_epoch) * _TOKENS_PER_EPOCH
         for stored in await self._log.query(subscription_store.every):
             await self._run(stored)

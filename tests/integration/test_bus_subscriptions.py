@@ -11,6 +11,7 @@ from tooloo.bus.v1 import subscription_pb2
 from tooloo.bus.v1.dead_letter_pb2 import DeadLetter
 
 from mesh.reconnect import refusal_of
+from mesh.settings import SettingError
 from tests.integration.bus_bench import PATIENCE, BusBench, Puller, event, number_of, running_bus
 
 SOON = duration_pb2.Duration(nanos=1_000_000)
@@ -319,3 +320,14 @@ async def test_retries_and_their_attempts_survive_a_restart(tmp_path: Path) -> N
         assert await again.take(1) == [(1, 3)]
         await again.say(ack=[1])
         await bus.settled(3)
+
+
+async def test_members_are_limited_and_defaults_are_checked_at_the_start(tmp_path: Path) -> None:
+    """One member too many is refused by the name of the setting; a backoff that is no length of time stops the boot."""
+    async with running_bus(tmp_path, {"TOOLOO_BUS_MAX_MEMBERS": "1"}) as bus:
+        await bus.subscribe()
+        await Puller(bus.stub).open()
+        assert await code_of(Puller(bus.stub).open()) == "RESOURCE_EXHAUSTED"
+    with pytest.raises(SettingError, match="TOOLOO_BUS_BACKOFF"):
+        async with running_bus(tmp_path, {"TOOLOO_BUS_BACKOFF": "soon"}):
+            pass
