@@ -58,6 +58,7 @@ class MeshClient:
     async def call(self, method: str, request: Message, timeout: timedelta | None = None) -> Message:
         """Calls a unary RPC, e.g. "tooloo.learning.v1.LearningService/StartTraining".
 
+        A door that is not there yet, as when the whole mesh starts, is waited for until the deadline.
         KeyError when the contracts have no such RPC, ValueError when it streams; grpc.aio.AioRpcError when the call fails.
         """
         known = contracts.methods()[method]
@@ -70,7 +71,7 @@ class MeshClient:
         )
         deadline = timeout or self._settings.call_deadline
         answer: Message = await invoke(
-            request, timeout=deadline.total_seconds(), metadata=tuple(call.to_metadata(call.current.get()))
+            request, timeout=deadline.total_seconds(), metadata=tuple(call.to_metadata(call.current.get())), wait_for_ready=True
         )
         return answer
 
