@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import islice
 from typing import Any
 
 import grpc
@@ -17,6 +18,7 @@ from google.protobuf.message import DecodeError, Message
 
 from mesh import call, errors
 from mesh.ids import Ids, new_id
+from mesh.soundness import unsound_fields
 
 log = logging.getLogger(__name__)
 # gRPC allows 8 KiB of trailers by default; the status must leave room for the rest
@@ -37,6 +39,10 @@ def violations_of(request: Message) -> list[tuple[str, str]]:
     """What the contract's rules (protovalidate) say against a message: (field path, what to do)."""
     found = protovalidate.collect_violations(request)
     return [(_path(violation.proto.field), violation.proto.message[:_MAX_TEXT]) for violation in found[:_MAX_VIOLATIONS]]
+
+
+def _unsound(request: Message) -> list[tuple[str, str]]:
+    return [(path[:_MAX_TEXT], text) for path, text in islice(unsound_fields(request), _MAX_VIOLATIONS)]
 
 
 def _path(field: Any) -> str:
@@ -120,7 +126,8 @@ class Boundary(grpc.aio.ServerInterceptor):
     def _check(self, request: Any, method: str) -> None:
         if request is _UNDECODABLE:
             raise errors.malformed_body(f"request of {method}")
-        if method not in self._self_validating and (violations := violations_of(request)):
+        # what is unsound comes first: the rules do not expect it
+        if method not in self._self_validating and (violations := _unsound(request) or violations_of(request)):
             raise errors.invalid_fields(violations)
 
     async def _abort(self, error: Exception, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:

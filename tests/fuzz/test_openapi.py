@@ -1,4 +1,4 @@
-"""Whatever /openapi.json lets a caller write, and what it does not, is answered in time with a fitting answer or a refusal with a reason."""
+"""Whatever /openapi.json lets a caller write, and what it does not, is answered in time as it says or refused with a reason."""
 
 import json
 import math
@@ -85,11 +85,13 @@ def run(mesh: Mesh, known: Known, tmp_path: Path, seed: int) -> Run:
 
 def test_generated_requests_are_answered_or_refused_with_a_reason(run: Run, mesh: Mesh, cases: int) -> None:
     """Random requests, valid and not, for every operation."""
-    examples = math.ceil(cases / len(operations(mesh)))
-    assert run("fuzzing", examples) >= cases * 0.8
+    # an operation that takes little has fewer different cases than it may
+    examples = math.ceil(1.3 * cases / len(operations(mesh)))
+    assert run("fuzzing", examples) >= cases
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_edges_of_every_rule_are_answered_or_refused_with_a_reason(run: Run, mesh: Mesh) -> None:
     """Values at and beyond every limit of the document, then chains of calls where one uses what another made."""
     assert run("examples,coverage,stateful", 50) > len(operations(mesh))

@@ -1,4 +1,4 @@
-"""What may be published: every reader must be able to decode it and write it as JSON."""
+"""What every message must be: such that its readers can decode it and write it as JSON."""
 
 import math
 
@@ -7,9 +7,12 @@ from google.protobuf import any_pb2, duration_pb2, json_format, struct_pb2, time
 from google.protobuf.message import Message
 from hypothesis import given
 from hypothesis import strategies as st
+from tooloo.analytics.v1 import analytics_service_pb2 as analytics
+from tooloo.orchestration.v1 import dag_pb2 as dag
+from tooloo.orchestration.v1 import orchestration_service_pb2 as orchestration
 
-from bus.check import is_sound
 from mesh import contracts
+from mesh.soundness import is_sound, unsound_fields
 
 
 def packed(message: Message) -> any_pb2.Any:
@@ -58,3 +61,14 @@ def test_what_is_sound_can_be_written_as_json(message: Message) -> None:
     """Protobuf's own writer is the oracle: what passes the check never fails there."""
     if is_sound(message):
         assert json_format.MessageToJson(message, descriptor_pool=contracts.pool())
+
+
+def test_each_unsound_field_is_named() -> None:
+    """With its path as callers write it, inside lists and maps too, and nothing but the unsound ones."""
+    bad = struct_pb2.Struct(fields={"x": value(number_value=math.nan)})
+    good = struct_pb2.Struct(fields={"x": value(number_value=1)})
+    request = orchestration.ExecuteDagRequest(dag=dag.Dag(nodes=[dag.DagNode(input=good), dag.DagNode(input=bad)]), input=bad)
+    assert {path for path, _ in unsound_fields(request)} == {"dag.nodes[1].input", "input"}
+    overview = analytics.GetAnalyticsOverviewRequest(to=timestamp_pb2.Timestamp(seconds=1, nanos=2**31 - 1))
+    assert [path for path, _ in unsound_fields(overview)] == ["to"]
+    assert not list(unsound_fields(orchestration.ExecuteDagRequest(input=good)))
