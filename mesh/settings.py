@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_type_hints
 
+CHECKOUT = Path(__file__).resolve().parent.parent
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
 # sockaddr_un holds 108 bytes; the file name needs some of them
@@ -101,9 +102,11 @@ def _file_tables(env: Mapping[str, str], file: Path | None) -> dict[str, Any]:
 
 
 def show(value: object) -> str:
-    """A value in the form in which it may be written in the environment."""
+    """A value in the form in which it may be written in the environment; a path of the checkout without the checkout's own."""
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g}s"
+    if isinstance(value, Path) and value.is_relative_to(CHECKOUT):
+        return str(value.relative_to(CHECKOUT))
     if isinstance(value, tuple):
         return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

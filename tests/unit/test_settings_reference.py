@@ -12,6 +12,11 @@ def test_the_reference_is_what_the_declarations_say() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == reference()
 
 
+def test_the_reference_names_no_folder_of_this_machine() -> None:
+    """Defaults inside the checkout are shown as seen from it."""
+    assert str(ROOT) not in reference()
+
+
 def test_every_setting_has_a_sentence_and_its_own_name() -> None:
     """No setting without a meaning, and no environment variable with two."""
     rows = [row for section in sections() for row in section.documented()]

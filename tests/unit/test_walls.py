@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = sorted(path.name for path in (ROOT / "services").iterdir() if (path / "__main__.py").exists())
 ROOMS = {"__main__", "__init__", "service", "store", "events", "settings"}
+SQL = ("SELECT ", "INSERT INTO ", "DELETE FROM ", "CREATE TABLE ")
 DATABASES = {"sqlite3", "aiosqlite", "asyncpg", "psycopg"}
 # what domain modules may use beside the standard library: the domain's own libraries
 DOMAIN_LIBRARIES = {

@@ -1,0 +1,1 @@
+"""The services of the mesh: each a house of its own with the same rooms."""
