@@ -497,7 +497,7 @@ async def test_a_local_provider_is_offered_only_while_it_answers(tmp_path: Path,
 async def test_every_grouping_adds_up_to_the_ledger(caller: Caller, group_by: str) -> None:
     """Random usage over days and users: rows over all pages are the sum of what was tracked, and so is the total."""
     seed = random.randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201 - names the case when it fails
+    print(f"seed {seed}")
     chance = random.Random(seed)
     tracked = []
     for _ in range(60):

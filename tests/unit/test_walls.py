@@ -78,7 +78,7 @@ def test_sql_stands_in_stores_only(service: str) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_domain_modules_are_pure(service: str) -> None:
-    """A domain module imports the standard library, the domain's own libraries, and its neighbours; no kit, no protobuf, no gRPC."""
+    """A domain module imports the standard library, the domain's own libraries and its neighbours; no kit, no protobuf."""
     for module in _modules(ROOT / "services" / service):
         if not _is_domain(module):
             continue
