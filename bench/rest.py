@@ -79,10 +79,8 @@ def _measure(ours: int, theirs: int) -> dict[tuple[str, str, int], list[Figures]
 
 def _print(found: dict[tuple[str, str, int], list[Figures]]) -> None:
     print(f"REST, {SECONDS:g} s a scenario, median of {ROUNDS} rounds; synchronous=FULL on both sides, answers after the commit")
-    print(
     head = f"{'call':28} {'conns':>5} {'who':8} {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'failed':>6}"
     print(f"{head}  ours / theirs: req/s, p99")
-    )
     for call in (READ, WRITE):
         for connections in (1, CONNECTIONS):
             ours, theirs = _median(found[call, "tooloo", connections]), _median(found[call, "fastapi", connections])
