@@ -159,15 +159,22 @@ class Mesh:
 
 
 async def eventually(ask: Callable[[], Awaitable[T]], satisfied: Callable[[T], bool], seconds: float = 30) -> T:
-    """Asks until the answer satisfies; AssertionError with the last answer when it does not in time."""
-    last: T | None = None
-    with_deadline = asyncio.timeout(seconds)
+    """Asks until the answer satisfies; AssertionError with the last answer when it does not in time.
+
+    Something that is away for a moment, for a process is being started again, is asked again too.
+    """
+    last: T | httpx.HTTPError | None = None
     try:
-        async with with_deadline:
+        async with asyncio.timeout(seconds):
             while True:
-                last = await ask()
-                if satisfied(last):
-                    return last
+                try:
+                    last = answer = await ask()
+                    if satisfied(answer):
+                        return answer
+                except httpx.HTTPError as error:
+                    if isinstance(error, httpx.HTTPStatusError) and error.response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                        raise
+                    last = error
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise AssertionError(f"not satisfied within {seconds} s; the last answer was {last!r}") from None
