@@ -31,9 +31,8 @@ async def test_nothing_acknowledged_is_lost_and_nothing_applied_twice(tmp_path: 
         load.stop()
         await running
         promised = load.promised
-        print(
-            f"killed {dict(killed)}; {promised.usages} usages, {len(promised.metric_events)} values, {len(promised.selections)} selections"
-        )
+        figures = f"{promised.usages} usages, {len(promised.metric_events)} values, {len(promised.selections)} selections"
+        print(f"killed {dict(killed)}; promised {figures}")
         assert not promised.unexpected
         assert promised.usages
         assert promised.metric_events
