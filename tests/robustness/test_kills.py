@@ -11,6 +11,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from tests.robustness.load import Load
 from tests.support.mesh import Mesh, eventually, running_mesh
 
@@ -76,7 +78,7 @@ async def _all_serve(mesh: Mesh) -> None:
         try:
             async with mesh.rest() as client:
                 return (await client.get("/health")).status_code
-        except OSError:
+        except httpx.TransportError:
             return 0
 
     await eventually(health, lambda status: status == 200, 90)
