@@ -35,6 +35,11 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str, ensure_ascii=False)
 
 
+def _no_caller_writes_logs(record: logging.LogRecord) -> bool:
+    """False for what gRPC says, with a traceback, of every header that is not UTF-8: HTTP allows them, and anybody may send some."""
+    return not record.getMessage().startswith("Invalid encoding on")
+
+
 def setup(service: str, level: str, file: Path | None = None) -> None:
     """Sends every log record of this process as JSON to standard error, or to a file when standard error is for people."""
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
@@ -48,3 +53,4 @@ def setup(service: str, level: str, file: Path | None = None) -> None:
     # these say at INFO what our own access log says already
     for noisy in ("httpx", "httpcore", "asyncio", "aiosqlite"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_no_caller_writes_logs)
