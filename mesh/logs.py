@@ -36,7 +36,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _no_caller_writes_logs(record: logging.LogRecord) -> bool:
-    """False for what gRPC says, with a traceback, of every header that is not UTF-8: HTTP allows them, and anybody may send some."""
+    """False for what gRPC says, with a traceback, of each header that is not UTF-8: HTTP allows them, and anybody may send some."""
     return not record.getMessage().startswith("Invalid encoding on")
 
 
