@@ -1,9 +1,11 @@
-"""Envoy's own refusals in the shape of every other refusal: google.rpc.Status as JSON with an ErrorInfo."""
+"""Envoy's own refusals in the shape of every other refusal: a google.rpc.Status with an ErrorInfo, as JSON and for gRPC callers."""
 
+from base64 import b64encode
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from google.rpc import code_pb2
+from google.protobuf import duration_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 RETRY_PAUSE = "1s"
 
@@ -44,24 +46,49 @@ REPLIES = (
     Reply(500, code_pb2.INTERNAL, "INTERNAL", "The answer could not be made; the log has more under this id."),
 )
 
+# what Envoy makes of an HTTP status for gRPC callers; the Status in the details must say the same
+NATIVE_CODES = {404: code_pb2.UNIMPLEMENTED, 503: code_pb2.UNAVAILABLE, 504: code_pb2.DEADLINE_EXCEEDED}
+# a native caller's reply has no body: the text becomes grpc-message; a transcoded call is gRPC by now too, but has its old path
+_CALLED_NATIVELY = (
+    {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}},
+    {"header_filter": {"header": {"name": "x-envoy-original-path", "present_match": False}}},
+)
+
 
 def local_replies() -> dict[str, Any]:
-    """The local_reply_config of a listener: plain text for native gRPC, then one mapper for each status, then one for the rest."""
+    """The local_reply_config of a listener: mappers for native gRPC, then one for each status, then one for the rest."""
     rest = Reply(400, code_pb2.UNKNOWN, "INTERNAL")
-    mappers = [_native(), *map(_mapper, REPLIES), {**_mapper(rest), "filter": _status("GE", rest.status)}]
-    return {"mappers": mappers}
+    native = [_native(reply) for reply in REPLIES if reply.status in NATIVE_CODES]
+    rest_of_native = {"filter": _all(*_CALLED_NATIVELY), "body_format_override": _text("%LOCAL_REPLY_BODY%")}
+    return {"mappers": [*native, rest_of_native, *map(_mapper, REPLIES), {**_mapper(rest), "filter": _status("GE", rest.status)}]}
 
 
-def _native() -> dict[str, Any]:
-    # a native caller's reply has no body: the text becomes grpc-message; a transcoded call is gRPC by now too, but has its old path
-    called_natively = [
-        {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}},
-        {"header_filter": {"header": {"name": "x-envoy-original-path", "present_match": False}}},
-    ]
+def _all(*filters: dict[str, Any]) -> dict[str, Any]:
+    return {"and_filter": {"filters": list(filters)}}
+
+
+def _text(message: str) -> dict[str, Any]:
+    return {"text_format_source": {"inline_string": message}}
+
+
+def _native(reply: Reply) -> dict[str, Any]:
+    details = {"key": "grpc-status-details-bin", "value": b64encode(_native_status(reply).SerializeToString()).decode()}
     return {
-        "filter": {"and_filter": {"filters": called_natively}},
-        "body_format_override": {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}},
+        "filter": _all(*_CALLED_NATIVELY, *_matches(reply)),
+        "body_format_override": _text(reply.message),
+        "headers_to_add": [{"header": details, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
     }
+
+
+def _native_status(reply: Reply) -> status_pb2.Status:
+    """The Status for gRPC callers; it is the same for every call, so it names no request."""
+    status = status_pb2.Status(code=NATIVE_CODES[reply.status], message=reply.message)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reply.reason, domain="tooloo"))
+    if reply.retry:
+        pause = duration_pb2.Duration()
+        pause.FromJsonString(RETRY_PAUSE)
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=pause))
+    return status
 
 
 def _status(operator: str, status: int) -> dict[str, Any]:
@@ -69,10 +96,15 @@ def _status(operator: str, status: int) -> dict[str, Any]:
     return {"status_code_filter": {"comparison": {"op": operator, "value": value}}}
 
 
+def _matches(reply: Reply) -> list[dict[str, Any]]:
+    flags = [{"response_flag_filter": {"flags": [reply.flag]}}] if reply.flag else []
+    return [_status("EQ", reply.status), *flags]
+
+
 def _mapper(reply: Reply) -> dict[str, Any]:
-    match = _status("EQ", reply.status)
-    if reply.flag:
-        match = {"and_filter": {"filters": [match, {"response_flag_filter": {"flags": [reply.flag]}}]}}
+    first, *others = _matches(reply)
+    # an and_filter takes two at least
+    match = _all(first, *others) if others else first
     body = {"code": reply.code, "message": reply.message, "details": _details(reply)}
     return {
         "filter": match,

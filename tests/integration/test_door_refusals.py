@@ -11,8 +11,11 @@ from google.rpc import error_details_pb2, status_pb2
 from tooloo.analytics.v1 import analytics_service_pb2 as analytics
 from tooloo.analytics.v1.analytics_service_pb2_grpc import AnalyticsServiceStub
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
+from tooloo.system.v1 import system_service_pb2 as system
+from tooloo.system.v1.system_service_pb2_grpc import SystemServiceStub
 
 from envoy.filters import SECURITY_HEADERS
+from mesh import errors
 from tests.door_bench import ORIGIN, Bench, bench, event
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -156,8 +159,8 @@ async def test_health_of_a_service_that_is_down_is_a_refusal(door: Bench) -> Non
     assert reasons(json_format.Parse(answer.text, status_pb2.Status()))[0].reason == "DEPENDENCY_UNAVAILABLE"
 
 
-async def test_native_callers_get_plain_text(door: Bench) -> None:
-    """Refusals have their own shape there; JSON in a grpc-message would help nobody."""
+async def test_native_callers_get_plain_text_and_details(door: Bench) -> None:
+    """JSON in a grpc-message would help nobody; the Status comes as gRPC callers expect it, with the same code and text."""
     with pytest.raises(grpc.aio.AioRpcError) as down:
         await AnalyticsServiceStub(door.channel).GetAnalyticsOverview(analytics.GetAnalyticsOverviewRequest())
     assert down.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -166,3 +169,10 @@ async def test_native_callers_get_plain_text(door: Bench) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as unknown:
         await nobody(b"")
     assert unknown.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    never = SystemServiceStub(door.channel).ListProcesses(system.ListProcessesRequest(), metadata=(("grpc-timeout", "9m"),))
+    with pytest.raises(grpc.aio.AioRpcError) as late:
+        await never
+    for refused, reason in ((down, "DEPENDENCY_UNAVAILABLE"), (unknown, "UNKNOWN_CALL"), (late, "DEADLINE_EXCEEDED")):
+        status = errors.from_rpc_error(refused.value)
+        assert [info.reason for info in reasons(status)] == [reason]
+        assert (status.code, status.message) == (refused.value.code().value[0], refused.value.details())
