@@ -1,6 +1,9 @@
 """Every refusal over REST has one shape, whoever made it: the service, the transcoder or Envoy; and nothing of gRPC's shows."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
 
 import grpc
 import httpx
@@ -16,7 +19,7 @@ from tooloo.system.v1.system_service_pb2_grpc import SystemServiceStub
 
 from envoy.filters import SECURITY_HEADERS
 from mesh import errors
-from tests.door_bench import ORIGIN, Bench, bench, event
+from tests.door_bench import ORIGIN, SETTINGS, Bench, bench, event
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 Call = Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]
@@ -176,3 +179,20 @@ async def test_native_callers_get_plain_text_and_details(door: Bench) -> None:
         status = errors.from_rpc_error(refused.value)
         assert [info.reason for info in reasons(status)] == [reason]
         assert (status.code, status.message) == (refused.value.code().value[0], refused.value.details())
+
+
+async def test_who_calls_too_often_at_a_time_learns_the_reason(tmp_path: Path) -> None:
+    """By REST and natively alike, and that it may come again."""
+    async with bench(tmp_path, replace(SETTINGS, max_calls=1, retries=0)) as crowded:
+        stub = SystemServiceStub(crowded.channel)
+        calls = {asyncio.ensure_future(stub.ListProcesses(system.ListProcessesRequest())) for _ in range(2)}
+        (refused,), (waiting,) = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        error = refused.exception()
+        assert isinstance(error, grpc.aio.AioRpcError)
+        assert error.code() is grpc.StatusCode.UNAVAILABLE
+        by_rest = await crowded.rest.get("/api/v1/system/info")
+        assert by_rest.status_code == 503
+        for status in (errors.from_rpc_error(error), json_format.Parse(by_rest.text, status_pb2.Status())):
+            assert [info.reason for info in reasons(status)] == ["LIMIT_REACHED"]
+            assert status.details[1].Is(error_details_pb2.RetryInfo.DESCRIPTOR)
+        waiting.cancel()
