@@ -260,6 +260,21 @@ async def test_a_reference_without_value_fails_its_node(bench: Bench) -> None:
     assert "${input.who}" in answer.reason
 
 
+async def test_answers_nested_too_deep_fail_their_node(bench: Bench) -> None:
+    """A run that reads itself, again and again, is an answer within an answer; what nobody could read back is not kept."""
+    bench.running.host.client.target = bench.running.address
+    await bench.running.host.client.close()
+    get = "tooloo.orchestration.v1.OrchestrationService/GetRun"
+    nodes = [
+        {"id": f"n{n}", "call": get, "input": {"runId": "${run.id}"}, "dependsOn": [f"n{n - 1}"] if n else []} for n in range(9)
+    ]
+    answer = await bench.execute(*nodes)
+    assert answer.state == run_pb2.RUN_STATE_FAILED
+    failed = next(node for node in answer.nodes if node.state == FAILED)
+    assert (failed.error.code, "nested" in failed.error.message) == ("DATA_LOSS", True)
+    assert (await bench.stub.GetRun(pb.GetRunRequest(run_id=answer.run_id))).run.state == run_pb2.RUN_STATE_FAILED
+
+
 async def test_limits_are_settings(tmp_path: Path) -> None:
     """Nodes, bytes and unfinished runs are bounded; each refusal names its setting or field."""
     async with running(tmp_path, max_nodes="2", unfinished_runs="1", max_output_bytes="1024", max_input_bytes="1024") as bench:

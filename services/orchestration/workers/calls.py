@@ -23,6 +23,8 @@ from services.orchestration.run import Failure
 _FORBIDDEN = frozenset(f"tooloo.orchestration.v1.OrchestrationService/{name}" for name in ("ExecuteDag", "AnalyzeIntent"))
 _JSON_ERRORS = (json_format.Error, ValueError, TypeError, OverflowError, RecursionError)
 _LONGEST_MESSAGE = 500
+# as deep as requests may be (mesh.soundness); in a Struct a level costs several of the 100 that protobuf reads
+_MAX_LEVELS = 16
 
 
 class CallFailed(Exception):
@@ -126,11 +128,19 @@ class Caller:
             size = len(json.dumps(output))
         except _JSON_ERRORS as error:
             raise CallFailed(Failure("DATA_LOSS", "", f"the answer cannot be kept as JSON: {_first_line(error)}")) from error
+        if _levels(output) > _MAX_LEVELS:
+            raise CallFailed(Failure("DATA_LOSS", "", f"the answer is nested deeper than the {_MAX_LEVELS} levels that are kept"))
         if size > self.max_output_bytes:
             raise CallFailed(
                 Failure("DATA_LOSS", "", f"the answer has {size} bytes as JSON; {self.max_output_bytes} are kept at most")
             )
         return output
+
+
+def _levels(value: Any) -> int:
+    """How deep a JSON value is nested; 0 for a plain one."""
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else None
+    return 0 if items is None else 1 + max(map(_levels, items), default=0)
 
 
 def _failed(status: status_pb2.Status) -> CallFailed:
