@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -89,19 +90,34 @@ async def test_callbacks_run_after_the_commit_only(tmp_path: Path, schema: Path)
 async def test_a_read_is_a_snapshot(tmp_path: Path, schema: Path) -> None:
     """A read that began before a write does not see it."""
     database = await Database.open(tmp_path / "a.db", [("test", schema)])
-    began, go_on = asyncio.Event(), asyncio.Event()
+    began, go_on = threading.Event(), threading.Event()
 
     async def slow_read(tx: Transaction) -> tuple[int, int]:
         before = len(await _names(tx))
         began.set()
-        await go_on.wait()
+        go_on.wait(20)
         return before, len(await _names(tx))
 
     reading = asyncio.create_task(database.read(slow_read))
-    await began.wait()
+    await asyncio.to_thread(began.wait, 20)
     await database.write(lambda tx: _insert(tx, "later"))
     go_on.set()
     assert await reading == (0, 0)
+    await database.close()
+
+
+async def test_work_that_waits_for_something_else_is_refused(tmp_path: Path, schema: Path) -> None:
+    """A transaction that slept or called out would hold up every other writer; it is undone and says why."""
+    database = await Database.open(tmp_path / "a.db", [("test", schema)])
+    elsewhere: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def waits(tx: Transaction) -> None:
+        await _insert(tx, "half")
+        await elsewhere
+
+    with pytest.raises(RuntimeError, match="await the transaction only"):
+        await database.write(waits)
+    assert await database.read(_names) == []
     await database.close()
 
 
