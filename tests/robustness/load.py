@@ -17,12 +17,13 @@ _GIVE_UP_SECONDS = 60
 
 @dataclass
 class Promised:
-    """What was acknowledged: tokens recorded, values logged (with their event ids), selections made."""
+    """What was acknowledged: tokens recorded, values logged (with their event ids), selections made; and calls made again."""
 
     tokens: int = 0
     usages: int = 0
     metric_events: list[str] = field(default_factory=list)
     selections: list[str] = field(default_factory=list)
+    retried: int = 0
     unexpected: list[str] = field(default_factory=list)
 
 
@@ -78,6 +79,7 @@ class Load:
                     answer = await self._once(client, path, body, key)
                     if answer is not None:
                         return answer
+                    self.promised.retried += 1
                     await asyncio.sleep(0.1)
         except TimeoutError:
             self.promised.unexpected.append(f"{path}: no answer within {_GIVE_UP_SECONDS} s")

@@ -9,12 +9,10 @@ import random
 import signal
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
-import httpx
-
+from tests.robustness.exact import all_serve, ledger_is_exact, listeners_are_exact, log_is_exact
 from tests.robustness.load import Load
-from tests.support.mesh import Mesh, eventually, running_mesh
+from tests.support.mesh import Mesh, running_mesh
 
 KILLS = int(os.environ.get("TOOLOO_CHAOS_KILLS", "25"))
 SEED = int(os.environ.get("TOOLOO_CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
@@ -29,7 +27,7 @@ async def test_nothing_acknowledged_is_lost_and_nothing_applied_twice(tmp_path: 
         load = Load(mesh, SEED, USER)
         running = asyncio.create_task(load.run(callers=9))
         killed = await _kill_at_random(mesh, random.Random(SEED))
-        await _all_serve(mesh)
+        await all_serve(mesh)
         load.stop()
         await running
         promised = load.promised
@@ -39,9 +37,9 @@ async def test_nothing_acknowledged_is_lost_and_nothing_applied_twice(tmp_path: 
         assert promised.usages
         assert promised.metric_events
         assert promised.selections
-        await _ledger_is_exact(mesh, load)
-        await _log_is_exact(mesh, load)
-        await _listeners_are_exact(mesh, load)
+        await ledger_is_exact(mesh, load)
+        await log_is_exact(mesh, load)
+        await listeners_are_exact(mesh, load)
 
 
 async def _kill_at_random(mesh: Mesh, choice: random.Random) -> Counter[str]:
@@ -71,64 +69,3 @@ async def _pids(mesh: Mesh) -> dict[str, int]:
             name = "envoy" if "envoy" in command[0] else command[2].removeprefix("services.")
             found[name] = int(folder.name)
     return found
-
-
-async def _all_serve(mesh: Mesh) -> None:
-    async def health() -> int:
-        try:
-            async with mesh.rest() as client:
-                return (await client.get("/health")).status_code
-        except httpx.TransportError:
-            return 0
-
-    await eventually(health, lambda status: status == 200, 90)
-
-
-async def _ledger_is_exact(mesh: Mesh, load: Load) -> None:
-    """The ledger holds every acknowledged usage, once."""
-    async with mesh.rest() as client:
-        report = (await client.get("/api/v1/budget/report", params={"userId": USER, "groupBy": "model"})).raise_for_status().json()
-    total = report["total"]
-    assert (int(total["inputTokens"]), int(total["calls"])) == (load.promised.tokens, load.promised.usages)
-
-
-async def _log_is_exact(mesh: Mesh, load: Load) -> None:
-    """Every event that was promised stands in the log, once; positions have no gap and ids no repeat."""
-    expected = {"metric.logged": len(load.promised.metric_events), "provider.selected": len(load.promised.selections)}
-
-    async def counts() -> dict[str, int]:
-        events = [event for event in await mesh.events(*expected) if _is_ours(event)]
-        return dict(Counter(event["type"] for event in events))
-
-    await eventually(counts, lambda found: found == expected, 60)
-    everything = await mesh.events()
-    assert [int(event["position"]) for event in everything] == list(range(1, len(everything) + 1))
-    ids = [event["id"] for event in everything]
-    assert len(set(ids)) == len(ids)
-    assert set(load.promised.metric_events) <= set(ids)
-
-
-def _is_ours(event: dict[str, Any]) -> bool:
-    data = event["data"]
-    return bool(USER in (data.get("userId"), data.get("labels", {}).get("user")))
-
-
-async def _listeners_are_exact(mesh: Mesh, load: Load) -> None:
-    """Analytics counted each value and each event once; learning heard of each selection once."""
-    async with mesh.rest() as client:
-
-        async def values() -> int:
-            answer = (await client.get("/api/v1/analytics/metrics/kill_test")).raise_for_status().json()
-            return int(answer["total"]["count"])
-
-        async def heard() -> int:
-            answer = (await client.get("/api/v1/analytics/overview")).raise_for_status().json()
-            return sum(int(each["count"]) for each in answer["events"] if each["type"] == "provider.selected")
-
-        async def learned() -> int:
-            answer = (await client.get("/api/v1/training/overview", params={"userId": USER})).raise_for_status().json()
-            return sum(int(each["selections"]) for each in answer["providersByDomain"])
-
-        await eventually(values, lambda count: count == len(load.promised.metric_events), 60)
-        await eventually(heard, lambda count: count == len(load.promised.selections), 60)
-        await eventually(learned, lambda count: count == len(load.promised.selections), 60)
