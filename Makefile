@@ -74,7 +74,7 @@ lint: $(DEV_ENV)/.installed $(STUBS)/.built ## Check style, types and contracts
 	$(MAKE) --no-print-directory types
 
 types: $(DEV_ENV)/.installed $(STUBS)/.built ## Check types (mypy --strict)
-	$(DEV)/mypy bus envoy gateway mesh services tests bench
+	$(DEV)/mypy bus envoy gateway mesh services tests bench examples
 
 lint-fix: $(DEV_ENV)/.installed ## Mend what style checks can mend
 	$(DEV)/ruff check --fix .
