@@ -24,7 +24,8 @@ def train(stub: LearningServiceStub) -> None:
     overview = stub.GetTrainingOverview(learning.GetTrainingOverviewRequest(user_id=USER))
     for domain in overview.mastery_by_domain:
         print(
-            f"mastery of {domain.domain}: {domain.mastery.level:.2f} ({domain.mastery.level_low:.2f} to {domain.mastery.level_high:.2f})"
+        mastery = domain.mastery
+        print(f"mastery of {domain.domain}: {mastery.level:.2f} ({mastery.level_low:.2f} to {mastery.level_high:.2f})")
         )
 
 

@@ -11,7 +11,7 @@ SEED = 20261122
 
 
 async def test_scaling_and_restarting_lose_no_call(tmp_path: Path) -> None:
-    """provider 1 → 3 → 1 and a restart of analytics under load: each call is answered at once, each effect stands once."""
+    """Provider 1 → 3 → 1 and a restart of analytics under load: each call is answered at once, each effect stands once."""
     with running_mesh(tmp_path / "var") as mesh:
         load = Load(mesh, SEED, "scaled")
         running = asyncio.create_task(load.run(callers=6))
