@@ -23,10 +23,8 @@ def train(stub: LearningServiceStub) -> None:
         round_id, prompt = answer.next_round_id, answer.next_round.prompt
     overview = stub.GetTrainingOverview(learning.GetTrainingOverviewRequest(user_id=USER))
     for domain in overview.mastery_by_domain:
-        print(
         mastery = domain.mastery
         print(f"mastery of {domain.domain}: {mastery.level:.2f} ({mastery.level_low:.2f} to {mastery.level_high:.2f})")
-        )
 
 
 def main(target: str) -> None:
