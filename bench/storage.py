@@ -237,11 +237,12 @@ def _kit_revision() -> str:
     """Which kit was measured, so that figures of two versions are not taken for one."""
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments, "--", "mesh/db.py"], cwd=HERE, check=True, capture_output=True, text=True
-        ).stdout.strip()
+        command = ["git", *arguments, "--", "mesh/db.py"]
+        return subprocess.run(command, cwd=HERE, check=False, capture_output=True, text=True).stdout.strip()
 
-    return git("log", "-1", "--format=%h") + (", with uncommitted changes" if git("status", "--porcelain") else "")
+    return (git("log", "-1", "--format=%h") or "no checkout") + (
+        ", with uncommitted changes" if git("status", "--porcelain") else ""
+    )
 
 
 def main() -> None:
