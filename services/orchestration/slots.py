@@ -26,11 +26,16 @@ _NUMBERS = {
     "twelve": 12, "fifteen": 15, "twenty": 20, "thirty": 30, "half an": 0.5,
 }  # fmt: skip
 _NUMBER = rf"\d{{1,6}}(?:\.\d{{1,3}})?|{'|'.join(sorted(_NUMBERS, key=len, reverse=True))}"
-_COUNT = re.compile(rf"\b({_NUMBER}) (?:\w+ )?(?:rounds?|cards?|questions?|exercises?|times)\b", re.IGNORECASE)
+_COUNTED = r"(?:rounds?|cards?|questions?|exercises?|times)"
+_COUNT = re.compile(rf"\b({_NUMBER}) (?:\w+ )?{_COUNTED}\b", re.IGNORECASE)
 _UNITS = {"second": 1, "sec": 1, "minute": 60, "min": 60, "hour": 3600, "day": 86400, "week": 604800}
 _DURATION = re.compile(rf"\b({_NUMBER})[ -]?({'|'.join(_UNITS)})s?\b", re.IGNORECASE)
+# a bare number is an hour only when it does not count something: "at 3", but not "for 3 rounds" or "by 5 minutes"
+_COUNTABLE = rf"{_COUNTED}|(?:{'|'.join(_UNITS)}|dollar|euro|pound)s?|usd|eur|gbp|percent"
+_NO_HOUR = rf"(?![.,]?\d| ?[%$€£]|[ -]?(?:\w+ )?(?:{_COUNTABLE})\b)"
 _CLOCK = re.compile(
-    r"\b(?:at|by|for|until) (\d{1,2})(?::(\d{2}))? ?(am|pm)?\b|\b(\d{1,2}):(\d{2}) ?(am|pm)?\b|\b(\d{1,2}) ?(am|pm)\b",
+    rf"\b(?:at|by|for|until) (\d{{1,2}})(?::(\d{{2}}))?(?: ?(am|pm))?\b{_NO_HOUR}"
+    r"|\b(\d{1,2}):(\d{2}) ?(am|pm)?\b|\b(\d{1,2}) ?(am|pm)\b",
     re.IGNORECASE,
 )
 _NAMED_TIMES = {"noon": "12:00", "midday": "12:00", "midnight": "00:00"}
