@@ -32,6 +32,7 @@ from mesh.settings import MeshSettings
 
 log = logging.getLogger(__name__)
 Build = Callable[[Host], Awaitable[Parts]]
+Loop = Callable[[], Coroutine[Any, Any, None]]
 _PR_SET_PDEATHSIG = 1
 _HOUSEKEEPING = timedelta(hours=1)
 # an event is stored a little before it is handled
@@ -97,53 +98,41 @@ async def boot(
     with_bus: bool = True,
 ) -> Running:
     """Brings a service up. `with_bus` False keeps what it tells in the outbox and hears nothing (for the bus itself, and tests)."""
-    clock = clock or SystemClock()
-    stack = AsyncExitStack()
-    try:
-        return await _boot(name, build, settings, replica, clock, ids, env, with_bus, stack)
-    except BaseException:
-        await stack.aclose()
-        raise
+    async with AsyncExitStack() as stack:
+        host = await _open_host(name, settings, clock or SystemClock(), ids, env, stack)
+        parts = await build(host)
+        for close in reversed(parts.close):
+            stack.push_async_callback(close)
+        incoming = Inbox(host.db, host.clock, parts.handlers)
+        loops: list[Loop] = [host.db.failed, lambda: _keep_house(host), *parts.background]
+        if with_bus:
+            loops += await _join_bus(host, parts, incoming, stack)
+        server = make_server(settings, Boundary(ids, parts.self_validating))
+        servicer = health.aio.HealthServicer()
+        _register(server, name, parts, servicer, settings)
+        address = f"unix:{_fresh_socket(settings.socket_of(name, replica))}"
+        server.add_insecure_port(address)
+        await server.start()
+        stack.push_async_callback(server.stop, None)
+        tasks = [asyncio.create_task(loop()) for loop in loops]
+        stack.push_async_callback(_cancel, tasks)
+        for service in ("", *catalogue.service(name).grpc_services):
+            await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+        # what was opened stays open until the service is stopped
+        return Running(host, parts, incoming, address, server, servicer, tasks, stack.pop_all())
 
 
-async def _boot(
-    name: str,
-    build: Build,
-    settings: MeshSettings,
-    replica: int,
-    clock: Clock,
-    ids: Ids,
-    env: Mapping[str, str] | None,
-    with_bus: bool,
-    stack: AsyncExitStack,
-) -> Running:
+async def _open_host(
+    name: str, settings: MeshSettings, clock: Clock, ids: Ids, env: Mapping[str, str] | None, stack: AsyncExitStack
+) -> Host:
+    """What the service stands on: its database, with its migrations applied, and its way to the rest of the mesh."""
     schema = SERVICES_FOLDER / name / "schema"
-    database = await Database.open(
-        settings.data_folder / name / f"{name}.db", [(name, schema)] if schema.is_dir() else [], settings, clock
-    )
+    file = settings.data_folder / name / f"{name}.db"
+    database = await Database.open(file, [(name, schema)] if schema.is_dir() else [], settings, clock)
     stack.push_async_callback(database.close)
     client = MeshClient(f"{settings.listen_address}:{settings.door_port}", settings)
     stack.push_async_callback(client.close)
-    host = Host(name, settings, database, client, clock, ids, env)
-    parts = await build(host)
-    for close in reversed(parts.close):
-        stack.push_async_callback(close)
-    incoming = Inbox(database, clock, parts.handlers)
-    loops: list[Callable[[], Coroutine[Any, Any, None]]] = [database.failed, lambda: _keep_house(host), *parts.background]
-    if with_bus:
-        loops += await _join_bus(host, parts, incoming, stack)
-    server = make_server(settings, Boundary(ids, parts.self_validating))
-    servicer = health.aio.HealthServicer()
-    address = f"unix:{_fresh_socket(settings.socket_of(name, replica))}"
-    _register(server, name, parts, servicer, settings)
-    server.add_insecure_port(address)
-    await server.start()
-    stack.push_async_callback(server.stop, None)
-    tasks = [asyncio.create_task(loop()) for loop in loops]
-    stack.push_async_callback(_cancel, tasks)
-    for service in ("", *catalogue.service(name).grpc_services):
-        await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
-    return Running(host, parts, incoming, address, server, servicer, tasks, stack)
+    return Host(name, settings, database, client, clock, ids, env)
 
 
 def _fresh_socket(path: Path) -> Path:
@@ -164,16 +153,14 @@ def _register(server: grpc.aio.Server, name: str, parts: Parts, servicer: Any, s
         reflection.enable_server_reflection((*catalogue.service(name).grpc_services, health.SERVICE_NAME), server)
 
 
-async def _join_bus(
-    host: Host, parts: Parts, incoming: Inbox, stack: AsyncExitStack
-) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+async def _join_bus(host: Host, parts: Parts, incoming: Inbox, stack: AsyncExitStack) -> list[Loop]:
     """The loops that tell the bus what stands in the outbox and apply what it delivers."""
     bus = BusClient(f"unix:{host.settings.socket_of('bus')}", clock=host.clock)
     await bus.start()
     stack.push_async_callback(bus.close)
     relay = Relay(host.db, bus, host.settings.outbox_batch)
     host.wake_relay = relay.wake
-    loops: list[Callable[[], Coroutine[Any, Any, None]]] = [relay.run]
+    loops: list[Loop] = [relay.run]
     if parts.handlers:
         loops.append(lambda: _listen(host, parts, incoming, bus))
     return loops
