@@ -130,7 +130,8 @@ async def _delete(tx: Transaction, rows: Sequence[Row]) -> None:
 
 async def _put_aside(tx: Transaction, row: Row, why: str) -> None:
     await tx.execute(
-        "INSERT INTO outbox_refused (seq, event, refusal) VALUES (:seq, :event, :why)",
-        {"seq": row["seq"], "event": row["event"], "why": why},
+        # a number of its own: those of the outbox begin again when it was empty
+        "INSERT INTO outbox_refused (event, refusal) VALUES (:event, :why)",
+        {"event": row["event"], "why": why},
     )
     await _delete(tx, [row])

@@ -1,5 +1,7 @@
 """What analytics hears (every event: one row, and badges where a rule wants it) and what it tells."""
 
+import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -27,7 +29,8 @@ from services.analytics.store.users import Earned, Mastery
 
 _CONDITIONS = {"service.started": Condition.UP, "service.unhealthy": Condition.DOWN, "service.stopped": Condition.STOPPED}
 _DURATIONS = ("duration", "latency")
-_LONGEST_USER_ID = 128
+# names that can stand in the subject of an event
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
 _ENVELOPE = ("event.hour", "event.weekday", "event.source", "event.type")
 
 
@@ -54,7 +57,7 @@ class Listener:
         fitting: dict[str, list[Rule]] = defaultdict(list)
         for rule in self._rules[event.type]:
             user_id = lookup(rule.user_field)
-            if isinstance(user_id, str) and 0 < len(user_id) <= _LONGEST_USER_ID and rule.matches(lookup):
+            if isinstance(user_id, str) and _NAME.fullmatch(user_id) and rule.matches(lookup):
                 fitting[user_id].append(rule)
         for user_id, rules in fitting.items():
             await self._advance(tx, user_id, rules, lambda rule, before: badges.advance(rule, before, lookup, time), event.id, time)
@@ -104,7 +107,7 @@ def heard_event(event: Event, data: Message, now: datetime) -> HeardEvent:
 
 def _user_of(event: Event, data: Message) -> str:
     user_id = str(field_value(data, "user_id") or "") or event.attributes.get("user", "")
-    return user_id if len(user_id) <= _LONGEST_USER_ID else ""
+    return user_id if _NAME.fullmatch(user_id) else ""
 
 
 @cache
@@ -170,13 +173,13 @@ def _has_path(descriptor: Any, path: str) -> bool:
 
 async def _hear_process(tx: Transaction, data: Message, condition: Condition, time_us: int) -> None:
     service, process = str(field_value(data, "service") or ""), str(field_value(data, "process") or "")
-    if service:
+    if _NAME.fullmatch(service):
         await heard.add_transition(tx, service, Transition(process, condition, time_us))
 
 
 async def _hear_mastery(tx: Transaction, data: Message, seen: HeardEvent) -> None:
     level, low = field_value(data, "after.level"), field_value(data, "after.level_low")
-    if isinstance(level, float) and isinstance(low, float):
+    if isinstance(level, float) and isinstance(low, float) and math.isfinite(level) and math.isfinite(low):
         domain, skill = str(field_value(data, "domain") or ""), str(field_value(data, "skill") or "")
         await users.put_mastery(tx, Mastery(seen.user_id, domain, skill, level, low, seen.time_us))
 

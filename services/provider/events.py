@@ -85,7 +85,8 @@ def handlers(clock: Clock) -> dict[str, Handler]:
     async def learn(tx: Transaction, event: Event, data: Message) -> None:
         """Counts the score for the model that served the learner in that domain, if one did."""
         given = cast(CoachFeedbackGiven, data)
-        if given.provider_id and given.model and given.domain:
+        # the bus takes any number as a score
+        if given.provider_id and given.model and given.domain and 0 <= given.score <= 1:
             domain, model = quality.domain_of(given.domain), (given.provider_id, given.model)
             known = (await store.feedback_in(tx, domain)).get(model, Feedback())
             await store.put_feedback(tx, model, domain, known.plus(given.score))

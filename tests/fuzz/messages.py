@@ -2,11 +2,14 @@
 
 from random import Random
 from typing import Any
+from uuid import UUID
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+from tooloo.event.v1.event_pb2 import Event
 
 from mesh import contracts
+from mesh.soundness import is_sound
 from tests.fuzz.world import Known
 
 _T = FieldDescriptor
@@ -52,6 +55,14 @@ class Requests:
         whole = self._message(contracts.pool().FindMessageTypeByName(request.DESCRIPTOR.full_name), 0).SerializeToString()
         return self._spoilt(whole) if kind < 0.3 else whole
 
+    def event(self) -> Event:
+        """An event of the catalogue whose data is anything that its message can hold."""
+        event = Event()
+        while True:
+            self._mean(event)
+            if is_sound(event):
+                return event
+
     def _spoilt(self, whole: bytes) -> bytes:
         changed = bytearray(whole)
         for _ in range(min(3, len(changed))):
@@ -69,6 +80,13 @@ class Requests:
             if self._random.random() < share and (depth < _DEPTH or not field.message_type):
                 self._fill(message, field, depth)
         return message
+
+    def _mean(self, event: Event) -> None:
+        told = self._random.choice(list(contracts.catalogue().values()))
+        event.id = str(UUID(int=self._random.getrandbits(128), version=4))
+        event.type, event.source, event.subject = told.type, told.owner, self._random.choice(("users/ada", "x"))
+        event.time.FromSeconds(self._random.choice((0, 1_700_000_000, 4_000_000_000)))
+        event.data.Pack(self._message(contracts.pool().FindMessageTypeByName(told.message), 1))
 
     def _pack(self, holder: Any, depth: int) -> None:
         told = self._random.choice(list(contracts.catalogue().values()))

@@ -517,6 +517,14 @@ async def test_mastery_shows_in_progress_and_earns_a_badge(lab: Lab) -> None:
     assert nobody == pb.GetUserProgressResponse(user_id="bob")
 
 
+async def test_a_mastery_that_is_no_number_changes_nothing(lab: Lab) -> None:
+    """What anyone may publish must not stop those who hear it."""
+    after = mastery_pb2.Mastery(level=float("nan"), level_low=float("inf"))
+    await lab.hear(learning_events_pb2.MasteryChanged(user_id="ada", domain="python", skill="loops", after=after))
+    answer = await lab.stub.GetUserProgress(pb.GetUserProgressRequest(user_id="ada"))
+    assert (list(answer.masteries), answer.event_count) == ([], 1)
+
+
 async def test_rules_are_listed_and_none_of_the_shipped_ones_is_broken(lab: Lab) -> None:
     """Every shipped rule reads types and fields that the contracts have."""
     answer = await lab.stub.ListBadgeRules(pb.ListBadgeRulesRequest())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import math
 import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -431,6 +432,9 @@ async def test_coach_feedback_moves_the_quality_of_that_domain_once(caller: Call
         assert await caller.bench.hear(given, event_id=event_id)
         assert not await caller.bench.hear(given, event_id=event_id)
     await caller.bench.hear(CoachFeedbackGiven(user_id="ada", domain="python", score=1.0))
+    # anyone may publish what is no score
+    for score in (math.nan, math.inf, -1.0, 1e308):
+        await caller.bench.hear(CoachFeedbackGiven(domain="python", score=score, provider_id="acme", model="big"))
     quality = {}
     for area in ("python", "music"):
         answer = await caller.stub.SelectProvider(api.SelectProviderRequest(focus_area=area))

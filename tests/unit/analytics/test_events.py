@@ -49,6 +49,7 @@ def test_what_is_kept_of_an_event() -> None:
     assert (seen.user_id, seen.delay_us, seen.duration_us) == ("bob", 2_000_000, 1_500_000)
     assert heard_event(event, MASTERY, NOW).user_id == "ada"
     assert heard_event(event, learning_events_pb2.MasteryChanged(user_id="x" * 129), NOW).user_id == ""
+    assert heard_event(event, learning_events_pb2.MasteryChanged(user_id="a\nb"), NOW).user_id == ""
     event.time.seconds += 10
     assert heard_event(event, NODE, NOW).delay_us == 0
 

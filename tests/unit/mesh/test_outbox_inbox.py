@@ -107,6 +107,16 @@ async def test_an_event_that_never_fits_is_put_aside(database: Database) -> None
     assert "does not fit" in aside[0]["refusal"]
 
 
+async def test_events_that_never_fit_are_put_aside_one_after_another(database: Database) -> None:
+    """Also when the outbox was empty in between and its numbers begin again."""
+    for name in ("first", "second"):
+        event = _event(name)
+        await _tell(database, [event])
+        assert await Relay(database, StrictPublisher(never=event.id), batch=10).relay_once() == 1
+    aside = await database.read(lambda tx: tx.fetch_all("SELECT event FROM outbox_refused ORDER BY seq"))
+    assert [Event.FromString(row["event"]).subject for row in aside] == [_event("first").subject, _event("second").subject]
+
+
 async def test_an_undone_write_tells_nothing(database: Database) -> None:
     """State and event are one transaction: what is undone was never told."""
 
