@@ -83,6 +83,7 @@ def run(mesh: Mesh, known: Known, tmp_path: Path, seed: int) -> Run:
     return Run(mesh, known, tmp_path, seed)
 
 
+@pytest.mark.timeout(1800)
 def test_generated_requests_are_answered_or_refused_with_a_reason(run: Run, mesh: Mesh, cases: int) -> None:
     """Random requests, valid and not, for every operation."""
     # an operation that takes little has fewer different cases than it may
