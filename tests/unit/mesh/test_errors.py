@@ -44,3 +44,8 @@ def test_retry_info_is_given_when_waiting_helps() -> None:
     """RESOURCE_EXHAUSTED carries RetryInfo only when a time is known."""
     assert len(errors.exhausted("rate", "too fast", retry_after=timedelta(seconds=2)).details) == 3
     assert len(errors.exhausted("disk", "full").details) == 2
+
+
+def test_what_a_dependency_said_is_told_once() -> None:
+    """After the sentence that says what to do."""
+    assert errors.unavailable("github", detail="502 from upstream").message.count("502 from upstream") == 1
