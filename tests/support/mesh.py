@@ -106,6 +106,12 @@ class Mesh:
             self._process.wait()
             raise
 
+    def kill_manager(self) -> None:
+        """Kills the process manager itself, as an out-of-memory killer would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
     def close(self) -> None:
         """Stops the mesh and removes its sockets; its data folder stays."""
         self.stop()
