@@ -5,6 +5,8 @@ PYTHON ?= python3
 # what the mesh runs in, and what tests, lint and benches run in
 RUN_ENV := .venv
 DEV_ENV := .venv-dev
+# nine processes start from the same modules: without bytecode on disk each of them compiles all of it again
+unexport PYTHONDONTWRITEBYTECODE
 RUN := $(RUN_ENV)/bin
 DEV := $(DEV_ENV)/bin
 STUBS := build/api

@@ -14,7 +14,7 @@ SQL = ("SELECT ", "INSERT INTO ", "DELETE FROM ", "CREATE TABLE ")
 DATABASES = {"sqlite3", "aiosqlite", "asyncpg", "psycopg"}
 # what domain modules may use beside the standard library: the domain's own libraries
 DOMAIN_LIBRARIES = {
-    "fsrs", "cronsim", "sklearn", "numpy", "ddsketch", "authlib", "joserfc", "cryptography", "tree_sitter", "rustworkx", "pathspec",
+    "fsrs", "cronsim", "sklearn", "numpy", "ddsketch", "authlib", "joserfc", "cryptography", "tree_sitter", "rustworkx",
 }  # fmt: skip
 
 
