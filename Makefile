@@ -14,7 +14,7 @@ CONTRACTS := $(shell find proto -name '*.proto' -o -name 'build_stubs.py')
 CODE := bus envoy gateway mesh services tests bench examples proto/build_stubs.py proto/setup.py
 PYTEST := $(DEV)/python -m pytest
 
-.PHONY: help dev start-guaranteed test test-unit test-e2e test-all test-watch qa-gates lint lint-fix types health breaking bench bench-storage \
+.PHONY: help dev start-guaranteed test test-unit test-e2e test-all test-watch qa-gates lint lint-fix types health breaking bench \
 	chaos fuzz docs lock branch-status install build clean clean-data
 
 help: ## List the targets
@@ -90,7 +90,9 @@ qa-gates: lint breaking ## Lint, types, contracts, tests and coverage: what must
 	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=80
 
 bench: $(DEV_ENV)/.installed $(STUBS)/.built ## Measure beside named peers; prints tables
-	@for program in bench/*.py; do case $$program in */__init__.py) ;; *) echo "== $$program"; $(DEV)/python -m bench.$$(basename $$program .py) || exit 1;; esac; done
+	@for program in $$(grep -l '__main__' bench/*.py); do \
+		echo "== $$program"; $(DEV)/python -m bench.$$(basename $$program .py) || exit 1; \
+	done
 
 chaos: $(DEV_ENV)/.installed $(STUBS)/.built ## Kill processes under load for minutes and check every promise
 	TOOLOO_CHAOS_KILLS=$${TOOLOO_CHAOS_KILLS:-100} $(PYTEST) tests/robustness -m "slow or not slow"
