@@ -9,8 +9,9 @@ CREATE TABLE request_answers (
 );
 CREATE INDEX request_answers_by_age ON request_answers (created_us);
 
+-- a number is never given twice: a relay that deletes what it told must not meet a younger event under the same number
 CREATE TABLE outbox (
-    seq INTEGER PRIMARY KEY,
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
     event BLOB NOT NULL
 );
 

@@ -11,6 +11,7 @@ from tooloo.event.v1.event_pb2 import Event
 from mesh import errors, outbox
 from mesh.db import Database, Transaction
 from mesh.ids import new_id
+from tests.support.mesh import eventually
 
 
 class Bus:
@@ -20,6 +21,7 @@ class Bus:
         self.refusals = refusals
         self.taken: list[str] = []
         self.all_taken = asyncio.Event()
+        self._more = asyncio.Condition()
 
     async def publish(self, events: list[Event]) -> list[int]:
         """Takes the events, or refuses."""
@@ -27,7 +29,14 @@ class Bus:
             raise self.refusals.pop(0)
         self.taken += [event.id for event in events]
         self.all_taken.set()
+        async with self._more:
+            self._more.notify_all()
         return list(range(len(events)))
+
+    async def took(self, event_id: str) -> None:
+        """Waits until this event was taken."""
+        async with self._more, asyncio.timeout(10):
+            await self._more.wait_for(lambda: event_id in self.taken)
 
 
 @pytest.fixture
@@ -60,7 +69,41 @@ async def test_events_are_brought_in_order_and_then_deleted(database: Database) 
     relay = outbox.Relay(database, bus, batch=2)
     assert [await relay.relay_once() for _ in range(4)] == [2, 2, 1, 0]
     assert bus.taken == wanted
+    await relay.settle()
     assert await _left(database) == 0
+
+
+async def test_what_is_told_is_deleted_when_it_gets_quiet_and_at_the_end(database: Database) -> None:
+    """A running relay empties the outbox by itself, and one that is stopped leaves nothing told behind."""
+    await _add(database, 3)
+    bus = Bus([])
+    relay = outbox.Relay(database, bus, batch=10)
+    relaying = asyncio.create_task(relay.run())
+
+    async def left() -> int:
+        return await _left(database)
+
+    await eventually(left, lambda count: count == 0)
+    last = await _add(database, 1)
+    relay.wake()
+    await bus.took(last[0])
+    relaying.cancel()
+    await asyncio.gather(relaying, return_exceptions=True)
+    assert await _left(database) == 0
+
+
+async def test_a_number_of_the_outbox_is_never_given_twice(database: Database) -> None:
+    """Two relays may read the same events; the slower one's delete must not hit a younger event that nobody has told."""
+    await _add(database, 2)
+    fast, slow = (outbox.Relay(database, Bus([]), batch=10) for _ in range(2))
+    await slow.relay_once()
+    await fast.relay_once()
+    await fast.settle()
+    younger = await _add(database, 1)
+    await slow.settle()
+    bus = Bus([])
+    assert await outbox.Relay(database, bus, batch=10).relay_once() == 1
+    assert bus.taken == younger
 
 
 async def test_a_bus_that_is_away_ends_nothing(database: Database) -> None:
