@@ -2,7 +2,7 @@
 
 import struct
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 _PAIR = struct.Struct("<qq")
 
@@ -50,18 +50,6 @@ class AckState:
         if self._firsts[0] <= self.floor + 1:
             self.floor = self._lasts.pop(0)
             self._firsts.pop(0)
-
-    def holes(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """The closed ranges within first..last that are not settled, ascending."""
-        start = max(first, self.floor + 1)
-        for low, high in zip(self._firsts, self._lasts, strict=True):
-            if low > last:
-                break
-            if start < low:
-                yield start, low - 1
-            start = max(start, high + 1)
-        if start <= last:
-            yield start, last
 
     def encode(self) -> bytes:
         """The ranges as little-endian pairs of signed 64-bit integers; the floor is kept beside them."""

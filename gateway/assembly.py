@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -66,7 +67,7 @@ class Assembly:
     async def stop(self, settings: MeshSettings) -> None:
         """Stops the processes, tells that, then ends the system service."""
         await self.supervisor.stop()
-        await self.lifecycle.flush()
+        await self.lifecycle.flush(self.system.host)
         await self.system.stop(settings.drain_grace)
 
 
@@ -85,13 +86,12 @@ async def assemble(settings: MeshSettings) -> Assembly:
     endpoints("system", [settings.socket_of("system")])
     ports = {spec.name: settings.port_of(spec.name) for spec in SERVICES} | {"door": settings.door_port}
     installation = Installation(clock.now(), settings.data_folder.absolute(), ports)
-    lifecycle: list[Lifecycle] = []
+    lifecycle = Lifecycle()
 
     async def build(host: Host) -> Parts:
-        lifecycle.append(Lifecycle(host))
         service = SystemService(host, supervisor, installation)
-        return Parts([(add_SystemServiceServicer_to_server, service)], background=[lifecycle[0].run])
+        return Parts([(add_SystemServiceServicer_to_server, service)], background=[partial(lifecycle.run, host)])
 
     system = await boot.boot("system", build, settings, clock=clock)
-    supervisor.listen(lifecycle[0])
-    return Assembly(supervisor, lifecycle[0], system)
+    supervisor.listen(lifecycle)
+    return Assembly(supervisor, lifecycle, system)

@@ -1,7 +1,6 @@
 """What the process manager tells of the processes: service.started, service.stopped, service.unhealthy, through its outbox."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 from google.protobuf.message import Message
@@ -11,7 +10,6 @@ from mesh.child import Child, State
 from mesh.host import Host
 from mesh.outbox import Fact
 
-log = logging.getLogger(__name__)
 _FACTS: dict[State, Callable[[Child], Message]] = {
     State.SERVING: lambda child: events.ServiceStarted(
         service=child.program.service, process=child.name, pid=child.pid, restarts=child.restarts
@@ -27,25 +25,24 @@ _FACTS: dict[State, Callable[[Child], Message]] = {
 class Lifecycle:
     """Tells each change of a process's state, in order."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._changes: asyncio.Queue[Message] = asyncio.Queue()
+    def __init__(self) -> None:
+        self._changes: asyncio.Queue[Fact] = asyncio.Queue()
 
     def process_changed(self, child: Child) -> None:
         """Takes note of a change; run() tells it."""
         if child.state in _FACTS:
-            self._changes.put_nowait(_FACTS[child.state](child))
+            self._changes.put_nowait(Fact(_FACTS[child.state](child), f"processes/{child.name}"))
 
-    async def run(self) -> None:
-        """Tells for ever."""
+    async def run(self, host: Host) -> None:
+        """Tells for ever, through the outbox of the system service."""
         while True:
-            await self._tell(await self._changes.get())
+            await _tell(host, await self._changes.get())
 
-    async def flush(self) -> None:
+    async def flush(self, host: Host) -> None:
         """Tells what still waits."""
         while not self._changes.empty():
-            await self._tell(self._changes.get_nowait())
+            await _tell(host, self._changes.get_nowait())
 
-    async def _tell(self, message: Message) -> None:
-        process = message.process  # type: ignore[attr-defined] # every event of _FACTS names its process
-        await self._host.db.write(lambda tx: self._host.tell(tx, Fact(message, f"processes/{process}")))
+
+async def _tell(host: Host, fact: Fact) -> None:
+    await host.db.write(lambda tx: host.tell(tx, fact))

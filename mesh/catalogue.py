@@ -32,6 +32,9 @@ SERVICES: tuple[ServiceSpec, ...] = (
     ServiceSpec("system", "System Service", 3123, ("tooloo.system.v1.SystemService",), None, scalable=False),
 )
 
+# The port of each service by name: the defaults of the settings.
+PORTS = {spec.name: spec.port for spec in SERVICES}
+
 # Ports kept for services that later issues bring.
 RESERVED_PORTS = {"product": 3006, "segmentation": 3007, "design": 3014}
 

@@ -122,15 +122,6 @@ def catalogue() -> Mapping[str, EventType]:
     return dict(sorted(found.items()))
 
 
-@cache
-def event_type_of(full_name: str) -> EventType:
-    """The catalogue's entry for a message; KeyError when the message is not an event."""
-    for entry in catalogue().values():
-        if entry.message == full_name:
-            return entry
-    raise KeyError(full_name)
-
-
 def _http_rule(method: MethodDescriptor) -> HttpRule | None:
     options = method.GetOptions()
     if not options.HasExtension(annotations_pb2.http):

@@ -13,6 +13,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_type_hints
 
+from mesh.catalogue import DOOR_PORT, PORTS
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
@@ -167,18 +169,18 @@ class MeshSettings(Section):
         "Folder of the unix sockets; `.` means `run` in the data folder. Give a short path when that one is over 80 characters.",
     )
     listen_address: str = setting("127.0.0.1", "Address the door listens on.")
-    door_port: int = setting(3000, "Port of the door: the whole mesh.", low=1, high=65535)
+    door_port: int = setting(DOOR_PORT, "Port of the door: the whole mesh.", low=1, high=65535)
     admin_port: int = setting(
         3999, "Port of Envoy's admin page, on loopback; also guards against a second mesh.", low=1, high=65535
     )
-    bus_port: int = setting(3050, "Port of the event bus.", low=1, high=65535)
-    learning_port: int = setting(3001, "Port of the learning service.", low=1, high=65535)
-    provider_port: int = setting(3200, "Port of the provider service.", low=1, high=65535)
-    orchestration_port: int = setting(3100, "Port of the orchestration service.", low=1, high=65535)
-    analytics_port: int = setting(3300, "Port of the analytics service.", low=1, high=65535)
-    integration_port: int = setting(3400, "Port of the integration service.", low=1, high=65535)
-    context_port: int = setting(3020, "Port of the context service.", low=1, high=65535)
-    system_port: int = setting(3123, "Port of the system service (process manager).", low=1, high=65535)
+    bus_port: int = setting(PORTS["bus"], "Port of the event bus.", low=1, high=65535)
+    learning_port: int = setting(PORTS["learning"], "Port of the learning service.", low=1, high=65535)
+    provider_port: int = setting(PORTS["provider"], "Port of the provider service.", low=1, high=65535)
+    orchestration_port: int = setting(PORTS["orchestration"], "Port of the orchestration service.", low=1, high=65535)
+    analytics_port: int = setting(PORTS["analytics"], "Port of the analytics service.", low=1, high=65535)
+    integration_port: int = setting(PORTS["integration"], "Port of the integration service.", low=1, high=65535)
+    context_port: int = setting(PORTS["context"], "Port of the context service.", low=1, high=65535)
+    system_port: int = setting(PORTS["system"], "Port of the system service (process manager).", low=1, high=65535)
     log_level: str = setting("INFO", "Least severe log level that is written: DEBUG, INFO, WARNING or ERROR.")
     reflection: bool = setting(True, "Answer gRPC server reflection; turn it off in production.")
     drain_grace: timedelta = setting(timedelta(seconds=5), "How long running calls may take to end when a process is told to stop.")

@@ -6,8 +6,6 @@ from datetime import datetime
 from mesh.clock import from_us, to_us
 from mesh.db import Transaction
 
-NOBODY = ""
-
 
 @dataclass(frozen=True)
 class ProviderUse:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import pytest
 
+from mesh.catalogue import PORTS, RESERVED_PORTS
 from mesh.settings import MeshSettings, Section, SettingError, duration, setting
 
 
@@ -65,6 +66,14 @@ def test_a_named_file_that_is_missing_is_refused(tmp_path: Path) -> None:
 def test_secrets_are_not_shown() -> None:
     """The reference never prints a secret's value."""
     assert {row.name: row.default for row in Sample.documented()}["token"] == "(secret)"
+
+
+def test_every_service_has_a_port_of_its_own_and_leaves_those_of_later_ones() -> None:
+    """Callers know these numbers: none is used twice, and product, segmentation and design find theirs free."""
+    settings = MeshSettings()
+    used = [settings.door_port, settings.admin_port, *(settings.port_of(name) for name in PORTS)]
+    assert len(set(used)) == len(used)
+    assert not set(used) & set(RESERVED_PORTS.values())
 
 
 def test_a_socket_folder_that_the_kernel_cannot_take_is_refused() -> None:
