@@ -137,7 +137,8 @@ class Dealer:
         """Takes the wanted events next behind the cursor as one run; False when they have to be looked at one by one."""
         if self.policy.order_by_subject or self._carried or self.acks.reaches_beyond(self.cursor):
             return False
-        self._fresh.append(Run(self.cursor + 1, piece))
+        self.acks.settle(self.cursor + 1, piece.positions[0] - 1)
+        self._fresh.append(Run(piece))
         self._in_runs += len(piece.positions)
         self.cursor = piece.last
         return True
@@ -160,7 +161,7 @@ class Dealer:
     def rewind(self) -> None:
         """Puts the cursor back before what is known and was never out, as far as it stands in runs."""
         if self._fresh:
-            self.cursor = self._fresh[0].start - 1
+            self.cursor = self._fresh[0].first - 1
             self._in_runs -= sum(map(len, self._fresh))
             self._fresh.clear()
 
@@ -324,10 +325,10 @@ class Dealer:
         self._in_runs -= count
         self.changes.settled += count
         self._count_acked(token, count)
-        self.acks.settle(run.start, run.last)
+        self.acks.settle(run.first, run.last)
 
     def _settle_in_run(self, run: Run, position: int) -> None:
-        self.acks.settle(run.gap_before(position), position)
+        self.acks.settle(*run.span_of(position))
         run.settle(position)
         self.in_flight -= 1
         self._in_runs -= 1
@@ -342,7 +343,9 @@ class Dealer:
         self._in_runs -= len(outstanding)
         held = self._held.setdefault(token, set())
         for position in outstanding:
-            self.acks.settle(run.gap_before(position), position - 1)
+            before, after = run.span_of(position)
+            self.acks.settle(before, position - 1)
+            self.acks.settle(position + 1, after)
             entry = Entry(position, "", attempts=1, holder=token, deadline=run.deadline)
             self._entries[position] = entry
             held.add(position)

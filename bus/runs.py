@@ -46,10 +46,12 @@ class Run:
         index = bisect_left(self.positions, position)
         return index < len(self.positions) and self.positions[index] == position
 
-    def gap_before(self, position: int) -> int:
-        """The first position that is settled together with one of its events."""
+    def span_of(self, position: int) -> tuple[int, int]:
+        """One of its events with the positions around it that are none of its events: they are settled together."""
         index = bisect_left(self.positions, position)
-        return self.positions[index - 1] + 1 if index else self.start
+        before = self.positions[index - 1] + 1 if index else position
+        after = self.positions[index + 1] - 1 if index + 1 < len(self.positions) else position
+        return before, after
 
     def settle(self, position: int) -> None:
         """Marks one of its events."""
@@ -60,7 +62,7 @@ class Run:
     def split(self, count: int) -> "tuple[Run, Run]":
         """The first `count` events, and the rest; only before it is leased."""
         head, rest = Slice(self.positions, self._events).split(count)
-        return Run(self.start, head), Run(head.last + 1, rest)
+        return Run(head), Run(rest)
 
     def take_events(self) -> Slice:
         """Its events, for the one time that they are sent; a later delivery reads them from the log."""
