@@ -6,15 +6,11 @@ from bus.slices import Slice
 
 
 class Run:
-    """Events from one slice, all on their first delivery. It answers for the positions from `start` to its last one.
+    """Events from one slice, all on their first delivery. Positions between them that are none of them are settled with them."""
 
-    Positions in between that are none of its events are settled with the event that follows them.
-    """
+    __slots__ = ("_events", "deadline", "left", "positions", "token")
 
-    __slots__ = ("_events", "deadline", "left", "positions", "start", "token")
-
-    def __init__(self, start: int, piece: Slice) -> None:
-        self.start = start
+    def __init__(self, piece: Slice) -> None:
         self.positions = piece.positions
         self.token: int | None = None
         self.deadline = 0.0
