@@ -4,15 +4,15 @@ from collections.abc import Iterable
 
 from tooloo.event.v1.event_pb2 import Event
 
-from bus import subscription_store
-from bus.log import Log
+from bus.storage import EventLog, SubscriptionStore
 
 
 class Bodies:
     """Events between scan and delivery, bounded in bytes."""
 
-    def __init__(self, log: Log, subscription: str, max_bytes: int) -> None:
+    def __init__(self, log: EventLog, store: SubscriptionStore, subscription: str, max_bytes: int) -> None:
         self._log = log
+        self._store = store
         self._subscription = subscription
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -44,6 +44,5 @@ class Bodies:
         return found
 
     async def _kept_event(self, position: int) -> Event | None:
-        name = self._subscription
-        kept = await self._log.query(lambda connection: subscription_store.kept_event(connection, name, position))
+        kept = await self._store.kept_event(self._subscription, position)
         return Event.FromString(kept) if kept else None

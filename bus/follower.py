@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from tooloo.event.v1.event_pb2 import Event
 
 from bus.filters import Filter
-from bus.log import Log
 from bus.matching import Matcher
+from bus.storage import EventLog
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Part:
 class Follower:
     """Reads on from a position. A slow one waits for nobody and holds up nobody: what it has not read yet lies in the log."""
 
-    def __init__(self, log: Log, wanted: Filter, after: int) -> None:
+    def __init__(self, log: EventLog, wanted: Filter, after: int) -> None:
         self._log = log
         self._matcher = Matcher(log, wanted)
         self._after = after

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self, TypeVar
 
+from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
 
 from bus import store
@@ -65,6 +66,8 @@ class Log:
         self.duplicates = 0
         self._types: Mapping[str, int] = {}
         self.types_version = 0
+        self.durability: pb.PublishResponse.Durability.ValueType = pb.PublishResponse.DURABILITY_FSYNC
+        self.way = "sqlite"
 
     @classmethod
     async def open(

@@ -4,13 +4,14 @@ from tooloo.event.v1.event_pb2 import Event
 
 from bus.batches import Batch
 from bus.filters import Filter
-from bus.log import Chunk, Log
+from bus.log import Chunk
+from bus.storage import EventLog
 
 
 class Matcher:
     """A filter over one log: passes whole batches over by their type ids before any event is looked at."""
 
-    def __init__(self, log: Log, wanted: Filter) -> None:
+    def __init__(self, log: EventLog, wanted: Filter) -> None:
         self._log = log
         self._filter = wanted
         self._types: frozenset[int] | None = None

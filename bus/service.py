@@ -13,9 +13,9 @@ from tooloo.error.v1.error_reason_pb2 import ErrorReason
 from bus import check, definitions, envelope, sse
 from bus.filters import Filter
 from bus.follower import Follower, Part
-from bus.log import Log
 from bus.refusals import refusal_of, refusing, too_many
 from bus.settings import BusSettings
+from bus.storage import EventLog
 from bus.subscription_service import SubscriptionCalls
 from bus.subscriptions import Subscriptions
 from mesh import contracts, errors, page
@@ -37,7 +37,7 @@ _SSE_RETRY_MS = 1000
 class EventBusService(SubscriptionCalls):
     """The bus over one log."""
 
-    def __init__(self, log: Log, subscriptions: Subscriptions, settings: BusSettings) -> None:
+    def __init__(self, log: EventLog, subscriptions: Subscriptions, settings: BusSettings) -> None:
         super().__init__(log, subscriptions)
         self._settings = settings
         self._followers = 0
@@ -52,9 +52,7 @@ class EventBusService(SubscriptionCalls):
         self._check(request)
         with refusing():
             appended = await self._log.append(request.events, request.expected_versions)
-        return pb.PublishResponse(
-            positions=appended.positions, duplicates=appended.duplicates, durability=pb.PublishResponse.DURABILITY_FSYNC
-        )
+        return pb.PublishResponse(positions=appended.positions, duplicates=appended.duplicates, durability=self._log.durability)
 
     async def PublishStream(
         self, request_iterator: AsyncIterator[pb.PublishStreamRequest], context: Context
@@ -73,7 +71,7 @@ class EventBusService(SubscriptionCalls):
                 sequence=sequence,
                 last_position=appended.positions[-1],
                 duplicates=duplicates,
-                durability=pb.PublishResponse.DURABILITY_FSYNC,
+                durability=self._log.durability,
             )
 
     async def ReadEvents(self, request: pb.ReadEventsRequest, context: Context) -> pb.ReadEventsResponse:
@@ -144,7 +142,8 @@ class EventBusService(SubscriptionCalls):
             duplicates=log.duplicates,
             followers=self._followers,
             subscriptions=await self._subscriptions.list("", self._settings.max_subscriptions),
-            durability=pb.PublishResponse.DURABILITY_FSYNC,
+            durability=log.durability,
+            way=log.way,
         )
 
     def _check(self, request: pb.PublishRequest | pb.PublishStreamRequest) -> None:
