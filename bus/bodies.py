@@ -5,16 +5,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from tooloo.bus.v1.bus_service_pb2 import PullResponse
 from tooloo.event.v1.event_pb2 import Event
 
-from bus import native, subscription_store
-from bus.log import Log
+from bus import native
 from bus.slices import Slice
+from bus.storage import EventLog, SubscriptionStore
 
 
 class Bodies:
     """Events between scan and delivery as `repeated Event = 1` each, with their positions; bounded in bytes."""
 
-    def __init__(self, log: Log, subscription: str, max_bytes: int) -> None:
+    def __init__(self, log: EventLog, store: SubscriptionStore, subscription: str, max_bytes: int) -> None:
         self._log = log
+        self._store = store
         self._subscription = subscription
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -49,10 +50,6 @@ class Bodies:
     async def _read(self, positions: Sequence[int]) -> Mapping[int, bytes]:
         events = await self._log.events(positions)
         for position in positions:
-            if position not in events and (kept := await self._kept_event(position)):
+            if position not in events and (kept := await self._store.kept_event(self._subscription, position)):
                 events[position] = Event.FromString(kept)
         return {position: PullResponse(events=[event]).SerializeToString() for position, event in events.items()}
-
-    async def _kept_event(self, position: int) -> bytes | None:
-        name = self._subscription
-        return await self._log.query(lambda connection: subscription_store.kept_event(connection, name, position))

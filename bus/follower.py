@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from bus.filters import Filter
-from bus.log import Log
 from bus.matching import Matcher
 from bus.slices import Slice
+from bus.storage import EventLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Part:
 class Follower:
     """Reads on from a position. A slow one waits for nobody and holds up nobody: what it has not read yet lies in the log."""
 
-    def __init__(self, log: Log, wanted: Filter, after: int) -> None:
+    def __init__(self, log: EventLog, wanted: Filter, after: int) -> None:
         self._log = log
         self._matcher = Matcher(log, wanted)
         self._after = after

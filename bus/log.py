@@ -5,12 +5,12 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
+from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
 
 from bus import native, removal, store, subscription_store, upgrade
@@ -20,7 +20,7 @@ from bus.filters import Filter
 from bus.intake import Intake
 from bus.recent import Recent
 from bus.settings import BusSettings, retention_of_types
-from bus.slices import Slice, cut
+from bus.slices import Chunk, Slice, cut
 from bus.writer import Checkpointer, Committed, Writer, end_process
 from mesh import contracts
 from mesh.clock import Clock, SystemClock, from_us, to_us
@@ -41,14 +41,6 @@ class BeforeRetention(Exception):
 
 class PastTheEnd(BeforeRetention):
     """A start after the newest event."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Some events of the log, and up to where it has been looked at: what is not wanted in between is left out."""
-
-    slices: Sequence[Slice]
-    scanned: int
 
 
 class Log:
@@ -74,6 +66,8 @@ class Log:
         self.removed = 0
         self._types: Sequence[tuple[int, str, str]] = ()
         self.intake: Intake
+        self.durability: pb.PublishResponse.Durability.ValueType = pb.PublishResponse.DURABILITY_FSYNC
+        self.way = "sqlite"
 
     @classmethod
     async def open(
@@ -168,6 +162,9 @@ class Log:
         At the head the chunk is empty. BeforeRetention when events beyond the position are gone; CorruptBatch when stored bytes are
         not what was written.
         """
+        if not after and self.first:
+            # memory may still hold what retention has deleted
+            after = self.first - 1
         if after >= self.head:
             return Chunk((), after)
         self.check_start(after)

@@ -1,14 +1,14 @@
 """Picks a reader's events out of the log: by type before a record is opened, by everything else event by event."""
 
 from bus.filters import Filter
-from bus.log import Chunk, Log
-from bus.slices import Slice
+from bus.slices import Chunk, Slice
+from bus.storage import EventLog
 
 
 class Matcher:
     """A filter over one log."""
 
-    def __init__(self, log: Log, wanted: Filter) -> None:
+    def __init__(self, log: EventLog, wanted: Filter) -> None:
         self._log = log
         self._filter = wanted
         self._types = log.wanted_types(wanted)

@@ -5,10 +5,10 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from tooloo.bus.v1.bus_service_pb2 import PublishResponse, PublishStreamResponse
+from tooloo.bus.v1.bus_service_pb2 import PublishStreamResponse
 
 from bus.batches import Appended
-from bus.log import Log
+from bus.storage import EventLog
 from mesh import errors
 
 
@@ -24,7 +24,7 @@ class _Pending:
 class Pipeline:
     """One stream. What waits for the disk is bounded in bytes: beyond that the stream is not read, and gRPC slows its sender down."""
 
-    def __init__(self, log: Log, max_bytes: int) -> None:
+    def __init__(self, log: EventLog, max_bytes: int) -> None:
         self._log = log
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -72,7 +72,7 @@ class Pipeline:
         self._bytes += len(raw)
 
     def _answer(self) -> PublishStreamResponse:
-        answer = PublishStreamResponse(durability=PublishResponse.DURABILITY_FSYNC)
+        answer = PublishStreamResponse(durability=self._log.durability)
         while self._pending and self._pending[0].done.done():
             pending = self._pending[0]
             if pending.done.exception() and answer.sequence:

@@ -14,11 +14,11 @@ from tooloo.error.v1.error_reason_pb2 import ErrorReason
 from bus import definitions, sse
 from bus.filters import Filter
 from bus.follower import Follower, Part
-from bus.log import Log
 from bus.publish_stream import Pipeline
 from bus.refusals import refusal_of, refusing, too_many
 from bus.settings import BusSettings
 from bus.slices import packed
+from bus.storage import EventLog
 from bus.subscription_service import SubscriptionCalls
 from bus.subscriptions import Subscriptions
 from mesh import contracts, errors, page
@@ -37,7 +37,7 @@ _SSE_RETRY_MS = 1000
 class EventBusService(SubscriptionCalls):
     """The bus over one log."""
 
-    def __init__(self, log: Log, subscriptions: Subscriptions, settings: BusSettings) -> None:
+    def __init__(self, log: EventLog, subscriptions: Subscriptions, settings: BusSettings) -> None:
         super().__init__(log, subscriptions)
         self._settings = settings
         self._followers = 0
@@ -51,9 +51,7 @@ class EventBusService(SubscriptionCalls):
         """Appends events, all or none; answers when they are on disk."""
         with refusing():
             appended = await self._log.submit(self._log.intake.request(request))
-        return pb.PublishResponse(
-            positions=appended.positions, duplicates=appended.duplicates, durability=pb.PublishResponse.DURABILITY_FSYNC
-        )
+        return pb.PublishResponse(positions=appended.positions, duplicates=appended.duplicates, durability=self._log.durability)
 
     async def PublishStream(  # type: ignore[override]  # handlers.py: raw
         self, request_iterator: AsyncIterator[bytes], context: Context
@@ -150,8 +148,8 @@ class EventBusService(SubscriptionCalls):
             duplicates=log.duplicates,
             followers=self._followers,
             subscriptions=await self._subscriptions.list("", self._settings.max_subscriptions),
-            durability=pb.PublishResponse.DURABILITY_FSYNC,
-            way="sqlite",
+            durability=log.durability,
+            way=log.way,
             remembered_ids=log.remembered_ids,
             commit_time=definitions.duration_message(timedelta(seconds=log.commit_seconds)),
             disk_full=log.disk_full,

@@ -59,6 +59,14 @@ class Slice:
         yield rest
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some events of the log, and up to where it has been looked at: what is not wanted in between is left out."""
+
+    slices: Sequence[Slice]
+    scanned: int
+
+
 def cut(batch: Batch, after: int, wanted: bytes | None) -> Slice | None:
     """The events of a batch beyond a position whose type is wanted (one byte for each type number; None: all); None without any."""
     skip = max(0, after + 1 - batch.position)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -11,15 +10,15 @@ from datetime import timedelta
 from tooloo.bus.v1.bus_service_pb2 import PullRequest, PullResponse
 from tooloo.bus.v1.subscription_pb2 import Subscription
 
-from bus import definitions, subscription_store
+from bus import definitions
 from bus.bodies import Bodies
 from bus.dealing import Changes, Dealer, Entry, Retry
-from bus.log import Log
 from bus.matching import Matcher
 from bus.member import Member
 from bus.ranges import AckState
 from bus.refusals import too_many
 from bus.settings import BusSettings
+from bus.storage import EventLog, Stored, SubscriptionStore
 from bus.writer import DiskFull, QueueFull
 from mesh.clock import Clock, to_us
 
@@ -35,13 +34,20 @@ class Running:
     """One subscription at work, all of it in the loop's thread: `dealer` is its state, the disk follows in transactions."""
 
     def __init__(
-        self, stored: subscription_store.Stored, log_: Log, settings: BusSettings, clock: Clock, new_token: Callable[[], int]
+        self,
+        stored: Stored,
+        log_: EventLog,
+        store: SubscriptionStore,
+        settings: BusSettings,
+        clock: Clock,
+        new_token: Callable[[], int],
     ) -> None:
         self.name = stored.name
         self.definition = Subscription.FromString(stored.definition)
         self.create_time_us = stored.create_time_us
         self.paused = stored.paused
         self._log = log_
+        self._store = store
         self._settings = settings
         self._clock = clock
         self._new_token = new_token
@@ -159,14 +165,14 @@ class Running:
 
     async def set_paused(self, paused: bool) -> None:
         """Pauses or resumes, on disk first."""
-        await self._log.run(lambda connection: subscription_store.set_paused(connection, self.name, paused))
+        await self._store.set_paused(self.name, paused)
         self.paused = paused
         self.wake()
 
     async def seek(self, floor: int) -> None:
         """Moves to after a position; what was out is fenced."""
         async with self._writing:
-            await self._log.run(lambda connection: subscription_store.move(connection, self.name, floor))
+            await self._store.move(self.name, floor)
             self._install(AckState(floor))
             self._fence_members()
 
@@ -174,7 +180,7 @@ class Running:
         """Another filter or policy from here on; what was out is fenced and dealt out anew."""
         encoded = definition.SerializeToString()
         async with self._writing:
-            await self._log.run(lambda connection: subscription_store.update_definition(connection, self.name, encoded))
+            await self._store.update_definition(self.name, encoded)
             self.definition = definition
             for member in self._members:
                 self.dealer.release(member.token, self._clock.monotonic(), counted=False)
@@ -187,7 +193,7 @@ class Running:
     def read_again(self) -> None:
         """Lets go of what was read and not sent: it is read from the log again, as that stands now."""
         self.dealer.rewind()
-        self._bodies = Bodies(self._log, self.name, self._settings.subscription_cache_bytes)
+        self._bodies = Bodies(self._log, self._store, self.name, self._settings.subscription_cache_bytes)
         self.wake()
 
     async def redrive(self, positions: Sequence[int] | None) -> int:
@@ -195,7 +201,7 @@ class Running:
         async with self._writing:
             await self._write_changes()
             now_us = to_us(self._clock.now())
-            retries = await self._log.run(lambda connection: subscription_store.redrive(connection, self.name, positions, now_us))
+            retries = await self._store.redrive(self.name, positions, now_us)
             self.dealer.carry(retries)
         self.wake()
         return len(retries)
@@ -208,7 +214,7 @@ class Running:
         """Begins to deal anew from an ack state."""
         self.dealer = Dealer(definitions.policy_of(self.definition, self._settings), acks)
         self._matcher = Matcher(self._log, definitions.filter_of(self.definition.filter))
-        self._bodies = Bodies(self._log, self.name, self._settings.subscription_cache_bytes)
+        self._bodies = Bodies(self._log, self._store, self.name, self._settings.subscription_cache_bytes)
         self._written_floor = acks.floor
 
     def _fence_members(self) -> None:
@@ -223,7 +229,7 @@ class Running:
             # a clock that was set back must not make a retry wait longer than any backoff
             return now + min(max((due_us - now_us) / 1e6, 0.0), longest)
 
-        retries = await self._log.query(lambda connection: subscription_store.retries(connection, self.name, seconds_of))
+        retries = await self._store.retries(self.name, seconds_of)
         if not self.dealer.policy.order_by_subject or all(retry.subject for retry in retries):
             return retries
         # written while order did not matter, so without their subjects
@@ -323,7 +329,7 @@ class Running:
             return
         while True:
             try:
-                await self._log.run(lambda connection: self._apply(connection, floor, ranges, changes))
+                await self._apply(floor, ranges, changes)
                 break
             except (DiskFull, QueueFull):
                 await asyncio.sleep(_RETRY_SECONDS)
@@ -331,10 +337,10 @@ class Running:
         for member in self._members:
             member.acks_committed += changes.acked.get(member.token, 0)
 
-    def _apply(self, connection: sqlite3.Connection, floor: int, ranges: bytes, changes: Changes) -> None:
+    async def _apply(self, floor: int, ranges: bytes, changes: Changes) -> None:
         now, now_us = self._clock.monotonic(), to_us(self._clock.now())
 
         def us_of(due: float) -> int:
             return now_us + int((due - now) * 1e6)
 
-        subscription_store.apply(connection, self.name, floor, ranges, changes, us_of, now_us)
+        await self._store.apply(self.name, floor, ranges, changes, us_of, now_us)

@@ -10,11 +10,10 @@ from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.bus.v1.bus_service_pb2_grpc import EventBusServicer
 from tooloo.bus.v1.dead_letter_pb2 import DeadLetter
 
-from bus.log import Log
 from bus.member import Member
 from bus.refusals import refusal_of, refusing
+from bus.storage import EventLog, StoredDeadLetter
 from bus.subscription import Running
-from bus.subscription_store import StoredDeadLetter
 from bus.subscriptions import Subscriptions
 from mesh import errors, page
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 class SubscriptionCalls(EventBusServicer):
     """Answers the calls about subscriptions and dead letters."""
 
-    def __init__(self, log: Log, subscriptions: Subscriptions) -> None:
+    def __init__(self, log: EventLog, subscriptions: Subscriptions) -> None:
         self._log = log
         self._subscriptions = subscriptions
 

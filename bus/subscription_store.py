@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from tooloo.event.v1.event_pb2 import Event
 
@@ -10,29 +9,7 @@ from bus import store
 from bus.batches import CorruptBatch
 from bus.dealing import Changes, Retry
 from bus.ranges import AckState
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A subscription as it stands on the disk."""
-
-    name: str
-    definition: bytes
-    paused: bool
-    acks: AckState
-    create_time_us: int
-
-
-@dataclass(frozen=True)
-class StoredDeadLetter:
-    """A dead letter as it stands on the disk; `event` is the encoded event."""
-
-    position: int
-    event: bytes
-    reason: str
-    attempts: int
-    error: str
-    create_time_us: int
+from bus.storage import Stored, StoredDeadLetter
 
 
 def next_epoch(connection: sqlite3.Connection) -> int:

@@ -9,13 +9,12 @@ from datetime import timedelta
 
 from tooloo.bus.v1.subscription_pb2 import StartAt, Subscription
 
-from bus import definitions, subscription_store
-from bus.log import Log
+from bus import definitions
 from bus.ranges import AckState
 from bus.refusals import not_found, too_many
 from bus.settings import BusSettings
+from bus.storage import EventLog, Stored, StoredDeadLetter, SubscriptionStore
 from bus.subscription import Running
-from bus.subscription_store import Stored, StoredDeadLetter
 from mesh import errors
 from mesh.clock import Clock, to_us
 
@@ -27,8 +26,9 @@ _TOKENS_PER_EPOCH = 1 << 32
 class Subscriptions:
     """The subscriptions of one log, at work between start() and stop()."""
 
-    def __init__(self, log_: Log, settings: BusSettings, clock: Clock) -> None:
+    def __init__(self, log_: EventLog, store: SubscriptionStore, settings: BusSettings, clock: Clock) -> None:
         self._log = log_
+        self._store = store
         self._settings = settings
         self._clock = clock
         self._running: dict[str, Running] = {}
@@ -39,8 +39,8 @@ class Subscriptions:
     async def start(self) -> None:
         """Begins to work where the disk says that everyone stands; SettingError when the default policy cannot be read."""
         definitions.check_defaults(self._settings)
-        self._next_token = await self._log.run(subscription_store.next_epoch) * _TOKENS_PER_EPOCH
-        for stored in await self._log.query(subscription_store.every):
+        self._next_token = await self._store.next_epoch() * _TOKENS_PER_EPOCH
+        for stored in await self._store.every():
             await self._run(stored)
         self._tasks = [asyncio.create_task(self._tell_of_news()), asyncio.create_task(self._keep_up())]
 
@@ -98,7 +98,7 @@ class Subscriptions:
             del self._running[name]
             running.end_streams(not_found(name))
             await running.stop()
-            await self._log.run(lambda connection: subscription_store.delete(connection, name))
+            await self._store.delete(name)
 
     async def seek(self, name: str, start: StartAt) -> Subscription:
         """Moves a subscription to another place in the log."""
@@ -114,26 +114,26 @@ class Subscriptions:
 
     async def describe(self, running: Running) -> Subscription:
         """One subscription as the contract shows it."""
-        counts = await self._log.query(subscription_store.dead_letter_counts)
+        counts = await self._store.dead_letter_counts()
         return await running.describe(counts.get(running.name, 0))
 
     async def list(self, after: str, limit: int) -> Sequence[Subscription]:
         """Subscriptions by name, beyond a name."""
         names = sorted(self._running)
         chosen = names[bisect.bisect_right(names, after) :][:limit]
-        counts = await self._log.query(subscription_store.dead_letter_counts)
+        counts = await self._store.dead_letter_counts()
         return [await self._running[name].describe(counts.get(name, 0)) for name in chosen if name in self._running]
 
     async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
         """Dead letters of a subscription beyond a position."""
         running = self.running(name)
         await running.written()
-        return await self._log.query(lambda connection: subscription_store.dead_letters(connection, name, after, limit))
+        return await self._store.dead_letters(name, after, limit)
 
     async def drop_dead_letters(self, name: str, positions: Sequence[int] | None) -> int:
         """Drops dead letters; None means all."""
         await self.running(name).written()
-        return await self._log.run(lambda connection: subscription_store.drop(connection, name, positions))
+        return await self._store.drop(name, positions)
 
     async def floor_of(self, start: StartAt | None) -> int:
         """The position after which a start begins."""
@@ -167,11 +167,11 @@ class Subscriptions:
         floor = await self.floor_of(definition.start if definition.HasField("start") else None)
         now_us = to_us(self._clock.now())
         stored = Stored(definition.name, definition.SerializeToString(), False, AckState(floor), now_us)
-        await self._log.run(lambda connection: subscription_store.insert(connection, stored))
+        await self._store.insert(stored)
         return await (await self._run(stored)).describe(0)
 
     async def _run(self, stored: Stored) -> Running:
-        running = self._running[stored.name] = Running(stored, self._log, self._settings, self._clock, self._token)
+        running = self._running[stored.name] = Running(stored, self._log, self._store, self._settings, self._clock, self._token)
         await running.start()
         return running
 
