@@ -5,13 +5,14 @@ Times are seconds of a clock that only grows and are always given by the caller.
 
 import heapq
 from bisect import insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bus.ranges import AckState
 
 PARKED = "parked"
 MAX_DELIVERIES = "max_deliveries"
+FILTER_FAILED = "filter_failed"
 DEADLINE_PASSED = "the ack deadline passed"
 STREAM_BROKE = "the member's stream broke"
 
@@ -125,12 +126,19 @@ class Dealer:
             elif retry.position not in self._entries:
                 self._restore(retry)
 
-    def scanned(self, last: int, wanted: Sequence[tuple[int, str]]) -> None:
-        """Moves the cursor to `last`: the wanted (position, subject) pairs up to there are dealt out, all else there is settled."""
+    def scanned(self, last: int, wanted: Sequence[tuple[int, str]], failures: Mapping[int, str] | None = None) -> None:
+        """Moves the cursor to `last`: the wanted (position, subject) pairs up to there are dealt out, all else there is settled.
+
+        Those among them that the filter failed on (`failures`: position -> error) are parked without a delivery, unless they were
+        redriven: whoever does that wants to see them.
+        """
         start = self.cursor + 1
         for position, subject in wanted:
             carried = self._carried.pop(position, None)
             if position <= self.cursor or (position in self.acks and not carried):
+                continue
+            if failures and position in failures and not carried:
+                self._park_unseen(position, subject, failures[position])
                 continue
             self.acks.settle(start, position - 1)
             start = position + 1
@@ -304,6 +312,12 @@ class Dealer:
         entry.due, entry.error, entry.recorded = now + wait, error, True
         self.changes.retries[entry.position] = Retry(entry.position, entry.subject, entry.attempts, entry.due, error)
         self._offer(entry)
+
+    def _park_unseen(self, position: int, subject: str, error: str) -> None:
+        """Makes a dead letter of an event that was never dealt out; scanned() settles its position."""
+        if self.policy.keep_dead_letters:
+            self.changes.dead[position] = Dead(position, subject, FILTER_FAILED, 0, error)
+        self.changes.settled += 1
 
     def _bury(self, entry: Entry, reason: str, error: str) -> None:
         if self.policy.keep_dead_letters:

@@ -63,6 +63,7 @@ class Log:
         self.first = 0
         self.published = 0
         self.duplicates = 0
+        self.filter_failures = 0
         self._types: Mapping[str, int] = {}
         self.types_version = 0
 

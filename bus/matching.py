@@ -3,7 +3,7 @@
 from tooloo.event.v1.event_pb2 import Event
 
 from bus.batches import Batch
-from bus.filters import Filter
+from bus.filters import Failed, Filter, Verdict
 from bus.log import Chunk, Log
 
 
@@ -21,19 +21,30 @@ class Matcher:
         return await self._log.read(after, self._wanted_types(), max_bytes)
 
     def matching(self, chunk: Chunk, after: int) -> list[tuple[int, Event]]:
-        """The wanted events of a chunk beyond a position, each with its own."""
-        return [pair for batch in chunk.batches for pair in self._of(batch, after)]
+        """The wanted events of a chunk beyond a position, each with its own; one that the expression fails on is passed over."""
+        pairs, failures = self.judged(chunk, after)
+        return [pair for pair in pairs if pair[0] not in failures] if failures else pairs
 
-    def _of(self, batch: Batch, after: int) -> list[tuple[int, Event]]:
+    def judged(self, chunk: Chunk, after: int) -> tuple[list[tuple[int, Event]], dict[int, str]]:
+        """The wanted events and those that the expression fails on, in order; the errors of the latter come second, by position."""
+        failures: dict[int, str] = {}
+        pairs = [pair for batch in chunk.batches for pair in self._of(batch, after, failures)]
+        self._log.filter_failures += len(failures)
+        return pairs, failures
+
+    def _of(self, batch: Batch, after: int, failures: dict[int, str]) -> list[tuple[int, Event]]:
         chosen = self._filter
         events = batch.after(after)
         if chosen.every_type and chosen.only_types:
             return list(events)
-        return [
-            (position, event)
-            for position, event in events
-            if chosen.wants_type(event.type) and chosen.wants(event.source, event.subject, event.attributes)
-        ]
+        kept = []
+        for position, event in events:
+            verdict = chosen.judge(position, event)
+            if isinstance(verdict, Failed):
+                failures[position] = verdict.error
+            if verdict is not Verdict.PASSED_OVER:
+                kept.append((position, event))
+        return kept
 
     def _wanted_types(self) -> frozenset[int] | None:
         if self._filter.every_type:

@@ -87,7 +87,7 @@ class EventBusService(SubscriptionCalls):
             if request.HasField("from_time") and not request.page_token:
                 after = max(after, await self._log.position_before(request.from_time.ToDatetime(tzinfo=UTC)))
             self._log.check_start(after)
-            response = await self._page(Follower(self._log, definitions.filter_of(request.filter), after), after, size)
+            response = await self._page(Follower(self._log, definitions.checked_filter(request.filter), after), after, size)
         if response.progress_position < response.head_position:
             response.next_page_token = page.encode_token({"after": response.progress_position}, query)
         return response
@@ -97,7 +97,7 @@ class EventBusService(SubscriptionCalls):
         heartbeat = request.heartbeat.ToTimedelta() or self._settings.heartbeat
         with refusing():
             after = await self._subscriptions.floor_of(request.start if request.HasField("start") else None)
-            follower = Follower(self._log, definitions.filter_of(request.filter), after)
+            follower = Follower(self._log, definitions.checked_filter(request.filter), after)
             async with self._counted():
                 async for part in follower.follow(heartbeat.total_seconds(), self._settings.message_bytes):
                     yield self._follow_response(part, stamp=request.stamp_positions)
@@ -237,4 +237,5 @@ def _body(data: bytes) -> httpbody_pb2.HttpBody:
 
 
 def _sse_filter(request: pb.FollowSseRequest) -> Filter:
-    return Filter(tuple(request.types), frozenset(request.sources), request.subject_prefix)
+    wanted = Filter(tuple(request.types), frozenset(request.sources), request.subject_prefix, cel=request.cel)
+    return definitions.compiled(wanted, "cel")

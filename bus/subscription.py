@@ -277,11 +277,12 @@ class Running:
         chunk = await self._matcher.read(dealer.cursor)
         if chunk.scanned <= dealer.cursor or dealer is not self.dealer:
             return dealer is not self.dealer
-        wanted = self._matcher.matching(chunk, dealer.cursor)
+        wanted, failures = self._matcher.judged(chunk, dealer.cursor)
         for position, event in wanted:
             event.position = position
-            self._bodies.keep(position, event)
-        dealer.scanned(chunk.scanned, [(position, event.subject) for position, event in wanted])
+            if position not in failures:
+                self._bodies.keep(position, event)
+        dealer.scanned(chunk.scanned, [(position, event.subject) for position, event in wanted], failures)
         return True
 
     async def _write_forever(self) -> None:

@@ -66,6 +66,7 @@ class Subscriptions:
 
     async def create(self, wanted: Subscription) -> tuple[Subscription, bool]:
         """Makes a subscription, or gives the same that stands; the second value says whether it was made."""
+        definitions.checked_filter(wanted.filter, "subscription.filter")
         definition = definitions.normalized(wanted)
         async with self._changing:
             standing = self._running.get(wanted.name)
@@ -80,6 +81,7 @@ class Subscriptions:
     async def update(self, name: str, wanted: Subscription) -> Subscription:
         """Gives a subscription another definition; where it stands stays."""
         running = self.running(name)
+        definitions.checked_filter(wanted.filter, "subscription.filter")
         definition = definitions.normalized(wanted)
         definition.name = name
         definition.ClearField("start")
