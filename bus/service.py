@@ -11,6 +11,7 @@ from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from bus import check, definitions, envelope, sse
+from bus.cloudevents_service import CloudEventCalls
 from bus.filters import Filter
 from bus.follower import Follower, Part
 from bus.log import Log
@@ -34,7 +35,7 @@ _PARTS_PER_READ = 64
 _SSE_RETRY_MS = 1000
 
 
-class EventBusService(SubscriptionCalls):
+class EventBusService(CloudEventCalls, SubscriptionCalls):
     """The bus over one log."""
 
     def __init__(self, log: Log, subscriptions: Subscriptions, settings: BusSettings) -> None:
@@ -49,6 +50,9 @@ class EventBusService(SubscriptionCalls):
 
     async def Publish(self, request: pb.PublishRequest, context: Context) -> pb.PublishResponse:
         """Appends events, all or none; answers when they are on disk."""
+        return await self._publish(request)
+
+    async def _publish(self, request: pb.PublishRequest) -> pb.PublishResponse:
         self._check(request)
         with refusing():
             appended = await self._log.append(request.events, request.expected_versions)
