@@ -96,6 +96,7 @@ class Dealer:
         self.cursor = acks.floor
         self.changes = Changes()
         self.in_flight = 0
+        self.redeliveries = 0
         self._entries: dict[int, Entry] = {}
         self._carried: dict[int, Retry] = {}
         self._ready: list[int] = []
@@ -272,6 +273,7 @@ class Dealer:
     def _lease(self, entry: Entry, token: int, now: float) -> None:
         entry.holder = token
         entry.attempts += 1
+        self.redeliveries += entry.attempts > 1
         entry.deadline = now + self.policy.ack_deadline
         self._held.setdefault(token, set()).add(entry.position)
         heapq.heappush(self._deadlines, (entry.deadline, entry.position))

@@ -10,7 +10,7 @@ from google.api import httpbody_pb2
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
-from bus import check, definitions, envelope, sse
+from bus import check, definitions, envelope, metrics, sse
 from bus.cloudevents_service import CloudEventCalls
 from bus.filters import Filter
 from bus.follower import Follower, Part
@@ -150,6 +150,12 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
             subscriptions=await self._subscriptions.list("", self._settings.max_subscriptions),
             durability=pb.PublishResponse.DURABILITY_FSYNC,
         )
+
+    async def GetBusMetrics(self, request: pb.GetBusMetricsRequest, context: Context) -> httpbody_pb2.HttpBody:
+        """How the bus does, for Prometheus."""
+        stats = await self.GetBusStats(pb.GetBusStatsRequest(), context)
+        text = metrics.exposition(stats, self._log.filter_failures, self._subscriptions.redeliveries())
+        return httpbody_pb2.HttpBody(content_type=metrics.CONTENT_TYPE, data=text)
 
     def _check(self, request: pb.PublishRequest | pb.PublishStreamRequest) -> None:
         """Refuses by field what may not enter the log."""

@@ -125,6 +125,10 @@ class Subscriptions:
         counts = await self._log.query(subscription_store.dead_letter_counts)
         return [await self._running[name].describe(counts.get(name, 0)) for name in chosen if name in self._running]
 
+    def redeliveries(self) -> dict[str, int]:
+        """Deliveries beyond an event's first, by name of the subscription."""
+        return {name: running.dealer.redeliveries for name, running in self._running.items()}
+
     async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
         """Dead letters of a subscription beyond a position."""
         running = self.running(name)
