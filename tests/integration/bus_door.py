@@ -67,7 +67,8 @@ class EventSource:
             fields: dict[str, str] = {}
             async for line in answer.aiter_lines():
                 self._take(line, fields)
-                if len(self.events) >= events and len(self.comments) >= comments:
+                # a message is whole at its blank line
+                if not line and len(self.events) >= events and len(self.comments) >= comments:
                     return
 
     def _take(self, line: str, fields: dict[str, str]) -> None:
