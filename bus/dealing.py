@@ -6,7 +6,7 @@ Times are seconds of a clock that only grows and are always given by the caller.
 import heapq
 from bisect import bisect_right, insort
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bus.ranges import AckState
@@ -15,6 +15,7 @@ from bus.slices import Slice
 
 PARKED = "parked"
 MAX_DELIVERIES = "max_deliveries"
+FILTER_FAILED = "filter_failed"
 DEADLINE_PASSED = "the ack deadline passed"
 STREAM_BROKE = "the member's stream broke"
 
@@ -99,6 +100,7 @@ class Dealer:
         self.cursor = acks.floor
         self.changes = Changes()
         self.in_flight = 0
+        self.redeliveries = 0
         self._entries: dict[int, Entry] = {}
         self._carried: dict[int, Retry] = {}
         self._ready: list[int] = []
@@ -143,14 +145,21 @@ class Dealer:
         self.cursor = piece.last
         return True
 
-    def scanned(self, last: int, wanted: Sequence[tuple[int, str]] = ()) -> None:
-        """Moves the cursor to `last`: the wanted (position, subject) pairs up to there are dealt out, all else there is settled."""
+    def scanned(self, last: int, wanted: Sequence[tuple[int, str]] = (), failures: Mapping[int, str] | None = None) -> None:
+        """Moves the cursor to `last`: the wanted (position, subject) pairs up to there are dealt out, all else there is settled.
+
+        Those among them that the filter failed on (`failures`: position -> error) are parked without a delivery, unless they were
+        redriven: whoever does that wants to see them.
+        """
         for position, subject in wanted:
             carried = self._carried.pop(position, None)
             if position <= self.cursor or (position in self.acks and not carried):
                 continue
             self.acks.settle(self.cursor + 1, position - 1)
             self.cursor = position
+            if failures and position in failures and not carried:
+                self._park_unseen(position, subject, failures[position])
+                continue
             if carried:
                 self._restore(carried)
             else:
@@ -394,6 +403,7 @@ class Dealer:
     def _lease(self, entry: Entry, token: int, now: float) -> None:
         entry.holder = token
         entry.attempts += 1
+        self.redeliveries += entry.attempts > 1
         entry.deadline = now + self.policy.ack_deadline
         self._held.setdefault(token, set()).add(entry.position)
         heapq.heappush(self._deadlines, (entry.deadline, entry.position))
@@ -434,6 +444,13 @@ class Dealer:
         entry.due, entry.error, entry.recorded = now + wait, error, True
         self.changes.retries[entry.position] = Retry(entry.position, entry.subject, entry.attempts, entry.due, error)
         self._offer(entry)
+
+    def _park_unseen(self, position: int, subject: str, error: str) -> None:
+        """Makes a dead letter of an event that was never dealt out."""
+        self.acks.settle(position, position)
+        if self.policy.keep_dead_letters:
+            self.changes.dead[position] = Dead(position, subject, FILTER_FAILED, 0, error)
+        self.changes.settled += 1
 
     def _bury(self, entry: Entry, reason: str, error: str) -> None:
         if self.policy.keep_dead_letters:

@@ -64,6 +64,7 @@ class Log:
         self.published = 0
         self.duplicates = 0
         self.removed = 0
+        self.filter_failures = 0
         self._types: Sequence[tuple[int, str, str]] = ()
         self.intake: Intake
         self.durability: pb.PublishResponse.Durability.ValueType = pb.PublishResponse.DURABILITY_FSYNC

@@ -1,6 +1,6 @@
 """Picks a reader's events out of the log: by type before a record is opened, by everything else event by event."""
 
-from bus.filters import Filter
+from bus.filters import Failed, Filter, Verdict
 from bus.slices import Chunk, Slice
 from bus.storage import EventLog
 
@@ -14,13 +14,31 @@ class Matcher:
         self._types = log.wanted_types(wanted)
 
     async def read(self, after: int, max_bytes: int = 0) -> Chunk:
-        """The wanted events of the next part of the log beyond a position. BeforeRetention, CorruptBatch."""
-        chunk = await self._log.read(after, self._types, max_bytes)
-        if self._filter.by_type_alone:
-            return chunk
-        return Chunk([part for whole in chunk.slices if (part := self._chosen(whole))], chunk.scanned)
+        """The wanted events of the next part of the log beyond a position; one that the expression fails on is passed over.
 
-    def _chosen(self, whole: Slice) -> Slice | None:
-        wants = self._filter.wants
-        events = whole.decode()
-        return whole.chosen([index for index, event in enumerate(events) if wants(event.subject, event.attributes)])
+        BeforeRetention, CorruptBatch.
+        """
+        chunk, failures = await self.judged(after, max_bytes)
+        if not failures:
+            return chunk
+        return Chunk([part for whole in chunk.slices if (part := whole.beside(failures))], chunk.scanned)
+
+    async def judged(self, after: int, max_bytes: int = 0) -> tuple[Chunk, dict[int, str]]:
+        """As read(), but with the events that the expression fails on; their errors come second, by position."""
+        chunk = await self._log.read(after, self._types, max_bytes)
+        failures: dict[int, str] = {}
+        if self._filter.by_type_alone:
+            return chunk, failures
+        chosen = [part for whole in chunk.slices if (part := self._chosen(whole, failures))]
+        self._log.filter_failures += len(failures)
+        return Chunk(chosen, chunk.scanned), failures
+
+    def _chosen(self, whole: Slice, failures: dict[int, str]) -> Slice | None:
+        indexes = []
+        for index, (position, event) in enumerate(zip(whole.positions, whole.decode(), strict=True)):
+            verdict = self._filter.judge(position, event)
+            if isinstance(verdict, Failed):
+                failures[position] = verdict.error
+            if verdict is not Verdict.PASSED_OVER:
+                indexes.append(index)
+        return whole.chosen(indexes)

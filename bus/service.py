@@ -11,7 +11,8 @@ from google.api import httpbody_pb2
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
-from bus import definitions, sse
+from bus import definitions, metrics, sse
+from bus.cloudevents_service import CloudEventCalls
 from bus.filters import Filter
 from bus.follower import Follower, Part
 from bus.publish_stream import Pipeline
@@ -34,7 +35,7 @@ _PARTS_PER_READ = 64
 _SSE_RETRY_MS = 1000
 
 
-class EventBusService(SubscriptionCalls):
+class EventBusService(CloudEventCalls, SubscriptionCalls):
     """The bus over one log."""
 
     def __init__(self, log: EventLog, subscriptions: Subscriptions, settings: BusSettings) -> None:
@@ -77,7 +78,7 @@ class EventBusService(SubscriptionCalls):
             if request.HasField("from_time") and not request.page_token:
                 after = max(after, await self._log.position_before(request.from_time.ToDatetime(tzinfo=UTC)))
             self._log.check_start(after)
-            response = await self._page(Follower(self._log, definitions.filter_of(request.filter), after), after, size)
+            response = await self._page(Follower(self._log, definitions.checked_filter(request.filter), after), after, size)
         if response.progress_position < response.head_position:
             response.next_page_token = page.encode_token({"after": response.progress_position}, query)
         return response
@@ -87,7 +88,7 @@ class EventBusService(SubscriptionCalls):
         heartbeat = request.heartbeat.ToTimedelta() or self._settings.heartbeat
         with refusing():
             after = await self._subscriptions.floor_of(request.start if request.HasField("start") else None)
-            follower = Follower(self._log, definitions.filter_of(request.filter), after)
+            follower = Follower(self._log, definitions.checked_filter(request.filter), after)
             async with self._counted():
                 async for part in follower.follow(heartbeat.total_seconds()):
                     if not part.slices:
@@ -155,6 +156,12 @@ class EventBusService(SubscriptionCalls):
             disk_full=log.disk_full,
             removed_events=log.removed,
         )
+
+    async def GetBusMetrics(self, request: pb.GetBusMetricsRequest, context: Context) -> httpbody_pb2.HttpBody:
+        """How the bus does, for Prometheus."""
+        stats = await self.GetBusStats(pb.GetBusStatsRequest(), context)
+        text = metrics.exposition(stats, self._log.filter_failures, self._subscriptions.redeliveries())
+        return httpbody_pb2.HttpBody(content_type=metrics.CONTENT_TYPE, data=text)
 
     async def _page(self, follower: Follower, after: int, size: int) -> pb.ReadEventsResponse:
         response = pb.ReadEventsResponse(progress_position=after)
@@ -242,4 +249,5 @@ def _body(data: bytes) -> httpbody_pb2.HttpBody:
 
 
 def _sse_filter(request: pb.FollowSseRequest) -> Filter:
-    return Filter(tuple(request.types), frozenset(request.sources), request.subject_prefix)
+    wanted = Filter(tuple(request.types), frozenset(request.sources), request.subject_prefix, cel=request.cel)
+    return definitions.compiled(wanted, "cel")

@@ -1,7 +1,7 @@
 """What a reader gets of the log: events as bytes, cut out of their records, with the positions at which they stand."""
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tooloo.bus.v1.bus_service_pb2 import PublishRequest
@@ -41,6 +41,10 @@ class Slice:
         if not indexes:
             return None
         return Slice(_positions_at(self.positions, indexes), native.gather(self.events, array("I", indexes)))
+
+    def beside(self, positions: Container[int]) -> "Slice | None":
+        """Only the events that stand at none of these positions; None when there are none."""
+        return self.chosen([index for index, position in enumerate(self.positions) if position not in positions])
 
     def split(self, count: int) -> "tuple[Slice, Slice]":
         """The first `count` events, and the rest."""

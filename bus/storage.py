@@ -29,6 +29,7 @@ class EventLog(Protocol):
     published: int
     duplicates: int
     removed: int
+    filter_failures: int
     intake: Intake
 
     @property

@@ -300,13 +300,14 @@ class Running:
         dealer = self.dealer
         if dealer.unsettled >= self._settings.max_unsettled or dealer.in_flight >= dealer.policy.max_in_flight:
             return False
-        chunk = await self._matcher.read(dealer.cursor)
+        chunk, failures = await self._matcher.judged(dealer.cursor)
         if chunk.scanned <= dealer.cursor or dealer is not self.dealer:
             return dealer is not self.dealer
         for piece in chunk.slices:
-            if not dealer.offer_run(piece):
-                self._bodies.keep(piece)
-                dealer.scanned(piece.last, [(event.position, event.subject) for event in piece.decode()])
+            if failures or not dealer.offer_run(piece):
+                if sound := piece.beside(failures):
+                    self._bodies.keep(sound)
+                dealer.scanned(piece.last, [(event.position, event.subject) for event in piece.decode()], failures)
         dealer.scanned(chunk.scanned)
         return True
 

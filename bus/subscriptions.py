@@ -67,6 +67,7 @@ class Subscriptions:
 
     async def create(self, wanted: Subscription) -> tuple[Subscription, bool]:
         """Makes a subscription, or gives the same that stands; the second value says whether it was made."""
+        definitions.checked_filter(wanted.filter, "subscription.filter")
         definition = definitions.normalized(wanted)
         async with self._changing:
             standing = self._running.get(wanted.name)
@@ -81,6 +82,7 @@ class Subscriptions:
     async def update(self, name: str, wanted: Subscription) -> Subscription:
         """Gives a subscription another definition; where it stands stays."""
         running = self.running(name)
+        definitions.checked_filter(wanted.filter, "subscription.filter")
         definition = definitions.normalized(wanted)
         definition.name = name
         definition.ClearField("start")
@@ -123,6 +125,10 @@ class Subscriptions:
         chosen = names[bisect.bisect_right(names, after) :][:limit]
         counts = await self._store.dead_letter_counts()
         return [await self._running[name].describe(counts.get(name, 0)) for name in chosen if name in self._running]
+
+    def redeliveries(self) -> dict[str, int]:
+        """Deliveries beyond an event's first, by name of the subscription."""
+        return {name: running.dealer.redeliveries for name, running in self._running.items()}
 
     async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
         """Dead letters of a subscription beyond a position."""

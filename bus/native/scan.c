@@ -99,6 +99,15 @@ static int is_printable(reader text) {
     return is_utf8(text.at, text.end);
 }
 
+/* Names that CloudEvents keeps for itself (mesh/cloudevents.py): an attribute of such a name is refused, so it is not sure. */
+static int is_reserved(reader name) {
+    static const char *const reserved[] = {"causationid", "correlationid", "data", "datacontenttype", "dataschema", "id", "position",
+                                           "source", "specversion", "subject", "time", "traceparent", "type"};
+    for (size_t at = 0; at < sizeof reserved / sizeof *reserved; at++)
+        if (same(name, reserved[at], strlen(reserved[at]))) return 1;
+    return 0;
+}
+
 /* One entry of the map of attributes. */
 static int surely_attribute(reader in) {
     reader name = {0}, value = {0}, inner;
@@ -111,7 +120,7 @@ static int surely_attribute(reader in) {
     if (name.at == name.end || name.end - name.at > MAX_ATTRIBUTE_NAME || *name.at < 'a' || *name.at > 'z') return 0;
     for (const uint8_t *at = name.at; at < name.end; at++)
         if (!((*at >= 'a' && *at <= 'z') || (*at >= '0' && *at <= '9'))) return 0;
-    return value.end - value.at <= MAX_ATTRIBUTE_VALUE && is_utf8(value.at, value.end);
+    return !is_reserved(name) && value.end - value.at <= MAX_ATTRIBUTE_VALUE && is_utf8(value.at, value.end);
 }
 
 static int read_any(reader in, parts *event) {
