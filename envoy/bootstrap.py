@@ -51,7 +51,7 @@ def render(door: Door) -> Config:
 def write(door: Door, config: Path) -> None:
     """Writes the configuration, the descriptor set and an empty endpoint file for each service that has none yet.
 
-    Envoy does not start without endpoint files. It keeps the descriptor set once for every transcoder, so it gets one without comments.
+    Envoy does not start without. It keeps the descriptor set once for every transcoder, so it gets one without comments.
     """
     for upstream in door.upstreams:
         if not endpoints_file(door.endpoints_folder, upstream.name).exists():
