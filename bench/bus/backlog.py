@@ -22,7 +22,7 @@ from bench.bus import events, server
 from mesh.follow import BusClient
 
 COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-_BATCH, _LANES, _ROUNDS = 500, 8, 5
+_BATCH, _LANES, _ROUNDS = 500, 8, 3
 _PATIENCE = 60
 _BAR_SECONDS = 0.5
 

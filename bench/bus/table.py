@@ -9,7 +9,9 @@ _COLUMNS = (OURS, "nats", "redis", "rabbit")
 
 def rows(place: str, results: Mapping[str, Result]) -> list[str]:
     """The lines of the table for one place ("tmpfs" or "disk")."""
-    fsync = [cell["fsync_ms"] for result in results.values() for cell in result.values() if isinstance(cell, dict)]
+    fsync = [
+        cell["fsync_ms"] for result in results.values() for cell in result.values() if isinstance(cell, dict) and "fsync_ms" in cell
+    ]
     head = f"data on {place}, fsync p50 {min(fsync):.3f} to {max(fsync):.3f} ms"
     columns = "".join(f"{name:>10}" for name in _COLUMNS)
     return [f"{head:45}{columns}{'ratio':>9}  bar", *_lines(place, results), "", *_sizes(results)]
