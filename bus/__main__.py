@@ -1,9 +1,8 @@
 """The bus as a process: opens its log, takes up its subscriptions, serves."""
 
-from tooloo.bus.v1.bus_service_pb2_grpc import add_EventBusServicer_to_server
-
+from bus.handlers import SELF_VALIDATING, add_to_server
 from bus.log import Log
-from bus.service import SELF_VALIDATING, EventBusService
+from bus.service import EventBusService
 from bus.settings import BusSettings
 from bus.subscriptions import Subscriptions
 from mesh import boot
@@ -18,10 +17,11 @@ async def build(host: Host) -> Parts:
     await subscriptions.start()
     service = EventBusService(log, subscriptions, settings)
     return Parts(
-        servicers=[(add_EventBusServicer_to_server, service)],
+        servicers=[(add_to_server, service)],
         close=[subscriptions.stop, log.close],
         drain=[service.drain],
         self_validating=SELF_VALIDATING,
+        open_streams=settings.max_followers + settings.max_subscriptions * settings.max_members,
     )
 
 

@@ -1,44 +1,26 @@
-"""Picks a reader's events out of the log's batches."""
+"""Picks a reader's events out of the log: by type before a record is opened, by everything else event by event."""
 
-from tooloo.event.v1.event_pb2 import Event
-
-from bus.batches import Batch
 from bus.filters import Filter
 from bus.log import Chunk, Log
+from bus.slices import Slice
 
 
 class Matcher:
-    """A filter over one log: passes whole batches over by their type ids before any event is looked at."""
+    """A filter over one log."""
 
     def __init__(self, log: Log, wanted: Filter) -> None:
         self._log = log
         self._filter = wanted
-        self._types: frozenset[int] | None = None
-        self._types_version = -1
+        self._types = log.wanted_types(wanted)
 
     async def read(self, after: int, max_bytes: int = 0) -> Chunk:
-        """The next batches beyond a position that may hold wanted events. BeforeRetention, CorruptBatch."""
-        return await self._log.read(after, self._wanted_types(), max_bytes)
+        """The wanted events of the next part of the log beyond a position. BeforeRetention, CorruptBatch."""
+        chunk = await self._log.read(after, self._types, max_bytes)
+        if self._filter.by_type_alone:
+            return chunk
+        return Chunk([part for whole in chunk.slices if (part := self._chosen(whole))], chunk.scanned)
 
-    def matching(self, chunk: Chunk, after: int) -> list[tuple[int, Event]]:
-        """The wanted events of a chunk beyond a position, each with its own."""
-        return [pair for batch in chunk.batches for pair in self._of(batch, after)]
-
-    def _of(self, batch: Batch, after: int) -> list[tuple[int, Event]]:
-        chosen = self._filter
-        events = batch.after(after)
-        if chosen.every_type and chosen.only_types:
-            return list(events)
-        return [
-            (position, event)
-            for position, event in events
-            if chosen.wants_type(event.type) and chosen.wants(event.source, event.subject, event.attributes)
-        ]
-
-    def _wanted_types(self) -> frozenset[int] | None:
-        if self._filter.every_type:
-            return None
-        if self._types_version != self._log.types_version:
-            self._types_version = self._log.types_version
-            self._types = self._log.type_ids(self._filter.wants_type)
-        return self._types
+    def _chosen(self, whole: Slice) -> Slice | None:
+        wants = self._filter.wants
+        events = whole.decode()
+        return whole.chosen([index for index, event in enumerate(events) if wants(event.subject, event.attributes)])

@@ -5,6 +5,7 @@ import bisect
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 
 from tooloo.bus.v1.subscription_pb2 import StartAt, Subscription
 
@@ -145,6 +146,21 @@ class Subscriptions:
         self._log.check_start(after)
         return max(after, (self._log.first or self._log.head + 1) - 1)
 
+    async def erase(self, subject: str) -> int:
+        """Takes every event of a subject out of the log, and out of what is about to be delivered; returns their number."""
+        erased = await self._log.erase(subject)
+        for running in self._running.values():
+            running.read_again()
+        return erased
+
+    async def compact(self, patterns: Sequence[str], min_age: timedelta) -> int:
+        """Keeps of each subject only the newest event of each type named; what is not settled stays. Returns how many are gone."""
+        return await self._log.compact(patterns, min_age, self._keep_from())
+
+    def _keep_from(self) -> int:
+        """The first position that a subscription has not settled."""
+        return min((running.dealer.oldest_unsettled for running in self._running.values()), default=self._log.head + 1)
+
     async def _create(self, definition: Subscription) -> Subscription:
         if len(self._running) >= self._settings.max_subscriptions:
             raise too_many(BusSettings.env_name("max_subscriptions"), "subscriptions", self._settings.max_subscriptions)
@@ -176,9 +192,9 @@ class Subscriptions:
         """Applies retention again and again; what a subscription has not settled stays."""
         while True:
             await asyncio.sleep(self._settings.upkeep_interval.total_seconds())
-            keep_from = min((running.dealer.oldest_unsettled for running in self._running.values()), default=self._log.head + 1)
             try:
-                await self._log.upkeep(keep_from)
+                await self._log.upkeep(self._keep_from())
+                await self.compact(self._settings.compact_types, self._settings.compact_after)
             except Exception:
                 # nothing is lost by deleting later; the log says why it could not
                 log.exception("retention could not be applied")

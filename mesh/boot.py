@@ -68,11 +68,11 @@ class Running:
         await self.stack.aclose()
 
 
-def make_server(settings: MeshSettings, boundary: Boundary) -> grpc.aio.Server:
-    """A gRPC server with the mesh's limits."""
+def make_server(settings: MeshSettings, boundary: Boundary, open_streams: int = 0) -> grpc.aio.Server:
+    """A gRPC server with the mesh's limits; `open_streams` of long life do not count among its calls."""
     return grpc.aio.server(
         interceptors=(boundary,),
-        maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
+        maximum_concurrent_rpcs=settings.max_concurrent_rpcs + open_streams,
         options=[
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_send_message_length", settings.max_message_bytes),
@@ -108,7 +108,7 @@ async def boot(
         loops: list[Loop] = [host.db.failed, lambda: _keep_house(host), *parts.background]
         if with_bus:
             loops += await _join_bus(host, parts, incoming, stack)
-        server = make_server(settings, Boundary(ids, parts.self_validating))
+        server = make_server(settings, Boundary(ids, parts.self_validating), parts.open_streams)
         servicer = health.aio.HealthServicer()
         _register(server, name, parts, servicer, settings)
         address = f"unix:{_fresh_socket(settings.socket_of(name, replica))}"
