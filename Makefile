@@ -15,7 +15,7 @@ CONTRACTS := $(shell find proto -name '*.proto' -o -name 'build_stubs.py')
 CODE := bus envoy gateway mesh services tests bench examples proto/build_stubs.py proto/setup.py
 PYTEST := $(DEV)/python -m pytest
 
-.PHONY: help dev start-guaranteed test test-unit test-e2e test-all test-watch qa-gates lint lint-fix types health breaking bench \
+.PHONY: help dev start-guaranteed test test-unit test-e2e test-all test-watch qa-gates lint lint-fix types health breaking bench bench-bus \
 	chaos fuzz docs lock branch-status install build clean clean-data
 
 help: ## List the targets
@@ -98,6 +98,11 @@ qa-gates: lint breaking ## Lint, types, contracts, tests and coverage: what must
 bench: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Measure beside named peers; prints tables
 	@for program in $$(grep -l '__main__' bench/*.py); do \
 		echo "== $$program"; $(DEV)/python -m bench.$$(basename $$program .py) || exit 1; \
+	done
+
+bench-bus: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Measure the bus beside NATS, Redis and RabbitMQ, and alone; prints tables
+	@for program in bench.bus bench.bus.followers bench.bus.backlog bench.bus.soak; do \
+		echo "== $$program"; $(DEV)/python -m $$program || exit 1; \
 	done
 
 chaos: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Kill processes under load for minutes and check every promise
