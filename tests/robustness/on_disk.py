@@ -18,6 +18,12 @@ def log_on_disk(file: Path) -> list[Stored]:
         ]
 
 
+def dead_on_disk(file: Path) -> list[tuple[int, bytes]]:
+    """The dead letters of all subscriptions: position and the event's bytes."""
+    with closing(sqlite3.connect(file)) as connection:
+        return connection.execute("SELECT position, event FROM dead_letters ORDER BY subscription, position").fetchall()
+
+
 def floor_on_disk(file: Path, subscription: str) -> int:
     """Up to where a subscription is settled; -1 when it is not there."""
     with closing(sqlite3.connect(file)) as connection:

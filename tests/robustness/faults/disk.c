@@ -27,7 +27,7 @@
 #define FILES 4096
 #define EXPORT __attribute__((visibility("default")))
 
-enum { LIMITED, ROOM, SYNC_US, FAIL_SYNCS, FAILED_SYNCS, SYNCS, CONTROLS };
+enum { LIMITED, ROOM, SYNC_US, FAIL_SYNCS, FAILED_SYNCS, HOLD, HELD, CONTROLS };
 enum { OPEN = 1, WRITE, TRUNCATE, SYNC, UNLINK, RENAME, SYNC_FOLDER };
 
 /* one entry of the tape; `length` bytes follow: a name for OPEN, UNLINK and RENAME ("old\0new"), the content for WRITE */
@@ -273,6 +273,11 @@ static int sync_as(const char *symbol, int fd) {
         struct timespec wait = {control[SYNC_US] / 1000000, control[SYNC_US] % 1000000 * 1000};
         nanosleep(&wait, NULL);
     }
+    while (control && control[HOLD] && file != 1) {
+        const struct timespec moment = {0, 2000000};
+        control[HELD] = 1;
+        nanosleep(&moment, NULL);
+    }
     pthread_mutex_lock(&lock);
     int failed;
     /* FAIL_SYNCS: bit 0 for the write-ahead log, bit 1 for any other file; the bit falls when it has failed once */
@@ -285,8 +290,6 @@ static int sync_as(const char *symbol, int fd) {
     } else if (!(failed = sync(fd))) {
         record(file == 1 ? SYNC_FOLDER : SYNC, file, 0, NULL, 0);
     }
-    if (control)
-        control[SYNCS]++;
     pthread_mutex_unlock(&lock);
     return failed;
 }

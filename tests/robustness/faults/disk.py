@@ -7,7 +7,7 @@ from pathlib import Path
 
 _SOURCE = Path(__file__).with_name("disk.c")
 # the order of disk.c
-_NAMES = ("limited", "room", "sync_us", "fail_syncs", "failed_syncs", "syncs")
+_NAMES = ("limited", "room", "sync_us", "fail_syncs", "failed_syncs", "hold", "held")
 _NUMBER = 8
 # bits of fail_syncs
 WAL = 1
@@ -61,10 +61,19 @@ class Disk:
         """Syncs that failed so far."""
         return self._get("failed_syncs")
 
+    def hold(self) -> None:
+        """From now on no sync ends before release()."""
+        self._set("held", 0)
+        self._set("hold", 1)
+
+    def release(self) -> None:
+        """Lets the syncs that are held end."""
+        self._set("hold", 0)
+
     @property
-    def syncs(self) -> int:
-        """Syncs so far, failed ones too."""
-        return self._get("syncs")
+    def holds(self) -> bool:
+        """Whether a sync has been held since hold()."""
+        return bool(self._get("held"))
 
     @property
     def taped(self) -> int:

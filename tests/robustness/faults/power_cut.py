@@ -101,6 +101,14 @@ def cuts(tape: Path, count: int, chance: random.Random) -> Iterator[tuple[int, d
             point = next(points, None)
 
 
+def play(tape: Path) -> Platter:
+    """The disk at the end of a tape."""
+    platter = Platter()
+    for entry in read_tape(tape):
+        platter.play(entry)
+    return platter
+
+
 def _apply(content: bytearray, entry: Entry, stays: Callable[[], bool]) -> None:
     """Applies a write, piece by piece, or a truncation."""
     if entry.kind == _TRUNCATE:

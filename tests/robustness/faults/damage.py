@@ -1,0 +1,34 @@
+"""A damaged disk: a byte that flipped in a page, a file that ends too soon."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+PAGE = 8192
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One fault of a file: what was done to it and the content that is left."""
+
+    what: str
+    content: bytes
+
+
+def flipped(content: bytes, chance: random.Random) -> Iterator[Damage]:
+    """For every page the file with one byte of it changed."""
+    for start in range(0, len(content), PAGE):
+        at = chance.randrange(start, min(start + PAGE, len(content)))
+        yield flip(content, at, chance.randrange(1, 256))
+
+
+def flip(content: bytes, at: int, by: int) -> Damage:
+    """The file with one byte changed."""
+    return Damage(f"byte {at} xor {by}", content[:at] + bytes([content[at] ^ by]) + content[at + 1 :])
+
+
+def truncated(content: bytes, chance: random.Random) -> Iterator[Damage]:
+    """For every page the file that ends where the page begins, and one that ends within it."""
+    for start in range(0, len(content), PAGE):
+        for end in (start, chance.randrange(start, min(start + PAGE, len(content)))):
+            yield Damage(f"cut off at {end}", content[:end])
