@@ -31,6 +31,12 @@ def floor_on_disk(file: Path, subscription: str) -> int:
     return int(row[0]) if row else -1
 
 
+def move_into_database(file: Path) -> None:
+    """Empties the write-ahead log of a file that nobody has open."""
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
 def is_sound(file: Path) -> bool:
     """Whether SQLite can open the file and finds nothing wrong with it; a file that is not there can be made."""
     try:

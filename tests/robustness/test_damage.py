@@ -19,7 +19,7 @@ from tests.integration.bus_bench import PATIENCE, Puller, event
 from tests.robustness.bus_process import BusProcess, bus_and_client
 from tests.robustness.chance import dice
 from tests.robustness.faults.damage import Damage, flipped, truncated
-from tests.robustness.on_disk import dead_on_disk, log_on_disk, put
+from tests.robustness.on_disk import dead_on_disk, log_on_disk, move_into_database, put
 from tests.robustness.record import Stored
 from tests.robustness.traffic import make_subscription, read_log, until
 
@@ -47,6 +47,7 @@ async def small_log(folder: Path, *, in_wal: bool) -> Files:
             await bus.kill()
         else:
             assert await bus.stop() == 0
+            move_into_database(bus.log_file)
         return {path.name: path.read_bytes() for path in bus.folder.glob("log.db*") if not path.name.endswith("-shm")}
 
 
@@ -70,7 +71,7 @@ def damages(content: bytes, chance: random.Random) -> Iterable[Damage]:
 
 
 async def test_damage_anywhere_in_the_file_is_named_or_harmless(tmp_path: Path) -> None:
-    """verify names it, or the log reads exactly as it was written."""
+    """The damage is named by verify, or the log reads exactly as it was written."""
     chance = dice("damage")
     files = await small_log(tmp_path / "var", in_wal=False)
     log, dead = log_on_disk(tmp_path / "var" / "bus" / "log.db"), dead_on_disk(tmp_path / "var" / "bus" / "log.db")
@@ -94,38 +95,35 @@ async def test_damage_in_the_write_ahead_log_ends_the_log_there_and_never_change
     for damage in damages(files["log.db-wal"], chance):
         put(tmp_path / "damaged", {**files, "log.db-wal": damage.content})
         if found := judge(tmp_path / "damaged" / "log.db", log, dead, prefix=True):
-            # before the first migration there is nothing to verify
             wrong.append(f"{damage.what}: {found}")
     assert wrong == []
 
 
 async def ask(client: BusClient, bus: BusProcess, log: list[Stored]) -> str | None:
     """Reads, publishes and pulls on a damaged file; what is wrong with the answers, or None."""
-    alive = asyncio.create_task(bus.running.wait())
-    try:
-        for name, work in (
-            ("read", read_log(client)),
-            ("publish", client.publish([event()], timeout=PATIENCE)),
-            ("pull", pull(client)),
-        ):
-            asking = asyncio.create_task(work)  # type: ignore[arg-type]  # three kinds of coroutines
-            await asyncio.wait((asking, alive), timeout=2 * PATIENCE, return_when=asyncio.FIRST_COMPLETED)
-            if alive.done():
-                # a damage that the process cannot live with: it says so and ends
-                asking.cancel()
-                await asyncio.gather(asking, return_exceptions=True)
-                return None if alive.result() else f"{name}: the bus ended as if nothing were wrong"
-            if not asking.done():
-                asking.cancel()
-                await asyncio.gather(asking, return_exceptions=True)
-                return f"{name}: no answer"
-            error = asking.exception()
-            if name == "read" and error is None and (found := asking.result()) != log:
-                return f"read: {len(found)} events that are not those that were written"  # type: ignore[arg-type]
-            if error is not None and not is_named(error):
-                return f"{name}: {error!r}"
-    finally:
+
+    async def read() -> str | None:
+        found = await read_log(client)
+        return None if found == log else f"{len(found)} events that are not those that were written"
+
+    async def publish() -> None:
+        await client.publish([event()], timeout=PATIENCE)
+
+    for question in (read, publish, lambda: pull(client)):
+        alive = asyncio.create_task(bus.running.wait())
+        answer = asyncio.create_task(question())
+        await asyncio.wait((answer, alive), timeout=2 * PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        ended, answered = alive.done(), answer.done()
         alive.cancel()
+        answer.cancel()
+        outcome, _ = await asyncio.gather(answer, alive, return_exceptions=True)
+        if ended:
+            # damage that the process cannot live with: it says so and ends
+            return None if bus.running.returncode else "the bus ended as if nothing were wrong"
+        if not answered:
+            return "no answer"
+        if isinstance(outcome, str) or (isinstance(outcome, BaseException) and not is_named(outcome)):
+            return repr(outcome)
     return None
 
 
@@ -138,7 +136,7 @@ async def pull(client: BusClient) -> None:
 
 
 def is_named(error: BaseException) -> bool:
-    """Whether a refusal says that stored data is damaged, or, where the damage took the subscription itself, that it is not there."""
+    """Whether a refusal says that stored data is damaged; NOT_FOUND where the damage took the subscription itself."""
     if isinstance(error, grpc.aio.AioRpcError):
         error = refusal_of(error)
     return getattr(error, "code", None) in (grpc.StatusCode.DATA_LOSS, grpc.StatusCode.NOT_FOUND)

@@ -28,7 +28,8 @@ def flip(content: bytes, at: int, by: int) -> Damage:
 
 
 def truncated(content: bytes, chance: random.Random) -> Iterator[Damage]:
-    """For every page the file that ends where the page begins, and one that ends within it."""
+    """For every page the file that ends behind it, and one that ends within it; a file of no bytes is new, not damaged."""
     for start in range(0, len(content), PAGE):
-        for end in (start, chance.randrange(start, min(start + PAGE, len(content)))):
-            yield Damage(f"cut off at {end}", content[:end])
+        end = min(start + PAGE, len(content))
+        for left in {chance.randrange(start + 1, end), end} - {len(content)}:
+            yield Damage(f"cut off at {left}", content[:left])
