@@ -69,6 +69,8 @@ class Watch:
     wanted: Wanted = field(default_factory=Wanted)
     after: int = 0
     messages: list[Message] = field(default_factory=list)
+    # streams that were given up because they said nothing
+    stalls: int = 0
 
     def hear(self, answer: FollowResponse) -> None:
         """Notes a message of the stream."""
@@ -108,6 +110,8 @@ class Membership:
     dead: list[int] = field(default_factory=list)
     # deliveries with the highest floor that had been told before their stream was opened: (floor, position)
     again: list[tuple[int, int]] = field(default_factory=list)
+    # streams that were given up because they said nothing
+    stalls: int = 0
 
     def handle(self, position: int, attempt: int) -> None:
         """Notes a delivery before it is settled, at a time that all processes of the machine share."""

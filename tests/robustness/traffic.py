@@ -1,6 +1,7 @@
 """Traffic: publishers, followers and members that never give up and note all they see, as tasks on a running bus."""
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from mesh.reconnect import is_final, refusal_of
 from tests.integration.bus_bench import event
 from tests.robustness.record import Membership, Publisher, Record, Stored, Wanted, Watch
 
+log = logging.getLogger(__name__)
 HEARTBEAT = 0.1
 # a stream that says nothing for so long is given up and opened again, as a careful client does
 STALLED = 2.0
@@ -51,7 +53,7 @@ async def follow_into(client: BusClient, watch: Watch) -> None:
         finally:
             call.cancel()
 
-    await _for_ever(once)
+    await _for_ever(once, watch)
 
 
 async def pull_into(client: BusClient, name: str, membership: Membership) -> None:
@@ -73,7 +75,7 @@ async def pull_into(client: BusClient, name: str, membership: Membership) -> Non
         finally:
             call.cancel()
 
-    await _for_ever(once)
+    await _for_ever(once, membership)
 
 
 async def handle_into(client: BusClient, name: str, membership: Membership) -> None:
@@ -112,6 +114,12 @@ async def read_log(client: BusClient) -> list[Stored]:
         token = page.next_page_token
         if not token:
             return found
+
+
+async def read_dead(client: BusClient, name: str) -> list[int]:
+    """Positions of a subscription's dead letters."""
+    answer = await client.stub.ListDeadLetters(pb.ListDeadLettersRequest(subscription=name, page_size=_PAGE))
+    return [letter.position for letter in answer.dead_letters]
 
 
 async def until(condition: Callable[[], Coroutine[Any, Any, bool]], seconds: float = LONG) -> None:
@@ -154,7 +162,7 @@ def filter_of(wanted: Wanted) -> subscription_pb2.EventFilter:
     return subscription_pb2.EventFilter(types=wanted.types, subject_prefix=wanted.subject_prefix)
 
 
-async def _for_ever(once: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def _for_ever(once: Callable[[], Coroutine[Any, Any, None]], record: Watch | Membership) -> None:
     """Opens a stream again whenever it breaks or stalls; refusals that trying again cannot help are raised."""
     while True:
         try:
@@ -162,9 +170,11 @@ async def _for_ever(once: Callable[[], Coroutine[Any, Any, None]]) -> None:
         except grpc.aio.AioRpcError as error:
             if is_final(error):
                 raise refusal_of(error) from error
-        except (TimeoutError, asyncio.InvalidStateError):
-            # a stalled stream, or one that broke while an answer was being written
-            pass
+        except TimeoutError:
+            record.stalls += 1
+        except asyncio.InvalidStateError as error:
+            # the stream broke while an answer was being written
+            log.debug("a stream is opened again: %s", error)
         await asyncio.sleep(_REOPEN)
 
 
