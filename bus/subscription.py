@@ -13,6 +13,7 @@ from tooloo.bus.v1.subscription_pb2 import Subscription
 from bus import definitions
 from bus.bodies import Bodies
 from bus.dealing import Changes, Dealer, Entry, Retry
+from bus.log import BeforeRetention
 from bus.matching import Matcher
 from bus.member import Member
 from bus.ranges import AckState
@@ -57,6 +58,8 @@ class Running:
         self._dirty = asyncio.Event()
         self._writing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
+        # counts how often what was read had to be read again
+        self._reads = 0
         self._install(stored.acks)
 
     async def start(self) -> None:
@@ -192,7 +195,8 @@ class Running:
 
     def read_again(self) -> None:
         """Lets go of what was read and not sent: it is read from the log again, as that stands now."""
-        self.dealer.rewind()
+        self._reads += 1
+        self.dealer.unbundle()
         self._bodies = Bodies(self._log, self._store, self.name, self._settings.subscription_cache_bytes)
         self.wake()
 
@@ -277,7 +281,7 @@ class Running:
             entries = self.dealer.take(member.token, limit, self._clock.monotonic())
             if entries:
                 await self._send(member, entries)
-            elif run := self.dealer.take_run(member.token, limit, self._clock.monotonic()):
+            elif run := self.dealer.take_run(member.token, limit, self._clock.monotonic(), member.room_bytes):
                 member.send_run(run.take_events(), self._settings.message_bytes, self._settings.message_events)
         if self._members:
             # the next turn begins with another one
@@ -286,7 +290,11 @@ class Running:
 
     async def _send(self, member: Member, entries: list[Entry]) -> None:
         dealer, token = self.dealer, member.token
-        bodies = await self._bodies.take(entry.position for entry in entries)
+        reads = None
+        while reads != self._reads:
+            # what was erased while it was being read is not delivered any more
+            reads = self._reads
+            bodies = await self._bodies.take(entry.position for entry in entries)
         if dealer is not self.dealer or member.gone or member.token != token:
             # fenced while its events were being read: they were given back with the token
             return
@@ -300,9 +308,17 @@ class Running:
         dealer = self.dealer
         if dealer.unsettled >= self._settings.max_unsettled or dealer.in_flight >= dealer.policy.max_in_flight:
             return False
-        chunk, failures = await self._matcher.judged(dealer.cursor)
-        if chunk.scanned <= dealer.cursor or dealer is not self.dealer:
-            return dealer is not self.dealer
+        reads = self._reads
+        try:
+            chunk, failures = await self._matcher.judged(dealer.cursor)
+        except BeforeRetention as gone:
+            log.warning("subscription %s goes on at position %s: what stood before is deleted", self.name, gone.first)
+            dealer.scanned(gone.first - 1)
+            return True
+        if dealer is not self.dealer or reads != self._reads:
+            return True
+        if chunk.scanned <= dealer.cursor:
+            return False
         for piece in chunk.slices:
             if failures or not dealer.offer_run(piece):
                 if sound := piece.beside(failures):

@@ -142,7 +142,7 @@ def redrive(connection: sqlite3.Connection, name: str, positions: Sequence[int] 
     for position, subject, event in _chosen(connection, name, positions):
         connection.execute(
             "INSERT INTO retries (subscription, position, subject, attempts, due_us, error, event) VALUES (?, ?, ?, 0, ?, '', ?) "
-            "ON CONFLICT (subscription, position) DO NOTHING",
+            "ON CONFLICT (subscription, position) DO UPDATE SET event = excluded.event",
             (name, position, subject, now_us, event),
         )
         redriven.append(Retry(position, subject, 0, 0.0, ""))
