@@ -63,6 +63,11 @@ class Pipeline:
         if self._failure:
             raise self._failure
 
+    def abandon(self) -> None:
+        """Nobody waits for what is still on its way: it is stored or not, and a failure of it is no news to anyone."""
+        for pending in self._pending:
+            pending.done.add_done_callback(_looked_at)
+
     def _submit(self, raw: bytes) -> None:
         append, sequence = self._log.intake.stream_request(raw)
         if sequence != self._sequence + 1:
@@ -87,3 +92,9 @@ class Pipeline:
         answer.duplicates = self._duplicates
         self._eased.set()
         return answer
+
+
+def _looked_at(done: asyncio.Future[Appended]) -> None:
+    """Asks for a failure, for asyncio writes down those that nobody asks for."""
+    if not done.cancelled():
+        done.exception()

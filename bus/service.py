@@ -66,6 +66,7 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
                     yield answer
         finally:
             reading.cancel()
+            pipeline.abandon()
 
     async def ReadEvents(self, request: pb.ReadEventsRequest, context: Context) -> pb.ReadEventsResponse:
         """A page of the log, oldest first."""

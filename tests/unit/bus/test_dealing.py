@@ -378,8 +378,31 @@ def test_a_cumulative_ack_in_a_gap_settles_what_stands_before() -> None:
         assert dealer.take_run(1, 10, 0.0)
     dealer.ack_up_to(1, 7)
     assert (dealer.acks.floor, dealer.in_flight) == (8, 3)
+    dealer.ack_up_to(1, 9)
+    assert (dealer.acks.floor, dealer.in_flight) == (9, 2)
+    # exactly at the first event of a run
     dealer.ack_up_to(1, 10)
     assert (dealer.acks.floor, dealer.in_flight) == (10, 1)
+
+
+def test_a_run_that_is_extended_as_a_whole_outlives_its_first_deadline() -> None:
+    """Once; a part of a run is extended alone."""
+    dealer = unordered([1, 2, 3], policy=Policy(ack_deadline=10.0, order_by_subject=False))
+    assert dealer.take_run(1, 10, 0.0)
+    assert dealer.extend(1, [1, 2, 3], 6.0) == []
+    assert (dealer.expire(12.0), dealer.in_flight) == (0, 3)
+    assert dealer.extend(1, [2], 14.0) == []
+    assert (dealer.expire(16.0), dealer.in_flight) == (2, 1)
+    assert (dealer.expire(24.0), dealer.in_flight) == (1, 0)
+
+
+def test_what_is_carried_keeps_the_events_around_it_out_of_runs() -> None:
+    """Its attempts are known, so it is looked at by itself."""
+    dealer = Dealer(Policy(order_by_subject=False), AckState(0))
+    dealer.carry([Retry(2, "a", 4, 0.0, "failed")])
+    assert not dealer.offer_run(slice_of([1, 2, 3]))
+    dealer.scanned(3, [(1, "a"), (2, "a"), (3, "a")])
+    assert [(entry.position, entry.attempts) for entry in dealer.take(1, 9, 0.0)] == [(1, 1), (2, 5), (3, 1)]
 
 
 def test_a_run_is_cut_to_the_credit_in_bytes() -> None:
