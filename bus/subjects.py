@@ -71,5 +71,5 @@ class Subjects:
 
     def _write(self, known: Mapping[bytes, int], head: int) -> None:
         store.move_subjects(self._connection, ((key.decode(), position) for key, position in known.items()))
-        store.set_value(self._connection, "subjects_written", head)
+        store.set_subjects_written(self._connection, head)
         self._written_now = True
