@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from tooloo.event.v1.event_pb2 import Event
 
 from bus import store
-from bus.batches import CorruptBatch
+from bus.batches import GONE, CorruptBatch
 from bus.dealing import Changes, Retry
 from bus.ranges import AckState
 from bus.storage import Stored, StoredDeadLetter
@@ -92,6 +92,8 @@ def apply(
     connection.execute("UPDATE subscriptions SET ack_floor = ?, ack_ranges = ? WHERE name = ?", (floor, ranges, name))
     for dead in changes.dead.values():
         event = _event_of(connection, name, dead.position)
+        if event is None:
+            continue
         connection.execute(
             "INSERT INTO dead_letters (subscription, position, subject, event, reason, attempts, error, create_time_us) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (subscription, position) DO UPDATE SET "
@@ -171,8 +173,11 @@ def _delete_dead(connection: sqlite3.Connection, name: str, positions: Iterable[
     )
 
 
-def _event_of(connection: sqlite3.Connection, name: str, position: int) -> Event:
-    """The event for a dead letter; empty when its bytes in the log are damaged, for the letter itself must not be lost."""
+def _event_of(connection: sqlite3.Connection, name: str, position: int) -> Event | None:
+    """The event for a dead letter; None when it was erased while it was out, and no letter of it may be kept.
+
+    Empty when its bytes in the log are damaged, for the letter itself must not be lost.
+    """
     kept = kept_event(connection, name, position)
     if kept is not None:
         return Event.FromString(kept)
@@ -180,6 +185,8 @@ def _event_of(connection: sqlite3.Connection, name: str, position: int) -> Event
         batch = store.read_batch(connection, position)
     except CorruptBatch:
         batch = None
+    if batch and batch.type_ids()[position - batch.position] == GONE:
+        return None
     event = batch.decode()[position - batch.position] if batch else Event()
     event.position = position
     return event
