@@ -359,7 +359,6 @@ class Log:
         moved.set()
 
 
-
 def _sources(types: Sequence[tuple[int, str, str]]) -> Sequence[int]:
     """For each type number the number of its source; these numbers live as long as the process."""
     numbers: dict[str, int] = {}

@@ -135,7 +135,7 @@ def dead_letter_counts(connection: sqlite3.Connection) -> dict[str, int]:
 def erase_subject(connection: sqlite3.Connection, subject: str) -> None:
     """Deletes what subscriptions keep of a subject's events."""
     connection.execute("DELETE FROM dead_letters WHERE subject = ?", (subject,))
-    connection.execute("DELETE FROM retries WHERE subject = ? AND event IS NOT NULL", (subject,))
+    connection.execute("DELETE FROM retries WHERE subject = ?", (subject,))
 
 
 def redrive(connection: sqlite3.Connection, name: str, positions: Sequence[int] | None, now_us: int) -> list[Retry]:

@@ -13,7 +13,7 @@ from tooloo.event.v1.event_pb2 import Event
 
 from bus import shapes
 from mesh import contracts
-from tests.contracts import golden
+from tests.contracts.golden import bytes_file
 from tests.support.events import sample, sized
 
 FOLDER = Path(__file__).resolve().parent
@@ -52,7 +52,7 @@ def requests() -> list[bytes]:
     """A request of each type, of many events, of one large one, and of a stream."""
     found = []
     for name in contracts.catalogue():
-        event = Event.FromString(golden.bytes_file(name).read_bytes())
+        event = Event.FromString(bytes_file(name).read_bytes())
         event.ClearField("position")
         found.append(PublishRequest(events=[event]).SerializeToString())
     found.append(PublishRequest(events=[sample(number) for number in range(20)]).SerializeToString())

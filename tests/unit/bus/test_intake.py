@@ -22,7 +22,7 @@ from bus.native import Scanned, Scanner
 from mesh import contracts
 from mesh.boundary import violations_of
 from mesh.errors import Refusal
-from tests.contracts import golden
+from tests.contracts.golden import bytes_file
 from tests.support import wire
 from tests.support.events import id_of, sample
 
@@ -30,7 +30,13 @@ MAX_EVENT_BYTES = 4096
 NUMBERS = [(number, entry.type, entry.owner) for number, entry in enumerate(contracts.catalogue().values(), 1)]
 TYPE_NUMBERS = {name: number for number, name, _ in NUMBERS}
 # what these hold has to be looked at twice
-UNSURE = {"google.protobuf.Any", "google.protobuf.Struct", "google.protobuf.Value", "google.protobuf.ListValue", "google.protobuf.FieldMask"}
+UNSURE = {
+    "google.protobuf.Any",
+    "google.protobuf.Struct",
+    "google.protobuf.Value",
+    "google.protobuf.ListValue",
+    "google.protobuf.FieldMask",
+}
 
 
 @cache
@@ -78,7 +84,7 @@ def expect_agreement(raw: bytes) -> bool:
 
 def golden_event(name: str) -> Event:
     """A golden event as its publisher sent it: without a position."""
-    event = Event.FromString(golden.bytes_file(name).read_bytes())
+    event = Event.FromString(bytes_file(name).read_bytes())
     event.ClearField("position")
     return event
 
@@ -123,7 +129,7 @@ def test_every_sound_shape_of_a_request_takes_the_fast_way() -> None:
     """One, a thousand, a sequence behind them; without optional fields; an upper-case id."""
     plain = sample(1)
     for field in ("correlation_id", "causation_id", "traceparent", "attributes"):
-        plain.ClearField(field)  # type: ignore[arg-type]  # the stub wants literals
+        plain.ClearField(field)
     upper = sample(2)
     upper.id = upper.id.upper()
     thousand = [sample(number) for number in range(1000)]
@@ -249,7 +255,10 @@ def test_odd_requests(name: str) -> None:
     expect_agreement(ODD[name])
 
 
-@pytest.mark.parametrize("name", [name for name in ODD if " decoders " in name or name.startswith(("a field", "a position", "half", "field number", "17"))])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in ODD if " decoders " in name or name.startswith(("a field", "a position", "half", "field number", "17"))],
+)
 def test_what_could_be_taken_for_something_else_is_never_sure(name: str) -> None:
     """Stored as it came, it would be read in another way by someone, or hold up every reader."""
     assert scan(ODD[name]) is None
@@ -284,7 +293,11 @@ def mixed(chance: random.Random, fields: list[tuple[int, int, bytes]]) -> list[t
         at = next(index for index, (number, _, _) in enumerate(fields) if number == 6)
         data = Event.FromString(fields[at][2]).data
         url, value = wire.field(1, data.type_url.encode()), wire.field(2, data.value)
-        fields[at] = (6, wire.BYTES, wire.field(6, chance.choice((value + url, url + value + value, url, value, url + mutated(chance, value)))))
+        fields[at] = (
+            6,
+            wire.BYTES,
+            wire.field(6, chance.choice((value + url, url + value + value, url, value, url + mutated(chance, value)))),
+        )
     return fields
 
 
@@ -339,7 +352,9 @@ def _fill(chance: random.Random, message: Any, depth: int) -> None:
 
 def _fill_message(chance: random.Random, message: Any, depth: int) -> None:
     if message.DESCRIPTOR.full_name in ("google.protobuf.Timestamp", "google.protobuf.Duration"):
-        message.seconds = chance.choice((0, 1, -1, 253402300799, 253402300800, -62135596800, 315576000000, 315576000001, -315576000000))
+        message.seconds = chance.choice(
+            (0, 1, -1, 253402300799, 253402300800, -62135596800, 315576000000, 315576000001, -315576000000)
+        )
         message.nanos = chance.choice((0, 1, -1, 999999999, 1000000000, -999999999))
     _fill(chance, message, depth - 1) if message.DESCRIPTOR.full_name.startswith("tooloo.") else message.SetInParent()
 
@@ -409,7 +424,17 @@ UTF8 = st.one_of(
     st.binary(max_size=12),
     st.text(max_size=6).map(str.encode),
     st.tuples(st.text(max_size=4).map(str.encode), st.binary(max_size=3)).map(b"".join),
-    st.sampled_from((b"\xc0\x80", b"\xe0\x80\x80", b"\xed\x9f\xbf", b"\xed\xa0\x80", b"\xf0\x8f\xbf\xbf", b"\xf4\x8f\xbf\xbf", b"\xf4\x90\x80\x80")),
+    st.sampled_from(
+        (
+            b"\xc0\x80",
+            b"\xe0\x80\x80",
+            b"\xed\x9f\xbf",
+            b"\xed\xa0\x80",
+            b"\xf0\x8f\xbf\xbf",
+            b"\xf4\x8f\xbf\xbf",
+            b"\xf4\x90\x80\x80",
+        )
+    ),
 )
 
 

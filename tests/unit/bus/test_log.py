@@ -95,7 +95,7 @@ async def test_a_full_disk_refuses_and_heals(tmp_path: Path) -> None:
     await log.run(lambda connection: connection.execute("PRAGMA max_page_count = 1000000").fetchall())
     async with asyncio.timeout(30):
         while log.disk_full:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # noqa: ASYNC110 - the log tells nobody that it has room again
     # what was refused is not taken for a repeat
     assert list((await log.publish([sized(29, 8000)])).positions) == [log.head] == [len(stored) + 1]
     assert maintenance.verify(log.path) == []
@@ -228,7 +228,9 @@ async def test_a_type_that_left_the_contracts_is_still_read(tmp_path: Path) -> N
     """Its number stays in the log: a filter finds it by its name, and nobody can publish it any more."""
     log = await opened(tmp_path)
     await log.publish([sample(1), sample(2, kind="service.stopped")])
-    await log.run(lambda connection: connection.execute("UPDATE sourced_types SET type = 'service.old' WHERE type = 'service.started'"))
+    await log.run(
+        lambda connection: connection.execute("UPDATE sourced_types SET type = 'service.old' WHERE type = 'service.started'")
+    )
     await log.close()
     again = await opened(tmp_path)
     chunk = await again.read(0, again.wanted_types(Filter(("service.old",))))

@@ -107,6 +107,7 @@ class LogMachine(RuleBasedStateMachine):
             **retention,
         )
         self.model = Model(unique)
+        self.seen_times: dict[int, datetime] = {}
         self.path = self.folder / "log.db"
         self.open()
 
@@ -140,9 +141,7 @@ class LogMachine(RuleBasedStateMachine):
         """Submits in one turn of the loop, and waits for all."""
         self.before = dict(self.model.versions)
         waiting = [
-            self.log.submit(
-                self.log.intake.events([sample(*event) for event in events], self.expected(expected, right))
-            )
+            self.log.submit(self.log.intake.events([sample(*event) for event in events], self.expected(expected, right)))
             for events, expected, right in publishes
         ]
         return await asyncio.gather(*waiting, return_exceptions=True)
@@ -217,11 +216,6 @@ class LogMachine(RuleBasedStateMachine):
         for position, told in self.model.events.items():
             self.seen_times.setdefault(position, told.time)
         return self.seen_times
-
-    @property
-    def seen_times(self) -> dict[int, datetime]:
-        """Filled as events are seen."""
-        return self.__dict__.setdefault("_seen_times", {})
 
     @invariant()
     def note_times(self) -> None:

@@ -112,7 +112,9 @@ def test_what_is_no_record_is_refused_or_left(rubbish: bytes, count: int) -> Non
     assert size <= len(rubbish)
 
 
-@pytest.mark.parametrize("bad", [b"\x8a\x00\x00", b"\x0a\x80\x00", b"\x0a\x05abc", b"\x0a", b"\x12\x00", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"])
+@pytest.mark.parametrize(
+    "bad", [b"\x8a\x00\x00", b"\x0a\x80\x00", b"\x0a\x05abc", b"\x0a", b"\x12\x00", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"]
+)
 def test_a_record_has_one_form(bad: bytes) -> None:
     """Tags and lengths in more bytes than they need, lengths beyond the end and other fields are no record."""
     with pytest.raises(NotARecordError):

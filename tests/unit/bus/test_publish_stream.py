@@ -35,7 +35,9 @@ async def stream_of(requests: Iterable[bytes]) -> AsyncIterator[bytes]:
         yield each
 
 
-async def run(log: Log, requests: Iterable[bytes], max_bytes: int = 1 << 20) -> tuple[list[PublishStreamResponse], Exception | None]:
+async def run(
+    log: Log, requests: Iterable[bytes], max_bytes: int = 1 << 20
+) -> tuple[list[PublishStreamResponse], Exception | None]:
     """All answers of a stream, and the refusal that it ended with."""
     pipeline = Pipeline(log, max_bytes)
     reading = asyncio.create_task(pipeline.take(stream_of(requests)))
@@ -71,7 +73,9 @@ async def test_a_half_closed_stream_gets_all_its_answers(tmp_path: Path, inline:
     await log.close()
 
 
-@pytest.mark.parametrize("bad", [b"\x0a\x05", request(7, 7), PublishStreamRequest(events=[sample(7, "")], sequence=3).SerializeToString()])
+@pytest.mark.parametrize(
+    "bad", [b"\x0a\x05", request(7, 7), PublishStreamRequest(events=[sample(7, "")], sequence=3).SerializeToString()]
+)
 async def test_a_bad_request_in_the_middle_ends_the_stream_after_the_answers_before_it(tmp_path: Path, bad: bytes) -> None:
     """Undecodable, out of turn, or invalid: those before are stored and answered, then the refusal, nothing of those behind."""
     log = await opened(tmp_path)

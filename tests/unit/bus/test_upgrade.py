@@ -81,7 +81,9 @@ async def test_everything_of_an_old_log_is_found_again(tmp_path: Path) -> None:
         await log.publish([sample(7, "a")], {"a": 5, "b": 2, "c": 4})
     assert caught.value.standing == {"a": 6}
     assert list((await log.publish([sample(7, "a")], {"a": 6, "b": 2})).positions) == [7]
-    assert await log.query(lambda connection: connection.execute("SELECT name, ack_floor FROM subscriptions").fetchall()) == [("kept", 2)]
+    assert await log.query(lambda connection: connection.execute("SELECT name, ack_floor FROM subscriptions").fetchall()) == [
+        ("kept", 2)
+    ]
     await log.close()
     assert maintenance.verify(path) == []
     again = await opened(path)
