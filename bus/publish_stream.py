@@ -69,6 +69,11 @@ class Pipeline:
         self._ended = True
         self._changed.set()
 
+    def abandon(self) -> None:
+        """Nobody waits for what is still on its way: it is stored or not, and a failure of it is no news to anyone."""
+        for pending in self._pending:
+            pending.done.add_done_callback(_looked_at)
+
     def _submit(self, raw: bytes) -> None:
         append, sequence = self._log.intake.stream_request(raw)
         if sequence != self._sequence + 1:
@@ -93,3 +98,9 @@ class Pipeline:
         answer.duplicates = self._duplicates
         self._eased.set()
         return answer
+
+
+def _looked_at(done: asyncio.Future[Appended]) -> None:
+    """Asks for a failure, for asyncio writes down those that nobody asks for."""
+    if not done.cancelled():
+        done.exception()
