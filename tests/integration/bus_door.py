@@ -57,6 +57,12 @@ class EventSource:
                 except httpx.TransportError:
                     await asyncio.sleep(0.02)
 
+    async def has(self, events: int) -> None:
+        """Waits until another task's read() has brought so many events."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.events) < events:
+                await asyncio.sleep(0.01)
+
     async def _connect(self, events: int, comments: int) -> None:
         headers = {"accept": "text/event-stream"} | ({"last-event-id": self.last_id} if self.last_id else {})
         async with self.rest.stream("GET", "/api/v1/events/follow", params=self.params, headers=headers) as answer:
