@@ -1,5 +1,7 @@
 """Picks a reader's events out of the log's batches."""
 
+from collections.abc import Iterable, Iterator
+
 from tooloo.event.v1.event_pb2 import Event
 
 from bus.batches import Batch
@@ -37,14 +39,22 @@ class Matcher:
         events = batch.after(after)
         if chosen.every_type and chosen.only_types:
             return list(events)
-        kept = []
+        if chosen.cel:
+            return list(self._asked(events, failures))
+        return [
+            (position, event)
+            for position, event in events
+            if chosen.wants_type(event.type) and chosen.wants(event.source, event.subject, event.attributes)
+        ]
+
+    def _asked(self, events: Iterable[tuple[int, Event]], failures: dict[int, str]) -> Iterator[tuple[int, Event]]:
+        """The events that the whole filter wants, and those that its expression fails on."""
         for position, event in events:
-            verdict = chosen.judge(position, event)
+            verdict = self._filter.judge(position, event)
             if isinstance(verdict, Failed):
                 failures[position] = verdict.error
             if verdict is not Verdict.PASSED_OVER:
-                kept.append((position, event))
-        return kept
+                yield position, event
 
     def _wanted_types(self) -> frozenset[int] | None:
         if self._filter.every_type:
