@@ -17,8 +17,8 @@ from tooloo.event.v1.event_pb2 import Event
 
 from bus.filters import Filter
 from bus.follower import Follower
-from bus.log import Log
 from bus.refusals import refusing
+from bus.storage import EventLog
 from mesh import cloudevents, errors, page
 from mesh.cloudevents import BATCH, JSON, STRUCTURED, NotACloudEventError
 
@@ -34,11 +34,14 @@ _MAX_VIOLATIONS = 16
 class CloudEventCalls(EventBusServicer):
     """Answers the calls that speak CloudEvents; how events are stored and read is its subclass's."""
 
-    _log: Log
+    _log: EventLog
 
     async def PublishCloudEvents(self, request: httpbody_pb2.HttpBody, context: Context) -> pb.PublishResponse:
         """Appends the events of a body, all or none, with every check of Publish."""
-        return await self._publish(pb.PublishRequest(events=events_of(request.content_type, request.data)))
+        publish = pb.PublishRequest(events=events_of(request.content_type, request.data))
+        with refusing():
+            appended = await self._log.submit(self._log.intake.message(publish))
+        return pb.PublishResponse(positions=appended.positions, duplicates=appended.duplicates, durability=self._log.durability)
 
     async def ReadCloudEvents(self, request: pb.ReadCloudEventsRequest, context: Context) -> httpbody_pb2.HttpBody:
         """A range of the log as a batch; empty only when the head was reached."""
@@ -51,10 +54,6 @@ class CloudEventCalls(EventBusServicer):
                 if found.events or found.progress_position >= found.head_position:
                     return httpbody_pb2.HttpBody(content_type=BATCH, data=batch_of(found.events))
                 after = found.progress_position
-
-    async def _publish(self, request: pb.PublishRequest) -> pb.PublishResponse:
-        """Checks and stores events."""
-        raise NotImplementedError
 
     async def _page(self, follower: Follower, after: int, size: int) -> pb.ReadEventsResponse:
         """At most `size` events of a follower, and how far that looked."""

@@ -7,7 +7,7 @@ from tooloo.bus.v1.subscription_pb2 import EventFilter, Subscription
 
 from bus.dealing import Policy
 from bus.filters import ExpressionError, Filter
-from bus.settings import BusSettings
+from bus.settings import BusSettings, retention_of_types
 from mesh import errors
 from mesh.settings import SettingError, duration
 
@@ -56,7 +56,8 @@ def policy_of(definition: Subscription, settings: BusSettings) -> Policy:
 
 
 def check_defaults(settings: BusSettings) -> None:
-    """SettingError when the waits of the settings are no lengths of time: at the start, not at the first subscription."""
+    """SettingError when waits or ages in the settings are no lengths of time: at the start, not when they are first used."""
+    retention_of_types(settings.retention_types)
     try:
         policy_of(Subscription(), settings)
     except ValueError as error:

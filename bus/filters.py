@@ -51,29 +51,29 @@ class Filter:
 
     @property
     def every_type(self) -> bool:
-        """True when the types do not restrict."""
-        return not self.types or "*" in self.types
+        """True when neither types nor sources restrict."""
+        return not self.sources and (not self.types or "*" in self.types)
 
     @property
-    def only_types(self) -> bool:
-        """True when nothing but the type has to be looked at."""
-        return not (self.sources or self.subject_prefix or self.attributes or self.cel)
+    def by_type_alone(self) -> bool:
+        """True when nothing but type and source has to be looked at."""
+        return not (self.subject_prefix or self.attributes or self.cel)
 
-    def wants_type(self, name: str) -> bool:
-        """Whether events of this dotted type can match."""
-        return self.every_type or any(matches(pattern, name) for pattern in self.types)
+    def wants_type(self, name: str, source: str) -> bool:
+        """Whether events of this dotted type, told by this source, can match."""
+        return (not self.sources or source in self.sources) and (
+            not self.types or any(matches(pattern, name) for pattern in self.types)
+        )
 
-    def wants(self, source: str, subject: str, attributes: Mapping[str, str]) -> bool:
+    def wants(self, subject: str, attributes: Mapping[str, str]) -> bool:
         """Whether an event of a wanted type matches in all its other parts but the expression."""
-        return (
-            (not self.sources or source in self.sources)
-            and subject.startswith(self.subject_prefix)
-            and all(attributes.get(key) == value for key, value in self.attributes.items())
+        return subject.startswith(self.subject_prefix) and all(
+            attributes.get(key) == value for key, value in self.attributes.items()
         )
 
     def judge(self, position: int, event: Event) -> Judgement:
         """Whether an event matches in all parts; the dear one, the expression, is asked last. ExpressionError as compile()."""
-        if not (self.wants_type(event.type) and self.wants(event.source, event.subject, event.attributes)):
+        if not (self.wants_type(event.type, event.source) and self.wants(event.subject, event.attributes)):
             return Verdict.PASSED_OVER
         return self._expression.judge(position, event) if self._expression else Verdict.WANTED
 
