@@ -53,7 +53,8 @@ with grpc.insecure_channel(sys.argv[1]) as channel:
     for answer in stub.Pull(iter(says.get, None), timeout=20):
         told["pulled"] += zip(answer.positions, answer.attempts)
         if answer.events:
-            says.put(bus.PullRequest(fencing_token=answer.fencing_token, ack=answer.positions, leave=True))
+            done = len(told["pulled"]) == 2
+            says.put(bus.PullRequest(fencing_token=answer.fencing_token, ack=answer.positions, leave=done))
     says.put(None)
     told["floor"] = stub.GetSubscription(bus.GetSubscriptionRequest(name="plain"), timeout=20).subscription.ack_floor
 
