@@ -72,7 +72,7 @@ class BusSettings(Section):
     read_threads: int = setting(2, "Threads that read the disk.", low=1, high=64)
     read_bytes: int = setting(512 * 1024, "Events read from the disk at a time, in bytes.", low=1024)
     scan_bytes: int = setting(8 * MIB, "Events looked through at a time for a filter that matches few of them, in bytes.", low=1024)
-    message_bytes: int = setting(128 * 1024, "A delivery is filled up to this many bytes.", low=1024)
+    message_bytes: int = setting(256 * 1024, "A delivery is filled up to this many bytes.", low=1024)
     message_events: int = setting(1000, "A delivery holds at most this many events.", low=1, high=100_000)
     heartbeat: timedelta = setting(timedelta(seconds=5), "Longest silence of a stream that asked for no other.")
     max_followers: int = setting(20_000, "Followers at a time; more are refused with RESOURCE_EXHAUSTED.", low=1)
