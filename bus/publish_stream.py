@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tooloo.bus.v1.bus_service_pb2 import PublishStreamResponse
@@ -54,7 +55,9 @@ class Pipeline:
         """Answers in order, as few as there can be; raises what was refused after the last of them."""
         while True:
             while self._pending:
-                await asyncio.wait((self._pending[0].done,))
+                with suppress(Exception):
+                    # what went wrong with it is raised by the answer
+                    await self._pending[0].done
                 yield self._answer()
             if self._ended:
                 break

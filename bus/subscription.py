@@ -341,6 +341,8 @@ class Running:
     async def _write_forever(self) -> None:
         while True:
             await self._dirty.wait()
+            # a commit for each acknowledgement would double those of the publishes
+            await asyncio.sleep(self._settings.ack_linger.total_seconds())
             self._dirty.clear()
             await self._write()
 
