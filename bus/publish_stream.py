@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tooloo.bus.v1.bus_service_pb2 import PublishStreamResponse
@@ -54,7 +55,9 @@ class Pipeline:
         """Answers in order, as few as there can be; raises what was refused after the last of them."""
         while True:
             while self._pending:
-                await asyncio.wait((self._pending[0].done,))
+                with suppress(Exception):
+                    # what went wrong with it is raised by the answer
+                    await self._pending[0].done
                 yield self._answer()
             if self._ended:
                 break
@@ -62,6 +65,12 @@ class Pipeline:
             await self._changed.wait()
         if self._failure:
             raise self._failure
+
+    def end(self, failure: Exception) -> None:
+        """Ends the stream with a refusal, once what was taken is answered."""
+        self._failure = failure
+        self._ended = True
+        self._changed.set()
 
     def abandon(self) -> None:
         """Nobody waits for what is still on its way: it is stored or not, and a failure of it is no news to anyone."""

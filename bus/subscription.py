@@ -19,6 +19,7 @@ from bus.member import Member
 from bus.ranges import AckState
 from bus.refusals import too_many
 from bus.settings import BusSettings
+from bus.slices import Slice
 from bus.storage import EventLog, Stored, SubscriptionStore
 from bus.writer import DiskFull, QueueFull
 from mesh.clock import Clock, to_us
@@ -281,8 +282,8 @@ class Running:
             entries = self.dealer.take(member.token, limit, self._clock.monotonic())
             if entries:
                 await self._send(member, entries)
-            elif run := self.dealer.take_run(member.token, limit, self._clock.monotonic(), member.room_bytes):
-                member.send_run(run.take_events(), self._settings.message_bytes, self._settings.message_events)
+            else:
+                self._send_runs(member, limit)
         if self._members:
             # the next turn begins with another one
             self._members.append(self._members.pop(0))
@@ -302,6 +303,16 @@ class Running:
         dealer.ack(token, [entry.position for entry in entries if entry.position not in bodies])
         if found := [entry for entry in entries if entry.position in bodies]:
             member.send(found, bodies, self._settings.message_bytes)
+
+    def _send_runs(self, member: Member, limit: int) -> None:
+        """Sends runs together until a message is full."""
+        now, room = self._clock.monotonic(), min(self._settings.message_bytes, member.room_bytes or self._settings.message_bytes)
+        pieces: list[Slice] = []
+        while room > 0 and (run := self.dealer.take_run(member.token, limit, now, room)):
+            pieces.append(run.take_events())
+            limit -= len(run)
+            room -= len(pieces[-1].events)
+        member.send_slices(pieces, self._settings.message_bytes, self._settings.message_events)
 
     async def _scan(self) -> bool:
         """Looks at the next part of the log; False when there is none, or too much is unsettled already."""
@@ -330,6 +341,8 @@ class Running:
     async def _write_forever(self) -> None:
         while True:
             await self._dirty.wait()
+            # a commit for each acknowledgement would double those of the publishes
+            await asyncio.sleep(self._settings.ack_linger.total_seconds())
             self._dirty.clear()
             await self._write()
 

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from uuid import UUID
 
-from bus import store
+from bus import store, subscription_store
 from bus.batches import TYPE_BYTES, CorruptBatch
 from mesh import contracts
 
@@ -33,11 +33,12 @@ def to_records(connection: sqlite3.Connection) -> None:
         store.insert_keys(connection, batch.position, batch.time_us, ids + batch.types)
     # schema 1 wrote subjects down with each commit
     store.set_subjects_written(connection, head)
+    subscription_store.add_checksums(connection)
     store.drop_before_records(connection)
 
 
 def _take_over_ids(connection: sqlite3.Connection, first: int, time_us: int) -> None:
-    """Keeps the ids of events that are no longer kept, with the newest time: nobody knows theirs, and too long is better than too short."""
+    """Keeps the ids of events that are no longer kept, with the newest time: theirs is not known, and no id may be forgotten early."""
     numbers = {source: number.to_bytes(TYPE_BYTES, "little") for number, _, source in store.event_types(connection)}
     known = ((position, key, source) for position, key, source in store.ids_before_records(connection, first) if source in numbers)
     for run in _neighbours(known):

@@ -41,7 +41,7 @@ def test_an_empty_filter_wants_everything() -> None:
 
 
 def test_all_parts_must_match() -> None:
-    """Source, subject prefix and attributes are a conjunction."""
+    """Types and sources are one part, for both are known before a record is opened; subject prefix and attributes the other."""
     chosen = Filter(("a.*",), frozenset({"learning"}), "users/ada/", {"user": "ada"})
     assert not chosen.by_type_alone
     assert chosen.wants_type("a.b", "learning")
