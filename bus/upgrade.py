@@ -38,7 +38,7 @@ def to_records(connection: sqlite3.Connection) -> None:
 
 
 def _take_over_ids(connection: sqlite3.Connection, first: int, time_us: int) -> None:
-    """Keeps the ids of events that are no longer kept, with the newest time: theirs is not known, and no id may be forgotten early."""
+    """Keeps the ids of events that are no longer kept, with the newest time: none may be forgotten early."""
     numbers = {source: number.to_bytes(TYPE_BYTES, "little") for number, _, source in store.event_types(connection)}
     known = ((position, key, source) for position, key, source in store.ids_before_records(connection, first) if source in numbers)
     for run in _neighbours(known):

@@ -408,7 +408,7 @@ def test_a_stream_request_needs_its_sequence() -> None:
         intake.stream_request(PublishRequest(events=events).SerializeToString())
     taken = intake.request(PublishStreamRequest(events=events, sequence=3).SerializeToString())
     assert list(PublishRequest.FromString(taken.events).events) == events
-    with pytest.raises(Refusal, match="could not be decoded|cannot|not"):
+    with pytest.raises(Refusal, match="PublishStream"):
         intake.stream_request(b"\x0a\x05")
 
 

@@ -94,8 +94,8 @@ async def test_a_full_disk_refuses_and_heals(tmp_path: Path) -> None:
     assert len(await log.events(range(1, 31))) == log.head == len(stored)
     await log.run(lambda connection: connection.execute("PRAGMA max_page_count = 1000000").fetchall())
     async with asyncio.timeout(30):
-        while log.disk_full:
-            await asyncio.sleep(0.01)  # noqa: ASYNC110 - the log tells nobody that it has room again
+        while log.disk_full:  # noqa: ASYNC110 - the log tells nobody that it has room again
+            await asyncio.sleep(0.01)
     # what was refused is not taken for a repeat
     assert list((await log.publish([sized(29, 8000)])).positions) == [log.head] == [len(stored) + 1]
     assert maintenance.verify(log.path) == []

@@ -102,8 +102,9 @@ class SubscriptionMachine(RuleBasedStateMachine):
         """Waits until all that is unsettled is out with the reader, and looks at it."""
 
         async def wait() -> None:
-            while set(self.reader.got) != set(self.unsettled) or self.reader.running.dealer.in_flight != len(self.unsettled):
-                await asyncio.sleep(0.001)  # noqa: ASYNC110 - two books are compared, no one event tells when they agree
+            dealer, unsettled = self.reader.running.dealer, self.unsettled
+            while set(self.reader.got) != set(unsettled) or dealer.in_flight != len(unsettled):  # noqa: ASYNC110 - two books
+                await asyncio.sleep(0.001)
 
         self.run(wait())
         for position, (attempt, subject) in self.reader.got.items():

@@ -1,5 +1,6 @@
 """A log that the first schema wrote: everything of it is found again, nothing damaged is taken over, a crash leaves it whole."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -36,7 +37,7 @@ RECORDS = (
 
 
 def old_log(path: Path, records: Sequence[Sequence[Event]] = RECORDS) -> None:
-    """A file as schema 1 was filled: a row for each id and subject, CRC-32, numbers for types alone in the order of their coming."""
+    """A file as schema 1 was filled: a row for each id and subject, CRC-32, numbers for types alone as they came."""
     with closing(store.connect(path)) as connection:
         connection.executescript("BEGIN IMMEDIATE;\n" + (store.SCHEMA / "0001_log.sql").read_text())
         connection.execute("PRAGMA user_version = 1")
@@ -165,7 +166,8 @@ async def test_a_kill_in_the_middle_leaves_the_old_log_whole(tmp_path: Path, cal
         before = list(connection.iterdump())
     root = Path(__file__).resolve().parents[3]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(root), str(root / "build" / "api")))}
-    ended = subprocess.run([sys.executable, "-c", KILLED, str(path), str(call)], cwd=root, env=env, timeout=60, check=False)
+    command = [sys.executable, "-c", KILLED, str(path), str(call)]
+    ended = await asyncio.to_thread(subprocess.run, command, cwd=root, env=env, timeout=60, check=False)
     assert ended.returncode == -signal.SIGKILL
     copy = tmp_path / "copy"
     copy.mkdir()
