@@ -253,6 +253,7 @@ class Log:
         self.first = max(self.first, cut + 1) if cut else self.first
         self._appender.forget(forget)
         deleted = await self.run(lambda connection: self._delete(connection, cut, forget))
+        self._recent.drop(cut)
         now = self._clock.now()
         for pattern, age in retention_of_types(self._settings.retention_types):
             wanted = self._table(Filter((pattern,)))
@@ -266,6 +267,7 @@ class Log:
         if gone:
             self.first = max(self.first, gone + 1)
             await self.run(lambda connection: self._delete(connection, gone, 0))
+            self._recent.drop(gone)
 
     async def erase(self, subject: str) -> int:
         """Takes every event of a subject out of the log and what subscriptions keep of it, from the file too; returns how many."""

@@ -28,6 +28,11 @@ class Recent:
             self._bytes += len(batch.events) - len(self._batches[index].events)
             self._batches[index] = batch
 
+    def drop(self, up_to: int) -> None:
+        """Lets go of the batches up to the end of one: retention has deleted them."""
+        while self._batches and self._batches[0].last <= up_to:
+            self._bytes -= len(self._batches.popleft().events)
+
     def after(self, position: int, max_bytes: int) -> list[Batch] | None:
         """Batches with events beyond a position, up to `max_bytes` (at least one); None when the disk must be asked."""
         if not self._batches or position + 1 < self._batches[0].position:

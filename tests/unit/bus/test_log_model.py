@@ -20,7 +20,7 @@ from bus.filters import Filter
 from bus.log import Log
 from bus.settings import BusSettings
 from bus.writer import DiskFull
-from mesh.clock import ManualClock
+from mesh.clock import EPOCH, ManualClock
 from tests.support.events import id_of, sample
 
 T = TypeVar("T")
@@ -54,7 +54,8 @@ class Model:
         self.head = self.forgotten = 0
         self.ids: dict[tuple[int, str], int] = {}
         self.versions: dict[str, int] = {}
-        self.time = START
+        # of the newest record: times never fall
+        self.time = EPOCH
 
     def publish(self, events: list[Any], expected: dict[str, int], now: datetime) -> tuple[list[int], int] | dict[str, int]:
         """Positions and duplicates, or the versions that stand in the way."""
@@ -116,7 +117,8 @@ class LogMachine(RuleBasedStateMachine):
         return self.loop.run_until_complete(asyncio.wait_for(work, 30))
 
     def open(self) -> None:
-        """Opens the log where it lies."""
+        """Opens the log where it lies; what it knows of times is that of its newest record."""
+        self.model.time = self.times.get(self.model.head, EPOCH)
         self.log = self.run(Log.open(self.path, self.settings, self.clock, failed))
 
     @rule(publishes=st.lists(PUBLISH, min_size=1, max_size=4))
@@ -161,7 +163,11 @@ class LogMachine(RuleBasedStateMachine):
             refused = asyncio.ensure_future(self.log.run(full))
             answers = await writing
             await asyncio.gather(refused, return_exceptions=True)
-            self.log._writer._look_again()
+            writer = self.log._writer
+            # not in half a second, but now
+            if writer._looking_again:
+                writer._looking_again.cancel()
+            writer._look_again()
             return answers
 
         # the job that fails shares the commit of the publishes, or comes before the next ones

@@ -46,3 +46,15 @@ def test_a_batch_is_replaced_in_its_place() -> None:
     assert recent.after(0, 99) is not None
     recent.add(Batch(5, 5, 0, b"", b"x"))
     assert recent.after(0, 99) is None
+
+
+def test_what_retention_deletes_is_not_remembered() -> None:
+    """Whole batches up to a position go; the rest still reads, and when all are gone the disk is asked."""
+    recent = Recent(100)
+    for position in (1, 2, 3):
+        recent.add(Batch(position, position, 0, b"", b"xxx"))
+    recent.drop(2)
+    assert recent.after(0, 99) is None
+    assert [batch.position for batch in recent.after(2, 99) or []] == [3]
+    recent.drop(3)
+    assert recent.after(3, 99) is None
