@@ -32,6 +32,8 @@ _EVENTS, _SEQUENCE = b"\x0a", b"\xa0\x01"
 _SHARED_EVENTS = 500
 _SHARED_BYTES = 96 * 1024
 _IN_FLIGHT = 16
+# of requests that are not half full: what waits meanwhile fills the next one, or a hundred callers would make a hundred requests
+_SMALL_IN_FLIGHT = 4
 # a stream that answers nothing for so long is taken for dead
 _STALLED_SECONDS = 5.0
 # how late the end of a caller's time may be noticed
@@ -205,13 +207,19 @@ class Publisher:
 
     def _next_request(self) -> _Request | None:
         """What to send next; None while there is nothing, or enough under way."""
-        if len(self._sent) >= _IN_FLIGHT:
+        if len(self._sent) >= _IN_FLIGHT or (len(self._sent) >= _SMALL_IN_FLIGHT and not self._half_full()):
             return None
         while self._again:
             request = self._again.popleft()
             if request.wanted:
                 return request
         return self._gather()
+
+    def _half_full(self) -> bool:
+        """Whether what waits fills at least half a request."""
+        if len(self._waiting) >= _SHARED_EVENTS // 2:
+            return True
+        return sum(len(waiting.body) for waiting in self._waiting) >= _SHARED_BYTES // 2
 
     def _gather(self) -> _Request | None:
         """The callers that wait, as many as fit into one request."""
