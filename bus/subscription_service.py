@@ -10,11 +10,10 @@ from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.bus.v1.bus_service_pb2_grpc import EventBusServicer
 from tooloo.bus.v1.dead_letter_pb2 import DeadLetter
 
-from bus.log import Log
 from bus.member import Member
 from bus.refusals import refusal_of, refusing
+from bus.storage import EventLog, StoredDeadLetter
 from bus.subscription import Running
-from bus.subscription_store import StoredDeadLetter
 from bus.subscriptions import Subscriptions
 from mesh import errors, page
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 class SubscriptionCalls(EventBusServicer):
     """Answers the calls about subscriptions and dead letters."""
 
-    def __init__(self, log: Log, subscriptions: Subscriptions) -> None:
+    def __init__(self, log: EventLog, subscriptions: Subscriptions) -> None:
         self._log = log
         self._subscriptions = subscriptions
 
@@ -78,8 +77,10 @@ class SubscriptionCalls(EventBusServicer):
         with refusing():
             return pb.ResumeSubscriptionResponse(subscription=await self._subscriptions.set_paused(request.name, False))
 
-    async def Pull(self, request_iterator: AsyncIterator[pb.PullRequest], context: Context) -> AsyncIterator[pb.PullResponse]:
-        """Takes part in a subscription for as long as the stream lasts."""
+    async def Pull(  # type: ignore[override]  # handlers.py: raw
+        self, request_iterator: AsyncIterator[pb.PullRequest], context: Context
+    ) -> AsyncIterator[bytes]:
+        """Takes part in a subscription for as long as the stream lasts; answers are encoded, see handlers.py."""
         first = await anext(request_iterator, None)
         if first is None or not first.subscription:
             raise errors.invalid("subscription", "the first message of the stream must name it")

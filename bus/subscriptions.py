@@ -5,16 +5,16 @@ import bisect
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 
 from tooloo.bus.v1.subscription_pb2 import StartAt, Subscription
 
-from bus import definitions, subscription_store
-from bus.log import Log
+from bus import definitions
 from bus.ranges import AckState
 from bus.refusals import not_found, too_many
 from bus.settings import BusSettings
+from bus.storage import EventLog, Stored, StoredDeadLetter, SubscriptionStore
 from bus.subscription import Running
-from bus.subscription_store import Stored, StoredDeadLetter
 from mesh import errors
 from mesh.clock import Clock, to_us
 
@@ -26,8 +26,9 @@ _TOKENS_PER_EPOCH = 1 << 32
 class Subscriptions:
     """The subscriptions of one log, at work between start() and stop()."""
 
-    def __init__(self, log_: Log, settings: BusSettings, clock: Clock) -> None:
+    def __init__(self, log_: EventLog, store: SubscriptionStore, settings: BusSettings, clock: Clock) -> None:
         self._log = log_
+        self._store = store
         self._settings = settings
         self._clock = clock
         self._running: dict[str, Running] = {}
@@ -38,8 +39,8 @@ class Subscriptions:
     async def start(self) -> None:
         """Begins to work where the disk says that everyone stands; SettingError when the default policy cannot be read."""
         definitions.check_defaults(self._settings)
-        self._next_token = await self._log.run(subscription_store.next_epoch) * _TOKENS_PER_EPOCH
-        for stored in await self._log.query(subscription_store.every):
+        self._next_token = await self._store.next_epoch() * _TOKENS_PER_EPOCH
+        for stored in await self._store.every():
             await self._run(stored)
         self._tasks = [asyncio.create_task(self._tell_of_news()), asyncio.create_task(self._keep_up())]
 
@@ -66,6 +67,7 @@ class Subscriptions:
 
     async def create(self, wanted: Subscription) -> tuple[Subscription, bool]:
         """Makes a subscription, or gives the same that stands; the second value says whether it was made."""
+        definitions.checked_filter(wanted.filter, "subscription.filter")
         definition = definitions.normalized(wanted)
         async with self._changing:
             standing = self._running.get(wanted.name)
@@ -80,6 +82,7 @@ class Subscriptions:
     async def update(self, name: str, wanted: Subscription) -> Subscription:
         """Gives a subscription another definition; where it stands stays."""
         running = self.running(name)
+        definitions.checked_filter(wanted.filter, "subscription.filter")
         definition = definitions.normalized(wanted)
         definition.name = name
         definition.ClearField("start")
@@ -97,7 +100,7 @@ class Subscriptions:
             del self._running[name]
             running.end_streams(not_found(name))
             await running.stop()
-            await self._log.run(lambda connection: subscription_store.delete(connection, name))
+            await self._store.delete(name)
 
     async def seek(self, name: str, start: StartAt) -> Subscription:
         """Moves a subscription to another place in the log."""
@@ -113,26 +116,30 @@ class Subscriptions:
 
     async def describe(self, running: Running) -> Subscription:
         """One subscription as the contract shows it."""
-        counts = await self._log.query(subscription_store.dead_letter_counts)
+        counts = await self._store.dead_letter_counts()
         return await running.describe(counts.get(running.name, 0))
 
     async def list(self, after: str, limit: int) -> Sequence[Subscription]:
         """Subscriptions by name, beyond a name."""
         names = sorted(self._running)
         chosen = names[bisect.bisect_right(names, after) :][:limit]
-        counts = await self._log.query(subscription_store.dead_letter_counts)
+        counts = await self._store.dead_letter_counts()
         return [await self._running[name].describe(counts.get(name, 0)) for name in chosen if name in self._running]
+
+    def redeliveries(self) -> dict[str, int]:
+        """Deliveries beyond an event's first, by name of the subscription."""
+        return {name: running.dealer.redeliveries for name, running in self._running.items()}
 
     async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
         """Dead letters of a subscription beyond a position."""
         running = self.running(name)
         await running.written()
-        return await self._log.query(lambda connection: subscription_store.dead_letters(connection, name, after, limit))
+        return await self._store.dead_letters(name, after, limit)
 
     async def drop_dead_letters(self, name: str, positions: Sequence[int] | None) -> int:
         """Drops dead letters; None means all."""
         await self.running(name).written()
-        return await self._log.run(lambda connection: subscription_store.drop(connection, name, positions))
+        return await self._store.drop(name, positions)
 
     async def floor_of(self, start: StartAt | None) -> int:
         """The position after which a start begins."""
@@ -145,17 +152,32 @@ class Subscriptions:
         self._log.check_start(after)
         return max(after, (self._log.first or self._log.head + 1) - 1)
 
+    async def erase(self, subject: str) -> int:
+        """Takes every event of a subject out of the log, and out of what is about to be delivered; returns their number."""
+        erased = await self._log.erase(subject)
+        for running in self._running.values():
+            running.read_again()
+        return erased
+
+    async def compact(self, patterns: Sequence[str], min_age: timedelta) -> int:
+        """Keeps of each subject only the newest event of each type named; what is not settled stays. Returns how many are gone."""
+        return await self._log.compact(patterns, min_age, self._keep_from())
+
+    def _keep_from(self) -> int:
+        """The first position that a subscription has not settled."""
+        return min((running.dealer.oldest_unsettled for running in self._running.values()), default=self._log.head + 1)
+
     async def _create(self, definition: Subscription) -> Subscription:
         if len(self._running) >= self._settings.max_subscriptions:
             raise too_many(BusSettings.env_name("max_subscriptions"), "subscriptions", self._settings.max_subscriptions)
         floor = await self.floor_of(definition.start if definition.HasField("start") else None)
         now_us = to_us(self._clock.now())
         stored = Stored(definition.name, definition.SerializeToString(), False, AckState(floor), now_us)
-        await self._log.run(lambda connection: subscription_store.insert(connection, stored))
+        await self._store.insert(stored)
         return await (await self._run(stored)).describe(0)
 
     async def _run(self, stored: Stored) -> Running:
-        running = self._running[stored.name] = Running(stored, self._log, self._settings, self._clock, self._token)
+        running = self._running[stored.name] = Running(stored, self._log, self._store, self._settings, self._clock, self._token)
         await running.start()
         return running
 
@@ -176,9 +198,9 @@ class Subscriptions:
         """Applies retention again and again; what a subscription has not settled stays."""
         while True:
             await asyncio.sleep(self._settings.upkeep_interval.total_seconds())
-            keep_from = min((running.dealer.oldest_unsettled for running in self._running.values()), default=self._log.head + 1)
             try:
-                await self._log.upkeep(keep_from)
+                await self._log.upkeep(self._keep_from())
+                await self.compact(self._settings.compact_types, self._settings.compact_after)
             except Exception:
                 # nothing is lost by deleting later; the log says why it could not
                 log.exception("retention could not be applied")

@@ -42,12 +42,15 @@ _OPTIONS: list[tuple[str, Any]] = [
 class BusClient:
     """A connection to the bus at `target` (e.g. "unix:var/run/bus.sock" or "127.0.0.1:3050"); one per process is enough.
 
+    `channel` instead of a target is used as it is and stays its giver's, e.g. one to a bus in the same process.
+
     It outlives the server: calls wait and try again while the bus is away, with the same ids, so nothing is lost or stored twice.
     Only refusals that trying again cannot help are raised, as mesh.errors.Refusal.
     """
 
-    def __init__(self, target: str, *, clock: Clock | None = None) -> None:
+    def __init__(self, target: str = "", *, channel: grpc.aio.Channel | None = None, clock: Clock | None = None) -> None:
         self._target = target
+        self._given = channel
         self._clock = clock or SystemClock()
         self._channel: grpc.aio.Channel | None = None
         self._publisher: Publisher | None = None
@@ -55,14 +58,15 @@ class BusClient:
 
     async def start(self) -> None:
         """Opens the channel. Does not wait for the bus."""
-        self._channel = grpc.aio.insecure_channel(self._target, options=_OPTIONS)
+        self._channel = self._given or grpc.aio.insecure_channel(self._target, options=_OPTIONS)
         self._stub = EventBusStub(self._channel)
-        self._publisher = Publisher(self._stub)
+        self._publisher = Publisher(self._channel, self._stub)
 
     async def close(self) -> None:
-        """Closes the channel; publishes that wait end with UNAVAILABLE."""
-        if self._publisher is not None and self._channel is not None:
+        """Closes its channel; publishes that wait end with UNAVAILABLE."""
+        if self._publisher is not None:
             await self._publisher.close()
+        if self._channel is not None and self._given is None:
             await self._channel.close()
 
     @property

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from google.protobuf import timestamp_pb2
 from tooloo.bus.v1 import bus_service_pb2 as pb
@@ -20,7 +20,8 @@ from mesh import testing
 from mesh.ids import new_id
 
 if TYPE_CHECKING:
-    # exists for type checkers only
+    # the stub exists for type checkers only, and grpcio's classes are generic for them alone
+    import grpc
     from tooloo.bus.v1.bus_service_pb2_grpc import EventBusAsyncStub
 
 FAST = {"TOOLOO_BUS_BACKOFF": "10ms", "TOOLOO_BUS_HEARTBEAT": "100ms"}
@@ -55,10 +56,28 @@ def number_of(found: Event) -> int:
     return started.pid
 
 
+class Served(Protocol):
+    """A bus that is reached over a channel and can be started anew on what it stored."""
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """A channel to it; made anew by a restart."""
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+
+    async def restart(self) -> None:
+        """Stops without draining and starts again."""
+
+    async def drain(self) -> None:
+        """Begins to drain."""
+
+
 class BusBench:
     """A running bus."""
 
-    def __init__(self, bench: testing.Bench) -> None:
+    def __init__(self, bench: Served) -> None:
         self.bench = bench
 
     @property

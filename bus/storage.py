@@ -1,0 +1,177 @@
+"""What the bus stands on, as two interfaces: a log of events, and a store of where each subscription stands.
+
+Everything above them (followers, dealing, filters, dead letters) is one code for all ways; SQLite and JetStream implement them.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from tooloo.bus.v1 import bus_service_pb2 as pb
+from tooloo.event.v1.event_pb2 import Event
+
+from bus.batches import Append, Appended
+from bus.dealing import Changes, Retry
+from bus.filters import Filter
+from bus.intake import Intake
+from bus.ranges import AckState
+from bus.slices import Chunk
+
+
+class EventLog(Protocol):
+    """A durable, totally ordered log. Positions grow from 1; what append() gave back is on the disk."""
+
+    durability: pb.PublishResponse.Durability.ValueType
+    way: str
+    ended: bool
+    published: int
+    duplicates: int
+    removed: int
+    filter_failures: int
+    intake: Intake
+
+    @property
+    def head(self) -> int:
+        """Position of the newest event; 0 when there was never one."""
+
+    @property
+    def first(self) -> int:
+        """Oldest position that is kept; 0 when none is."""
+
+    @property
+    def commits(self) -> int:
+        """Commits since the log was opened."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that the log takes on the disk."""
+
+    @property
+    def remembered_ids(self) -> int:
+        """How many of the newest positions are within the window in which repeats are refused."""
+
+    @property
+    def commit_seconds(self) -> float:
+        """How long a commit takes now (moving average)."""
+
+    @property
+    def disk_full(self) -> bool:
+        """Whether publishes are refused because there is no room."""
+
+    def submit(self, append: Append) -> asyncio.Future[Appended]:
+        """Stores a checked publish, all or none; done when it is on the disk. VersionConflict, DiskFull, QueueFull, Closed."""
+
+    async def publish(self, events: Sequence[Event], expected: Mapping[str, int] | None = None) -> Appended:
+        """Checks events by the bus's own rules and stores them, all or none; returns when they are on the disk."""
+
+    def wanted_types(self, wanted: Filter) -> bytes | None:
+        """Which types a filter wants, one byte for each type number; None when it wants all."""
+
+    async def read(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk:
+        """Events beyond a position; `wanted` is what wanted_types() gave. BeforeRetention, CorruptBatch."""
+
+    async def events(self, positions: Iterable[int]) -> dict[int, Event]:
+        """The events at some positions, those that are kept, each with its position."""
+
+    def check_start(self, after: int) -> None:
+        """BeforeRetention or PastTheEnd when reading cannot begin after a position."""
+
+    async def wait_beyond(self, position: int, seconds: float | None) -> bool:
+        """Waits until the head is beyond a position, at most so long; False when it was in vain."""
+
+    def end_waits(self) -> None:
+        """Ends everyone's waiting for more, for good: the bus drains."""
+
+    async def age_of(self, position: int) -> timedelta:
+        """How long ago the event at a position was stored; zero when there is none."""
+
+    async def time_of(self, position: int) -> datetime | None:
+        """When the event at a position was stored; None when it is not kept."""
+
+    async def position_before(self, moment: datetime) -> int:
+        """The position after which everything was stored at or after a time."""
+
+    async def upkeep(self, keep_from: int) -> int:
+        """Applies retention and the uniqueness window; nothing at or beyond `keep_from` is deleted. Returns the events deleted."""
+
+    async def erase(self, subject: str) -> int:
+        """Takes every event of a subject out of the log and what subscriptions keep of it. Returns their number."""
+
+    async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: int) -> int:
+        """Keeps of each subject only the newest event of each type named. Returns the number of events that are gone."""
+
+    async def close(self) -> None:
+        """Commits what waits, then closes."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A subscription as it stands on the disk."""
+
+    name: str
+    definition: bytes
+    paused: bool
+    acks: AckState
+    create_time_us: int
+
+
+@dataclass(frozen=True)
+class StoredDeadLetter:
+    """A dead letter as it stands on the disk; `event` is the encoded event."""
+
+    position: int
+    event: bytes
+    reason: str
+    attempts: int
+    error: str
+    create_time_us: int
+
+
+class SubscriptionStore(Protocol):
+    """Where every subscription stands. A call is atomic, and durable when it returns; DiskFull or QueueFull when it cannot be."""
+
+    async def next_epoch(self) -> int:
+        """Counts the starts of this log; fencing tokens begin with it, so that none is ever given twice."""
+
+    async def every(self) -> list[Stored]:
+        """Every subscription, by name."""
+
+    async def insert(self, stored: Stored) -> None:
+        """Makes a subscription."""
+
+    async def update_definition(self, name: str, definition: bytes) -> None:
+        """Replaces a definition."""
+
+    async def set_paused(self, name: str, paused: bool) -> None:
+        """Pauses or resumes."""
+
+    async def delete(self, name: str) -> None:
+        """Deletes a subscription with its retries and dead letters."""
+
+    async def move(self, name: str, floor: int) -> None:
+        """Moves a subscription: everything up to `floor` counts as settled, nothing beyond it; dead letters stay."""
+
+    async def retries(self, name: str, seconds_of: Callable[[int], float]) -> list[Retry]:
+        """Events that wait for another delivery; `seconds_of` turns their stored due time into the dealer's."""
+
+    async def kept_event(self, name: str, position: int) -> bytes | None:
+        """The event that a redriven dead letter brought along; None when the log has it."""
+
+    async def apply(
+        self, name: str, floor: int, ranges: bytes, changes: Changes, us_of: Callable[[float], int], now_us: int
+    ) -> None:
+        """Writes what a dealer gathered: acks, retries and dead letters together."""
+
+    async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
+        """Dead letters beyond a position, oldest first."""
+
+    async def dead_letter_counts(self) -> Mapping[str, int]:
+        """How many dead letters each subscription keeps; those without any are left out."""
+
+    async def redrive(self, name: str, positions: Sequence[int] | None, now_us: int) -> list[Retry]:
+        """Turns dead letters (None: all) into retries with fresh attempts, each exactly once."""
+
+    async def drop(self, name: str, positions: Sequence[int] | None) -> int:
+        """Drops dead letters (None: all) for good; returns how many."""

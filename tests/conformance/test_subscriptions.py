@@ -1,0 +1,154 @@
+"""Durable subscriptions as resources, on every way: made, found, changed, moved, paused, deleted, and kept over a restart."""
+
+import asyncio
+from datetime import UTC, datetime
+
+from google.protobuf import timestamp_pb2
+from tooloo.bus.v1 import bus_service_pb2 as pb
+from tooloo.bus.v1.subscription_pb2 import EventFilter, Subscription
+
+from tests.conformance.asking import refused, start
+from tests.integration.bus_bench import BusBench, Puller, event
+
+STARTED = EventFilter(types=["service.started"])
+
+
+async def test_making_the_same_again_changes_nothing(bus: BusBench) -> None:
+    """Create may be repeated, also over a restart; another definition under the name is refused."""
+    request = pb.CreateSubscriptionRequest(subscription=Subscription(name="reader", filter=STARTED))
+    assert (await bus.stub.CreateSubscription(request)).created
+    await bus.bench.restart()
+    assert not (await bus.stub.CreateSubscription(request)).created
+    request.subscription.max_deliveries = 3
+    told = await refused(bus.stub.CreateSubscription(request))
+    assert (told.code, told.reason) == ("ALREADY_EXISTS", "RESOURCE_EXISTS")
+
+
+async def test_an_update_changes_the_rules_and_keeps_the_place(bus: BusBench) -> None:
+    """A narrower filter holds from here on; what was settled stays settled, also over a restart."""
+    await bus.subscribe()
+    await bus.publish(event(1, subject="a"), event(2, subject="b", kind="stopped"), event(3, subject="c"))
+    puller = await Puller(bus.stub, credit=1).open()
+    assert await puller.take(1) == [(1, 1)]
+    await puller.say(ack=[1])
+    await bus.settled(1)
+    update = pb.UpdateSubscriptionRequest(name="reader", subscription=Subscription(name="reader", filter=STARTED))
+    shown = (await bus.stub.UpdateSubscription(update)).subscription
+    assert (shown.ack_floor, list(shown.filter.types)) == (1, ["service.started"])
+    await bus.bench.restart()
+    again = await Puller(bus.stub).open()
+    assert await again.take(1) == [(3, 1)]
+
+
+async def test_subscriptions_come_in_pages_by_name(bus: BusBench) -> None:
+    """Each once, and no token at the end."""
+    for name in ("b", "c", "a"):
+        await bus.subscribe(name)
+    page = await bus.stub.ListSubscriptions(pb.ListSubscriptionsRequest(page_size=2))
+    rest = await bus.stub.ListSubscriptions(pb.ListSubscriptionsRequest(page_size=2, page_token=page.next_page_token))
+    assert [one.name for one in (*page.subscriptions, *rest.subscriptions)] == ["a", "b", "c"]
+    assert rest.next_page_token == ""
+
+
+async def test_a_deleted_subscription_is_gone(bus: BusBench) -> None:
+    """Its streams end with NOT_FOUND, also after a restart, and its name is free."""
+    await bus.subscribe()
+    puller = await Puller(bus.stub).open()
+    await bus.stub.DeleteSubscription(pb.DeleteSubscriptionRequest(name="reader"))
+    assert (await refused(puller.call.read())).code == "NOT_FOUND"
+    await bus.bench.restart()
+    assert (await refused(bus.stub.GetSubscription(pb.GetSubscriptionRequest(name="reader")))).code == "NOT_FOUND"
+    await bus.subscribe()
+    assert (await bus.standing()).ack_floor == 0
+
+
+async def test_a_stream_must_name_a_subscription_that_stands(bus: BusBench) -> None:
+    """NOT_FOUND for an unknown name, INVALID_ARGUMENT for none."""
+    assert (await refused(Puller(bus.stub, "nobody").open())).code == "NOT_FOUND"
+    told = await refused(Puller(bus.stub, "").open())
+    assert (told.code, told.fields) == ("INVALID_ARGUMENT", ["subscription"])
+
+
+async def test_no_start_means_what_is_published_from_now_on(bus: BusBench) -> None:
+    """The past is not delivered, and counts as settled."""
+    await bus.publish(event(1))
+    await bus.stub.CreateSubscription(pb.CreateSubscriptionRequest(subscription=Subscription(name="reader")))
+    assert (await bus.standing()).ack_floor == 1
+    await bus.publish(event(2))
+    assert await (await Puller(bus.stub).open()).take(1) == [(2, 1)]
+
+
+async def test_a_subscription_may_begin_at_a_position(bus: BusBench) -> None:
+    """After it, that is; past the end is OUT_OF_RANGE."""
+    await bus.publish(event(1), event(2))
+    await bus.subscribe(start=start(after_position=1))
+    assert await (await Puller(bus.stub).open()).take(1) == [(2, 1)]
+    beyond = Subscription(name="other", start=start(after_position=3))
+    assert (await refused(bus.stub.CreateSubscription(pb.CreateSubscriptionRequest(subscription=beyond)))).code == "OUT_OF_RANGE"
+
+
+async def test_pause_holds_delivery_until_resume(bus: BusBench) -> None:
+    """Also over a restart; nothing is lost."""
+    await bus.subscribe()
+    shown = await bus.stub.PauseSubscription(pb.PauseSubscriptionRequest(name="reader"))
+    assert shown.subscription.state == Subscription.STATE_PAUSED
+    await bus.publish(event(1))
+    await bus.bench.restart()
+    puller = await Puller(bus.stub).open()
+    # a heartbeat instead of the event: the bus had nothing to give for that long
+    assert list((await puller.answer()).positions) == []
+    await bus.stub.ResumeSubscription(pb.ResumeSubscriptionRequest(name="reader"))
+    assert await puller.take(1) == [(1, 1)]
+
+
+async def test_seek_moves_back_to_a_position_and_fences_what_was_out(bus: BusBench) -> None:
+    """The stream gets another token; an ack under the old one is refused and settles nothing."""
+    await bus.subscribe()
+    await bus.publish(*(event(number, subject=f"s/{number}") for number in range(1, 4)))
+    puller = await Puller(bus.stub).open()
+    old = puller.token
+    await puller.take(3)
+    await puller.say(ack=[1, 2])
+    await bus.settled(2)
+    seek = pb.SeekSubscriptionRequest(name="reader", start=start(beginning=True))
+    assert (await bus.stub.SeekSubscription(seek)).subscription.ack_floor == 0
+    await puller.call.write(pb.PullRequest(fencing_token=old, ack=[3]))
+    assert await puller.take(3) == [(1, 1), (2, 1), (3, 1)]
+    assert puller.token != old
+    assert (await bus.standing()).ack_floor == 0
+
+
+async def test_seek_moves_to_a_time(bus: BusBench) -> None:
+    """What was stored before counts as settled."""
+    await bus.subscribe()
+    await bus.publish(event(1))
+    await asyncio.sleep(0.01)
+    between = timestamp_pb2.Timestamp()
+    between.FromDatetime(datetime.now(UTC))
+    await asyncio.sleep(0.01)
+    await bus.publish(event(2))
+    seek = pb.SeekSubscriptionRequest(name="reader", start=start(time=between))
+    assert (await bus.stub.SeekSubscription(seek)).subscription.ack_floor == 1
+    assert await (await Puller(bus.stub).open()).take(1) == [(2, 1)]
+
+
+async def test_seek_past_the_end_is_out_of_range(bus: BusBench) -> None:
+    """And changes nothing."""
+    await bus.subscribe()
+    await bus.publish(event(1))
+    seek = pb.SeekSubscriptionRequest(name="reader", start=start(after_position=9))
+    assert (await refused(bus.stub.SeekSubscription(seek))).code == "OUT_OF_RANGE"
+    assert (await bus.standing()).ack_floor == 0
+
+
+async def test_what_it_shows_is_so(bus: BusBench) -> None:
+    """Backlog, in flight, members, head and floor follow what happens."""
+    await bus.subscribe()
+    await bus.publish(*(event(number, subject=f"s/{number}") for number in range(1, 6)))
+    puller = await Puller(bus.stub, credit=3).open()
+    await puller.take(3)
+    await puller.say(ack=[1])
+    shown = await bus.settled(1)
+    assert (shown.backlog, shown.in_flight, shown.members, shown.head_position) == (4, 2, 1, 5)
+    assert shown.oldest_unacknowledged_age.ToTimedelta().total_seconds() >= 0
+    assert shown.HasField("create_time")
