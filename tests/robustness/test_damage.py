@@ -49,7 +49,8 @@ async def small_log(folder: Path, *, in_wal: bool) -> Files:
         else:
             assert await bus.stop() == 0
             move_into_database(bus.log_file)
-        return {path.name: path.read_bytes() for path in bus.folder.glob("log.db*") if not path.name.endswith("-shm")}
+        files = (bus.log_file, bus.log_file.with_name("log.db-wal"))
+        return {path.name: path.read_bytes() for path in files if path.exists()}
 
 
 def judge(file: Path, log: list[Stored], dead: list[tuple[int, bytes]], *, prefix: bool) -> str | None:
