@@ -37,7 +37,9 @@ class BusSettings(Section):
         "Commits that take less on average happen in the loop's own thread; 0s: never. A slower disk gets a thread of its own.",
     )
     ballast_bytes: int = setting(
-        8 * MIB, "Space kept back on the disk for acknowledgements and retention when it is full; 0 keeps none.", low=0
+        64 * MIB,
+        "Space kept back for acknowledgements, retention and checkpoints when the disk is full; at most a sixteenth of the disk.",
+        low=0,
     )
     commit_batch: int = setting(512, "Writes that may share one commit.", low=1)
     write_queue: int = setting(8192, "Writes that may wait for the disk; more are refused with RESOURCE_EXHAUSTED.", low=1)

@@ -32,7 +32,7 @@ FLIPS = 4
 
 async def small_log(folder: Path, *, in_wal: bool) -> Files:
     """The files of a small log with a subscription and a dead letter; all of it in the database, or in the write-ahead log."""
-    async with bus_and_client(folder, {"TOOLOO_BUS_CHECKPOINT_INTERVAL": "1h"}) as (bus, client):
+    async with bus_and_client(folder, {"TOOLOO_BUS_CHECKPOINT_INTERVAL": "1h", "TOOLOO_BUS_BALLAST_BYTES": "0"}) as (bus, client):
         await make_subscription(client, "reader", filter={"types": ["*"]})
         for number in range(BATCHES):
             await client.publish([event(number * 10 + n, subject=f"s/{n}", note="n" * 200) for n in range(10)], timeout=None)
