@@ -86,6 +86,17 @@ async def test_damage_anywhere_in_the_file_is_named_or_harmless(tmp_path: Path) 
     assert wrong == []
 
 
+async def test_damage_of_the_schema_is_named_even_when_it_is_no_text_any_more(tmp_path: Path) -> None:
+    """SQLite quotes the schema that it cannot read; bytes that are no UTF-8 among it end nothing."""
+    content = (await small_log(tmp_path / "var", in_wal=False))["log.db"]
+    wrong = []
+    for table in re.finditer(rb"CREATE TABLE \w+", content):
+        put(tmp_path / "damaged", {"log.db": flip(content, table.end(), 0xFF).content})
+        if not maintenance.verify(tmp_path / "damaged" / "log.db"):
+            wrong.append(table.group().decode())
+    assert wrong == []
+
+
 async def test_damage_of_an_event_is_named_wherever_a_copy_of_it_stands(tmp_path: Path) -> None:
     """The log's record and what a dead letter keeps for itself: a byte that flips in either is found."""
     content = (await small_log(tmp_path / "var", in_wal=False))["log.db"]
