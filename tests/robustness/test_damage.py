@@ -90,10 +90,10 @@ async def test_damage_of_the_schema_is_named_even_when_it_is_no_text_any_more(tm
     """SQLite quotes the schema that it cannot read; bytes that are no UTF-8 among it end nothing."""
     content = (await small_log(tmp_path / "var", in_wal=False))["log.db"]
     wrong = []
-    for table in re.finditer(rb"CREATE TABLE \w+", content):
-        put(tmp_path / "damaged", {"log.db": flip(content, table.end(), 0xFF).content})
+    for words in re.finditer(rb"CREATE TABLE \w+|PRIMARY KEY", content):
+        put(tmp_path / "damaged", {"log.db": flip(content, words.end(), 0xFF).content})
         if not maintenance.verify(tmp_path / "damaged" / "log.db"):
-            wrong.append(table.group().decode())
+            wrong.append(f"{words.group().decode()} at {words.start()}")
     assert wrong == []
 
 
