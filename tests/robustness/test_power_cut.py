@@ -15,7 +15,7 @@ from tests.robustness.chance import dice, how_many
 from tests.robustness.faults.power_cut import cuts
 from tests.robustness.on_disk import put
 from tests.robustness.taped import SETTINGS, Tape, record_run
-from tests.robustness.traffic import caught_up, in_background, pull_into, read_log
+from tests.robustness.traffic import caught_up, in_background, make_subscription, pull_into, read_log
 from tests.robustness.validate import broken_promises
 
 CUTS = how_many("TOOLOO_CHAOS_CUTS", 200)
@@ -43,6 +43,8 @@ async def serve(tape: Tape, moment: int, folder: Path) -> dict[str, list[str]]:
     record = tape.told(moment)
     members = record.memberships[0]
     async with bus_and_client(folder, SETTINGS) as (_, client):
+        # a cut may have come before it was made; made again it is the one that stands
+        await make_subscription(client, "reader", filter={"types": ["*"]}, order_by_subject=True)
         publisher = record.publisher()
         more = [event(number) for number in range(3)]
         publisher.send([one.id for one in more])
