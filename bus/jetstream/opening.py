@@ -1,0 +1,66 @@
+"""Opens the bus's log and its store of subscriptions on NATS: connection, checks, ownership, in this order."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from bus.jetstream.bucket import Bucket
+from bus.jetstream.connection import ApiError, Connection, Unreachable
+from bus.jetstream.log import JetStreamLog
+from bus.jetstream.ownership import Ownership
+from bus.jetstream.settings import NatsSettings
+from bus.jetstream.stream import Stream, log_config
+from bus.jetstream.subscriptions import JetStreamSubscriptionStore
+from bus.jetstream.sync import check_sync
+from bus.settings import BusSettings
+from bus.writer import end_process
+from mesh.clock import Clock
+from mesh.reconnect import Backoff
+
+log = logging.getLogger(__name__)
+_BOOT_SECONDS = 30.0
+_UNAVAILABLE = 503
+
+
+async def open_jetstream(
+    settings: BusSettings,
+    nats: NatsSettings,
+    clock: Clock,
+    stack: AsyncExitStack,
+    on_lost: Callable[[BaseException], None] = end_process,
+) -> tuple[JetStreamLog, JetStreamSubscriptionStore]:
+    """The log and the store; closed with the stack. `on_lost` must end the process: another bus writes now."""
+    await check_sync(nats)
+    connection = await Connection.open(nats)
+    stack.push_async_callback(connection.close)
+    stream = Stream(connection, nats.stream)
+    bucket = Bucket(connection, f"{nats.stream}-state")
+    await _made(stream, bucket, nats)
+    ownership = Ownership(bucket, nats.owner or socket.gethostname(), nats.lease.total_seconds(), on_lost)
+    await ownership.take()
+    stack.push_async_callback(ownership.release)
+    event_log = JetStreamLog(connection, stream, settings, nats, clock)
+    await event_log.start(ownership.check, on_lost)
+    stack.push_async_callback(event_log.close)
+    store = JetStreamSubscriptionStore(bucket, ownership.epoch, event_log.events, on_lost)
+    await store.load()
+    return event_log, store
+
+
+async def _made(stream: Stream, bucket: Bucket, nats: NatsSettings) -> None:
+    """Makes stream and bucket; a cluster that has no leader yet is waited for."""
+    backoff = Backoff()
+    async with asyncio.timeout(_BOOT_SECONDS):
+        while True:
+            try:
+                await stream.ensure(log_config(nats))
+                await bucket.ensure(nats.replicas)
+            except (Unreachable, ApiError) as error:
+                if isinstance(error, ApiError) and error.code != _UNAVAILABLE:
+                    raise
+                log.warning("JetStream is not ready: %s", error)
+                await asyncio.sleep(backoff.wait())
+                continue
+            return

@@ -1,0 +1,286 @@
+"""The store of subscriptions in a JetStream bucket: a key for each one's state, and one for each dead letter.
+
+Every change of a subscription is one atomic batch guarded by the revision of its state, so a dead letter is there exactly when the
+floor has passed it, and a bus that lost the log cannot write any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from bisect import bisect_right, insort
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from tooloo.event.v1.event_pb2 import Event
+
+from bus.dealing import Changes, Dead, Retry
+from bus.jetstream.bucket import Bucket, Change
+from bus.jetstream.connection import BATCH, WrongSequence
+from bus.jetstream.state import State, Waiting
+from bus.storage import Stored, StoredDeadLetter
+
+_STATES, _LETTERS, _KEPT = "subscription", "letter", "kept"
+# dead letters of one batch, with their retries' kept events and the state beside them
+_LETTERS_PER_BATCH = BATCH // 2 - 1
+P = ParamSpec("P")
+R = TypeVar("R")
+Events = Callable[[Sequence[int]], Awaitable[dict[int, Event]]]
+
+
+def _whole(write: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
+    """A write that goes on when its caller is cancelled: what NATS stores and what memory holds must not part."""
+
+    @wraps(write)
+    async def shielded(*args: P.args, **kwargs: P.kwargs) -> R:
+        return await asyncio.shield(asyncio.ensure_future(write(*args, **kwargs)))
+
+    return shielded
+
+
+class JetStreamSubscriptionStore:
+    """Holds what it wrote in memory, for it is the only one that writes."""
+
+    def __init__(self, bucket: Bucket, epoch: int, events: Events, on_lost: Callable[[BaseException], None]) -> None:
+        self._bucket = bucket
+        self._epoch = epoch
+        self._events = events
+        self._on_lost = on_lost
+        self._states: dict[str, State] = {}
+        self._revisions: dict[str, int] = {}
+        self._letters: dict[str, list[int]] = defaultdict(list)
+        self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def load(self) -> None:
+        """Takes over what stands there: writes every state under this owner's epoch, which fences the owner before."""
+        for key in await self._bucket.keys(_STATES):
+            await self._take_over(key.removeprefix(f"{_STATES}."))
+        for key in await self._bucket.keys(_LETTERS):
+            _, name, position = key.split(".")
+            if name in self._states and await self._bucket.get(key) is not None:
+                insort(self._letters[name], int(position))
+            else:
+                # a mark that a deletion left, or a letter of a subscription that is gone
+                await self._bucket.remove([key])
+
+    async def next_epoch(self) -> int:
+        """The epoch of this owner of the log."""
+        return self._epoch
+
+    async def every(self) -> list[Stored]:
+        """Every subscription, by name."""
+        return [state.stored(name) for name, state in sorted(self._states.items())]
+
+    @_whole
+    async def insert(self, stored: Stored) -> None:
+        """Makes a subscription."""
+        async with self._locks[stored.name]:
+            await self._write(stored.name, State.of(stored, self._epoch))
+
+    @_whole
+    async def update_definition(self, name: str, definition: bytes) -> None:
+        """Replaces a definition."""
+        async with self._locks[name]:
+            await self._write(name, replace(self._states[name], definition=definition))
+
+    @_whole
+    async def set_paused(self, name: str, paused: bool) -> None:
+        """Pauses or resumes."""
+        async with self._locks[name]:
+            await self._write(name, replace(self._states[name], paused=paused))
+
+    @_whole
+    async def delete(self, name: str) -> None:
+        """Deletes a subscription with its retries and dead letters."""
+        async with self._locks[name]:
+            # its letters first: one of the same name that is made later must not find them
+            kept = [_key(_KEPT, name, position) for position, each in self._states[name].retries.items() if each.kept]
+            letters = [_key(_LETTERS, name, position) for position in self._letters.pop(name, ())]
+            await self._bucket.remove([*letters, *kept])
+            await self._guarded(name, None, ())
+            del self._states[name]
+
+    @_whole
+    async def move(self, name: str, floor: int) -> None:
+        """Moves a subscription: everything up to `floor` counts as settled, nothing beyond it; dead letters stay."""
+        async with self._locks[name]:
+            state = self._states[name]
+            kept = [Change(_key(_KEPT, name, position), None) for position, each in state.retries.items() if each.kept]
+            await self._write(name, replace(state, floor=floor, ranges=b"", retries={}), kept)
+
+    async def retries(self, name: str, seconds_of: Callable[[int], float]) -> list[Retry]:
+        """Events that wait for another delivery."""
+        return [
+            Retry(position, each.subject, each.attempts, seconds_of(each.due_us), each.error)
+            for position, each in sorted(self._states[name].retries.items())
+        ]
+
+    async def kept_event(self, name: str, position: int) -> bytes | None:
+        """The event that a redriven dead letter brought along."""
+        waiting = self._states[name].retries.get(position)
+        if waiting is None or not waiting.kept:
+            return None
+        entry = await self._bucket.get(_key(_KEPT, name, position))
+        return entry.value if entry else None
+
+    @_whole
+    async def apply(
+        self, name: str, floor: int, ranges: bytes, changes: Changes, us_of: Callable[[float], int], now_us: int
+    ) -> None:
+        """Writes what a dealer gathered: acks, retries and dead letters together."""
+        async with self._locks[name]:
+            if name not in self._states:
+                return
+            retries = dict(self._states[name].retries)
+            for retry in changes.retries.values():
+                kept = retry.position in retries and retries[retry.position].kept
+                retries[retry.position] = Waiting(retry.subject, retry.attempts, us_of(retry.due), retry.error, kept)
+            gone = [p for p in (*changes.forgotten, *changes.dead) if p in retries and p not in changes.retries]
+            letters = await self._letter_changes(name, list(changes.dead.values()), now_us)
+            forgotten = [Change(_key(_KEPT, name, p), None) for p in dict.fromkeys(gone) if retries[p].kept]
+            for position in gone:
+                retries.pop(position, None)
+            state = replace(self._states[name], floor=floor, ranges=ranges, retries=retries)
+            await self._write_sliced(name, state, [*letters, *forgotten])
+            self._note(name, changes.dead)
+
+    async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
+        """Dead letters beyond a position, oldest first."""
+        known = self._letters.get(name, [])
+        chosen = known[bisect_right(known, after) :][:limit]
+        entries = await asyncio.gather(*(self._bucket.get(_key(_LETTERS, name, position)) for position in chosen))
+        return [_decode_letter(entry.value) for entry in entries if entry]
+
+    async def dead_letter_counts(self) -> Mapping[str, int]:
+        """How many dead letters each subscription keeps."""
+        return {name: len(positions) for name, positions in self._letters.items() if positions}
+
+    @_whole
+    async def redrive(self, name: str, positions: Sequence[int] | None, now_us: int) -> list[Retry]:
+        """Turns dead letters (None: all) into retries with fresh attempts, each exactly once; the event goes along."""
+        async with self._locks[name]:
+            redriven: list[Retry] = []
+            chosen = self._chosen(name, positions)
+            for start in range(0, len(chosen), _LETTERS_PER_BATCH):
+                redriven += await self._redrive_some(name, chosen[start : start + _LETTERS_PER_BATCH], now_us)
+            return redriven
+
+    @_whole
+    async def drop(self, name: str, positions: Sequence[int] | None) -> int:
+        """Drops dead letters (None: all) for good."""
+        async with self._locks[name]:
+            chosen = self._chosen(name, positions)
+            await self._write_sliced(name, self._states[name], [Change(_key(_LETTERS, name, p), None) for p in chosen])
+            self._strike(name, chosen)
+            return len(chosen)
+
+    async def _take_over(self, name: str) -> None:
+        while (entry := await self._bucket.get(_key(_STATES, name))) is not None:
+            state = State.decode(entry.value).with_epoch(self._epoch)
+            try:
+                value = state.encode(entry.revision)
+                self._revisions[name] = await self._bucket.update(_key(_STATES, name), value, entry.revision)
+            except WrongSequence:
+                # the owner before wrote once more: that counts
+                continue
+            self._states[name] = state
+            return
+        await self._bucket.remove([_key(_STATES, name)])
+
+    async def _redrive_some(self, name: str, positions: Sequence[int], now_us: int) -> list[Retry]:
+        entries = [await self._bucket.get(_key(_LETTERS, name, position)) for position in positions]
+        retries = dict(self._states[name].retries)
+        changes: list[Change] = []
+        redriven: list[Retry] = []
+        for position, entry in zip(positions, entries, strict=True):
+            if entry is None:
+                continue
+            letter = json.loads(entry.value)
+            retries[position] = Waiting(letter["subject"], 0, now_us, "", kept=True)
+            changes.append(Change(_key(_KEPT, name, position), base64.b64decode(letter["event"])))
+            changes.append(Change(_key(_LETTERS, name, position), None))
+            redriven.append(Retry(position, letter["subject"], 0, 0.0, ""))
+        await self._write(name, replace(self._states[name], retries=retries), changes)
+        self._strike(name, positions)
+        return redriven
+
+    async def _letter_changes(self, name: str, dead: Sequence[Dead], now_us: int) -> list[Change]:
+        if not dead:
+            return []
+        found = await self._events([each.position for each in dead])
+        changes = []
+        for each in dead:
+            kept = await self.kept_event(name, each.position)
+            # an event that the log no longer holds still leaves its letter
+            event = kept or found.get(each.position, Event(position=each.position)).SerializeToString()
+            changes.append(Change(_key(_LETTERS, name, each.position), _encode_letter(each, event, now_us)))
+        return changes
+
+    async def _write(self, name: str, state: State, others: Sequence[Change] = ()) -> None:
+        await self._guarded(name, state, others)
+        self._states[name] = state
+
+    async def _write_sliced(self, name: str, state: State, others: Sequence[Change]) -> None:
+        """Writes a state with more changes than one batch takes: the state goes with the last slice, the others lead to it."""
+        size = BATCH - 1
+        while len(others) > size:
+            await self._write(name, self._states[name], others[:size])
+            others = others[size:]
+        await self._write(name, state, others)
+
+    async def _guarded(self, name: str, state: State | None, others: Sequence[Change]) -> None:
+        revision = self._revisions.get(name, 0)
+        value = None if state is None else state.encode(revision)
+        try:
+            self._revisions[name] = await self._bucket.update(_key(_STATES, name), value, revision, others)
+        except WrongSequence as error:
+            self._on_lost(error)
+            raise
+
+    def _chosen(self, name: str, positions: Sequence[int] | None) -> list[int]:
+        known = self._letters.get(name, [])
+        wanted = None if positions is None else set(positions)
+        return [position for position in known if wanted is None or position in wanted]
+
+    def _note(self, name: str, positions: Mapping[int, Dead]) -> None:
+        for position in positions:
+            if position not in self._letters[name]:
+                insort(self._letters[name], position)
+
+    def _strike(self, name: str, positions: Sequence[int]) -> None:
+        gone = set(positions)
+        self._letters[name] = [position for position in self._letters[name] if position not in gone]
+
+
+def _key(kind: str, name: str, position: int | None = None) -> str:
+    return f"{kind}.{name}" if position is None else f"{kind}.{name}.{position}"
+
+
+def _encode_letter(dead: Dead, event: bytes, now_us: int) -> bytes:
+    return json.dumps(
+        {
+            "position": dead.position,
+            "subject": dead.subject,
+            "reason": dead.reason,
+            "attempts": dead.attempts,
+            "error": dead.error,
+            "createTimeUs": now_us,
+            "event": base64.b64encode(event).decode(),
+        }
+    ).encode()
+
+
+def _decode_letter(value: bytes) -> StoredDeadLetter:
+    letter = json.loads(value)
+    return StoredDeadLetter(
+        letter["position"],
+        base64.b64decode(letter["event"]),
+        letter["reason"],
+        letter["attempts"],
+        letter["error"],
+        letter["createTimeUs"],
+    )

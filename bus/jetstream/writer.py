@@ -1,0 +1,210 @@
+"""The one writer of the stream: publishes that wait together become one atomic batch, which names the sequence it follows.
+
+Because every batch says which message is the last before it, NATS stores it only if nothing came in between: no other process can
+slip in, and an attempt whose answer was lost is found in the stream instead of being stored again.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from bus.batches import Append, Appended, VersionConflict
+from bus.jetstream.connection import BATCH, EXPECTED_LAST, Connection, DuplicateIds, Outgoing, Unreachable, WrongSequence
+from bus.jetstream.messages import Item, items_of, message_of
+from bus.jetstream.window import Window
+from bus.writer import Closed, DiskFull, QueueFull
+from mesh.reconnect import Backoff
+
+log = logging.getLogger(__name__)
+
+
+class Tail(Protocol):
+    """The end of the log, as the writer knows and moves it."""
+
+    @property
+    def head(self) -> int:
+        """Position of the newest event."""
+
+    async def newest_of(self, subject: str) -> int:
+        """Position of a subject's newest event; 0 when it has none."""
+
+    async def catch_up(self) -> None:
+        """Takes in what stands in the stream beyond the head; raises when the stream has another owner."""
+
+    def stored(self, items: Sequence[Item]) -> None:
+        """Moves the head over events that were stored."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A publish and who waits for it."""
+
+    items: list[Item]
+    append: Append
+    done: asyncio.Future[Appended]
+    repeats: int | None = None
+
+
+@dataclass
+class _Placed:
+    """What becomes of waiting publishes if the batch of `fresh` events is stored."""
+
+    fresh: list[Item] = field(default_factory=list)
+    outcomes: list[Appended | VersionConflict] = field(default_factory=list)
+    positions: dict[bytes, int] = field(default_factory=dict)
+    newest: dict[str, int] = field(default_factory=dict)
+
+
+class Writer:
+    """Stores publishes in the order in which they came, one batch after the other."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        tail: Tail,
+        window: Window,
+        prefix: str,
+        queue: int,
+        unreachable_after: float,
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        self._connection = connection
+        self._tail = tail
+        self._window = window
+        self._prefix = prefix
+        self._limit = queue
+        self._unreachable_after = unreachable_after
+        self._on_failure = on_failure
+        self._waiting: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._closed = False
+        self.commits = 0
+        self._task = asyncio.create_task(self._run(), name="jetstream writer")
+
+    def append(self, append: Append) -> Awaitable[Appended]:
+        """Stores a publish; VersionConflict, DiskFull, QueueFull or Closed when it cannot be."""
+        if self._closed:
+            raise Closed
+        if len(self._waiting) >= self._limit:
+            raise QueueFull
+        waiting = _Waiting(items_of(append), append, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        self._wake.set()
+        return waiting.done
+
+    async def close(self) -> None:
+        """Stores what waits and ends."""
+        self._closed = True
+        self._wake.set()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting or not self._closed:
+                if not self._waiting:
+                    self._wake.clear()
+                    await self._wake.wait()
+                    continue
+                await self._settle(self._gather())
+        except Exception as error:  # noqa: BLE001 - whatever it is, what was promised can no longer be known
+            self._closed = True
+            self._refuse(self._waiting, Closed())
+            self._on_failure(error)
+
+    def _gather(self) -> list[_Waiting]:
+        """The publishes of the next batch; those whose caller has gone meanwhile are left out."""
+        group: list[_Waiting] = []
+        count = 0
+        while self._waiting and (not group or count + len(self._waiting[0].items) <= BATCH):
+            waiting = self._waiting.popleft()
+            if not waiting.done.done():
+                group.append(waiting)
+                count += len(waiting.items)
+        return group
+
+    async def _settle(self, group: list[_Waiting]) -> None:
+        """Tries until the group is stored, refused, or NATS has been away for too long."""
+        loop = asyncio.get_running_loop()
+        backoff, until = Backoff(), loop.time() + self._unreachable_after
+        while True:
+            try:
+                placed = await self._place(group)
+                if placed.fresh:
+                    await self._connection.publish(self._messages(placed.fresh))
+                    self._tail.stored(placed.fresh)
+                    self.commits += 1
+                break
+            except (WrongSequence, DuplicateIds):
+                with suppress(Unreachable):
+                    await self._tail.catch_up()
+            except DiskFull as full:
+                log.error("NATS has no room: %d publishes are refused", len(group))  # noqa: TRY400 - it says all there is to say
+                self._refuse(group, full)
+                return
+            except Unreachable as away:
+                if loop.time() >= until:
+                    self._refuse(group, away)
+                    return
+                await asyncio.sleep(backoff.wait())
+        for waiting, outcome in zip(group, placed.outcomes, strict=True):
+            _resolve(waiting, outcome)
+
+    def _messages(self, fresh: Sequence[Item]) -> list[Outgoing]:
+        messages = [message_of(item, self._prefix) for item in fresh]
+        messages[0].headers[EXPECTED_LAST] = str(self._tail.head)
+        return messages
+
+    async def _place(self, group: Sequence[_Waiting]) -> _Placed:
+        """Gives the events of a group their positions, as they will be if nothing comes in between."""
+        placed = _Placed()
+        for waiting in group:
+            placed.outcomes.append(await self._place_one(waiting, placed))
+        return placed
+
+    async def _place_one(self, waiting: _Waiting, placed: _Placed) -> Appended | VersionConflict:
+        positions: list[int] = []
+        fresh: dict[bytes, Item] = {}
+        for item in waiting.items:
+            position = placed.positions.get(item.key) or self._window.position_of(item.key)
+            if position is None:
+                position = self._tail.head + len(placed.fresh) + len(fresh) + 1
+                if item.key in fresh:
+                    position = positions[next(n for n, other in enumerate(waiting.items) if other.key == item.key)]
+                fresh.setdefault(item.key, item)
+            positions.append(position)
+        if fresh and (standing := await self._conflicts(waiting.append, placed)):
+            return VersionConflict(standing)
+        for number, item in enumerate(fresh.values(), self._tail.head + len(placed.fresh) + 1):
+            placed.positions[item.key] = placed.newest[item.subject] = number
+        placed.fresh += fresh.values()
+        if waiting.repeats is None:
+            # an attempt whose answer was lost must not count as a repeat
+            waiting.repeats = len(positions) - len(fresh)
+        return Appended(positions, waiting.repeats)
+
+    async def _conflicts(self, append: Append, placed: _Placed) -> dict[str, int]:
+        standing = {}
+        for subject, expected in append.expected.items():
+            newest = placed.newest.get(subject) or await self._tail.newest_of(subject)
+            if newest != expected:
+                standing[subject] = newest
+        return standing
+
+    def _refuse(self, group: Sequence[_Waiting] | deque[_Waiting], failure: Exception) -> None:
+        for waiting in group:
+            if not waiting.done.done():
+                waiting.done.set_exception(failure)
+
+
+def _resolve(waiting: _Waiting, outcome: Appended | VersionConflict) -> None:
+    if waiting.done.done():
+        return
+    if isinstance(outcome, VersionConflict):
+        waiting.done.set_exception(outcome)
+    else:
+        waiting.done.set_result(outcome)
