@@ -10,11 +10,12 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN := $(RUN_ENV)/bin
 DEV := $(DEV_ENV)/bin
 STUBS := build/api
+NATIVE := build/native/libtooloo_bus.so
 CONTRACTS := $(shell find proto -name '*.proto' -o -name 'build_stubs.py')
 CODE := bus envoy gateway mesh services tests bench examples proto/build_stubs.py proto/setup.py
 PYTEST := $(DEV)/python -m pytest
 
-.PHONY: help dev start-guaranteed test test-unit test-e2e test-all test-watch qa-gates lint lint-fix types health breaking bench \
+.PHONY: help dev start-guaranteed test test-unit test-e2e test-all test-watch qa-gates lint lint-fix types health breaking bench bench-bus \
 	chaos fuzz docs lock branch-status install build clean clean-data
 
 help: ## List the targets
@@ -42,10 +43,15 @@ $(STUBS)/.built: $(CONTRACTS)
 	@$(firstword $(wildcard $(RUN)/python $(DEV)/python)) proto/build_stubs.py $(STUBS)
 	@touch $@
 
-install: $(RUN_ENV)/.installed ## Install what the mesh needs into .venv
-build: $(STUBS)/.built ## Build stubs and the descriptor set from proto/
+# the bus's innermost loops: plain C behind ctypes, so a compiler is all it needs
+$(NATIVE): $(wildcard bus/native/*.c bus/native/*.h)
+	@mkdir -p $(dir $@)
+	@$(CC) -std=gnu11 -O2 -g -fPIC -shared -fvisibility=hidden -Wall -Wextra -Werror -o $@.new bus/native/*.c && mv $@.new $@
 
-dev: $(RUN_ENV)/.installed $(STUBS)/.built ## Install, build, start the whole mesh; Ctrl-C stops it
+install: $(RUN_ENV)/.installed ## Install what the mesh needs into .venv
+build: $(STUBS)/.built $(NATIVE) ## Build stubs, the descriptor set and the bus's C library
+
+dev: $(RUN_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Install, build, start the whole mesh; Ctrl-C stops it
 	@exec $(RUN)/python -m gateway
 
 start-guaranteed: ## Start the mesh with checks before and a call through every service after
@@ -54,28 +60,28 @@ start-guaranteed: ## Start the mesh with checks before and a call through every 
 health: ## Ask a running mesh how it does
 	@curl -sS --max-time 5 http://127.0.0.1:$${TOOLOO_DOOR_PORT:-3000}/health | $(PYTHON) -m json.tool
 
-test: $(DEV_ENV)/.installed $(STUBS)/.built ## Install and run every test but the long ones
+test: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Install and run every test but the long ones
 	$(PYTEST) -m "not slow"
 
-test-unit: $(DEV_ENV)/.installed $(STUBS)/.built ## Run the tests that start no process
+test-unit: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Run the tests that start no process
 	$(PYTEST) tests/unit tests/contracts
 
-test-e2e: $(DEV_ENV)/.installed $(STUBS)/.built ## Run the journeys: real processes, through Envoy
+test-e2e: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Run the journeys: real processes, through Envoy
 	$(PYTEST) tests/journeys
 
-test-all: $(DEV_ENV)/.installed $(STUBS)/.built ## Run every test, the long ones too
+test-all: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Run every test, the long ones too
 	$(PYTEST)
 
-test-watch: $(DEV_ENV)/.installed $(STUBS)/.built ## Run unit tests again whenever a file changes
+test-watch: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Run unit tests again whenever a file changes
 	$(DEV)/watchfiles --filter python "$(PYTEST) tests/unit" bus envoy gateway mesh services tests/unit
 
-lint: $(DEV_ENV)/.installed $(STUBS)/.built ## Check style, types and contracts
+lint: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Check style, types and contracts
 	$(DEV)/ruff check .
 	$(DEV)/ruff format --check .
 	cd proto && ../$(DEV)/buf lint && ../$(DEV)/buf format --diff --exit-code
 	$(MAKE) --no-print-directory types
 
-types: $(DEV_ENV)/.installed $(STUBS)/.built ## Check types (mypy --strict)
+types: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Check types (mypy --strict)
 	$(DEV)/mypy bus envoy gateway mesh services tests bench examples
 
 lint-fix: $(DEV_ENV)/.installed ## Mend what style checks can mend
@@ -89,15 +95,20 @@ breaking: $(DEV_ENV)/.installed ## Compare the contracts with those of main
 qa-gates: lint breaking ## Lint, types, contracts, tests and coverage: what must hold before a merge
 	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=80
 
-bench: $(DEV_ENV)/.installed $(STUBS)/.built ## Measure beside named peers; prints tables
+bench: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Measure beside named peers; prints tables
 	@for program in $$(grep -l '__main__' bench/*.py); do \
 		echo "== $$program"; $(DEV)/python -m bench.$$(basename $$program .py) || exit 1; \
 	done
 
-chaos: $(DEV_ENV)/.installed $(STUBS)/.built ## Kill processes under load for minutes and check every promise
+bench-bus: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Measure the bus beside NATS, Redis and RabbitMQ, and alone; prints tables
+	@for program in bench.bus bench.bus.followers bench.bus.backlog bench.bus.soak; do \
+		echo "== $$program"; $(DEV)/python -m $$program || exit 1; \
+	done
+
+chaos: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Kill processes under load for minutes and check every promise
 	TOOLOO_CHAOS_KILLS=$${TOOLOO_CHAOS_KILLS:-100} $(PYTEST) tests/robustness -m "slow or not slow"
 
-fuzz: $(DEV_ENV)/.installed $(STUBS)/.built ## Send 3,000 generated requests through the door
+fuzz: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Send 3,000 generated requests through the door
 	TOOLOO_FUZZ_CASES=$${TOOLOO_FUZZ_CASES:-3000} $(PYTEST) tests/fuzz -m "slow or not slow"
 
 docs: ## Build the documentation site

@@ -1,117 +1,180 @@
 """How waiting publishes become records: uniqueness, expected versions, positions, coalescing; in the writer's transaction."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bus import store
-from bus.batches import Append, Appended, Batch, VersionConflict, encode_types
+from bus.batches import TYPE_BYTES, Append, Appended, Batch, VersionConflict
+from bus.native import ID_BYTES, IdWindow
+from bus.subjects import Subjects
 
 
-@dataclass
+@dataclass(slots=True)
 class _Record:
     """A batch being put together from neighbours."""
 
     position: int
-    type_ids: list[int] = field(default_factory=list)
-    pieces: list[bytes] = field(default_factory=list)
+    count: int = 0
     size: int = 0
+    types: list[bytes] = field(default_factory=list)
+    ids: list[bytes] = field(default_factory=list)
+    events: list[bytes] = field(default_factory=list)
+
+    def add(self, append: Append) -> None:
+        self.count += append.count
+        self.size += len(append.events)
+        self.types.append(append.types)
+        self.ids.append(append.ids)
+        self.events.append(append.events)
 
 
 class Appender:
-    """Stores publishes at the end of the log. Used by the writer's thread alone; its memory is what the committed file says."""
+    """Stores publishes at the end of the log. For one thread at a time; its memory is what the committed file says.
 
-    def __init__(self, connection: sqlite3.Connection, coalesce_bytes: int) -> None:
+    Each store() is followed by committed() or undo().
+    """
+
+    def __init__(self, connection: sqlite3.Connection, sources: Sequence[int], coalesce_bytes: int, unique_count: int) -> None:
         self._connection = connection
         self._coalesce_bytes = coalesce_bytes
-        self.reload()
+        self._unique_count = unique_count
+        self._sources = sources
+        self._window = IdWindow(sources)
+        self._subjects = Subjects(connection)
+        self._placed: list[tuple[int, Append]] = []
+        self.head, self._time_us = store.head(connection)
+        self._committed = self.head, self._time_us
+        self._forgotten = store.forgotten_ids(connection)
+        for position, keys in store.keys_after(connection, self.floor):
+            count = len(keys) // (ID_BYTES + TYPE_BYTES)
+            self._window.add(keys[: ID_BYTES * count], keys[ID_BYTES * count :], position, self.floor)
 
-    def reload(self) -> None:
-        """Reads head, time and type ids from the file: at the start, and after a transaction was undone."""
-        self.head, self._time_us = store.head(self._connection)
-        self._types = store.event_types(self._connection)
-        self._told = len(self._types)
+    @property
+    def floor(self) -> int:
+        """Ids of events at or below this position are no longer remembered."""
+        return max(self._forgotten, self.head - self._unique_count)
 
-    def new_types(self) -> Mapping[str, int] | None:
-        """All type ids when there are new ones since the last call, else None; call it after the commit."""
-        if len(self._types) == self._told:
-            return None
-        self._told = len(self._types)
-        return dict(self._types)
+    def forget(self, up_to: int) -> None:
+        """Forgets the ids of events at or below a position."""
+        self._forgotten = max(self._forgotten, up_to)
+
+    def close(self) -> None:
+        """Writes down what may still be written, and gives the window's memory back."""
+        self._subjects.write(self.head)
+        self._window.close()
 
     def store(self, appends: Sequence[Append], now_us: int) -> tuple[list[Appended | VersionConflict], list[Batch]]:
         """Stores publishes in order; gives the outcome of each, and the batches that hold what is new."""
         # the log's times never fall, whatever the clock does, so that a time can be searched
         self._time_us = max(self._time_us, now_us)
+        self._subjects.write_when_due(self.head)
         outcomes: list[Appended | VersionConflict] = []
         batches: list[Batch] = []
         record = _Record(self.head + 1)
         for append in appends:
             outcome, fresh = self._place(append)
             outcomes.append(outcome)
-            if not fresh:
+            if fresh is None:
                 continue
-            encoded = append.encoded if len(fresh) == len(append.events) else append.only(fresh)
-            if record.pieces and record.size + len(encoded) > self._coalesce_bytes:
+            if record.count and record.size + len(fresh.events) > self._coalesce_bytes:
                 batches.append(self._insert(record))
                 record = _Record(batches[-1].last + 1)
-            record.type_ids.extend(self._type_id(append.events[index].type) for index in fresh)
-            record.pieces.append(encoded)
-            record.size += len(encoded)
-        if record.pieces:
+            record.add(fresh)
+        if record.count:
             batches.append(self._insert(record))
         return outcomes, batches
 
-    def _place(self, append: Append) -> tuple[Appended | VersionConflict, list[int]]:
-        """Gives the events of one publish their positions; the indexes of those that are new come second."""
-        first = self.head + 1
-        # the version is looked at only when something is new: a repeat must get its first answer
-        if append.expected:
-            positions, fresh = self._positions(append)
-            if fresh and (standing := self._conflicts(append)):
-                return VersionConflict(standing), []
-            store.insert_ids(self._connection, first, [append.keys[index] for index in fresh])
-        elif store.insert_ids(self._connection, first, append.keys):
-            positions, fresh = list(range(first, first + len(append.keys))), list(range(len(append.keys)))
-        else:
-            positions, fresh = self._positions(append)
-            store.insert_ids(self._connection, first, [append.keys[index] for index in fresh])
-        self.head += len(fresh)
-        store.move_subjects(self._connection, {append.events[index].subject: positions[index] for index in fresh}.items())
-        return Appended(positions, len(append.keys) - len(fresh)), fresh
+    def committed(self) -> None:
+        """What was stored is on the disk."""
+        self._placed.clear()
+        self._subjects.committed()
+        self._committed = self.head, self._time_us
 
-    def _positions(self, append: Append) -> tuple[list[int], list[int]]:
-        """The slow way, for repeats: looks each id up, also within the publish itself."""
+    def undo(self) -> None:
+        """The transaction was rolled back."""
+        for first, append in self._placed:
+            self._window.remove(append.ids, append.types, first)
+        self._placed.clear()
+        self._subjects.undo()
+        self.head, self._time_us = self._committed
+
+    def forget_subject(self, subject: str) -> None:
+        """No version of this subject is known any more."""
+        self._subjects.forget(subject)
+
+    def _place(self, append: Append) -> tuple[Appended | VersionConflict, Append | None]:
+        """Gives the events of one publish their positions; the publish of those that are new comes second."""
+        first = self.head + 1
+        if not append.expected and self._window.place(append.ids, append.types, first, self.floor):
+            self._take(append, first)
+            return Appended(range(first, first + append.count), 0), append
+        positions, indexes = self._sort_out(append)
+        if not indexes:
+            return Appended(positions, append.count), None
+        # the version is looked at only when something is new: a repeat must get its first answer
+        if standing := self._conflicts(append):
+            return VersionConflict(standing), None
+        fresh = append if len(indexes) == append.count else append.only(indexes)
+        self._window.add(fresh.ids, fresh.types, first, self.floor)
+        self._take(fresh, first)
+        return Appended(positions, append.count - fresh.count), fresh
+
+    def _take(self, fresh: Append, first: int) -> None:
+        self._placed.append((first, fresh))
+        self._subjects.move(fresh.subjects, first)
+        self.head += fresh.count
+
+    def _sort_out(self, append: Append) -> tuple[list[int], list[int]]:
+        """The slow way, for repeats: looks each id up, also within the publish itself. Positions, and the indexes of what is new."""
         positions: list[int] = []
         fresh: list[int] = []
-        seen: dict[bytes, int] = {}
-        for index, key in enumerate(append.keys):
-            position = seen.get(key) or store.position_of_id(self._connection, key)
-            if position is None:
-                position = self.head + 1 + len(fresh)
+        seen: dict[tuple[bytes, int], int] = {}
+        types = memoryview(append.types).cast("H")
+        for index in range(append.count):
+            key = append.ids[ID_BYTES * index : ID_BYTES * (index + 1)]
+            known = seen.get((key, self._sources[types[index]])) or self._standing(key, types[index])
+            if not known:
+                known = self.head + 1 + len(fresh)
                 fresh.append(index)
-            seen[key] = position
-            positions.append(position)
+            seen[key, self._sources[types[index]]] = known
+            positions.append(known)
         return positions, fresh
 
+    def _standing(self, key: bytes, type_id: int) -> int:
+        """Where the event of this id stands; 0 when it is not remembered."""
+        position = self._window.find(key, type_id, self.floor, self.head + 1)
+        while position:
+            stored = self._key_at(position)
+            if stored and stored[0] == key and self._sources[stored[1]] == self._sources[type_id]:
+                return position
+            position = self._window.find(key, type_id, self.floor, position)
+        return 0
+
+    def _key_at(self, position: int) -> tuple[bytes, int] | None:
+        """The id and type number at a position, also of what this transaction has placed and not inserted yet."""
+        for first, append in reversed(self._placed):
+            if first <= position < first + append.count:
+                return _key_in(append.ids + append.types, position - first)
+        row = store.keys_at(self._connection, position)
+        return _key_in(row[1], position - row[0]) if row else None
+
     def _conflicts(self, append: Append) -> dict[str, int]:
-        standing = {subject: store.newest_of_subject(self._connection, subject) for subject in append.expected}
+        standing = {subject: self._subjects.newest(subject) for subject in append.expected}
         return {subject: position for subject, position in standing.items() if position != append.expected[subject]}
 
-    def _type_id(self, name: str) -> int:
-        number = self._types.get(name)
-        if number is None:
-            number = self._types[name] = max(self._types.values(), default=0) + 1
-            store.insert_event_type(self._connection, name, number)
-        return number
-
     def _insert(self, record: _Record) -> Batch:
-        batch = Batch(
-            record.position,
-            record.position + len(record.type_ids) - 1,
-            self._time_us,
-            encode_types(record.type_ids),
-            b"".join(record.pieces),
-        )
+        types = b"".join(record.types)
+        batch = Batch(record.position, record.position + record.count - 1, self._time_us, types, b"".join(record.events))
         store.insert_batch(self._connection, batch)
+        store.insert_keys(self._connection, record.position, b"".join(record.ids) + types)
         return batch
+
+
+def _key_in(keys: bytes, index: int) -> tuple[bytes, int] | None:
+    """The id and type number at an index of `keys`: all ids, then all types."""
+    count = len(keys) // (ID_BYTES + TYPE_BYTES)
+    if index >= count:
+        return None
+    at = ID_BYTES * count + TYPE_BYTES * index
+    return keys[ID_BYTES * index : ID_BYTES * (index + 1)], int.from_bytes(keys[at : at + TYPE_BYTES], "little")

@@ -1,17 +1,19 @@
 """The record of the log: a batch of events as the bytes in which they were published, with what finds and guards them."""
 
-import zlib
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
-from sys import byteorder
-from uuid import UUID
 
 from tooloo.bus.v1.bus_service_pb2 import PublishRequest
 from tooloo.event.v1.event_pb2 import Event
 
+from bus import native
+
 _HEADER = Struct("<qqq")
+TYPE_BYTES = 2
+# the number of no type: what stood there was erased or compacted away
+GONE = 0
 
 
 class CorruptBatch(Exception):
@@ -24,7 +26,10 @@ class CorruptBatch(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Consecutive events in one row: `types` is a little-endian uint16 type id per event, `events` is `repeated Event = 1`."""
+    """Consecutive events in one row: `types` is a little-endian uint16 type number per event, `events` is `repeated Event = 1`.
+
+    An event that is gone keeps its place: type number 0 and no bytes but those that say so.
+    """
 
     position: int
     last: int
@@ -33,66 +38,59 @@ class Batch:
     events: bytes
 
     def checksum(self) -> int:
-        """CRC-32 over everything that the row holds."""
-        crc = zlib.crc32(_HEADER.pack(self.position, self.last, self.time_us))
-        return zlib.crc32(self.events, zlib.crc32(self.types, crc))
+        """CRC-32C over everything that the row holds."""
+        crc = native.crc32c(_HEADER.pack(self.position, self.last, self.time_us))
+        return native.crc32c(self.events, native.crc32c(self.types, crc))
+
+    @property
+    def count(self) -> int:
+        """Events in it, those that are gone too."""
+        return self.last - self.position + 1
 
     def type_ids(self) -> Sequence[int]:
-        """The type id of each event."""
-        ids = array("H", self.types)
-        if byteorder == "big":
-            ids.byteswap()
-        return ids
+        """The type number of each event."""
+        return memoryview(self.types).cast("H")
 
     def decode(self) -> Sequence[Event]:
-        """The events, without their positions."""
+        """The events, without their positions; one that is gone is empty."""
         return PublishRequest.FromString(self.events).events
 
     def after(self, position: int) -> Iterator[tuple[int, Event]]:
-        """The events beyond a position, each with its own."""
-        for index, event in enumerate(self.decode()):
-            if self.position + index > position:
+        """The events beyond a position, each with its own; without those that are gone."""
+        for index, (event, kind) in enumerate(zip(self.decode(), self.type_ids(), strict=True)):
+            if self.position + index > position and kind != GONE:
                 yield self.position + index, event
 
 
-def encode_types(ids: Sequence[int]) -> bytes:
-    """Type ids as a batch keeps them; OverflowError beyond 65,535 types."""
-    encoded = array("H", ids)
-    if byteorder == "big":
-        encoded.byteswap()
-    return encoded.tobytes()
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Append:
-    """A publish on its way to the disk: its events, what is needed of each, and the request's own bytes."""
+    """A checked publish on its way to the disk: its events as bytes, what is needed of each, and versions that must stand."""
 
-    events: Sequence[Event]
-    encoded: bytes
-    keys: list[bytes]
+    events: bytes
+    count: int
+    ids: bytes
+    types: bytes
+    subjects: Sequence[bytes]
     expected: Mapping[str, int] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, events: Sequence[Event], expected: Mapping[str, int] | None = None) -> "Append":
-        """Prepares checked events; drops fields that this contract does not know: in a row they could be taken for headers."""
-        request = PublishRequest(events=events)
-        request.DiscardUnknownFields()
-        for event in request.events:
-            if event.position:
-                event.position = 0
-        keys = [UUID(event.id).bytes + event.source.encode() for event in request.events]
-        return cls(request.events, request.SerializeToString(), keys, dict(expected or {}))
-
-    def only(self, indexes: Sequence[int]) -> bytes:
-        """The bytes of some of its events."""
-        return PublishRequest(events=[self.events[index] for index in indexes]).SerializeToString()
+    def only(self, indexes: Sequence[int]) -> "Append":
+        """The publish with some of its events alone."""
+        size = native.ID_BYTES
+        chosen = array("I", indexes)
+        return Append(
+            native.gather(self.events, chosen),
+            len(indexes),
+            b"".join(self.ids[size * index : size * (index + 1)] for index in indexes),
+            b"".join(self.types[TYPE_BYTES * index : TYPE_BYTES * (index + 1)] for index in indexes),
+            [self.subjects[index] for index in indexes],
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
     """Where the events of a publish stand; `duplicates` of them had been stored before."""
 
-    positions: list[int]
+    positions: Sequence[int]
     duplicates: int
 
 

@@ -1,14 +1,17 @@
 """The events that a subscription is about to deliver: from its scan while they fit into memory, else read again."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
+from tooloo.bus.v1.bus_service_pb2 import PullResponse
 from tooloo.event.v1.event_pb2 import Event
 
+from bus import native
+from bus.slices import Slice
 from bus.storage import EventLog, SubscriptionStore
 
 
 class Bodies:
-    """Events between scan and delivery, bounded in bytes."""
+    """Events between scan and delivery as `repeated Event = 1` each, with their positions; bounded in bytes."""
 
     def __init__(self, log: EventLog, store: SubscriptionStore, subscription: str, max_bytes: int) -> None:
         self._log = log
@@ -16,33 +19,37 @@ class Bodies:
         self._subscription = subscription
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._events: dict[int, Event] = {}
+        self._events: dict[int, bytes] = {}
 
-    def keep(self, position: int, event: Event) -> None:
-        """Keeps an event until it is taken, if there is room."""
-        size = event.ByteSize()
-        if self._bytes + size <= self._max_bytes:
-            self._events[position] = event
-            self._bytes += size
+    def keep(self, piece: Slice) -> None:
+        """Keeps events until they are taken, as far as there is room."""
+        stamped = piece.stamped()
+        starts = native.event_starts(stamped, len(piece.positions))
+        for index, position in enumerate(piece.positions):
+            body = stamped[starts[index] : starts[index + 1]]
+            if self._bytes + len(body) > self._max_bytes:
+                return
+            self._events[position] = body
+            self._bytes += len(body)
 
-    async def take(self, positions: Iterable[int]) -> dict[int, Event]:
-        """The events at some positions, each with its own; what neither the log nor a redriven dead letter holds is left out."""
-        found: dict[int, Event] = {}
+    async def take(self, positions: Iterable[int]) -> Mapping[int, bytes]:
+        """The events at some positions; what neither the log nor a redriven dead letter holds is left out."""
+        found: dict[int, bytes] = {}
         missing = []
         for position in positions:
-            event = self._events.pop(position, None)
-            if event is None:
+            body = self._events.pop(position, None)
+            if body is None:
                 missing.append(position)
             else:
-                self._bytes -= event.ByteSize()
-                found[position] = event
+                self._bytes -= len(body)
+                found[position] = body
         if missing:
-            found |= await self._log.events(missing)
-        for position in missing:
-            if position not in found and (kept := await self._kept_event(position)):
-                found[position] = kept
+            found.update(await self._read(missing))
         return found
 
-    async def _kept_event(self, position: int) -> Event | None:
-        kept = await self._store.kept_event(self._subscription, position)
-        return Event.FromString(kept) if kept else None
+    async def _read(self, positions: Sequence[int]) -> Mapping[int, bytes]:
+        events = await self._log.events(positions)
+        for position in positions:
+            if position not in events and (kept := await self._store.kept_event(self._subscription, position)):
+                events[position] = Event.FromString(kept)
+        return {position: PullResponse(events=[event]).SerializeToString() for position, event in events.items()}

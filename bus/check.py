@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 from tooloo.event.v1.event_pb2 import Event
 
-from mesh import contracts, errors
+from mesh import cloudevents, contracts, errors
 from mesh.soundness import is_sound
 
 _MAX_VIOLATIONS = 16
@@ -31,6 +31,9 @@ def _violations(event: Event, max_event_bytes: int) -> Iterable[Violation]:
         yield invalid, "", f"the event has {size} bytes; at most {max_event_bytes} are allowed"
     if not is_sound(event.time):
         yield invalid, ".time", "must lie in the years 1 to 9999"
+    if event.attributes and (taken := sorted(cloudevents.RESERVED & set(event.attributes))):
+        # such an event could never be told as a CloudEvent
+        yield invalid, f".attributes[{taken[0]!r}]", "CloudEvents keeps this name for itself; take another"
     entry = contracts.catalogue().get(event.type)
     if entry is None:
         yield unknown, ".type", f"{event.type!r} is not in the catalogue; GET /api/v1/events/catalogue lists it"

@@ -4,14 +4,18 @@ Times are seconds of a clock that only grows and are always given by the caller.
 """
 
 import heapq
-from bisect import insort
-from collections.abc import Iterable, Sequence
+from bisect import bisect_right, insort
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bus.ranges import AckState
+from bus.runs import Run
+from bus.slices import Slice
 
 PARKED = "parked"
 MAX_DELIVERIES = "max_deliveries"
+FILTER_FAILED = "filter_failed"
 DEADLINE_PASSED = "the ack deadline passed"
 STREAM_BROKE = "the member's stream broke"
 
@@ -86,7 +90,8 @@ class Changes:
 class Dealer:
     """The deliveries of one subscription. A lease belongs to a token; only its holder can acknowledge, give back or extend.
 
-    Every position at or below `cursor` is settled or an entry; scanned() moves the cursor.
+    Every position at or below `cursor` is settled, an entry, or in a run; scanned() moves the cursor. Runs carry what is fresh and
+    needs no order by subject; whatever else happens to an event (a retry, a restart, an order) makes it an entry.
     """
 
     def __init__(self, policy: Policy, acks: AckState) -> None:
@@ -95,6 +100,7 @@ class Dealer:
         self.cursor = acks.floor
         self.changes = Changes()
         self.in_flight = 0
+        self.redeliveries = 0
         self._entries: dict[int, Entry] = {}
         self._carried: dict[int, Retry] = {}
         self._ready: list[int] = []
@@ -102,11 +108,15 @@ class Dealer:
         self._deadlines: list[tuple[float, int]] = []
         self._lanes: dict[str, list[int]] = {}
         self._held: dict[int, set[int]] = {}
+        self._fresh: deque[Run] = deque()
+        self._leased: dict[int, list[Run]] = {}
+        self._run_deadlines: deque[tuple[float, Run]] = deque()
+        self._in_runs = 0
 
     @property
     def unsettled(self) -> int:
         """Known events that are not settled: out, waiting, or behind another of their subject."""
-        return len(self._entries)
+        return len(self._entries) + self._in_runs
 
     @property
     def oldest_unsettled(self) -> int:
@@ -125,21 +135,59 @@ class Dealer:
             elif retry.position not in self._entries:
                 self._restore(retry)
 
-    def scanned(self, last: int, wanted: Sequence[tuple[int, str]]) -> None:
-        """Moves the cursor to `last`: the wanted (position, subject) pairs up to there are dealt out, all else there is settled."""
-        start = self.cursor + 1
+    def offer_run(self, piece: Slice) -> bool:
+        """Takes the wanted events next behind the cursor as one run; False when they have to be looked at one by one."""
+        if self.policy.order_by_subject or self._carried or self.acks.reaches_beyond(self.cursor):
+            return False
+        self.acks.settle(self.cursor + 1, piece.positions[0] - 1)
+        self._fresh.append(Run(piece))
+        self._in_runs += len(piece.positions)
+        self.cursor = piece.last
+        return True
+
+    def scanned(self, last: int, wanted: Sequence[tuple[int, str]] = (), failures: Mapping[int, str] | None = None) -> None:
+        """Moves the cursor to `last`: the wanted (position, subject) pairs up to there are dealt out, all else there is settled.
+
+        Those among them that the filter failed on (`failures`: position -> error) are parked without a delivery, unless they were
+        redriven: whoever does that wants to see them.
+        """
         for position, subject in wanted:
             carried = self._carried.pop(position, None)
             if position <= self.cursor or (position in self.acks and not carried):
                 continue
-            self.acks.settle(start, position - 1)
-            start = position + 1
+            self.acks.settle(self.cursor + 1, position - 1)
+            self.cursor = position
+            if failures and position in failures and not carried:
+                self._park_unseen(position, subject, failures[position])
+                continue
             if carried:
                 self._restore(carried)
             else:
                 self._add(Entry(position, subject))
-        self.acks.settle(start, last)
-        self.cursor = last
+        self.acks.settle(self.cursor + 1, last)
+        self.cursor = max(self.cursor, last)
+
+    def rewind(self) -> None:
+        """Puts the cursor back before what is known and was never out, as far as it stands in runs."""
+        if self._fresh:
+            self.cursor = self._fresh[0].first - 1
+            self._in_runs -= sum(map(len, self._fresh))
+            self._fresh.clear()
+
+    def take_run(self, token: int, limit: int, now: float) -> Run | None:
+        """Leases up to `limit` fresh events to the token, as one run; None when there are none."""
+        limit = min(limit, self.policy.max_in_flight - self.in_flight)
+        if not self._fresh or limit <= 0:
+            return None
+        run = self._fresh.popleft()
+        if len(run) > limit:
+            run, rest = run.split(limit)
+            self._fresh.appendleft(rest)
+        run.token, run.deadline = token, now + self.policy.ack_deadline
+        self._leased.setdefault(token, []).append(run)
+        self._run_deadlines.append((run.deadline, run))
+        self.in_flight += len(run)
+        return run
 
     def take(self, token: int, limit: int, now: float) -> list[Entry]:
         """Leases up to `limit` events to the token, in the order of their positions."""
@@ -159,28 +207,36 @@ class Dealer:
     def ready(self, now: float) -> bool:
         """Whether take() would probably give something."""
         self._wake(now)
-        return bool(self._ready) and self.in_flight < self.policy.max_in_flight
+        return bool(self._ready or self._fresh) and self.in_flight < self.policy.max_in_flight
 
     def ack(self, token: int, positions: Iterable[int]) -> list[int]:
         """Settles events that the token holds; returns the positions it does not hold."""
         refused = []
         for position in positions:
             entry = self._entries.get(position)
-            if entry is None or entry.holder != token:
+            if entry is not None and entry.holder == token:
+                self._settle(entry)
+            elif run := self._run_of(token, position):
+                self._settle_in_run(run, position)
+            else:
                 refused.append(position)
                 continue
-            self._settle(entry)
-            self.changes.acked[token] = self.changes.acked.get(token, 0) + 1
+            self._count_acked(token, 1)
         return refused
 
-    def held_up_to(self, token: int, position: int) -> list[int]:
-        """The positions at or below `position` that the token holds."""
-        return sorted(p for p in self._held.get(token, ()) if p <= position)
+    def ack_up_to(self, token: int, position: int) -> None:
+        """Settles every event at or below a position that the token holds."""
+        self.ack(token, sorted(held for held in self._held.get(token, ()) if held <= position))
+        runs = self._leased.get(token, [])
+        while runs and runs[0].last <= position:
+            self._settle_run(runs.pop(0))
+        if runs and runs[0].first <= position:
+            self.ack(token, [held for held in runs[0].outstanding() if held <= position])
 
     def nack(self, token: int, position: int, now: float, *, retry_after: float | None, park: bool, error: str) -> bool:
         """Gives an event back; False when the token does not hold it."""
-        entry = self._entries.get(position)
-        if entry is None or entry.holder != token:
+        entry = self._entry_of(token, position)
+        if entry is None:
             return False
         if park:
             self._bury(entry, PARKED, error)
@@ -191,9 +247,9 @@ class Dealer:
     def extend(self, token: int, positions: Iterable[int], now: float) -> list[int]:
         """Starts the ack deadline of held events anew; returns the positions that the token does not hold."""
         refused = []
-        for position in positions:
-            entry = self._entries.get(position)
-            if entry is None or entry.holder != token:
+        for position in self._extend_runs(token, positions, now):
+            entry = self._entry_of(token, position)
+            if entry is None:
                 refused.append(position)
                 continue
             entry.deadline = now + self.policy.ack_deadline
@@ -202,6 +258,9 @@ class Dealer:
 
     def release(self, token: int, now: float, *, counted: bool) -> None:
         """Gives back at once all that a token holds; not `counted` when the member left in good order: no attempt is used up."""
+        for run in list(self._leased.get(token, ())):
+            self._take_apart(run)
+        self._leased.pop(token, None)
         for position in sorted(self._held.pop(token, ())):
             entry = self._entries[position]
             if counted:
@@ -214,6 +273,10 @@ class Dealer:
     def expire(self, now: float) -> int:
         """Takes back what was held past its deadline; returns how many."""
         expired = 0
+        while self._run_deadlines and self._run_deadlines[0][0] <= now:
+            deadline, run = self._run_deadlines.popleft()
+            if run.token is not None and run.deadline == deadline:
+                self._take_apart(run)
         while self._deadlines and self._deadlines[0][0] <= now:
             deadline, position = heapq.heappop(self._deadlines)
             entry = self._entries.get(position)
@@ -224,13 +287,89 @@ class Dealer:
 
     def next_due(self) -> float | None:
         """When something happens by itself next: a retry falls due or a deadline passes."""
-        times = [heap[0][0] for heap in (self._waiting, self._deadlines) if heap]
+        # runs are mostly settled in the order in which they were leased
+        while self._run_deadlines and self._run_deadlines[0][1].token is None:
+            self._run_deadlines.popleft()
+        times = [queue[0][0] for queue in (self._waiting, self._deadlines, self._run_deadlines) if queue]
         return min(times, default=None)
 
     def flush(self) -> Changes:
         """Hands over what has to be written, and starts gathering anew."""
         changes, self.changes = self.changes, Changes()
         return changes
+
+    def _run_of(self, token: int, position: int) -> Run | None:
+        """The run in which the token holds this event."""
+        runs = self._leased.get(token, [])
+        index = bisect_right(runs, position, key=_first) - 1
+        return runs[index] if index >= 0 and runs[index].holds(position) else None
+
+    def _entry_of(self, token: int, position: int) -> Entry | None:
+        """The event as an entry of its own, taken out of its run when it is in one; None when the token does not hold it."""
+        if run := self._run_of(token, position):
+            self._take_apart(run)
+        entry = self._entries.get(position)
+        return entry if entry is not None and entry.holder == token else None
+
+    def _extend_runs(self, token: int, positions: Iterable[int], now: float) -> list[int]:
+        """Extends the runs that are held as a whole; returns the other positions."""
+        wanted = list(positions)
+        inside: dict[int, list[int]] = {}
+        for position in wanted:
+            if run := self._run_of(token, position):
+                inside.setdefault(run.first, []).append(position)
+        whole: set[int] = set()
+        for run in list(self._leased.get(token, ())):
+            if len(set(inside.get(run.first, ()))) == len(run):
+                run.deadline = now + self.policy.ack_deadline
+                self._run_deadlines.append((run.deadline, run))
+                whole.update(inside[run.first])
+        return [position for position in wanted if position not in whole]
+
+    def _settle_run(self, run: Run) -> None:
+        """Settles all of a run that was taken out of its token's list."""
+        token, count = run.token, len(run)
+        run.token = None
+        self.in_flight -= count
+        self._in_runs -= count
+        self.changes.settled += count
+        self._count_acked(token, count)
+        self.acks.settle(run.first, run.last)
+
+    def _settle_in_run(self, run: Run, position: int) -> None:
+        self.acks.settle(*run.span_of(position))
+        run.settle(position)
+        self.in_flight -= 1
+        self._in_runs -= 1
+        self.changes.settled += 1
+        if not len(run):
+            self._unlist(run)
+
+    def _take_apart(self, run: Run) -> None:
+        """Makes entries of what a leased run still holds, under the same lease."""
+        token = self._unlist(run)
+        outstanding = run.outstanding()
+        self._in_runs -= len(outstanding)
+        held = self._held.setdefault(token, set())
+        for position in outstanding:
+            before, after = run.span_of(position)
+            self.acks.settle(before, position - 1)
+            self.acks.settle(position + 1, after)
+            entry = Entry(position, "", attempts=1, holder=token, deadline=run.deadline)
+            self._entries[position] = entry
+            held.add(position)
+            heapq.heappush(self._deadlines, (entry.deadline, position))
+
+    def _unlist(self, run: Run) -> int:
+        token, run.token = run.token, None
+        if token is None:
+            raise RuntimeError("a run that nobody holds was given back")
+        self._leased[token].remove(run)
+        return token
+
+    def _count_acked(self, token: int | None, count: int) -> None:
+        if token is not None:
+            self.changes.acked[token] = self.changes.acked.get(token, 0) + count
 
     def _restore(self, retry: Retry) -> None:
         self._add(Entry(retry.position, retry.subject, retry.attempts, retry.due, retry.error, recorded=True))
@@ -264,6 +403,7 @@ class Dealer:
     def _lease(self, entry: Entry, token: int, now: float) -> None:
         entry.holder = token
         entry.attempts += 1
+        self.redeliveries += entry.attempts > 1
         entry.deadline = now + self.policy.ack_deadline
         self._held.setdefault(token, set()).add(entry.position)
         heapq.heappush(self._deadlines, (entry.deadline, entry.position))
@@ -305,7 +445,18 @@ class Dealer:
         self.changes.retries[entry.position] = Retry(entry.position, entry.subject, entry.attempts, entry.due, error)
         self._offer(entry)
 
+    def _park_unseen(self, position: int, subject: str, error: str) -> None:
+        """Makes a dead letter of an event that was never dealt out."""
+        self.acks.settle(position, position)
+        if self.policy.keep_dead_letters:
+            self.changes.dead[position] = Dead(position, subject, FILTER_FAILED, 0, error)
+        self.changes.settled += 1
+
     def _bury(self, entry: Entry, reason: str, error: str) -> None:
         if self.policy.keep_dead_letters:
             self.changes.dead[entry.position] = Dead(entry.position, entry.subject, reason, entry.attempts, error)
         self._settle(entry)
+
+
+def _first(run: Run) -> int:
+    return run.first

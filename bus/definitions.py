@@ -6,8 +6,9 @@ from google.protobuf import duration_pb2
 from tooloo.bus.v1.subscription_pb2 import EventFilter, Subscription
 
 from bus.dealing import Policy
-from bus.filters import Filter
-from bus.settings import BusSettings
+from bus.filters import ExpressionError, Filter
+from bus.settings import BusSettings, retention_of_types
+from mesh import errors
 from mesh.settings import SettingError, duration
 
 _OUTPUT_ONLY = (
@@ -24,8 +25,21 @@ _OUTPUT_ONLY = (
 
 
 def filter_of(message: EventFilter) -> Filter:
-    """The compiled filter."""
-    return Filter(tuple(message.types), frozenset(message.sources), message.subject_prefix, dict(message.attributes))
+    """The filter of a definition that has been checked."""
+    return Filter(tuple(message.types), frozenset(message.sources), message.subject_prefix, dict(message.attributes), message.cel)
+
+
+def checked_filter(message: EventFilter, field: str = "filter") -> Filter:
+    """The filter that a caller gives in a field; INVALID_ARGUMENT when its expression does not compile."""
+    return compiled(filter_of(message), f"{field}.cel")
+
+
+def compiled(wanted: Filter, field: str) -> Filter:
+    """The filter, its expression compiled; INVALID_ARGUMENT for the expression's field when it cannot be."""
+    try:
+        return wanted.compile()
+    except ExpressionError as error:
+        raise errors.invalid(field, str(error)) from error
 
 
 def policy_of(definition: Subscription, settings: BusSettings) -> Policy:
@@ -42,7 +56,8 @@ def policy_of(definition: Subscription, settings: BusSettings) -> Policy:
 
 
 def check_defaults(settings: BusSettings) -> None:
-    """SettingError when the waits of the settings are no lengths of time: at the start, not at the first subscription."""
+    """SettingError when waits or ages in the settings are no lengths of time: at the start, not when they are first used."""
+    retention_of_types(settings.retention_types)
     try:
         policy_of(Subscription(), settings)
     except ValueError as error:

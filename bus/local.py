@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tooloo.bus.v1 import bus_service_pb2 as pb
-from tooloo.bus.v1.bus_service_pb2_grpc import add_EventBusServicer_to_server
 
 from bus.core import Core, open_core
-from bus.service import SELF_VALIDATING
+from bus.handlers import SELF_VALIDATING, add_to_server
 from bus.settings import BusSettings
 from mesh.boundary import Boundary
 from mesh.clock import Clock, SystemClock
@@ -52,7 +51,7 @@ async def open_bus(
 def channel_to(core: Core) -> LocalChannel:
     """A channel to a bus in this process, for the generated stubs."""
     server: Any = LocalServer(Boundary(self_validating=SELF_VALIDATING))
-    add_EventBusServicer_to_server(core.service, server)
+    add_to_server(core.service, server)
     return LocalChannel(server)
 
 

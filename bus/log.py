@@ -5,23 +5,29 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
 
-from bus import store
-from bus.batches import Append, Appended, Batch
+from bus import native, removal, store, subscription_store, upgrade
+from bus.appending import Appender
+from bus.batches import GONE, Append, Appended, Batch
+from bus.filters import Filter
+from bus.intake import Intake
 from bus.recent import Recent
-from bus.settings import BusSettings
+from bus.settings import BusSettings, retention_of_types
+from bus.slices import Chunk, Slice, cut
 from bus.writer import Checkpointer, Committed, Writer, end_process
+from mesh import contracts
 from mesh.clock import Clock, SystemClock, from_us, to_us
 
 T = TypeVar("T")
 _HEADERS_AT_A_TIME = 512
+_CUTS_AT_A_TIME = 32
 
 
 class BeforeRetention(Exception):
@@ -37,14 +43,6 @@ class PastTheEnd(BeforeRetention):
     """A start after the newest event."""
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Some batches of the log, and up to where it has been looked at: batches in between that no wanted type is in are left out."""
-
-    batches: Sequence[Batch]
-    scanned: int
-
-
 class Log:
     """One log in one file. Positions grow by one from 1; what append() gave back is on the disk."""
 
@@ -57,6 +55,7 @@ class Log:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._pool = ThreadPoolExecutor(settings.read_threads, thread_name_prefix="bus reader")
+        self._appender: Appender
         self._writer: Writer
         self._checkpointer: Checkpointer
         self.ended = False
@@ -64,8 +63,10 @@ class Log:
         self.first = 0
         self.published = 0
         self.duplicates = 0
-        self._types: Mapping[str, int] = {}
-        self.types_version = 0
+        self.removed = 0
+        self.filter_failures = 0
+        self._types: Sequence[tuple[int, str, str]] = ()
+        self.intake: Intake
         self.durability: pb.PublishResponse.Durability.ValueType = pb.PublishResponse.DURABILITY_FSYNC
         self.way = "sqlite"
 
@@ -81,11 +82,21 @@ class Log:
         settings, clock = settings or BusSettings(), clock or SystemClock()
         path.parent.mkdir(parents=True, exist_ok=True)
         log = cls(path, settings, clock)
-        log._writer = Writer(path, settings, clock, log._committed, on_failure)
+        connection = store.connect(path)
+        try:
+            store.migrate(connection, upgrade.UPGRADES)
+            store.add_event_types(connection, [(entry.type, entry.owner) for entry in contracts.catalogue().values()])
+            log._types = store.event_types(connection)
+            log.intake = Intake(log._types, settings.max_event_bytes)
+            appender = Appender(connection, _sources(log._types), settings.coalesce_bytes, settings.unique_count)
+            log.head = appender.head
+            log.first = store.first_position(connection)
+        except BaseException:
+            connection.close()
+            raise
+        log._appender = appender
+        log._writer = Writer(connection, path, appender, settings, clock, log._committed, on_failure)
         log._checkpointer = Checkpointer(path, settings)
-        log.head = store.head(log._writer.connection)[0]
-        log.first = store.first_position(log._writer.connection)
-        log._types = store.event_types(log._writer.connection)
         return log
 
     async def close(self) -> None:
@@ -107,12 +118,28 @@ class Log:
         files = (self.path, self.path.with_name(self.path.name + "-wal"))
         return sum(path.stat().st_size for path in files if path.exists())
 
-    async def append(self, events: Sequence[Event], expected: Mapping[str, int] | None = None) -> Appended:
-        """Stores checked events, all or none; returns when they are on the disk. VersionConflict, DiskFull, QueueFull, Closed."""
-        appended = await self._writer.append(Append.of(events, expected))
-        self.published += len(appended.positions) - appended.duplicates
-        self.duplicates += appended.duplicates
-        return appended
+    @property
+    def commit_seconds(self) -> float:
+        """How long a commit takes now (moving average)."""
+        return self._writer.pace.average
+
+    @property
+    def disk_full(self) -> bool:
+        """Whether publishes are refused because there is no room."""
+        return self._writer.disk_full
+
+    @property
+    def remembered_ids(self) -> int:
+        """How many of the newest positions are within the window in which repeats are refused."""
+        return self.head - self._appender.floor
+
+    def submit(self, append: Append) -> asyncio.Future[Appended]:
+        """Stores a checked publish, all or none; done when it is on the disk. VersionConflict, DiskFull, QueueFull, Closed."""
+        return self._writer.append(append)
+
+    async def publish(self, events: Sequence[Event], expected: Mapping[str, int] | None = None) -> Appended:
+        """Checks events by the bus's own rules and stores them, all or none; returns when they are on the disk."""
+        return await self.submit(self.intake.events(events, expected or {}))
 
     async def run(self, job: Callable[[sqlite3.Connection], T]) -> T:
         """Runs SQL of a store in the writer's next transaction; returns when it is on the disk."""
@@ -130,8 +157,8 @@ class Log:
         if after > self.head:
             raise PastTheEnd(first, self.head)
 
-    async def read(self, after: int, types: frozenset[int] | None = None, max_bytes: int = 0) -> Chunk:
-        """Batches with events beyond a position, from memory when they are new enough; `types` (ids) leaves out those without them.
+    async def read(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk:
+        """Events beyond a position, from memory when they are new enough; `wanted` is what wanted_types() gave.
 
         At the head the chunk is empty. BeforeRetention when events beyond the position are gone; CorruptBatch when stored bytes are
         not what was written.
@@ -143,14 +170,23 @@ class Log:
         self.check_start(after)
         max_bytes = max_bytes or self._settings.read_bytes
         batches = self._recent.after(after, max_bytes)
-        if batches is None and types is not None:
-            return await self.query(lambda connection: _scan(connection, after, types, max_bytes))
         if batches is None:
-            batches = await self.query(lambda connection: store.read_batches(connection, after, max_bytes))
-        scanned = batches[-1].last if batches else after
-        if types is not None:
-            batches = [batch for batch in batches if not types.isdisjoint(batch.type_ids())]
-        return Chunk(batches, scanned)
+            limits = max_bytes, self._settings.scan_bytes
+            return await self.query(lambda connection: _read(connection, after, wanted, limits))
+        slices = [part for batch in batches if (part := cut(batch, after, wanted))]
+        return Chunk(slices, batches[-1].last if batches else after)
+
+    def wanted_types(self, wanted: Filter) -> bytes | None:
+        """Which types a filter wants, one byte for each type number; None when it wants all."""
+        if wanted.every_type:
+            return None
+        return self._table(wanted)
+
+    def _table(self, wanted: Filter) -> bytes:
+        table = bytearray(1 + max((number for number, _, _ in self._types), default=0))
+        for number, name, source in self._types:
+            table[number] = wanted.wants_type(name, source)
+        return bytes(table)
 
     async def event(self, position: int) -> Event | None:
         """One event with its position; None when it is not kept."""
@@ -165,8 +201,8 @@ class Log:
             if batch is None:
                 wanted.pop(0)
                 continue
-            events = batch.decode()
-            for position in [p for p in wanted if p <= batch.last]:
+            events, kinds = batch.decode(), batch.type_ids()
+            for position in [p for p in wanted if p <= batch.last and kinds[p - batch.position] != GONE]:
                 found[position] = events[position - batch.position]
                 found[position].position = position
             wanted = [p for p in wanted if p > batch.last]
@@ -195,20 +231,57 @@ class Log:
         stored = recent[0].time_us if recent else await self.query(lambda connection: store.time_of(connection, position))
         return from_us(stored) if stored is not None else None
 
+    async def age_of(self, position: int) -> timedelta:
+        """How long ago the event at a position was stored; zero when there is none."""
+        stored = await self.time_of(position)
+        return max(self._clock.now() - stored, timedelta(0)) if stored else timedelta(0)
+
     async def position_before(self, moment: datetime) -> int:
         """The position after which everything was stored at or after a time."""
         return await self.query(lambda connection: store.position_before(connection, to_us(moment)))
-
-    def type_ids(self, wanted: Callable[[str], bool]) -> frozenset[int]:
-        """The ids of the known types that are wanted; ask again when `types_version` has grown."""
-        return frozenset(number for name, number in self._types.items() if wanted(name))
 
     async def upkeep(self, keep_from: int) -> int:
         """Applies retention and the uniqueness window; nothing at or beyond `keep_from` is deleted. Returns the events deleted."""
         cut, forget = await self.query(lambda connection: self._plan(connection, keep_from))
         # who reads on must be told that positions are gone before they are
         self.first = max(self.first, cut + 1) if cut else self.first
-        return await self.run(lambda connection: _delete(connection, cut, forget))
+        self._appender.forget(forget)
+        deleted = await self.run(lambda connection: _delete(connection, cut, forget))
+        now = self._clock.now()
+        for pattern, age in retention_of_types(self._settings.retention_types):
+            wanted = self._table(Filter((pattern,)))
+            deleted += await self.remove(removal.expired(wanted, to_us(now - age), keep_from))
+        return deleted
+
+    async def erase(self, subject: str) -> int:
+        """Takes every event of a subject out of the log and what subscriptions keep of it, from the file too. Returns their number."""
+        removed = await self.remove(removal.of_subject(subject), overwrite=True)
+        await self.run(lambda connection: self._forget_subject(connection, subject))
+        # the write-ahead log still held what is gone
+        await self._checkpointer.truncate()
+        return removed
+
+    async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: int) -> int:
+        """Keeps of each subject only the newest event of each type named. Returns the number of events that are gone."""
+        removed = 0
+        before = to_us(self._clock.now() - min_age) + 1
+        for pattern in patterns:
+            wanted = self._table(Filter((pattern,)))
+            removed += await self.remove(removal.superseded(wanted, before, keep_from, self._settings.compact_subjects))
+        return removed
+
+    async def remove(self, find: removal.Finder, *, overwrite: bool = False) -> int:
+        """Takes out what is found, some batches in a transaction; returns the number of events."""
+        cuts = await self.query(lambda connection: list(find(connection)))
+        for start in range(0, len(cuts), _CUTS_AT_A_TIME):
+            part = cuts[start : start + _CUTS_AT_A_TIME]
+            for batch in await self.run(partial(_remove, cuts=part, overwrite=overwrite)):
+                self._recent.replace(batch)
+        removed = sum(len(cut.indexes) for cut in cuts)
+        self.removed += removed
+        if removed:
+            self.first = max(self.first, await self.run(store.delete_gone_batches))
+        return removed
 
     async def backup(self, target: Path) -> None:
         """Copies the whole log to another file while it is in use (SQLite's online backup)."""
@@ -222,9 +295,17 @@ class Log:
         cut = 0
         if settings.retention_age:
             cut = store.position_before(connection, to_us(now - settings.retention_age))
+        if settings.retention_count:
+            cut = max(cut, self.head - settings.retention_count)
         if settings.retention_bytes:
             cut = max(cut, store.last_beyond_bytes(connection, settings.retention_bytes))
         return store.batch_end(connection, min(cut, keep_from - 1)), forget
+
+    def _forget_subject(self, connection: sqlite3.Connection, subject: str) -> None:
+        store.overwrite_deleted(connection, on=True)
+        subscription_store.erase_subject(connection, subject)
+        self._appender.forget_subject(subject)
+        store.overwrite_deleted(connection, on=False)
 
     async def _batch_of(self, position: int) -> Batch | None:
         recent = self._recent.after(position - 1, 1)
@@ -242,9 +323,8 @@ class Log:
     def _committed(self, committed: Committed) -> None:
         for batch in committed.batches:
             self._recent.add(batch)
-        if committed.types is not None:
-            self._types = committed.types
-            self.types_version += 1
+            self.published += batch.count
+        self.duplicates += committed.duplicates
         if committed.head == self.head:
             return
         self.first = self.first or committed.batches[0].position
@@ -253,26 +333,45 @@ class Log:
         moved.set()
 
 
+def _remove(connection: sqlite3.Connection, cuts: Sequence[removal.Cut], *, overwrite: bool) -> list[Batch]:
+    store.overwrite_deleted(connection, on=overwrite)
+    replaced = removal.apply(connection, cuts)
+    store.overwrite_deleted(connection, on=False)
+    return replaced
+
+
 def _delete(connection: sqlite3.Connection, cut: int, forget: int) -> int:
     store.forget_ids(connection, forget)
     return store.delete_batches(connection, cut) if cut else 0
 
 
-def _scan(connection: sqlite3.Connection, after: int, types: frozenset[int], max_bytes: int) -> Chunk:
-    """Looks through the type ids alone and reads the batches that hold a wanted one."""
-    found: list[Batch] = []
-    size = 0
-    headers = store.read_headers(connection, after, _HEADERS_AT_A_TIME)
+def _sources(types: Sequence[tuple[int, str, str]]) -> Sequence[int]:
+    """For each type number the number of its source; these numbers live as long as the process."""
+    numbers: dict[str, int] = {}
+    table = [0] * (1 + max((number for number, _, _ in types), default=0))
+    for number, _, source in types:
+        table[number] = numbers.setdefault(source, len(numbers))
+    return table
+
+
+def _read(connection: sqlite3.Connection, after: int, wanted: bytes | None, limits: tuple[int, int]) -> Chunk:
+    """Reads on from the disk until enough is found or looked through: `limits` in bytes."""
+    max_bytes, scan_bytes = limits
+    if wanted is None:
+        batches = store.read_batches(connection, after, max_bytes)
+        slices = [part for batch in batches if (part := cut(batch, after, None))]
+        return Chunk(slices, batches[-1].last if batches else after)
+    found: list[Slice] = []
+    size = looked = 0
     scanned = after
-    for position, last, encoded in headers:
+    for position, last, types in store.read_headers(connection, after, _HEADERS_AT_A_TIME):
         scanned = last
-        if types.isdisjoint(Batch(position, last, 0, encoded, b"").type_ids()):
-            continue
-        batch = store.read_batch(connection, position)
-        if batch:
-            found.append(batch)
-            size += len(batch.events)
-        if size >= max_bytes:
+        batch = store.read_batch(connection, position) if native.holds_any(types, wanted) else None
+        if batch and (part := cut(batch, after, wanted)):
+            found.append(part)
+            size += len(part.events)
+        looked += len(batch.events) if batch else len(types)
+        if size >= max_bytes or looked >= scan_bytes:
             break
     return Chunk(found, scanned)
 

@@ -1,45 +1,44 @@
-"""Picks a reader's events out of the log's batches."""
+"""Picks a reader's events out of the log: by type before a record is opened, by everything else event by event."""
 
-from tooloo.event.v1.event_pb2 import Event
-
-from bus.batches import Batch
-from bus.filters import Filter
-from bus.log import Chunk
+from bus.filters import Failed, Filter, Verdict
+from bus.slices import Chunk, Slice
 from bus.storage import EventLog
 
 
 class Matcher:
-    """A filter over one log: passes whole batches over by their type ids before any event is looked at."""
+    """A filter over one log."""
 
     def __init__(self, log: EventLog, wanted: Filter) -> None:
         self._log = log
         self._filter = wanted
-        self._types: frozenset[int] | None = None
-        self._types_version = -1
+        self._types = log.wanted_types(wanted)
 
     async def read(self, after: int, max_bytes: int = 0) -> Chunk:
-        """The next batches beyond a position that may hold wanted events. BeforeRetention, CorruptBatch."""
-        return await self._log.read(after, self._wanted_types(), max_bytes)
+        """The wanted events of the next part of the log beyond a position; one that the expression fails on is passed over.
 
-    def matching(self, chunk: Chunk, after: int) -> list[tuple[int, Event]]:
-        """The wanted events of a chunk beyond a position, each with its own."""
-        return [pair for batch in chunk.batches for pair in self._of(batch, after)]
+        BeforeRetention, CorruptBatch.
+        """
+        chunk, failures = await self.judged(after, max_bytes)
+        if not failures:
+            return chunk
+        return Chunk([part for whole in chunk.slices if (part := whole.beside(failures))], chunk.scanned)
 
-    def _of(self, batch: Batch, after: int) -> list[tuple[int, Event]]:
-        chosen = self._filter
-        events = batch.after(after)
-        if chosen.every_type and chosen.only_types:
-            return list(events)
-        return [
-            (position, event)
-            for position, event in events
-            if chosen.wants_type(event.type) and chosen.wants(event.source, event.subject, event.attributes)
-        ]
+    async def judged(self, after: int, max_bytes: int = 0) -> tuple[Chunk, dict[int, str]]:
+        """As read(), but with the events that the expression fails on; their errors come second, by position."""
+        chunk = await self._log.read(after, self._types, max_bytes)
+        failures: dict[int, str] = {}
+        if self._filter.by_type_alone:
+            return chunk, failures
+        chosen = [part for whole in chunk.slices if (part := self._chosen(whole, failures))]
+        self._log.filter_failures += len(failures)
+        return Chunk(chosen, chunk.scanned), failures
 
-    def _wanted_types(self) -> frozenset[int] | None:
-        if self._filter.every_type:
-            return None
-        if self._types_version != self._log.types_version:
-            self._types_version = self._log.types_version
-            self._types = self._log.type_ids(self._filter.wants_type)
-        return self._types
+    def _chosen(self, whole: Slice, failures: dict[int, str]) -> Slice | None:
+        indexes = []
+        for index, (position, event) in enumerate(zip(whole.positions, whole.decode(), strict=True)):
+            verdict = self._filter.judge(position, event)
+            if isinstance(verdict, Failed):
+                failures[position] = verdict.error
+            if verdict is not Verdict.PASSED_OVER:
+                indexes.append(index)
+        return whole.chosen(indexes)

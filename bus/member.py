@@ -2,12 +2,22 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from tooloo.bus.v1.bus_service_pb2 import PullResponse
-from tooloo.event.v1.event_pb2 import Event
 
 from bus.dealing import Entry
+from bus.slices import Slice
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """One message's worth of events: their positions, which delivery of each this is, and their bytes."""
+
+    positions: Sequence[int]
+    attempts: Sequence[int]
+    events: bytes
 
 
 class Member:
@@ -23,7 +33,9 @@ class Member:
         self.acks_committed = 0
         self._counts_bytes = counts_bytes
         self._refused: list[int] = []
-        self._queue: deque[PullResponse] = deque()
+        self._queue: deque[_Delivery] = deque()
+        # a new token is told at once
+        self._tell = False
         self._wake = asyncio.Event()
         self._failure: Exception | None = None
         self._finished = False
@@ -33,22 +45,33 @@ class Member:
         """Events that may be sent now."""
         return 0 if self.gone or self.left or (self._counts_bytes and self.credit_bytes <= 0) else self.credit_events
 
-    def send(self, entries: Sequence[Entry], events: Sequence[Event], message_bytes: int) -> None:
-        """Queues a delivery, split so that no message is much larger than `message_bytes`."""
-        response = PullResponse()
+    def send(self, entries: Sequence[Entry], bodies: Mapping[int, bytes], message_bytes: int) -> None:
+        """Queues events one by one, split so that no message is much larger than `message_bytes`."""
+        group: list[Entry] = []
         size = 0
-        for entry, event in zip(entries, events, strict=True):
-            length = event.ByteSize()
-            if size and size + length > message_bytes:
-                self._queue.append(response)
-                response, size = PullResponse(), 0
-            response.events.append(event)
-            response.positions.append(entry.position)
-            response.attempts.append(entry.attempts)
+        for entry in entries:
+            length = len(bodies[entry.position])
+            if group and size + length > message_bytes:
+                self._queue_entries(group, bodies)
+                group, size = [], 0
+            group.append(entry)
             size += length
-            self.credit_bytes -= length
-        self._queue.append(response)
-        self.credit_events -= len(entries)
+        self._queue_entries(group, bodies)
+
+    def send_run(self, piece: Slice, message_bytes: int, message_events: int) -> None:
+        """Queues neighbouring events on their first delivery."""
+        for part in piece.parts(message_bytes, message_events):
+            self._push(_Delivery(part.positions, b"\x01" * len(part.positions), part.stamped()))
+
+    def _queue_entries(self, entries: Sequence[Entry], bodies: Mapping[int, bytes]) -> None:
+        positions = [entry.position for entry in entries]
+        events = b"".join(bodies[position] for position in positions)
+        self._push(_Delivery(positions, [entry.attempts for entry in entries], events))
+
+    def _push(self, delivery: _Delivery) -> None:
+        self._queue.append(delivery)
+        self.credit_events -= len(delivery.positions)
+        self.credit_bytes -= len(delivery.events)
         self._wake.set()
 
     def refuse(self, positions: Sequence[int]) -> None:
@@ -59,11 +82,11 @@ class Member:
 
     def fence(self, token: int) -> None:
         """Gives the stream a new token: what was out is void, and so is what was about to be sent."""
-        self.credit_events += sum(len(response.events) for response in self._queue)
-        self.credit_bytes += sum(event.ByteSize() for response in self._queue for event in response.events)
+        self.credit_events += sum(len(delivery.positions) for delivery in self._queue)
+        self.credit_bytes += sum(len(delivery.events) for delivery in self._queue)
         self._queue.clear()
         self.token = token
-        self._queue.append(PullResponse())
+        self._tell = True
         self._wake.set()
 
     def fail(self, failure: Exception) -> None:
@@ -76,21 +99,25 @@ class Member:
         self._finished = True
         self._wake.set()
 
-    async def responses(self, stamp: Callable[[PullResponse], Awaitable[None]]) -> AsyncIterator[PullResponse]:
-        """What goes out: first the token, then deliveries, and a heartbeat after each silence. `stamp` adds floor, head and lag."""
+    async def responses(self, stamp: Callable[[PullResponse], Awaitable[None]]) -> AsyncIterator[bytes]:
+        """What goes out, encoded: first the token, then deliveries, and a heartbeat after each silence. `stamp` adds floor and lag."""
         yield await self._stamped(PullResponse(), stamp)
         while True:
             silent = not await self._woken()
             while self._queue:
-                yield await self._stamped(self._queue.popleft(), stamp)
+                yield await self._delivery(self._queue.popleft(), stamp)
             if self._failure:
                 raise self._failure
-            if silent or self._refused or self._finished:
+            if silent or self._tell or self._refused or self._finished:
+                self._tell = False
                 yield await self._stamped(PullResponse(), stamp)
             if self._finished:
                 return
 
     async def _woken(self) -> bool:
+        if self._wake.is_set():
+            self._wake.clear()
+            return True
         try:
             async with asyncio.timeout(self.heartbeat):
                 await self._wake.wait()
@@ -99,10 +126,15 @@ class Member:
         self._wake.clear()
         return True
 
-    async def _stamped(self, response: PullResponse, stamp: Callable[[PullResponse], Awaitable[None]]) -> PullResponse:
+    async def _delivery(self, delivery: _Delivery, stamp: Callable[[PullResponse], Awaitable[None]]) -> bytes:
+        """A header and, behind it, stored bytes: protobuf reads both as one message."""
+        header = PullResponse(positions=delivery.positions, attempts=delivery.attempts)
+        return await self._stamped(header, stamp) + delivery.events
+
+    async def _stamped(self, response: PullResponse, stamp: Callable[[PullResponse], Awaitable[None]]) -> bytes:
         response.fencing_token = self.token
         response.acks_committed = self.acks_committed
         response.refused_acks.extend(self._refused)
         self._refused.clear()
         await stamp(response)
-        return response
+        return response.SerializeToString()

@@ -36,6 +36,10 @@ class AckState:
         """How many positions above the floor are settled."""
         return sum(self._lasts) - sum(self._firsts) + len(self._firsts)
 
+    def reaches_beyond(self, position: int) -> bool:
+        """Whether anything beyond a position is settled."""
+        return self.floor > position or bool(self._lasts and self._lasts[-1] > position)
+
     def settle(self, first: int, last: int) -> None:
         """Settles the closed range first..last; an empty or already settled one changes nothing."""
         if last < first or last <= self.floor:

@@ -21,6 +21,13 @@ class Recent:
         while self._bytes > self._max_bytes and len(self._batches) > 1:
             self._bytes -= len(self._batches.popleft().events)
 
+    def replace(self, batch: Batch) -> None:
+        """Puts a batch in the place of the one that stood at its position, when that is here."""
+        index = bisect_left(self._batches, batch.last, key=_last)
+        if index < len(self._batches) and self._batches[index].position == batch.position:
+            self._bytes += len(batch.events) - len(self._batches[index].events)
+            self._batches[index] = batch
+
     def after(self, position: int, max_bytes: int) -> list[Batch] | None:
         """Batches with events beyond a position, up to `max_bytes` (at least one); None when the disk must be asked."""
         if not self._batches or position + 1 < self._batches[0].position:

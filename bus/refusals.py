@@ -9,6 +9,7 @@ import grpc
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from bus.batches import CorruptBatch, VersionConflict
+from bus.filters import ExpressionError
 from bus.log import BeforeRetention, PastTheEnd
 from bus.settings import BusSettings
 from bus.writer import Closed, DiskFull, QueueFull
@@ -57,10 +58,14 @@ def refusal_of(error: Exception) -> Exception:
         return errors.exhausted(setting, "too many writes wait for the disk; try again soon", retry_after=_SOON)
     if isinstance(error, Closed):
         return errors.unavailable("bus", reason=ErrorReason.ERROR_REASON_NOT_READY)
-    return _refusal_of_damage(error)
+    return _refusal_of_content(error)
 
 
-def _refusal_of_damage(error: Exception) -> Exception:
+def _refusal_of_content(error: Exception) -> Exception:
+    """The refusal for something stored that cannot be used."""
+    if isinstance(error, ExpressionError):
+        # it compiled when it was stored; another release of the library may think otherwise
+        return errors.invalid("filter.cel", str(error))
     if isinstance(error, CorruptBatch):
         return errors.refused(
             grpc.StatusCode.DATA_LOSS, ErrorReason.ERROR_REASON_CORRUPT_RECORD, str(error), position=str(error.position)

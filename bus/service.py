@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from datetime import UTC
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 
 from google.api import httpbody_pb2
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
-from bus import check, definitions, envelope, sse
+from bus import definitions, metrics, sse
+from bus.cloudevents_service import CloudEventCalls
 from bus.filters import Filter
 from bus.follower import Follower, Part
+from bus.publish_stream import Pipeline
 from bus.refusals import refusal_of, refusing, too_many
 from bus.settings import BusSettings
+from bus.slices import packed
 from bus.storage import EventLog
 from bus.subscription_service import SubscriptionCalls
 from bus.subscriptions import Subscriptions
 from mesh import contracts, errors, page
-from mesh.boundary import violations_of
 
 if TYPE_CHECKING:
     # grpcio's classes are generic in its type stubs only
@@ -27,14 +30,12 @@ if TYPE_CHECKING:
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
-# the general check costs 15 microseconds an event, so these two check their requests themselves
-SELF_VALIDATING = frozenset({"tooloo.bus.v1.EventBus/Publish", "tooloo.bus.v1.EventBus/PublishStream"})
 # parts of the log that one read may look through for a filter that matches little; the answer says how far it came
 _PARTS_PER_READ = 64
 _SSE_RETRY_MS = 1000
 
 
-class EventBusService(SubscriptionCalls):
+class EventBusService(CloudEventCalls, SubscriptionCalls):
     """The bus over one log."""
 
     def __init__(self, log: EventLog, subscriptions: Subscriptions, settings: BusSettings) -> None:
@@ -47,32 +48,24 @@ class EventBusService(SubscriptionCalls):
         self._log.end_waits()
         self._subscriptions.end_streams(_draining())
 
-    async def Publish(self, request: pb.PublishRequest, context: Context) -> pb.PublishResponse:
+    async def Publish(self, request: bytes, context: Context) -> pb.PublishResponse:  # type: ignore[override]  # handlers.py: raw
         """Appends events, all or none; answers when they are on disk."""
-        self._check(request)
         with refusing():
-            appended = await self._log.append(request.events, request.expected_versions)
+            appended = await self._log.submit(self._log.intake.request(request))
         return pb.PublishResponse(positions=appended.positions, duplicates=appended.duplicates, durability=self._log.durability)
 
-    async def PublishStream(
-        self, request_iterator: AsyncIterator[pb.PublishStreamRequest], context: Context
+    async def PublishStream(  # type: ignore[override]  # handlers.py: raw
+        self, request_iterator: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[pb.PublishStreamResponse]:
         """Appends batch after batch; each answer covers every request up to its sequence."""
-        sequence = duplicates = 0
-        async for request in request_iterator:
-            sequence += 1
-            if request.sequence != sequence:
-                raise errors.invalid("sequence", f"must be {sequence}: it grows by one with each request, from 1")
-            self._check(request)
+        pipeline = Pipeline(self._log, self._settings.stream_bytes)
+        reading = asyncio.create_task(pipeline.take(request_iterator))
+        try:
             with refusing():
-                appended = await self._log.append(request.events)
-            duplicates += appended.duplicates
-            yield pb.PublishStreamResponse(
-                sequence=sequence,
-                last_position=appended.positions[-1],
-                duplicates=duplicates,
-                durability=self._log.durability,
-            )
+                async for answer in pipeline.answers():
+                    yield answer
+        finally:
+            reading.cancel()
 
     async def ReadEvents(self, request: pb.ReadEventsRequest, context: Context) -> pb.ReadEventsResponse:
         """A page of the log, oldest first."""
@@ -85,20 +78,23 @@ class EventBusService(SubscriptionCalls):
             if request.HasField("from_time") and not request.page_token:
                 after = max(after, await self._log.position_before(request.from_time.ToDatetime(tzinfo=UTC)))
             self._log.check_start(after)
-            response = await self._page(Follower(self._log, definitions.filter_of(request.filter), after), after, size)
+            response = await self._page(Follower(self._log, definitions.checked_filter(request.filter), after), after, size)
         if response.progress_position < response.head_position:
             response.next_page_token = page.encode_token({"after": response.progress_position}, query)
         return response
 
-    async def Follow(self, request: pb.FollowRequest, context: Context) -> AsyncIterator[pb.FollowResponse]:
-        """Events live from a position, with heartbeats."""
+    async def Follow(self, request: pb.FollowRequest, context: Context) -> AsyncIterator[bytes]:  # type: ignore[override]
+        """Events live from a position, with heartbeats; encoded, see handlers.py."""
         heartbeat = request.heartbeat.ToTimedelta() or self._settings.heartbeat
         with refusing():
             after = await self._subscriptions.floor_of(request.start if request.HasField("start") else None)
-            follower = Follower(self._log, definitions.filter_of(request.filter), after)
+            follower = Follower(self._log, definitions.checked_filter(request.filter), after)
             async with self._counted():
-                async for part in follower.follow(heartbeat.total_seconds(), self._settings.message_bytes):
-                    yield self._follow_response(part, stamp=request.stamp_positions)
+                async for part in follower.follow(heartbeat.total_seconds()):
+                    if not part.slices:
+                        yield await self._heartbeat(part.progress)
+                    for response in self._follow_responses(part, stamp=request.stamp_positions):
+                        yield response
         raise _draining()
 
     async def FollowSse(self, request: pb.FollowSseRequest, context: Context) -> AsyncIterator[httpbody_pb2.HttpBody]:
@@ -111,7 +107,7 @@ class EventBusService(SubscriptionCalls):
         yield _body(sse.opening(_SSE_RETRY_MS))
         try:
             async with self._counted():
-                async for part in follower.follow(self._settings.heartbeat.total_seconds(), self._settings.message_bytes):
+                async for part in follower.follow(self._settings.heartbeat.total_seconds()):
                     yield _body(self._sse_part(part))
         except Exception as error:
             # over HTTP/1.1 an error in the middle of a stream looks like its end, so it is also said in the stream
@@ -120,6 +116,17 @@ class EventBusService(SubscriptionCalls):
                 yield _body(sse.failure(refusal))
             raise refusal from error
         yield _body(sse.farewell())
+
+    async def EraseSubject(self, request: pb.EraseSubjectRequest, context: Context) -> pb.EraseSubjectResponse:
+        """Takes every event of a subject out of the log, for good."""
+        with refusing():
+            return pb.EraseSubjectResponse(erased=await self._subscriptions.erase(request.subject))
+
+    async def CompactLog(self, request: pb.CompactLogRequest, context: Context) -> pb.CompactLogResponse:
+        """Keeps of each subject only the newest event of each type named."""
+        with refusing():
+            removed = await self._subscriptions.compact(request.types, request.min_age.ToTimedelta())
+        return pb.CompactLogResponse(removed=removed)
 
     async def ListEventTypes(self, request: pb.ListEventTypesRequest, context: Context) -> pb.ListEventTypesResponse:
         """The catalogue."""
@@ -144,27 +151,29 @@ class EventBusService(SubscriptionCalls):
             subscriptions=await self._subscriptions.list("", self._settings.max_subscriptions),
             durability=log.durability,
             way=log.way,
+            remembered_ids=log.remembered_ids,
+            commit_time=definitions.duration_message(timedelta(seconds=log.commit_seconds)),
+            disk_full=log.disk_full,
+            removed_events=log.removed,
         )
 
-    def _check(self, request: pb.PublishRequest | pb.PublishStreamRequest) -> None:
-        """Refuses by field what may not enter the log."""
-        expected = request.expected_versions if isinstance(request, pb.PublishRequest) else {}
-        if not envelope.surely_valid(request.events, len(request.events), expected) and (found := violations_of(request)):
-            raise errors.invalid_fields(found)
-        check.check_publish(request.events, self._settings.max_event_bytes)
+    async def GetBusMetrics(self, request: pb.GetBusMetricsRequest, context: Context) -> httpbody_pb2.HttpBody:
+        """How the bus does, for Prometheus."""
+        stats = await self.GetBusStats(pb.GetBusStatsRequest(), context)
+        text = metrics.exposition(stats, self._log.filter_failures, self._subscriptions.redeliveries())
+        return httpbody_pb2.HttpBody(content_type=metrics.CONTENT_TYPE, data=text)
 
     async def _page(self, follower: Follower, after: int, size: int) -> pb.ReadEventsResponse:
         response = pb.ReadEventsResponse(progress_position=after)
         bytes_left = self._settings.read_bytes
         for _ in range(_PARTS_PER_READ):
             part = await follower.read(self._settings.message_bytes)
-            for position, event in part.events:
+            for event in (event for piece in part.slices for event in piece.decode()):
                 if len(response.events) >= size or bytes_left <= 0:
                     response.head_position = self._log.head
                     return response
-                event.position = position
                 response.events.append(event)
-                response.progress_position = position
+                response.progress_position = event.position
                 bytes_left -= event.ByteSize()
             response.progress_position = part.progress
             if part.progress >= self._log.head:
@@ -172,24 +181,28 @@ class EventBusService(SubscriptionCalls):
         response.head_position = self._log.head
         return response
 
-    def _follow_response(self, part: Part, *, stamp: bool) -> pb.FollowResponse:
-        response = pb.FollowResponse(progress_position=part.progress, head_position=self._log.head)
-        if not part.events:
-            return response
-        first, last = part.events[0][0], part.events[-1][0]
-        response.first_position = first
-        if last - first + 1 != len(part.events):
-            response.offsets.extend(position - first for position, _ in part.events)
-        if stamp:
-            for position, event in part.events:
-                event.position = position
-        response.events.extend(event for _, event in part.events)
-        return response
+    async def _heartbeat(self, progress: int) -> bytes:
+        head = self._log.head
+        response = pb.FollowResponse(progress_position=progress, head_position=head, lag_events=head - progress)
+        response.lag.CopyFrom(definitions.duration_message(await self._log.age_of(progress + 1)))
+        return response.SerializeToString()
+
+    def _follow_responses(self, part: Part, *, stamp: bool) -> Iterator[bytes]:
+        """A header and, behind it, stored bytes for each message: protobuf reads both as one."""
+        groups = list(packed(part.slices, self._settings.message_bytes, self._settings.message_events))
+        for number, group in enumerate(groups, 1):
+            first, last = group[0].positions[0], group[-1].last
+            progress = part.progress if number == len(groups) else last
+            header = pb.FollowResponse(first_position=first, progress_position=progress, head_position=self._log.head)
+            header.lag_events = header.head_position - progress
+            if last - first + 1 != sum(len(piece.positions) for piece in group):
+                header.offsets.extend(position - first for piece in group for position in piece.positions)
+            yield b"".join([header.SerializeToString(), *(piece.stamped() if stamp else piece.events for piece in group)])
 
     def _sse_part(self, part: Part) -> bytes:
-        if not part.events:
+        if not part.slices:
             return sse.heartbeat(part.progress, self._log.head)
-        return b"".join(sse.event(position, event) for position, event in part.events)
+        return b"".join(sse.event(event) for piece in part.slices for event in piece.decode())
 
     def _sse_start(self, request: pb.FollowSseRequest, resume: int | None) -> int:
         after = request.after_position if resume is None else resume
@@ -236,4 +249,5 @@ def _body(data: bytes) -> httpbody_pb2.HttpBody:
 
 
 def _sse_filter(request: pb.FollowSseRequest) -> Filter:
-    return Filter(tuple(request.types), frozenset(request.sources), request.subject_prefix)
+    wanted = Filter(tuple(request.types), frozenset(request.sources), request.subject_prefix, cel=request.cel)
+    return definitions.compiled(wanted, "cel")

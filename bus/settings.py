@@ -1,12 +1,27 @@
 """Every limit of the bus, by name."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
-from mesh.settings import Section, setting
+from mesh.settings import Section, SettingError, duration, setting
 
 MIB = 1024 * 1024
+
+
+def retention_of_types(rules: Iterable[str]) -> list[tuple[str, timedelta]]:
+    """The rules of `retention_types` as (pattern, age); SettingError for one that cannot be read."""
+    found = []
+    for rule in rules:
+        pattern, equals, age = rule.partition("=")
+        try:
+            if not (pattern and equals):
+                raise ValueError("write TYPE=AGE")
+            found.append((pattern, duration(age)))
+        except ValueError as error:
+            raise SettingError(f"{BusSettings.env_name('retention_types')} has {rule!r}: {error}") from error
+    return found
 
 
 @dataclass(frozen=True)
@@ -18,26 +33,50 @@ class BusSettings(Section):
     way: str = setting("sqlite", "What the log stands on: sqlite (a file), or jetstream (see bus_nats).")
     max_event_bytes: int = setting(256 * 1024, "Largest event in bytes; a larger one is refused.", low=1024)
     coalesce_bytes: int = setting(64 * 1024, "Publishes that wait together are stored as one record up to this many bytes.", low=1)
+    inline_commit: timedelta = setting(
+        timedelta(microseconds=600),
+        "Commits that take less on average happen in the loop's own thread; 0s: never. A slower disk gets a thread of its own.",
+    )
+    ballast_bytes: int = setting(
+        8 * MIB, "Space kept back on the disk for acknowledgements and retention when it is full; 0 keeps none.", low=0
+    )
     commit_batch: int = setting(512, "Writes that may share one commit.", low=1)
     write_queue: int = setting(8192, "Writes that may wait for the disk; more are refused with RESOURCE_EXHAUSTED.", low=1)
     unique_age: timedelta = setting(timedelta(days=7), "How long the (source, id) of an event is remembered to refuse repeats.")
     unique_count: int = setting(1_000_000, "Of how many of the newest events the (source, id) is remembered.", low=1000)
     retention_age: timedelta = setting(timedelta(0), "Events older than this are deleted; 0s keeps them for ever.")
     retention_bytes: int = setting(0, "The oldest events are deleted while the log holds more bytes; 0 keeps all.", low=0)
+    retention_count: int = setting(0, "The oldest events are deleted while the log holds more than this; 0 keeps all.", low=0)
+    retention_types: tuple[str, ...] = setting(
+        (), "Types whose events are deleted earlier than others, e.g. metric.logged=7d,dag.*=30d; their neighbours stay."
+    )
+    compact_types: tuple[str, ...] = setting(
+        (), "Types of which only the newest event of each subject is kept, e.g. mastery.changed,health.*."
+    )
+    compact_after: timedelta = setting(timedelta(days=1), "Only events older than this are compacted away.")
+    compact_subjects: int = setting(
+        1_000_000, "How many pairs of type and subject one compaction may hold in memory; it looks no further back.", low=1
+    )
     upkeep_interval: timedelta = setting(timedelta(minutes=1), "How often retention and the uniqueness window are applied.")
     checkpoint_interval: timedelta = setting(
         timedelta(milliseconds=500), "How often the write-ahead log is moved into the database."
     )
     wal_limit_bytes: int = setting(64 * MIB, "The write-ahead log file is cut back when it is larger than this.", low=MIB)
+    stream_bytes: int = setting(
+        8 * MIB,
+        "Publishes of one stream that may wait for the disk, in bytes; then it is not read until some are stored.",
+        low=1024,
+    )
     recent_bytes: int = setting(
         16 * MIB, "Newest events held in memory for live followers; who lags behind them reads the disk.", low=1
     )
     read_threads: int = setting(2, "Threads that read the disk.", low=1, high=64)
     read_bytes: int = setting(512 * 1024, "Events read from the disk at a time, in bytes.", low=1024)
+    scan_bytes: int = setting(8 * MIB, "Events looked through at a time for a filter that matches few of them, in bytes.", low=1024)
     message_bytes: int = setting(128 * 1024, "A delivery is filled up to this many bytes.", low=1024)
     message_events: int = setting(1000, "A delivery holds at most this many events.", low=1, high=100_000)
     heartbeat: timedelta = setting(timedelta(seconds=5), "Longest silence of a stream that asked for no other.")
-    max_followers: int = setting(1000, "Followers at a time; more are refused with RESOURCE_EXHAUSTED.", low=1)
+    max_followers: int = setting(20_000, "Followers at a time; more are refused with RESOURCE_EXHAUSTED.", low=1)
     max_subscriptions: int = setting(1000, "Subscriptions that may exist.", low=1)
     max_members: int = setting(256, "Streams that may pull one subscription at a time.", low=1)
     subscription_cache_bytes: int = setting(

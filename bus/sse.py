@@ -18,13 +18,12 @@ def opening(retry_ms: int) -> bytes:
     return f"retry: {retry_ms}\n\n".encode()
 
 
-def event(position: int, message: Event) -> bytes:
+def event(message: Event) -> bytes:
     """One event, with its zero values as in all of REST; its position is the id that a browser sends back as Last-Event-ID."""
-    message.position = position
     data = json_format.MessageToJson(
         message, indent=None, ensure_ascii=False, always_print_fields_with_no_presence=True, descriptor_pool=contracts.pool()
     )
-    return f"id: {position}\nevent: {message.type}\ndata: {data}\n\n".encode()
+    return f"id: {message.position}\nevent: {message.type}\ndata: {data}\n\n".encode()
 
 
 def heartbeat(progress: int, head: int) -> bytes:

@@ -3,18 +3,21 @@
 Everything above them (followers, dealing, filters, dead letters) is one code for all ways; SQLite and JetStream implement them.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
 
-from bus.batches import Appended
+from bus.batches import Append, Appended
 from bus.dealing import Changes, Retry
-from bus.log import Chunk
+from bus.filters import Filter
+from bus.intake import Intake
 from bus.ranges import AckState
+from bus.slices import Chunk
 
 
 class EventLog(Protocol):
@@ -25,7 +28,9 @@ class EventLog(Protocol):
     ended: bool
     published: int
     duplicates: int
-    types_version: int
+    removed: int
+    filter_failures: int
+    intake: Intake
 
     @property
     def head(self) -> int:
@@ -43,17 +48,32 @@ class EventLog(Protocol):
     def size_bytes(self) -> int:
         """Bytes that the log takes on the disk."""
 
-    async def append(self, events: Sequence[Event], expected: Mapping[str, int] | None = None) -> Appended:
-        """Stores checked events, all or none; VersionConflict, DiskFull, QueueFull, Closed."""
+    @property
+    def remembered_ids(self) -> int:
+        """How many of the newest positions are within the window in which repeats are refused."""
 
-    async def read(self, after: int, types: frozenset[int] | None = None, max_bytes: int = 0) -> Chunk:
-        """Batches with events beyond a position; `types` (ids) may leave out those without them. BeforeRetention, CorruptBatch."""
+    @property
+    def commit_seconds(self) -> float:
+        """How long a commit takes now (moving average)."""
+
+    @property
+    def disk_full(self) -> bool:
+        """Whether publishes are refused because there is no room."""
+
+    def submit(self, append: Append) -> asyncio.Future[Appended]:
+        """Stores a checked publish, all or none; done when it is on the disk. VersionConflict, DiskFull, QueueFull, Closed."""
+
+    async def publish(self, events: Sequence[Event], expected: Mapping[str, int] | None = None) -> Appended:
+        """Checks events by the bus's own rules and stores them, all or none; returns when they are on the disk."""
+
+    def wanted_types(self, wanted: Filter) -> bytes | None:
+        """Which types a filter wants, one byte for each type number; None when it wants all."""
+
+    async def read(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk:
+        """Events beyond a position; `wanted` is what wanted_types() gave. BeforeRetention, CorruptBatch."""
 
     async def events(self, positions: Iterable[int]) -> dict[int, Event]:
         """The events at some positions, those that are kept, each with its position."""
-
-    def type_ids(self, wanted: Callable[[str], bool]) -> frozenset[int]:
-        """The ids of the known types that are wanted; ask again when `types_version` has grown."""
 
     def check_start(self, after: int) -> None:
         """BeforeRetention or PastTheEnd when reading cannot begin after a position."""
@@ -64,6 +84,9 @@ class EventLog(Protocol):
     def end_waits(self) -> None:
         """Ends everyone's waiting for more, for good: the bus drains."""
 
+    async def age_of(self, position: int) -> timedelta:
+        """How long ago the event at a position was stored; zero when there is none."""
+
     async def time_of(self, position: int) -> datetime | None:
         """When the event at a position was stored; None when it is not kept."""
 
@@ -72,6 +95,12 @@ class EventLog(Protocol):
 
     async def upkeep(self, keep_from: int) -> int:
         """Applies retention and the uniqueness window; nothing at or beyond `keep_from` is deleted. Returns the events deleted."""
+
+    async def erase(self, subject: str) -> int:
+        """Takes every event of a subject out of the log and what subscriptions keep of it. Returns their number."""
+
+    async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: int) -> int:
+        """Keeps of each subject only the newest event of each type named. Returns the number of events that are gone."""
 
     async def close(self) -> None:
         """Commits what waits, then closes."""

@@ -1,10 +1,13 @@
 """Every SQL statement of the log: plain sqlite3, called from the writer's or a reader's own thread."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from bus.batches import Batch, CorruptBatch
+from bus import native
+from bus.batches import TYPE_BYTES, Batch, CorruptBatch
+from bus.native import ID_BYTES
 
 SCHEMA = Path(__file__).parent / "schema"
 
@@ -27,13 +30,20 @@ def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Applies the numbered files of schema/ that the database has not seen yet, each in a transaction."""
+def migrate(connection: sqlite3.Connection, upgrades: Mapping[int, Callable[[sqlite3.Connection], None]]) -> None:
+    """Applies the numbered files of schema/ that the database has not seen yet, each with its upgrade in one transaction."""
     done = connection.execute("PRAGMA user_version").fetchone()[0]
     for path in sorted(SCHEMA.glob("*.sql")):
         number = int(path.name.split("_")[0])
         if number > done:
-            connection.executescript(f"BEGIN IMMEDIATE;\n{path.read_text()}\nPRAGMA user_version = {number};\nCOMMIT;")
+            connection.executescript(f"BEGIN IMMEDIATE;\n{path.read_text()}")
+            upgrades.get(number, _nothing)(connection)
+            connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+
+
+def _nothing(connection: sqlite3.Connection) -> None:
+    """The upgrade of a migration that SQL alone does."""
 
 
 def is_disk_full(error: sqlite3.Error) -> bool:
@@ -66,14 +76,18 @@ def first_position(connection: sqlite3.Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def event_types(connection: sqlite3.Connection) -> dict[str, int]:
-    """The ids of the event types that the log has seen."""
-    return dict(connection.execute("SELECT type, id FROM event_types").fetchall())
+def event_types(connection: sqlite3.Connection) -> list[tuple[int, str, str]]:
+    """The types that the log has numbers for: (number, type, source), ascending."""
+    return connection.execute("SELECT id, type, source FROM sourced_types ORDER BY id").fetchall()
 
 
-def insert_event_type(connection: sqlite3.Connection, name: str, number: int) -> None:
-    """Gives a new event type its id."""
-    connection.execute("INSERT INTO event_types (id, type) VALUES (?, ?)", (number, name))
+def add_event_types(connection: sqlite3.Connection, types: Iterable[tuple[str, str]]) -> None:
+    """Gives (type, source) pairs numbers, those that have none yet; in a transaction of its own when there is anything to do."""
+    known = {(name, source) for _, name, source in event_types(connection)}
+    if missing := [pair for pair in types if pair not in known]:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT INTO sourced_types (type, source) VALUES (?, ?)", missing)
+        connection.execute("COMMIT")
 
 
 def insert_batch(connection: sqlite3.Connection, batch: Batch) -> None:
@@ -84,26 +98,70 @@ def insert_batch(connection: sqlite3.Connection, batch: Batch) -> None:
     )
 
 
-def insert_ids(connection: sqlite3.Connection, first: int, keys: Sequence[bytes]) -> bool:
-    """Remembers the ids of events that stand from `first` on; False, and nothing remembered, when one of them is there already."""
-    cursor = connection.executemany(
-        "INSERT INTO event_ids (position, key) VALUES (?, ?) ON CONFLICT DO NOTHING", enumerate(keys, first)
+def replace_batch(connection: sqlite3.Connection, batch: Batch) -> None:
+    """Stores a batch in the place of the one that stands there, with other bytes: some of its events are gone."""
+    connection.execute(
+        "UPDATE batches SET types = ?, checksum = ?, events = ? WHERE position = ?",
+        (batch.types, batch.checksum(), batch.events, batch.position),
     )
-    if cursor.rowcount == len(keys):
-        return True
-    connection.execute("DELETE FROM event_ids WHERE position >= ?", (first,))
-    return False
 
 
-def position_of_id(connection: sqlite3.Connection, key: bytes) -> int | None:
-    """Where the event of this id stands; None when it is not remembered."""
-    row = connection.execute("SELECT position FROM event_ids WHERE key = ?", (key,)).fetchone()
-    return int(row[0]) if row else None
+def insert_keys(connection: sqlite3.Connection, position: int, keys: bytes) -> None:
+    """Remembers the ids of events that stand from a position on: 16 bytes for each, then its type number as uint16 for each."""
+    connection.execute(
+        "INSERT INTO event_keys (position, keys, checksum) VALUES (?, ?, ?)", (position, keys, native.crc32c(keys, position))
+    )
+
+
+def keys_after(connection: sqlite3.Connection, floor: int) -> Iterator[tuple[int, bytes]]:
+    """The remembered ids of events beyond a position, a record at a time; CorruptBatch for a damaged one."""
+    for position, keys, checksum in connection.execute(
+        "SELECT position, keys, checksum FROM event_keys WHERE position >= "
+        "coalesce((SELECT max(position) FROM event_keys WHERE position <= ?), 0) ORDER BY position",
+        (floor + 1,),
+    ):
+        if native.crc32c(keys, position) != checksum:
+            raise CorruptBatch(position)
+        yield position, keys
+
+
+def keys_at(connection: sqlite3.Connection, position: int) -> tuple[int, bytes] | None:
+    """The remembered ids of the record that holds a position, with where it begins; None when they are forgotten."""
+    row = connection.execute(
+        "SELECT position, keys FROM event_keys WHERE position <= ? ORDER BY position DESC LIMIT 1", (position,)
+    ).fetchone()
+    return (row[0], row[1]) if row and position < row[0] + len(row[1]) // (ID_BYTES + TYPE_BYTES) else None
+
+
+def forgotten_ids(connection: sqlite3.Connection) -> int:
+    """Up to which position ids are forgotten for their age."""
+    return value_of(connection, "ids_forgotten")
 
 
 def forget_ids(connection: sqlite3.Connection, up_to: int) -> int:
-    """Forgets the ids of events at or below a position."""
-    return connection.execute("DELETE FROM event_ids WHERE position <= ?", (up_to,)).rowcount
+    """Forgets the ids of events at or below a position; returns the records deleted."""
+    set_value(connection, "ids_forgotten", up_to)
+    return connection.execute(
+        "DELETE FROM event_keys WHERE position < (SELECT max(position) FROM event_keys WHERE position <= ?)", (up_to + 1,)
+    ).rowcount
+
+
+def subjects_written(connection: sqlite3.Connection) -> int:
+    """Up to which position the table of subjects is up to date."""
+    return value_of(connection, "subjects_written")
+
+
+def subjects_after(connection: sqlite3.Connection, position: int) -> dict[bytes, int]:
+    """The newest position of each subject that has events beyond a position."""
+    found: dict[bytes, int] = {}
+    for batch in read_batches(connection, position, 1 << 62):
+        found.update((event.subject.encode(), where) for where, event in batch.after(position))
+    return found
+
+
+def delete_subject(connection: sqlite3.Connection, subject: str) -> None:
+    """Forgets a subject's newest position."""
+    connection.execute("DELETE FROM subjects WHERE subject = ?", (subject,))
 
 
 def newest_of_subject(connection: sqlite3.Connection, subject: str) -> int:
@@ -137,6 +195,23 @@ def read_batches(connection: sqlite3.Connection, after: int, max_bytes: int) -> 
     return found
 
 
+def checksum_before_crc32c(batch: Batch) -> int:
+    """The checksum that records had in schema 1: CRC-32 over the same bytes."""
+    header = b"".join(number.to_bytes(8, "little", signed=True) for number in (batch.position, batch.last, batch.time_us))
+    return zlib.crc32(batch.events, zlib.crc32(batch.types, zlib.crc32(header)))
+
+
+def types_before_sources(connection: sqlite3.Connection) -> list[tuple[int, str]]:
+    """The numbers of types in schema 1."""
+    return connection.execute("SELECT id, type FROM event_types ORDER BY id").fetchall()
+
+
+def number_types(connection: sqlite3.Connection, types: Iterable[tuple[int, str, str]]) -> None:
+    """Gives (number, type, source) rows, in place of the table of schema 1."""
+    connection.executemany("INSERT INTO sourced_types (id, type, source) VALUES (?, ?, ?)", types)
+    connection.execute("DROP TABLE event_types")
+
+
 def read_headers(connection: sqlite3.Connection, after: int, limit: int) -> list[tuple[int, int, bytes]]:
     """(position, last, types) of batches with events beyond a position, without touching their payload."""
     return connection.execute(
@@ -145,6 +220,11 @@ def read_headers(connection: sqlite3.Connection, after: int, limit: int) -> list
         "AND last >= :next ORDER BY position LIMIT :limit",
         {"next": after + 1, "limit": limit},
     ).fetchall()
+
+
+def headers_backwards(connection: sqlite3.Connection) -> Iterator[tuple[int, int, bytes]]:
+    """(position, last, types) of every batch, newest first, without touching their payload."""
+    yield from connection.execute("SELECT position, last, types FROM batches ORDER BY position DESC")
 
 
 def read_batch(connection: sqlite3.Connection, position: int) -> Batch | None:
@@ -214,6 +294,20 @@ def last_beyond_bytes(connection: sqlite3.Connection, keep_bytes: int) -> int:
         if size > keep_bytes:
             return int(last)
     return 0
+
+
+def delete_gone_batches(connection: sqlite3.Connection) -> int:
+    """Deletes the oldest batches as long as nothing of them is left; returns the oldest position that is kept then."""
+    for position, last, types in read_headers(connection, 0, -1):
+        if native.holds_any(types, None) or last >= head(connection)[0]:
+            return position
+        delete_batches(connection, last)
+    return 0
+
+
+def overwrite_deleted(connection: sqlite3.Connection, *, on: bool) -> None:
+    """Whether what is deleted from now on is overwritten with zeros in the file."""
+    connection.execute(f"PRAGMA secure_delete = {'ON' if on else 'OFF'}").fetchall()
 
 
 def checkpoint(connection: sqlite3.Connection, *, truncate: bool) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 from tooloo.bus.v1.bus_service_pb2 import PullRequest, PullResponse
@@ -117,8 +118,9 @@ class Running:
         now = self._clock.monotonic()
         # on the opening request the member cannot know its token yet
         token = request.fencing_token or member.token
-        acks = [*request.ack, *(self.dealer.held_up_to(token, request.ack_up_to) if request.ack_up_to else ())]
-        refused = self.dealer.ack(token, acks)
+        refused = self.dealer.ack(token, request.ack)
+        if request.ack_up_to:
+            self.dealer.ack_up_to(token, request.ack_up_to)
         for nack in request.nacks:
             retry_after = nack.retry_after.ToTimedelta().total_seconds() if nack.HasField("retry_after") else None
             if not self.dealer.nack(token, nack.position, now, retry_after=retry_after, park=nack.park, error=nack.error):
@@ -133,13 +135,18 @@ class Running:
         """Adds to an answer where the subscription stands."""
         response.ack_floor = self._written_floor
         response.head_position = self._log.head
-        if not response.events:
+        response.lag_events = self.backlog
+        if not response.positions:
             response.lag.CopyFrom(definitions.duration_message(await self.lag()))
+
+    @property
+    def backlog(self) -> int:
+        """Positions up to the head that are not settled."""
+        return max(0, self._log.head - self.dealer.acks.floor - self.dealer.acks.above_floor)
 
     async def lag(self) -> timedelta:
         """Age of the oldest unacknowledged event; zero when there is none."""
-        stored = await self._log.time_of(self.dealer.oldest_unsettled)
-        return max(self._clock.now() - stored, timedelta(0)) if stored else timedelta(0)
+        return await self._log.age_of(self.dealer.oldest_unsettled)
 
     async def describe(self, dead_letters: int) -> Subscription:
         """The subscription as the contract shows it."""
@@ -148,7 +155,7 @@ class Running:
         shown.state = Subscription.STATE_PAUSED if self.paused else Subscription.STATE_ACTIVE
         shown.ack_floor = self.dealer.acks.floor
         shown.head_position = self._log.head
-        shown.backlog = max(0, self._log.head - shown.ack_floor - self.dealer.acks.above_floor)
+        shown.backlog = self.backlog
         shown.oldest_unacknowledged_age.CopyFrom(definitions.duration_message(await self.lag()))
         shown.in_flight = self.dealer.in_flight
         shown.members = self.members
@@ -183,6 +190,12 @@ class Running:
             self.dealer.carry(await self._stored_retries())
             self._fence_members()
 
+    def read_again(self) -> None:
+        """Lets go of what was read and not sent: it is read from the log again, as that stands now."""
+        self.dealer.rewind()
+        self._bodies = Bodies(self._log, self._store, self.name, self._settings.subscription_cache_bytes)
+        self.wake()
+
     async def redrive(self, positions: Sequence[int] | None) -> int:
         """Deals dead letters out again; returns how many."""
         async with self._writing:
@@ -216,7 +229,12 @@ class Running:
             # a clock that was set back must not make a retry wait longer than any backoff
             return now + min(max((due_us - now_us) / 1e6, 0.0), longest)
 
-        return await self._store.retries(self.name, seconds_of)
+        retries = await self._store.retries(self.name, seconds_of)
+        if not self.dealer.policy.order_by_subject or all(retry.subject for retry in retries):
+            return retries
+        # written while order did not matter, so without their subjects
+        events = await self._log.events(retry.position for retry in retries)
+        return [replace(retry, subject=events[retry.position].subject) if retry.position in events else retry for retry in retries]
 
     def _changed(self) -> None:
         self._wake.set()
@@ -255,9 +273,12 @@ class Running:
             return await self._scan()
         share = self._settings.message_events if len(hungry) == 1 else _TURN
         for member in hungry:
-            entries = self.dealer.take(member.token, min(member.room, share), self._clock.monotonic())
+            limit = min(member.room, share)
+            entries = self.dealer.take(member.token, limit, self._clock.monotonic())
             if entries:
                 await self._send(member, entries)
+            elif run := self.dealer.take_run(member.token, limit, self._clock.monotonic()):
+                member.send_run(run.take_events(), self._settings.message_bytes, self._settings.message_events)
         if self._members:
             # the next turn begins with another one
             self._members.append(self._members.pop(0))
@@ -265,29 +286,29 @@ class Running:
 
     async def _send(self, member: Member, entries: list[Entry]) -> None:
         dealer, token = self.dealer, member.token
-        events = await self._bodies.take(entry.position for entry in entries)
+        bodies = await self._bodies.take(entry.position for entry in entries)
         if dealer is not self.dealer or member.gone or member.token != token:
             # fenced while its events were being read: they were given back with the token
             return
-        found = [(entry, events[entry.position]) for entry in entries if entry.position in events]
         # what the log no longer holds cannot be delivered any more
-        dealer.ack(token, (entry.position for entry in entries if entry.position not in events))
-        if found:
-            member.send([entry for entry, _ in found], [event for _, event in found], self._settings.message_bytes)
+        dealer.ack(token, [entry.position for entry in entries if entry.position not in bodies])
+        if found := [entry for entry in entries if entry.position in bodies]:
+            member.send(found, bodies, self._settings.message_bytes)
 
     async def _scan(self) -> bool:
         """Looks at the next part of the log; False when there is none, or too much is unsettled already."""
         dealer = self.dealer
         if dealer.unsettled >= self._settings.max_unsettled or dealer.in_flight >= dealer.policy.max_in_flight:
             return False
-        chunk = await self._matcher.read(dealer.cursor)
+        chunk, failures = await self._matcher.judged(dealer.cursor)
         if chunk.scanned <= dealer.cursor or dealer is not self.dealer:
             return dealer is not self.dealer
-        wanted = self._matcher.matching(chunk, dealer.cursor)
-        for position, event in wanted:
-            event.position = position
-            self._bodies.keep(position, event)
-        dealer.scanned(chunk.scanned, [(position, event.subject) for position, event in wanted])
+        for piece in chunk.slices:
+            if failures or not dealer.offer_run(piece):
+                if sound := piece.beside(failures):
+                    self._bodies.keep(sound)
+                dealer.scanned(piece.last, [(event.position, event.subject) for event in piece.decode()], failures)
+        dealer.scanned(chunk.scanned)
         return True
 
     async def _write_forever(self) -> None:

@@ -77,8 +77,10 @@ class SubscriptionCalls(EventBusServicer):
         with refusing():
             return pb.ResumeSubscriptionResponse(subscription=await self._subscriptions.set_paused(request.name, False))
 
-    async def Pull(self, request_iterator: AsyncIterator[pb.PullRequest], context: Context) -> AsyncIterator[pb.PullResponse]:
-        """Takes part in a subscription for as long as the stream lasts."""
+    async def Pull(  # type: ignore[override]  # handlers.py: raw
+        self, request_iterator: AsyncIterator[pb.PullRequest], context: Context
+    ) -> AsyncIterator[bytes]:
+        """Takes part in a subscription for as long as the stream lasts; answers are encoded, see handlers.py."""
         first = await anext(request_iterator, None)
         if first is None or not first.subscription:
             raise errors.invalid("subscription", "the first message of the stream must name it")

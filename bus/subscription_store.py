@@ -97,7 +97,10 @@ def apply(
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (subscription, position) DO UPDATE SET "
             "reason = excluded.reason, attempts = excluded.attempts, error = excluded.error, "
             "create_time_us = excluded.create_time_us",
-            (name, dead.position, dead.subject, event, dead.reason, dead.attempts, dead.error, now_us),
+            (
+                *(name, dead.position, event.subject or dead.subject, event.SerializeToString()),
+                *(dead.reason, dead.attempts, dead.error, now_us),
+            ),
         )
     connection.executemany(
         "DELETE FROM retries WHERE subscription = ? AND position = ?", [(name, position) for position in changes.forgotten]
@@ -125,6 +128,12 @@ def dead_letters(connection: sqlite3.Connection, name: str, after: int, limit: i
 def dead_letter_counts(connection: sqlite3.Connection) -> dict[str, int]:
     """How many dead letters each subscription keeps; those without any are left out."""
     return dict(connection.execute("SELECT subscription, count(*) FROM dead_letters GROUP BY subscription").fetchall())
+
+
+def erase_subject(connection: sqlite3.Connection, subject: str) -> None:
+    """Deletes what subscriptions keep of a subject's events."""
+    connection.execute("DELETE FROM dead_letters WHERE subject = ?", (subject,))
+    connection.execute("DELETE FROM retries WHERE subject = ? AND event IS NOT NULL", (subject,))
 
 
 def redrive(connection: sqlite3.Connection, name: str, positions: Sequence[int] | None, now_us: int) -> list[Retry]:
@@ -162,15 +171,15 @@ def _delete_dead(connection: sqlite3.Connection, name: str, positions: Iterable[
     )
 
 
-def _event_of(connection: sqlite3.Connection, name: str, position: int) -> bytes:
+def _event_of(connection: sqlite3.Connection, name: str, position: int) -> Event:
     """The event for a dead letter; empty when its bytes in the log are damaged, for the letter itself must not be lost."""
     kept = kept_event(connection, name, position)
     if kept is not None:
-        return kept
+        return Event.FromString(kept)
     try:
         batch = store.read_batch(connection, position)
     except CorruptBatch:
         batch = None
     event = batch.decode()[position - batch.position] if batch else Event()
     event.position = position
-    return event.SerializeToString()
+    return event

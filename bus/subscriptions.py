@@ -5,6 +5,7 @@ import bisect
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import timedelta
 
 from tooloo.bus.v1.subscription_pb2 import StartAt, Subscription
 
@@ -66,6 +67,7 @@ class Subscriptions:
 
     async def create(self, wanted: Subscription) -> tuple[Subscription, bool]:
         """Makes a subscription, or gives the same that stands; the second value says whether it was made."""
+        definitions.checked_filter(wanted.filter, "subscription.filter")
         definition = definitions.normalized(wanted)
         async with self._changing:
             standing = self._running.get(wanted.name)
@@ -80,6 +82,7 @@ class Subscriptions:
     async def update(self, name: str, wanted: Subscription) -> Subscription:
         """Gives a subscription another definition; where it stands stays."""
         running = self.running(name)
+        definitions.checked_filter(wanted.filter, "subscription.filter")
         definition = definitions.normalized(wanted)
         definition.name = name
         definition.ClearField("start")
@@ -123,6 +126,10 @@ class Subscriptions:
         counts = await self._store.dead_letter_counts()
         return [await self._running[name].describe(counts.get(name, 0)) for name in chosen if name in self._running]
 
+    def redeliveries(self) -> dict[str, int]:
+        """Deliveries beyond an event's first, by name of the subscription."""
+        return {name: running.dealer.redeliveries for name, running in self._running.items()}
+
     async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
         """Dead letters of a subscription beyond a position."""
         running = self.running(name)
@@ -144,6 +151,21 @@ class Subscriptions:
         after = start.after_position if kind == "after_position" else 0
         self._log.check_start(after)
         return max(after, (self._log.first or self._log.head + 1) - 1)
+
+    async def erase(self, subject: str) -> int:
+        """Takes every event of a subject out of the log, and out of what is about to be delivered; returns their number."""
+        erased = await self._log.erase(subject)
+        for running in self._running.values():
+            running.read_again()
+        return erased
+
+    async def compact(self, patterns: Sequence[str], min_age: timedelta) -> int:
+        """Keeps of each subject only the newest event of each type named; what is not settled stays. Returns how many are gone."""
+        return await self._log.compact(patterns, min_age, self._keep_from())
+
+    def _keep_from(self) -> int:
+        """The first position that a subscription has not settled."""
+        return min((running.dealer.oldest_unsettled for running in self._running.values()), default=self._log.head + 1)
 
     async def _create(self, definition: Subscription) -> Subscription:
         if len(self._running) >= self._settings.max_subscriptions:
@@ -176,9 +198,9 @@ class Subscriptions:
         """Applies retention again and again; what a subscription has not settled stays."""
         while True:
             await asyncio.sleep(self._settings.upkeep_interval.total_seconds())
-            keep_from = min((running.dealer.oldest_unsettled for running in self._running.values()), default=self._log.head + 1)
             try:
-                await self._log.upkeep(keep_from)
+                await self._log.upkeep(self._keep_from())
+                await self.compact(self._settings.compact_types, self._settings.compact_after)
             except Exception:
                 # nothing is lost by deleting later; the log says why it could not
                 log.exception("retention could not be applied")

@@ -1,8 +1,10 @@
-"""The one writer: a thread that commits whatever waits in one transaction (group commit), so that FULL durability is fast.
+"""The one writer: commits whatever waits in one transaction (group commit), so that FULL durability is fast.
 
-A full disk refuses the writes at hand and goes on; any other failure of the disk ends the process, for what it promised can no
-longer be known: an fsync that failed once may claim success the next time (Rebello et al., "Can Applications Recover from fsync
-Failures?", ATC 2020).
+While commits are short they happen in the loop's thread, where handing over to another one would cost more than the commit; when the
+disk is slow they happen in a thread of the writer's own (bus/pace.py decides).
+
+A full disk refuses publishes and goes on; any other failure of the disk ends the process, for what it promised can no longer be known:
+an fsync that failed once may claim success the next time (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020).
 """
 
 import asyncio
@@ -11,7 +13,9 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +23,9 @@ from typing import Any, TypeVar
 
 from bus import store
 from bus.appending import Appender
+from bus.ballast import Ballast
 from bus.batches import Append, Appended, Batch
+from bus.pace import Pace
 from bus.settings import BusSettings
 from mesh.clock import Clock, to_us
 
@@ -27,6 +33,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], Any]
 EXIT_DISK_FAILED = 74
+# how often it is looked whether a full disk has room again
+_LOOK_AGAIN_SECONDS = 0.5
 
 
 class DiskFull(Exception):
@@ -41,13 +49,13 @@ class Closed(Exception):
     """The log is closed or closing."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Committed:
     """What one commit did, told in the loop's thread."""
 
     batches: Sequence[Batch]
     head: int
-    types: Mapping[str, int] | None
+    duplicates: int
 
 
 @dataclass(slots=True)
@@ -70,33 +78,40 @@ class Writer:
 
     def __init__(
         self,
+        connection: sqlite3.Connection,
         path: Path,
+        appender: Appender,
         settings: BusSettings,
         clock: Clock,
         on_commit: Callable[[Committed], None],
         on_failure: Callable[[BaseException], None] = end_process,
     ) -> None:
+        self._connection = connection
+        self._appender = appender
         self._settings = settings
         self._clock = clock
         self._on_commit = on_commit
         self._on_failure = on_failure
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._waiting: deque[_Waiting] = deque()
+        self._scheduled = False
+        self._busy = False
         self._closed = False
+        self._idle = asyncio.Event()
+        self._groups: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self.pace = Pace(settings.inline_commit.total_seconds())
         self.commits = 0
-        self._connection = store.connect(path)
-        store.migrate(self._connection)
-        self._appender = Appender(self._connection, settings.coalesce_bytes)
-        self._thread = threading.Thread(target=self._run, name="bus writer", daemon=True)
-        self._thread.start()
-
-    @property
-    def connection(self) -> sqlite3.Connection:
-        """The writing connection; only for reads before the first submit."""
-        return self._connection
+        self._ballast = Ballast(path.with_name(path.name + "-ballast"), settings.ballast_bytes)
+        self._looking_again: asyncio.TimerHandle | None = None
+        self.disk_full = False
+        if not self._ballast.take():
+            self._fill_up()
 
     def append(self, append: Append) -> asyncio.Future[Appended]:
         """Stores a publish; VersionConflict, DiskFull, QueueFull or Closed when it cannot be."""
+        if self.disk_full:
+            raise DiskFull
         return self._submit(append)
 
     def run(self, job: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
@@ -104,52 +119,97 @@ class Writer:
         return self._submit(job)
 
     async def close(self) -> None:
-        """Commits what waits and ends the thread."""
+        """Commits what waits and ends."""
         self._closed = True
-        self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
+        while self._busy or self._waiting:
+            self._idle.clear()
+            self._turn_soon()
+            await self._idle.wait()
+        if self._looking_again:
+            self._looking_again.cancel()
+        if self._thread:
+            self._groups.put(None)
+            await asyncio.to_thread(self._thread.join)
+        try:
+            self._appender.close()
+        except sqlite3.Error as error:
+            # nothing is lost: what this writes down is found again at the start
+            log.warning("the log was closed without its last notes: %s", error)
         self._connection.close()
 
     def _submit(self, work: Append | Job) -> asyncio.Future[Any]:
         if self._closed:
             raise Closed
-        if self._queue.qsize() >= self._settings.write_queue:
+        if len(self._waiting) >= self._settings.write_queue:
             raise QueueFull
         waiting = _Waiting(work, self._loop.create_future())
-        self._queue.put(waiting)
+        self._waiting.append(waiting)
+        self._turn_soon()
         return waiting.done
 
-    def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            group = [first]
-            more = True
-            with suppress(queue.Empty):
-                while more and len(group) < self._settings.commit_batch:
-                    item = self._queue.get_nowait()
-                    more = item is not None
-                    if item is not None:
-                        group.append(item)
-            try:
-                self._commit(group)
-            except sqlite3.Error as error:
-                self._undo(group, error)
-            if not more:
-                return
+    def _turn_soon(self) -> None:
+        """Commits at the end of this turn of the loop, so that all that comes in it shares the commit."""
+        if not (self._scheduled or self._busy):
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
 
-    def _commit(self, group: list[_Waiting]) -> None:
+    def _turn(self) -> None:
+        self._scheduled = False
+        if self._busy or not self._waiting:
+            self._idle.set()
+            return
+        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._settings.commit_batch))]
+        if self.pace.inline:
+            self._resolve(group, self._attempt(group))
+        else:
+            self._busy = True
+            self._hand_over(group)
+
+    def _hand_over(self, group: list[_Waiting]) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="bus writer", daemon=True)
+            self._thread.start()
+        self._groups.put(group)
+
+    def _run(self) -> None:
+        while (group := self._groups.get()) is not None:
+            committed = self._attempt(group)
+            # the loop may be gone already when the process is being torn down
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._returned, group, committed)
+
+    def _returned(self, group: list[_Waiting], committed: Committed | None) -> None:
+        self._busy = False
+        self._resolve(group, committed)
+
+    def _attempt(self, group: list[_Waiting]) -> Committed | None:
+        """One transaction; None when the disk was full and it was rolled back."""
+        try:
+            return self._commit(group)
+        except sqlite3.Error as error:
+            self._undo(group, error)
+            return None
+
+    def _commit(self, group: list[_Waiting]) -> Committed:
         self._connection.execute("BEGIN IMMEDIATE")
         # publishes first: they share records; jobs among themselves keep their order
         appends = [waiting for waiting in group if isinstance(waiting.work, Append)]
-        outcomes, batches = self._appender.store(
-            [waiting.work for waiting in appends if isinstance(waiting.work, Append)], to_us(self._clock.now())
-        )
-        for waiting, outcome in zip(appends, outcomes, strict=True):
-            waiting.outcome = outcome
+        batches: list[Batch] = []
+        duplicates = 0
+        if appends:
+            works = [waiting.work for waiting in appends if isinstance(waiting.work, Append)]
+            outcomes, batches = self._appender.store(works, to_us(self._clock.now()))
+            for waiting, outcome in zip(appends, outcomes, strict=True):
+                waiting.outcome = outcome
+                duplicates += outcome.duplicates if isinstance(outcome, Appended) else 0
         for waiting in group:
             if not isinstance(waiting.work, Append):
                 waiting.outcome = self._run_job(waiting.work)
+        began = time.perf_counter()
         self._connection.execute("COMMIT")
-        self._tell(group, Committed(batches, self._appender.head, self._appender.new_types()))
+        self.pace.took(time.perf_counter() - began)
+        self._appender.committed()
+        return Committed(batches, self._appender.head, duplicates)
 
     def _run_job(self, job: Job) -> Any:
         self._connection.execute("SAVEPOINT job")
@@ -166,24 +226,18 @@ class Writer:
     def _undo(self, group: list[_Waiting], error: sqlite3.Error) -> None:
         if not store.is_disk_full(error):
             self._on_failure(error)
-        else:
-            log.error("the disk is full: %d writes are refused", len(group))
         with suppress(sqlite3.Error):
             self._connection.execute("ROLLBACK")
-        self._appender.reload()
+        self._appender.undo()
         for waiting in group:
             waiting.outcome = DiskFull() if store.is_disk_full(error) else error
-        self._tell(group, None)
-
-    def _tell(self, group: list[_Waiting], committed: Committed | None) -> None:
-        # the loop may be gone already when the process is being torn down
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._resolve, group, committed)
 
     def _resolve(self, group: list[_Waiting], committed: Committed | None) -> None:
         if committed is not None:
             self.commits += 1
             self._on_commit(committed)
+        elif any(isinstance(waiting.outcome, DiskFull) for waiting in group):
+            self._fill_up()
         for waiting in group:
             if waiting.done.done():
                 continue
@@ -191,6 +245,27 @@ class Writer:
                 waiting.done.set_exception(waiting.outcome)
             else:
                 waiting.done.set_result(waiting.outcome)
+        if self._waiting:
+            self._turn_soon()
+        elif not self._busy:
+            self._idle.set()
+
+    def _fill_up(self) -> None:
+        """The disk is full: publishes are refused from now on, and everything else lives on the ballast until there is room."""
+        if not self.disk_full:
+            log.error("the disk that holds the log is full: publishes are refused until there is room")
+        self.disk_full = True
+        self._ballast.drop()
+        if self._looking_again is None and not self._closed:
+            self._looking_again = self._loop.call_later(_LOOK_AGAIN_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._looking_again = None
+        if self._ballast.take_again():
+            self.disk_full = False
+            log.warning("the disk that holds the log has room again: publishes are taken")
+        else:
+            self._fill_up()
 
 
 class Checkpointer:
@@ -200,6 +275,7 @@ class Checkpointer:
         self._wal = path.with_name(path.name + "-wal")
         self._settings = settings
         self._stop = threading.Event()
+        self._one_at_a_time = threading.Lock()
         self._connection = store.connect(path)
         self._thread = threading.Thread(target=self._run, name="bus checkpointer", daemon=True)
         self._thread.start()
@@ -210,10 +286,18 @@ class Checkpointer:
         await asyncio.to_thread(self._thread.join)
         self._connection.close()
 
+    async def truncate(self) -> None:
+        """Moves everything at once and empties the write-ahead log."""
+        await asyncio.to_thread(self._checkpoint, truncate=True)
+
     def _run(self) -> None:
         while not self._stop.wait(self._settings.checkpoint_interval.total_seconds()):
             try:
-                store.checkpoint(self._connection, truncate=self._wal.stat().st_size > self._settings.wal_limit_bytes)
+                self._checkpoint(truncate=self._wal.stat().st_size > self._settings.wal_limit_bytes)
             except (sqlite3.Error, OSError) as error:
                 # nothing is lost: the write-ahead log holds it all until a later checkpoint succeeds
                 log.warning("a checkpoint failed: %s", error)
+
+    def _checkpoint(self, *, truncate: bool) -> None:
+        with self._one_at_a_time:
+            store.checkpoint(self._connection, truncate=truncate)

@@ -1,6 +1,5 @@
 """The whole configuration: one listener for everything, one per service, a cluster per service, and Envoy's own limits."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from envoy.errors import local_replies
 from envoy.filters import Config, http_filters, named, typed
 from envoy.routes import route_config
 from envoy.settings import MIB, DoorSettings, seconds
+from mesh import contracts
 
 ACCESS_LOG = {
     "time": "%START_TIME%",
@@ -49,20 +49,20 @@ def render(door: Door) -> Config:
 
 
 def write(door: Door, config: Path) -> None:
-    """Writes the configuration and an empty endpoint file for each service that has none yet (Envoy does not start without).
+    """Writes the configuration, the descriptor set and an empty endpoint file for each service that has none yet.
 
-    Envoy reads the descriptor set once for every transcoder and keeps all of it, so it gets one without the comments.
+    Envoy does not start without. It keeps the descriptor set once for every transcoder, so it gets one without comments.
     """
     for upstream in door.upstreams:
         if not endpoints_file(door.endpoints_folder, upstream.name).exists():
             write_endpoints(door.endpoints_folder, upstream.name, [])
     door.access_log.parent.mkdir(parents=True, exist_ok=True)
-    lean = config.with_name("descriptors.binpb")
-    replace_json(config, render(replace(door, descriptors=lean)))
-    files = descriptor_pb2.FileDescriptorSet.FromString(door.descriptors.read_bytes())
+    replace_json(config, render(door))
+    files = descriptor_pb2.FileDescriptorSet()
+    files.CopyFrom(contracts.descriptor_set())
     for file in files.file:
         file.ClearField("source_code_info")
-    lean.write_bytes(files.SerializeToString())
+    door.descriptors.write_bytes(files.SerializeToString())
 
 
 def _address(host: str, port: int) -> Config:

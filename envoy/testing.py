@@ -13,7 +13,6 @@ from envoy import binary, bootstrap
 from envoy.door import Door, Upstream
 from envoy.endpoints import write_endpoints
 from envoy.settings import DoorSettings
-from mesh import contracts
 
 _PORTS = range(10_000, 32_000)
 
@@ -43,7 +42,7 @@ def door_on_free_ports(
         upstreams=tuple(Upstream(name, own, tuple(services[name])) for name, own in zip(services, ports, strict=True)),
         port=port,
         admin_port=admin,
-        descriptors=contracts.descriptor_path().absolute(),
+        descriptors=folder / "descriptors.binpb",
         endpoints_folder=folder / "endpoints",
         pages_folder=pages or folder / "pages",
         access_log=folder / "access.jsonl",

@@ -15,7 +15,7 @@ from envoy.endpoints import write_endpoints
 from envoy.settings import DoorSettings
 from gateway.lifecycle import Lifecycle
 from gateway.service import Installation, SystemService
-from mesh import boot, contracts
+from mesh import boot, extra_contracts
 from mesh.catalogue import SERVICES
 from mesh.child import Program
 from mesh.clock import SystemClock
@@ -34,7 +34,7 @@ def make_door(settings: MeshSettings) -> Door:
         upstreams=tuple(Upstream(spec.name, settings.port_of(spec.name), spec.grpc_services) for spec in SERVICES),
         port=settings.door_port,
         admin_port=settings.admin_port,
-        descriptors=contracts.descriptor_path().absolute(),
+        descriptors=data / "envoy" / "descriptors.binpb",
         endpoints_folder=data / "envoy" / "endpoints",
         pages_folder=PAGES,
         access_log=data / "log" / "access.jsonl",
@@ -73,6 +73,7 @@ class Assembly:
 
 async def assemble(settings: MeshSettings) -> Assembly:
     """Writes the door's configuration and boots the system service; starts no process yet. PortTakenError when a port is."""
+    extra_contracts.load(settings.extra_contracts)
     clock = SystemClock()
     door = make_door(settings)
     config = settings.data_folder.absolute() / "envoy" / "envoy.json"

@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from gateway import prose, rules
+from gateway import bodies, prose, rules
 from gateway.rules import Schema
 from gateway.schemas import WELL_KNOWN, Schemas, is_map, reachable
 from mesh import contracts
@@ -47,7 +47,7 @@ def document(titles: Mapping[str, str], version: str) -> dict[str, Any]:
     """The document for these services: gRPC service name -> title, in the order in which they are shown."""
     methods = [method for method in contracts.methods().values() if method.http and method.service in titles]
     schemas = Schemas(reachable(_descriptor(method.response) for method in methods))
-    schemas.components["google.rpc.Status"] = REFUSAL
+    schemas.components |= {"google.rpc.Status": REFUSAL, bodies.CLOUD_EVENT_NAME: bodies.CLOUD_EVENT}
     paths: dict[str, dict[str, Any]] = {}
     for method in methods:
         rule = _http(method)
@@ -149,6 +149,8 @@ def _parameter(field: FieldDescriptor, schemas: Schemas, *, place: str, name: st
 
 def _request_body(method: Method, schemas: Schemas) -> Schema:
     message = _descriptor(method.request)
+    if message.full_name == HTTP_BODY:
+        return {"required": True, "content": bodies.sent(method.name)}
     in_path = _in_path(method)
     schema = schemas.message(message, sent=True, without=in_path) if in_path else schemas.reference(message, sent=True)
     asked = any(rules.required(field) for field in message.fields if field.name not in in_path)
@@ -172,7 +174,7 @@ def _answer_text(method: Method) -> str:
 def _answer_content(method: Method, schemas: Schemas) -> dict[str, Any]:
     answer = _descriptor(method.response)
     if answer.full_name == HTTP_BODY:
-        return {"text/event-stream" if method.server_streaming else "*/*": {"schema": {}}}
+        return bodies.answered(method.name)
     schema = schemas.reference(answer, sent=False)
     if not method.server_streaming:
         return _json(schema)

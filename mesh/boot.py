@@ -17,7 +17,7 @@ import grpc
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from mesh import answers, catalogue, inbox, logs
+from mesh import answers, catalogue, extra_contracts, inbox, logs
 from mesh.boundary import Boundary
 from mesh.client import MeshClient
 from mesh.clock import Clock, SystemClock, to_us
@@ -28,7 +28,7 @@ from mesh.host import Host, Parts
 from mesh.ids import Ids, new_id
 from mesh.inbox import Inbox
 from mesh.outbox import Relay
-from mesh.settings import MeshSettings
+from mesh.settings import MeshSettings, SettingError
 
 log = logging.getLogger(__name__)
 Build = Callable[[Host], Awaitable[Parts]]
@@ -68,11 +68,11 @@ class Running:
         await self.stack.aclose()
 
 
-def make_server(settings: MeshSettings, boundary: Boundary) -> grpc.aio.Server:
-    """A gRPC server with the mesh's limits."""
+def make_server(settings: MeshSettings, boundary: Boundary, open_streams: int = 0) -> grpc.aio.Server:
+    """A gRPC server with the mesh's limits; `open_streams` of long life do not count among its calls."""
     return grpc.aio.server(
         interceptors=(boundary,),
-        maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
+        maximum_concurrent_rpcs=settings.max_concurrent_rpcs + open_streams,
         options=[
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_send_message_length", settings.max_message_bytes),
@@ -98,6 +98,7 @@ async def boot(
     with_bus: bool = True,
 ) -> Running:
     """Brings a service up. `with_bus` False keeps what it tells in the outbox and hears nothing (for the bus itself, and tests)."""
+    extra_contracts.load(settings.extra_contracts)
     async with AsyncExitStack() as stack:
         host = await _open_host(name, settings, clock or SystemClock(), ids, env, stack)
         parts = await build(host)
@@ -107,7 +108,7 @@ async def boot(
         loops: list[Loop] = [host.db.failed, lambda: _keep_house(host), *parts.background]
         if with_bus:
             loops += await _join_bus(host, parts, incoming, stack)
-        server = make_server(settings, Boundary(ids, parts.self_validating))
+        server = make_server(settings, Boundary(ids, parts.self_validating), parts.open_streams)
         servicer = health.aio.HealthServicer()
         _register(server, name, parts, servicer, settings)
         address = f"unix:{_fresh_socket(settings.socket_of(name, replica))}"
@@ -212,7 +213,14 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
 
 def run(name: str, build: Build) -> None:
     """The main of a service process: boots, serves until SIGTERM or SIGINT, drains. The replica's number is TOOLOO_REPLICA."""
-    settings = MeshSettings.load()
+    try:
+        _run(name, build, MeshSettings.load())
+    except SettingError as error:
+        # it says what to do; where it came from is no help
+        raise SystemExit(str(error)) from None
+
+
+def _run(name: str, build: Build, settings: MeshSettings) -> None:
     logs.setup(name, settings.log_level)
     # the supervisor alone hears Ctrl-C; it tells its children by SIGTERM, in order
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,7 +1,7 @@
 """The contracts as data: events, calls and routes read from the descriptor set, so that nothing about them is written twice."""
 
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,9 +9,12 @@ from pathlib import Path
 import tooloo
 from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.descriptor import Descriptor, MethodDescriptor
+from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from tooloo.event.v1 import options_pb2
+
+# files of others that were added to ours
+_added: list[descriptor_pb2.FileDescriptorProto] = []
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,34 @@ def descriptor_path() -> Path:
 
 @cache
 def descriptor_set() -> descriptor_pb2.FileDescriptorSet:
-    """The whole descriptor set with imports and comments."""
+    """The whole descriptor set with imports and comments; what was added stands after ours."""
     return descriptor_pb2.FileDescriptorSet.FromString(descriptor_path().read_bytes())
+
+
+def add(files: Sequence[descriptor_pb2.FileDescriptorProto]) -> None:
+    """Adds checked files, imports first, to pool, descriptor set and catalogue; TypeError from the pool when one cannot be linked.
+
+    mesh.extra_contracts reads and checks them. What read the catalogue before does not see their events.
+    """
+    known = pool()
+    for file in files:
+        if not _in_pool(file.name):
+            linked = descriptor_pb2.FileDescriptorProto()
+            linked.CopyFrom(file)
+            linked.ClearField("source_code_info")
+            known.AddSerializedFile(linked.SerializeToString())
+        descriptor_set().file.append(file)
+        _added.append(file)
+    catalogue.cache_clear()
+    _comments.cache_clear()
+
+
+def _in_pool(file_name: str) -> bool:
+    try:
+        pool().FindFileByName(file_name)
+    except KeyError:
+        return False
+    return True
 
 
 @cache
@@ -68,7 +97,7 @@ def _comments() -> dict[tuple[str, tuple[int, ...]], str]:
     """Leading comments by (file, path in the file's descriptor)."""
     return {
         (file.name, tuple(location.path)): location.leading_comments.strip()
-        for file in our_files()
+        for file in (*our_files(), *_added)
         for location in file.source_code_info.location
         if location.leading_comments
     }
@@ -102,23 +131,17 @@ def message_class(full_name: str) -> type[Message]:
     return message_factory.GetMessageClass(pool().FindMessageTypeByName(full_name))
 
 
-def _event_type(file: descriptor_pb2.FileDescriptorProto, index: int, descriptor: Descriptor) -> EventType | None:
-    options = descriptor.GetOptions()
-    if not options.HasExtension(options_pb2.event):
-        return None
-    event = options.Extensions[options_pb2.event]
-    return EventType(event.type, descriptor.full_name, event.owner, comment(file.name, (4, index)))
+def _event_types(file: descriptor_pb2.FileDescriptorProto) -> Iterator[EventType]:
+    for index, message in enumerate(file.message_type):
+        if message.options.HasExtension(options_pb2.event):
+            event = message.options.Extensions[options_pb2.event]
+            yield EventType(event.type, f"{file.package}.{message.name}".lstrip("."), event.owner, comment(file.name, (4, index)))
 
 
 @cache
 def catalogue() -> Mapping[str, EventType]:
-    """Every event type of the contracts by its dotted name."""
-    found = {}
-    for file in our_files():
-        for index, message in enumerate(file.message_type):
-            entry = _event_type(file, index, pool().FindMessageTypeByName(f"{file.package}.{message.name}"))
-            if entry:
-                found[entry.type] = entry
+    """Every event type of the contracts by its dotted name, those that were added among them."""
+    found = {entry.type: entry for file in (*our_files(), *_added) for entry in _event_types(file)}
     return dict(sorted(found.items()))
 
 

@@ -32,6 +32,8 @@ class Parts:
     drain: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     # full names of RPCs that check their requests themselves, because the general check is too slow for them
     self_validating: frozenset[str] = frozenset()
+    # streams that stay open for hours, on top of the calls that a process answers at a time
+    open_streams: int = 0
     # order within a subject costs one acknowledgement per event; a listener that only counts can do without
     ordered: bool = True
 

@@ -181,6 +181,9 @@ class MeshSettings(Section):
     integration_port: int = setting(PORTS["integration"], "Port of the integration service.", low=1, high=65535)
     context_port: int = setting(PORTS["context"], "Port of the context service.", low=1, high=65535)
     system_port: int = setting(PORTS["system"], "Port of the system service (process manager).", low=1, high=65535)
+    extra_contracts: tuple[str, ...] = setting(
+        (), "Descriptor sets with event types of your own (docs/how-to/own-events.md); every process of the mesh reads them."
+    )
     log_level: str = setting("INFO", "Least severe log level that is written: DEBUG, INFO, WARNING or ERROR.")
     reflection: bool = setting(True, "Answer gRPC server reflection; turn it off in production.")
     drain_grace: timedelta = setting(timedelta(seconds=5), "How long running calls may take to end when a process is told to stop.")

@@ -93,6 +93,12 @@ class Bucket:
         for key in keys:
             await self._connection.api(f"STREAM.PURGE.{self._stream.name}", {"filter": self._subject(key)})
 
+    async def overwrite(self, key: str) -> None:
+        """Overwrites the value of a key on the disk and takes it away; not guarded."""
+        entry = await self.get(key)
+        if entry is not None:
+            await self._stream.erase(entry.revision)
+
     async def _written(self, message: Outgoing, revision: int) -> int | None:
         """The revision that an earlier attempt of ours wrote; None when somebody else did."""
         found = await self._stream.last_of(message.subject)
@@ -119,7 +125,6 @@ def _config(name: str, replicas: int) -> dict[str, Any]:
         "num_replicas": replicas,
         "max_msgs_per_subject": 1,
         "allow_rollup_hdrs": True,
-        "deny_delete": True,
         "discard": "new",
         "allow_direct": True,
         "allow_atomic": True,

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
 
-from bus.batches import Append, Appended, Batch
+from bus.batches import GONE, Append, Appended, Batch
+from bus.filters import Filter
+from bus.intake import Intake
+from bus.jetstream import removal
 from bus.jetstream.connection import Connection, Incoming
 from bus.jetstream.messages import Item, batches_of, item_of
 from bus.jetstream.settings import NatsSettings
 from bus.jetstream.stream import Extent, Stream
 from bus.jetstream.subjects import every_type
+from bus.jetstream.sync import check_sync
+from bus.jetstream.types import Types
 from bus.jetstream.window import Window
 from bus.jetstream.writer import Writer
-from bus.log import BeforeRetention, Chunk, PastTheEnd
+from bus.log import BeforeRetention, PastTheEnd
 from bus.recent import Recent
-from bus.settings import BusSettings
-from mesh import contracts
+from bus.removal import without
+from bus.settings import BusSettings, retention_of_types
+from bus.slices import Chunk, cut
 from mesh.clock import Clock, from_us, to_us
 
 _READS_AT_ONCE = 32
-_DEPTHS = frozenset(name.count(".") + 1 for name in contracts.catalogue())
 
 
 class JetStreamLog:
@@ -32,30 +37,47 @@ class JetStreamLog:
 
     way = "jetstream"
 
-    def __init__(self, connection: Connection, stream: Stream, settings: BusSettings, nats: NatsSettings, clock: Clock) -> None:
+    def __init__(
+        self, connection: Connection, stream: Stream, types: Types, settings: BusSettings, nats: NatsSettings, clock: Clock
+    ) -> None:
+        """On a connection and a stream that stand; start() reads the rest."""
         single = nats.replicas == 1
-        self.durability = pb.PublishResponse.DURABILITY_FSYNC if single else pb.PublishResponse.DURABILITY_QUORUM_FSYNC
+        self.durability: pb.PublishResponse.Durability.ValueType = (
+            pb.PublishResponse.DURABILITY_FSYNC if single else pb.PublishResponse.DURABILITY_QUORUM_FSYNC
+        )
         self.ended = False
         self.head = 0
         self.first = 0
         self.published = 0
         self.duplicates = 0
         self.size_bytes = 0
-        self.types_version = 0
+        self.removed = 0
+        self.filter_failures = 0
         self._connection = connection
         self._stream = stream
         self._settings = settings
         self._nats = nats
         self._clock = clock
-        self._types = {name: number for number, name in enumerate(contracts.catalogue(), 1)}
+        self._types = types
+        self.intake = Intake(types.rows, settings.max_event_bytes)
         self._recent = Recent(settings.recent_bytes)
         self._window = Window(nats.unique_count)
         self._moved = asyncio.Event()
         self._writer: Writer
         self._still_ours: Callable[[], Awaitable[None]]
+        self._forget_subject: Callable[[str], Awaitable[None]]
 
-    async def start(self, still_ours: Callable[[], Awaitable[None]], on_failure: Callable[[BaseException], None]) -> None:
-        """Reads where the stream ends and which ids it holds; `still_ours` raises when another bus owns it."""
+    async def start(
+        self,
+        still_ours: Callable[[], Awaitable[None]],
+        forget_subject: Callable[[str], Awaitable[None]],
+        on_failure: Callable[[BaseException], None],
+    ) -> None:
+        """Reads where the stream ends and which ids it holds.
+
+        `still_ours` raises when another bus owns the log; `forget_subject` erases what subscriptions keep of a subject.
+        """
+        self._forget_subject = forget_subject
         self._still_ours = still_ours
         self.head = (await self._measure()).last
         after = max(self.first - 1, self.head - self._nats.unique_count, 0)
@@ -64,7 +86,7 @@ class JetStreamLog:
             self._remember(messages)
         prefix, queue = self._nats.prefix, self._settings.write_queue
         away = self._nats.unreachable_after.total_seconds()
-        self._writer = Writer(self._connection, self, self._window, prefix, queue, away, on_failure)
+        self._writer = Writer(self._connection, self, self._window, self._types, prefix, queue, away, on_failure)
 
     async def close(self) -> None:
         """Stores what waits, then lets go of the stream."""
@@ -80,12 +102,25 @@ class JetStreamLog:
         """Ids that are remembered to refuse repeats."""
         return len(self._window)
 
-    async def append(self, events: Sequence[Event], expected: Mapping[str, int] | None = None) -> Appended:
-        """Stores checked events, all or none; VersionConflict, DiskFull, QueueFull, Closed."""
-        appended = await self._writer.append(Append.of(events, expected))
-        self.published += len(appended.positions) - appended.duplicates
-        self.duplicates += appended.duplicates
-        return appended
+    @property
+    def commit_seconds(self) -> float:
+        """How long a commit takes now (moving average)."""
+        return self._writer.commit_seconds
+
+    @property
+    def disk_full(self) -> bool:
+        """Whether NATS refused the last publish because it has no room."""
+        return self._writer.disk_full
+
+    def submit(self, append: Append) -> asyncio.Future[Appended]:
+        """Stores a checked publish, all or none; done when it is on the disk. VersionConflict, DiskFull, QueueFull, Closed."""
+        done = self._writer.append(append)
+        done.add_done_callback(self._count)
+        return done
+
+    async def publish(self, events: Sequence[Event], expected: Mapping[str, int] | None = None) -> Appended:
+        """Checks events by the bus's own rules and stores them, all or none; returns when they are on the disk."""
+        return await self.submit(self.intake.events(events, expected or {}))
 
     def check_start(self, after: int) -> None:
         """BeforeRetention or PastTheEnd when reading cannot begin after a position; 0 is the beginning of what is kept."""
@@ -95,24 +130,25 @@ class JetStreamLog:
         if after > self.head:
             raise PastTheEnd(first, self.head)
 
-    async def read(self, after: int, types: frozenset[int] | None = None, max_bytes: int = 0) -> Chunk:
-        """Batches with events beyond a position, from memory when they are new enough, else from the stream."""
+    def wanted_types(self, wanted: Filter) -> bytes | None:
+        """Which types a filter wants, one byte for each type number; None when it wants all."""
+        return None if wanted.every_type else self._types.wanted(wanted)
+
+    async def read(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk:
+        """Events beyond a position, from memory when they are new enough, else from the stream."""
         # memory may still hold what retention has deleted
         after = after or (self.first or self.head + 1) - 1
         if after >= self.head:
             return Chunk((), after)
         self.check_start(after)
         max_bytes = max_bytes or self._settings.read_bytes
-        known = self.types_version
         batches = self._recent.after(after, max_bytes)
         # memory always reaches to the head
         scanned = batches[-1].last if batches else self.head
         if batches is None:
             messages, scanned = await self._stream.read(after, self.head, max_bytes)
             batches = self._batches(messages)
-        if types is not None and known == self.types_version:
-            batches = [batch for batch in batches if not types.isdisjoint(batch.type_ids())]
-        return Chunk(batches, scanned)
+        return Chunk([part for batch in batches if (part := cut(batch, after, wanted))], scanned)
 
     async def events(self, positions: Iterable[int]) -> dict[int, Event]:
         """The events at some positions, those that are kept, each with its position."""
@@ -125,10 +161,6 @@ class JetStreamLog:
         wanted = sorted(set(positions))
         found = await asyncio.gather(*(one(position) for position in wanted))
         return {position: event for position, event in zip(wanted, found, strict=True) if event is not None}
-
-    def type_ids(self, wanted: Callable[[str], bool]) -> frozenset[int]:
-        """The ids of the known types that are wanted; ask again when `types_version` has grown."""
-        return frozenset(number for name, number in self._types.items() if wanted(name))
 
     async def wait_beyond(self, position: int, seconds: float | None) -> bool:
         """Waits until the head is beyond a position, at most so long (None: for ever); False when it was in vain."""
@@ -155,6 +187,11 @@ class JetStreamLog:
         message = await self._stream.message(position)
         return from_us(message.time_us) if message else None
 
+    async def age_of(self, position: int) -> timedelta:
+        """How long ago the event at a position was stored; zero when there is none."""
+        stored = await self.time_of(position)
+        return max(self._clock.now() - stored, timedelta(0)) if stored else timedelta(0)
+
     async def position_before(self, moment: datetime) -> int:
         """The position after which everything was stored at or after a time."""
         extent = await self._stream.extent()
@@ -163,31 +200,47 @@ class JetStreamLog:
     async def upkeep(self, keep_from: int) -> int:
         """Applies retention; nothing at or beyond `keep_from` is deleted. Returns the events deleted.
 
-        Bytes are judged by the mean size of an event, for a stream tells no more.
+        Bytes are judged by the mean size of an event, for a stream tells no more. That every write is synced is asked again, too.
         """
+        await check_sync(self._nats)
         extent = await self._measure()
-        cut = 0
-        if self._settings.retention_age:
-            cut = await self.position_before(self._clock.now() - self._settings.retention_age)
-        if self._settings.retention_bytes and extent.bytes > self._settings.retention_bytes:
-            mean = extent.bytes / extent.messages
-            cut = max(cut, extent.last - int(self._settings.retention_bytes / mean))
-        cut = min(cut, keep_from - 1, self.head)
-        if not extent.messages or cut < extent.first:
-            return 0
-        # who reads on must be told that positions are gone before they are
-        self.first = cut + 1
-        deleted = await self._stream.cut(cut)
-        await self._measure()
+        up_to = min(await self._plan(extent), keep_from - 1, self.head)
+        deleted = 0
+        if extent.messages and up_to >= extent.first:
+            # who reads on must be told that positions are gone before they are
+            self.first = up_to + 1
+            deleted = await self._stream.purge(up_to)
+        now = self._clock.now()
+        for pattern, age in retention_of_types(self._settings.retention_types):
+            up_to = min(await self.position_before(now - age), keep_from - 1)
+            for name in self._types.matching(pattern):
+                deleted += await self._stream.purge(up_to, f"{self._nats.prefix}.{name}.>")
+        if deleted:
+            await self._measure()
         return deleted
+
+    async def erase(self, subject: str) -> int:
+        """Takes every event of a subject out of the log and what subscriptions keep of it. Returns their number."""
+        removed = await self._remove(await removal.of_subject(self._stream, self._places(subject), self.head))
+        self._window.forget_subject(subject)
+        await self._forget_subject(subject)
+        return removed
+
+    async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: int) -> int:
+        """Keeps of each subject only the newest event of each type named. Returns the number of events that are gone."""
+        bounds = removal.Bounds(to_us(self._clock.now() - min_age) + 1, keep_from, self._settings.compact_subjects)
+        removed = 0
+        for name in dict.fromkeys(name for pattern in patterns for name in self._types.matching(pattern)):
+            place = f"{self._nats.prefix}.{name}.*"
+            removed += await self._remove(await removal.superseded(self._stream, place, self.head, bounds))
+        return removed
 
     async def newest_of(self, subject: str) -> int:
         """Position of a subject's newest event; 0 when it has none."""
         remembered = self._window.newest_of(subject)
         if remembered is not None:
             return remembered
-        places = every_type(self._nats.prefix, subject, _DEPTHS)
-        found = await asyncio.gather(*(self._stream.last_of(place) for place in places))
+        found = await asyncio.gather(*(self._stream.last_of(place) for place in self._places(subject)))
         return max((message.sequence for message in found if message), default=0)
 
     async def catch_up(self) -> None:
@@ -202,10 +255,9 @@ class JetStreamLog:
         first = self.head + 1
         for position, item in enumerate(items, first):
             self._window.add(item.key, item.subject, position)
-            self.size_bytes += len(item.payload)
-        entries = ((position, self._type_id(item.event_type), item.payload) for position, item in enumerate(items, first))
-        now_us = to_us(self._clock.now())
-        self._advance(self.head + len(items), list(batches_of(entries, now_us, self._settings.coalesce_bytes)))
+            self.size_bytes += len(item.encoded)
+        batches = batches_of(enumerate(items, first), to_us(self._clock.now()), self._settings.coalesce_bytes)
+        self._advance(self.head + len(items), list(batches))
 
     async def _measure(self) -> Extent:
         """Asks the stream for its extent."""
@@ -217,10 +269,13 @@ class JetStreamLog:
     async def _event(self, position: int) -> Event | None:
         recent = self._recent.after(position - 1, 1)
         if recent and recent[0].position <= position:
-            event = recent[0].decode()[position - recent[0].position]
+            index = position - recent[0].position
+            if recent[0].type_ids()[index] == GONE:
+                return None
+            event = recent[0].decode()[index]
         else:
             message = await self._stream.message(position) if 0 < position <= self.head else None
-            if message is None or item_of(message, self._nats.prefix) is None:
+            if message is None or item_of(message, self._types, self._nats.prefix) is None:
                 return None
             event = Event.FromString(message.payload)
         event.position = position
@@ -228,7 +283,7 @@ class JetStreamLog:
 
     def _remember(self, messages: Iterable[Incoming]) -> None:
         for message in messages:
-            item = item_of(message, self._nats.prefix)
+            item = item_of(message, self._types, self._nats.prefix)
             if item is not None:
                 self._window.add(item.key, item.subject, message.sequence)
 
@@ -238,17 +293,44 @@ class JetStreamLog:
         entries = []
         for message in messages:
             time_us = time_us or message.time_us
-            item = item_of(message, self._nats.prefix)
+            item = item_of(message, self._types, self._nats.prefix)
             if item is not None:
-                entries.append((message.sequence, self._type_id(item.event_type), item.payload))
+                entries.append((message.sequence, item))
         return list(batches_of(entries, time_us, self._settings.coalesce_bytes))
 
-    def _type_id(self, name: str) -> int:
-        number = self._types.get(name)
-        if number is None:
-            number = self._types[name] = len(self._types) + 1
-            self.types_version += 1
-        return number
+    def _places(self, subject: str) -> list[str]:
+        """The NATS subjects under which a subject's events stand."""
+        return every_type(self._nats.prefix, subject, self._types.depths)
+
+    async def _plan(self, extent: Extent) -> int:
+        """Up to where events have to go."""
+        settings = self._settings
+        up_to = 0
+        if settings.retention_age:
+            up_to = await self.position_before(self._clock.now() - settings.retention_age)
+        if settings.retention_count:
+            up_to = max(up_to, self.head - settings.retention_count)
+        if settings.retention_bytes and extent.bytes > settings.retention_bytes:
+            up_to = max(up_to, extent.last - int(settings.retention_bytes * extent.messages / extent.bytes))
+        return up_to
+
+    async def _remove(self, positions: Sequence[int]) -> int:
+        """Erases events from the stream, and from memory."""
+        for position in positions:
+            await self._stream.erase(position)
+            held = self._recent.after(position - 1, 1)
+            if held and held[0].position <= position:
+                self._recent.replace(without(held[0], [position - held[0].position]))
+        self.removed += len(positions)
+        if positions:
+            await self._measure()
+        return len(positions)
+
+    def _count(self, done: asyncio.Future[Appended]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            appended = done.result()
+            self.published += len(appended.positions) - appended.duplicates
+            self.duplicates += appended.duplicates
 
     def _advance(self, head: int, batches: Iterable[Batch]) -> None:
         for batch in batches:

@@ -1,54 +1,76 @@
 """Events as messages and back: one event is one message, whose payload is the event's own bytes."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from bus.batches import Append, Batch, encode_types
+from bus import native
+from bus.batches import Append, Batch
 from bus.jetstream.connection import MESSAGE_ID, Incoming, Outgoing
 from bus.jetstream.subjects import nats_subject, type_and_subject
+from bus.jetstream.types import Types
 
 _CONTENT_TYPE = "application/protobuf;proto=tooloo.event.v1.Event"
 _EVENTS_FIELD = b"\x0a"
-_UUID_BYTES = 16
 _UUID_TEXT = 36
 _SEVEN_BITS, _MORE = 0x7F, 0x80
+_NUMBER_BYTES = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An event on its way into the stream, or out of it."""
+    """An event on its way into the stream, or out of it; `encoded` as the field `events` of a record holds it."""
 
     key: bytes
-    event_type: str
+    type_number: int
     subject: str
-    payload: bytes
+    encoded: bytes
+
+    @property
+    def payload(self) -> bytes:
+        """The event's own bytes, without the field's tag and length."""
+        start = 1
+        while self.encoded[start] & _MORE:
+            start += 1
+        return self.encoded[start + 1 :]
 
 
-def items_of(append: Append) -> list[Item]:
+def items_of(append: Append, types: Types) -> list[Item]:
     """The events of a publish, each with what its message needs. The only place that knows how a publish is prepared."""
+    starts = native.event_starts(append.events, append.count)
+    numbers = memoryview(append.types).cast("H")
+    size = native.ID_BYTES
     return [
-        Item(key, event.type, event.subject, event.SerializeToString())
-        for key, event in zip(append.keys, append.events, strict=True)
+        Item(
+            append.ids[size * index : size * (index + 1)] + types.source_of(numbers[index]).encode(),
+            numbers[index],
+            append.subjects[index].decode(),
+            append.events[starts[index] : starts[index + 1]],
+        )
+        for index in range(append.count)
     ]
 
 
-def message_of(item: Item, prefix: str) -> Outgoing:
+def message_of(item: Item, types: Types, prefix: str) -> Outgoing:
     """The message in which an event is stored."""
     headers = {MESSAGE_ID: message_id(item.key), "Content-Type": _CONTENT_TYPE}
-    return Outgoing(nats_subject(prefix, item.event_type, item.subject), item.payload, headers)
+    return Outgoing(nats_subject(prefix, types.name_of(item.type_number), item.subject), item.payload, headers)
 
 
-def item_of(message: Incoming, prefix: str) -> Item | None:
+def item_of(message: Incoming, types: Types, prefix: str) -> Item | None:
     """The event in a stored message; None when no bus wrote it."""
     event_type, subject = type_and_subject(prefix, message.subject)
-    key = key_of(message.headers.get(MESSAGE_ID, ""))
-    return Item(key, event_type, subject, message.payload) if event_type and key else None
+    key, number = key_of(message.headers.get(MESSAGE_ID, "")), types.number_of(event_type)
+    if not key or not number:
+        return None
+    return Item(key, number, subject, _EVENTS_FIELD + _varint(len(message.payload)) + message.payload)
 
 
 def message_id(key: bytes) -> str:
     """The id by which NATS knows an event: its uuid, then its source, e.g. "018f…-….learning"."""
-    return f"{UUID(bytes=key[:_UUID_BYTES])}.{key[_UUID_BYTES:].decode()}"
+    return f"{UUID(bytes=key[: native.ID_BYTES])}.{key[native.ID_BYTES :].decode()}"
 
 
 def key_of(identifier: str) -> bytes:
@@ -59,23 +81,24 @@ def key_of(identifier: str) -> bytes:
         return b""
 
 
-def batches_of(entries: Iterable[tuple[int, int, bytes]], time_us: int, max_bytes: int) -> Iterator[Batch]:
-    """Batches of (position, type id, payload), ascending; what is not consecutive, or too large, begins another one."""
-    first, ids, pieces, size = 0, list[int](), list[bytes](), 0
-    for position, type_id, payload in entries:
-        if ids and (position != first + len(ids) or size + len(payload) > max_bytes):
-            yield _batch(first, ids, time_us, pieces)
-            ids, pieces, size = [], [], 0
-        first = first if ids else position
-        ids.append(type_id)
-        pieces += (_EVENTS_FIELD, _varint(len(payload)), payload)
-        size += len(payload)
-    if ids:
-        yield _batch(first, ids, time_us, pieces)
+def batches_of(entries: Iterable[tuple[int, Item]], time_us: int, max_bytes: int) -> Iterator[Batch]:
+    """Batches of events at ascending positions; what is not consecutive, or too large, begins another one."""
+    first = size = 0
+    items: list[Item] = []
+    for position, item in entries:
+        if items and (position != first + len(items) or size + len(item.encoded) > max_bytes):
+            yield _batch(first, items, time_us)
+            items, size = [], 0
+        first = first if items else position
+        items.append(item)
+        size += len(item.encoded)
+    if items:
+        yield _batch(first, items, time_us)
 
 
-def _batch(first: int, ids: Sequence[int], time_us: int, pieces: Sequence[bytes]) -> Batch:
-    return Batch(first, first + len(ids) - 1, time_us, encode_types(ids), b"".join(pieces))
+def _batch(first: int, items: Sequence[Item], time_us: int) -> Batch:
+    types = b"".join(item.type_number.to_bytes(_NUMBER_BYTES, "little") for item in items)
+    return Batch(first, first + len(items) - 1, time_us, types, b"".join(item.encoded for item in items))
 
 
 def _varint(number: int) -> bytes:

@@ -14,6 +14,7 @@ from bus.jetstream.settings import NatsSettings
 from bus.jetstream.stream import Stream, log_config
 from bus.jetstream.subscriptions import JetStreamSubscriptionStore
 from bus.jetstream.sync import check_sync
+from bus.jetstream.types import Types
 from bus.settings import BusSettings
 from bus.writer import end_process
 from mesh.clock import Clock
@@ -41,10 +42,10 @@ async def open_jetstream(
     ownership = Ownership(bucket, nats.owner or socket.gethostname(), nats.lease.total_seconds(), on_lost)
     await ownership.take()
     stack.push_async_callback(ownership.release)
-    event_log = JetStreamLog(connection, stream, settings, nats, clock)
-    await event_log.start(ownership.check, on_lost)
-    stack.push_async_callback(event_log.close)
+    event_log = JetStreamLog(connection, stream, await Types.load(bucket), settings, nats, clock)
     store = JetStreamSubscriptionStore(bucket, ownership.epoch, event_log.events, on_lost)
+    await event_log.start(ownership.check, store.erase_subject, on_lost)
+    stack.push_async_callback(event_log.close)
     await store.load()
     return event_log, store
 

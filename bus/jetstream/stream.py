@@ -91,9 +91,10 @@ class Stream:
                 low = message.sequence + 1
         return low - 1
 
-    async def cut(self, up_to: int) -> int:
-        """Deletes messages up to a position; returns how many."""
-        return int((await self._connection.api(f"STREAM.PURGE.{self.name}", {"seq": up_to + 1}))["purged"])
+    async def purge(self, up_to: int, subject: str = "") -> int:
+        """Deletes messages up to a position, all or those under a NATS subject; returns how many."""
+        which = {"seq": up_to + 1, **({"filter": subject} if subject else {})}
+        return int((await self._connection.api(f"STREAM.PURGE.{self.name}", which))["purged"])
 
     async def erase(self, sequence: int) -> None:
         """Deletes one message and overwrites its bytes on the disk."""

@@ -7,9 +7,7 @@ floor has passed it, and a bus that lost the log cannot write any more.
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-from bisect import bisect_right, insort
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +19,7 @@ from tooloo.event.v1.event_pb2 import Event
 from bus.dealing import Changes, Dead, Retry
 from bus.jetstream.bucket import Bucket, Change
 from bus.jetstream.connection import BATCH, WrongSequence
+from bus.jetstream.letter import Letter
 from bus.jetstream.state import State, Waiting
 from bus.storage import Stored, StoredDeadLetter
 
@@ -52,7 +51,8 @@ class JetStreamSubscriptionStore:
         self._on_lost = on_lost
         self._states: dict[str, State] = {}
         self._revisions: dict[str, int] = {}
-        self._letters: dict[str, list[int]] = defaultdict(list)
+        # the subject of each dead letter, by subscription and position
+        self._letters: dict[str, dict[int, str]] = defaultdict(dict)
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def load(self) -> None:
@@ -61,8 +61,9 @@ class JetStreamSubscriptionStore:
             await self._take_over(key.removeprefix(f"{_STATES}."))
         for key in await self._bucket.keys(_LETTERS):
             _, name, position = key.split(".")
-            if name in self._states and await self._bucket.get(key) is not None:
-                insort(self._letters[name], int(position))
+            entry = await self._bucket.get(key)
+            if name in self._states and entry is not None:
+                self._letters[name][int(position)] = Letter.decode(entry.value).subject
             else:
                 # a mark that a deletion left, or a letter of a subscription that is gone
                 await self._bucket.remove([key])
@@ -99,7 +100,7 @@ class JetStreamSubscriptionStore:
         async with self._locks[name]:
             # its letters first: one of the same name that is made later must not find them
             kept = [_key(_KEPT, name, position) for position, each in self._states[name].retries.items() if each.kept]
-            letters = [_key(_LETTERS, name, position) for position in self._letters.pop(name, ())]
+            letters = [_key(_LETTERS, name, position) for position in self._letters.pop(name, {})]
             await self._bucket.remove([*letters, *kept])
             await self._guarded(name, None, ())
             del self._states[name]
@@ -140,20 +141,21 @@ class JetStreamSubscriptionStore:
                 kept = retry.position in retries and retries[retry.position].kept
                 retries[retry.position] = Waiting(retry.subject, retry.attempts, us_of(retry.due), retry.error, kept)
             gone = [p for p in (*changes.forgotten, *changes.dead) if p in retries and p not in changes.retries]
-            letters = await self._letter_changes(name, list(changes.dead.values()), now_us)
+            letters = await self._new_letters(name, list(changes.dead.values()), now_us)
+            changed = [Change(_key(_LETTERS, name, letter.position), letter.encode()) for letter in letters]
             forgotten = [Change(_key(_KEPT, name, p), None) for p in dict.fromkeys(gone) if retries[p].kept]
             for position in gone:
                 retries.pop(position, None)
             state = replace(self._states[name], floor=floor, ranges=ranges, retries=retries)
-            await self._write_sliced(name, state, [*letters, *forgotten])
-            self._note(name, changes.dead)
+            await self._write_sliced(name, state, [*changed, *forgotten])
+            self._letters[name].update({letter.position: letter.subject for letter in letters})
 
     async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
         """Dead letters beyond a position, oldest first."""
-        known = self._letters.get(name, [])
+        known = sorted(self._letters.get(name, {}))
         chosen = known[bisect_right(known, after) :][:limit]
         entries = await asyncio.gather(*(self._bucket.get(_key(_LETTERS, name, position)) for position in chosen))
-        return [_decode_letter(entry.value) for entry in entries if entry]
+        return [Letter.decode(entry.value).stored() for entry in entries if entry]
 
     async def dead_letter_counts(self) -> Mapping[str, int]:
         """How many dead letters each subscription keeps."""
@@ -178,6 +180,27 @@ class JetStreamSubscriptionStore:
             self._strike(name, chosen)
             return len(chosen)
 
+    async def erase_subject(self, subject: str) -> None:
+        """Erases what subscriptions keep of a subject's events: dead letters, and what was redriven of them."""
+        for name in list(self._states):
+            async with self._locks[name]:
+                await self._erase_subject(name, subject)
+
+    @_whole
+    async def _erase_subject(self, name: str, subject: str) -> None:
+        state = self._states.get(name)
+        if state is None:
+            return
+        letters = [position for position, of in self._letters[name].items() if of == subject]
+        kept = [position for position, each in state.retries.items() if each.kept and each.subject == subject]
+        keys = [*(_key(_LETTERS, name, position) for position in letters), *(_key(_KEPT, name, position) for position in kept)]
+        if keys:
+            for key in keys:
+                await self._bucket.overwrite(key)
+            retries = {position: each for position, each in state.retries.items() if position not in kept}
+            await self._write_sliced(name, replace(state, retries=retries), [Change(key, None) for key in keys])
+            self._strike(name, letters)
+
     async def _take_over(self, name: str) -> None:
         while (entry := await self._bucket.get(_key(_STATES, name))) is not None:
             state = State.decode(entry.value).with_epoch(self._epoch)
@@ -199,26 +222,26 @@ class JetStreamSubscriptionStore:
         for position, entry in zip(positions, entries, strict=True):
             if entry is None:
                 continue
-            letter = json.loads(entry.value)
-            retries[position] = Waiting(letter["subject"], 0, now_us, "", kept=True)
-            changes.append(Change(_key(_KEPT, name, position), base64.b64decode(letter["event"])))
+            letter = Letter.decode(entry.value)
+            retries[position] = Waiting(letter.subject, 0, now_us, "", kept=True)
+            changes.append(Change(_key(_KEPT, name, position), letter.event))
             changes.append(Change(_key(_LETTERS, name, position), None))
-            redriven.append(Retry(position, letter["subject"], 0, 0.0, ""))
+            redriven.append(Retry(position, letter.subject, 0, 0.0, ""))
         await self._write(name, replace(self._states[name], retries=retries), changes)
         self._strike(name, positions)
         return redriven
 
-    async def _letter_changes(self, name: str, dead: Sequence[Dead], now_us: int) -> list[Change]:
+    async def _new_letters(self, name: str, dead: Sequence[Dead], now_us: int) -> list[Letter]:
         if not dead:
             return []
         found = await self._events([each.position for each in dead])
-        changes = []
+        letters = []
         for each in dead:
             kept = await self.kept_event(name, each.position)
             # an event that the log no longer holds still leaves its letter
-            event = kept or found.get(each.position, Event(position=each.position)).SerializeToString()
-            changes.append(Change(_key(_LETTERS, name, each.position), _encode_letter(each, event, now_us)))
-        return changes
+            event = Event.FromString(kept) if kept else found.get(each.position, Event(position=each.position))
+            letters.append(Letter.of(each, event, now_us))
+        return letters
 
     async def _write(self, name: str, state: State, others: Sequence[Change] = ()) -> None:
         await self._guarded(name, state, others)
@@ -242,45 +265,14 @@ class JetStreamSubscriptionStore:
             raise
 
     def _chosen(self, name: str, positions: Sequence[int] | None) -> list[int]:
-        known = self._letters.get(name, [])
+        known = sorted(self._letters.get(name, {}))
         wanted = None if positions is None else set(positions)
         return [position for position in known if wanted is None or position in wanted]
 
-    def _note(self, name: str, positions: Mapping[int, Dead]) -> None:
-        for position in positions:
-            if position not in self._letters[name]:
-                insort(self._letters[name], position)
-
     def _strike(self, name: str, positions: Sequence[int]) -> None:
-        gone = set(positions)
-        self._letters[name] = [position for position in self._letters[name] if position not in gone]
+        for position in positions:
+            self._letters[name].pop(position, None)
 
 
 def _key(kind: str, name: str, position: int | None = None) -> str:
     return f"{kind}.{name}" if position is None else f"{kind}.{name}.{position}"
-
-
-def _encode_letter(dead: Dead, event: bytes, now_us: int) -> bytes:
-    return json.dumps(
-        {
-            "position": dead.position,
-            "subject": dead.subject,
-            "reason": dead.reason,
-            "attempts": dead.attempts,
-            "error": dead.error,
-            "createTimeUs": now_us,
-            "event": base64.b64encode(event).decode(),
-        }
-    ).encode()
-
-
-def _decode_letter(value: bytes) -> StoredDeadLetter:
-    letter = json.loads(value)
-    return StoredDeadLetter(
-        letter["position"],
-        base64.b64decode(letter["event"]),
-        letter["reason"],
-        letter["attempts"],
-        letter["error"],
-        letter["createTimeUs"],
-    )

@@ -7,7 +7,7 @@ slip in, and an attempt whose answer was lost is found in the stream instead of 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,11 +15,14 @@ from typing import Protocol
 from bus.batches import Append, Appended, VersionConflict
 from bus.jetstream.connection import BATCH, EXPECTED_LAST, Connection, DuplicateIds, Outgoing, Unreachable, WrongSequence
 from bus.jetstream.messages import Item, items_of, message_of
+from bus.jetstream.types import Types
 from bus.jetstream.window import Window
 from bus.writer import Closed, DiskFull, QueueFull
 from mesh.reconnect import Backoff
 
 log = logging.getLogger(__name__)
+# share of the newest commit in the moving average
+_SMOOTHING = 0.1
 
 
 class Tail(Protocol):
@@ -67,6 +70,7 @@ class Writer:
         connection: Connection,
         tail: Tail,
         window: Window,
+        types: Types,
         prefix: str,
         queue: int,
         unreachable_after: float,
@@ -75,6 +79,7 @@ class Writer:
         self._connection = connection
         self._tail = tail
         self._window = window
+        self._types = types
         self._prefix = prefix
         self._limit = queue
         self._unreachable_after = unreachable_after
@@ -83,15 +88,17 @@ class Writer:
         self._wake = asyncio.Event()
         self._closed = False
         self.commits = 0
+        self.commit_seconds = 0.0
+        self.disk_full = False
         self._task = asyncio.create_task(self._run(), name="jetstream writer")
 
-    def append(self, append: Append) -> Awaitable[Appended]:
+    def append(self, append: Append) -> asyncio.Future[Appended]:
         """Stores a publish; VersionConflict, DiskFull, QueueFull or Closed when it cannot be."""
         if self._closed:
             raise Closed
         if len(self._waiting) >= self._limit:
             raise QueueFull
-        waiting = _Waiting(items_of(append), append, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(items_of(append, self._types), append, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._wake.set()
         return waiting.done
@@ -135,15 +142,14 @@ class Writer:
             try:
                 placed = await self._place(group)
                 if placed.fresh:
-                    await self._connection.publish(self._messages(placed.fresh))
-                    self._tail.stored(placed.fresh)
-                    self.commits += 1
+                    await self._commit(placed.fresh)
                 break
             except (WrongSequence, DuplicateIds):
                 with suppress(Unreachable):
                     await self._tail.catch_up()
             except DiskFull as full:
                 log.error("NATS has no room: %d publishes are refused", len(group))  # noqa: TRY400 - it says all there is to say
+                self.disk_full = True
                 self._refuse(group, full)
                 return
             except Unreachable as away:
@@ -154,8 +160,17 @@ class Writer:
         for waiting, outcome in zip(group, placed.outcomes, strict=True):
             _resolve(waiting, outcome)
 
+    async def _commit(self, fresh: Sequence[Item]) -> None:
+        started = asyncio.get_running_loop().time()
+        await self._connection.publish(self._messages(fresh))
+        self._tail.stored(fresh)
+        self.commits += 1
+        self.disk_full = False
+        took = asyncio.get_running_loop().time() - started
+        self.commit_seconds += (took - self.commit_seconds) * (_SMOOTHING if self.commits > 1 else 1.0)
+
     def _messages(self, fresh: Sequence[Item]) -> list[Outgoing]:
-        messages = [message_of(item, self._prefix) for item in fresh]
+        messages = [message_of(item, self._types, self._prefix) for item in fresh]
         messages[0].headers[EXPECTED_LAST] = str(self._tail.head)
         return messages
 

@@ -389,7 +389,7 @@ async def test_unknown_fields_of_a_publish_never_reach_a_reader(tmp_path: Path) 
 async def test_backup_is_a_whole_log(tmp_path: Path) -> None:
     """An online backup opens as a log of its own with every event."""
     log = await Log.open(tmp_path / "log.db")
-    await log.append([event(number) for number in range(10)])
+    await log.publish([event(number) for number in range(10)])
     await log.backup(tmp_path / "copy.db")
     await log.close()
     copy = await Log.open(tmp_path / "copy.db")

@@ -30,7 +30,7 @@ def door(tmp_path: Path) -> Door:
         upstreams=UPSTREAMS,
         port=DOOR_PORT,
         admin_port=ADMIN_PORT,
-        descriptors=contracts.descriptor_path().absolute(),
+        descriptors=tmp_path / "descriptors.binpb",
         endpoints_folder=tmp_path / "endpoints",
         pages_folder=pages,
         access_log=tmp_path / "log" / "access.jsonl",
@@ -211,8 +211,7 @@ def test_writing_makes_the_endpoint_files_that_envoy_needs_to_start(door: Door, 
 def test_what_is_written_is_what_is_rendered_with_a_descriptor_set_without_comments(door: Door, tmp_path: Path) -> None:
     """Envoy keeps a copy for each transcoder, and comments are most of it."""
     bootstrap.write(door, tmp_path / "envoy.json")
-    lean = tmp_path / "descriptors.binpb"
-    assert json.loads((tmp_path / "envoy.json").read_text()) == bootstrap.render(replace(door, descriptors=lean))
-    files = descriptor_pb2.FileDescriptorSet.FromString(lean.read_bytes())
+    assert json.loads((tmp_path / "envoy.json").read_text()) == bootstrap.render(door)
+    files = descriptor_pb2.FileDescriptorSet.FromString(door.descriptors.read_bytes())
     assert [file.name for file in files.file] == [file.name for file in contracts.descriptor_set().file]
     assert not any(file.HasField("source_code_info") for file in files.file)

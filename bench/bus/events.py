@@ -1,0 +1,90 @@
+"""The events that the bench sends: a hundred types of its own, brought as anybody brings theirs (docs/how-to/own-events.md)."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from google.protobuf import descriptor_pb2
+from tooloo.event.v1 import options_pb2
+from tooloo.event.v1.event_pb2 import Event
+
+from mesh.ids import new_id
+
+TYPES = 100
+SUBJECTS = 100
+OWNER = "bench"
+_PACKAGE = "toolbench.v1"
+# of the payload field in the encoded message: one byte of tag, two of length for 128 to 16,383 bytes
+_FIELD_HEADER = 3
+
+
+def names() -> list[str]:
+    """The peers' names of the types: t0 to t99, and "warm" for what only warms up."""
+    return [*(f"t{number}" for number in range(TYPES)), "warm"]
+
+
+def type_of(name: str) -> str:
+    """The event type that a peer's name stands for."""
+    return f"{OWNER}.{name}"
+
+
+def write_contracts(path: Path) -> None:
+    """Writes the descriptor set: a message for each type, with one field of bytes."""
+    file = descriptor_pb2.FileDescriptorProto(name="toolbench/v1/bench_events.proto", package=_PACKAGE, syntax="proto3")
+    file.dependency.append("tooloo/event/v1/options.proto")
+    field = descriptor_pb2.FieldDescriptorProto
+    for name in names():
+        message = file.message_type.add(name=name.title())
+        message.field.add(name="payload", number=1, type=field.TYPE_BYTES, label=field.LABEL_OPTIONAL)
+        message.options.Extensions[options_pb2.event].CopyFrom(options_pb2.EventOptions(type=type_of(name), owner=OWNER))
+    path.write_bytes(descriptor_pb2.FileDescriptorSet(file=[file]).SerializeToString())
+
+
+class Maker:
+    """Makes events fast: each is a copy of its type's model, with an id of its own."""
+
+    def __init__(self) -> None:
+        self._models = {name: _model(name, number % SUBJECTS) for number, name in enumerate(names())}
+        self._payload = b""
+        self._in_turn: list[Event] = []
+
+    def one(self, name: str, payload: bytes) -> Event:
+        """An event of a type."""
+        event = _copy(self._models[name])
+        event.data.value = _encoded(payload)
+        return event
+
+    def many(self, numbers: Iterable[int], payload: bytes) -> list[Event]:
+        """Events of the types in turn, all with one payload."""
+        if payload != self._payload:
+            self._payload = payload
+            self._in_turn = [self.one(f"t{number}", payload) for number in range(TYPES)]
+        models = self._in_turn
+        return [_copy(models[number % TYPES]) for number in numbers]
+
+
+def _copy(model: Event) -> Event:
+    event = Event()
+    event.CopyFrom(model)
+    event.id = new_id()
+    return event
+
+
+def _model(name: str, subject: int) -> Event:
+    event = Event(type=type_of(name), source=OWNER, subject=f"things/{subject}")
+    event.time.GetCurrentTime()
+    event.data.type_url = f"type.googleapis.com/{_PACKAGE}.{name.title()}"
+    return event
+
+
+def _encoded(payload: bytes) -> bytes:
+    """The bench's message with this payload: a tag, a length in two bytes, the bytes."""
+    length = len(payload)
+    if not 1 << 7 <= length < 1 << 14:
+        raise ValueError(f"the bench sends payloads of 128 to 16,383 bytes, not {length}")
+    return b"\n" + bytes((length & 0x7F | 0x80, length >> 7)) + payload
+
+
+def payload_of(event: Event) -> bytes:
+    """The payload as bytes, as the peers' clients give it: without decoding the message around it."""
+    value: bytes = event.data.value
+    return value[_FIELD_HEADER:]

@@ -1,0 +1,157 @@
+/* Cuts events out of stored bytes: by index, by type, with their positions written into them. And the checksum of a record. */
+#include "bytes.h"
+
+#define EVENTS_TAG 0x0a
+#define POSITION_TAG 0x50
+
+/* Where each event of a record begins, tag included, and where the last one ends; gives their number, -1 when the bytes are no record. */
+EXPORT int64_t event_starts(const uint8_t *events, size_t size, uint32_t *starts, uint32_t capacity) {
+    reader in = {events, events + size}, inner;
+    int64_t count = 0;
+    if (size > UINT32_MAX) return -1;
+    while (in.at < in.end) {
+        if (count == capacity) return -1;
+        starts[count++] = (uint32_t)(in.at - events);
+        if (*in.at++ != EVENTS_TAG || !read_bytes(&in, &inner)) return -1;
+    }
+    starts[count] = (uint32_t)size;
+    return count;
+}
+
+/* The byte at which the event number `skip` begins; -1 when there are not so many. */
+EXPORT int64_t event_offset(const uint8_t *events, size_t size, uint32_t skip) {
+    reader in = {events, events + size}, inner;
+    while (skip--)
+        if (in.at == in.end || *in.at++ != EVENTS_TAG || !read_bytes(&in, &inner)) return -1;
+    return in.at - events;
+}
+
+/* How many whole events fit into `most` bytes, at least one when there is one; `offset` is where they end. */
+EXPORT uint32_t events_within(const uint8_t *events, size_t size, size_t most, uint32_t limit, size_t *offset) {
+    reader in = {events, events + size}, inner;
+    uint32_t count = 0;
+    *offset = 0;
+    while (in.at < in.end && count < limit) {
+        if (*in.at++ != EVENTS_TAG || !read_bytes(&in, &inner)) return count;
+        if (count && (size_t)(in.at - events) > most) return count;
+        *offset = (size_t)(in.at - events);
+        count++;
+    }
+    return count;
+}
+
+/* The indexes from `skip` on whose type is wanted; type 0, an event that is gone, never is. Without `wanted` every other one is. */
+EXPORT uint32_t choose(const uint16_t *types, uint32_t count, uint32_t skip, const uint8_t *wanted, uint32_t *indexes) {
+    uint32_t found = 0;
+    for (uint32_t at = skip; at < count; at++)
+        if (types[at] && (!wanted || wanted[types[at]])) indexes[found++] = at;
+    return found;
+}
+
+/* Whether any wanted type (any type but 0 without `wanted`) is there. */
+EXPORT int holds_any(const uint16_t *types, uint32_t count, const uint8_t *wanted) {
+    for (uint32_t at = 0; at < count; at++)
+        if (types[at] && (!wanted || wanted[types[at]])) return 1;
+    return 0;
+}
+
+EXPORT uint32_t count_gone(const uint16_t *types, uint32_t count) {
+    uint32_t gone = 0;
+    for (uint32_t at = 0; at < count; at++) gone += !types[at];
+    return gone;
+}
+
+/* Copies an event and writes its position behind its other fields; at most 13 bytes more than it had. */
+static uint8_t *copy_event(uint8_t *out, reader event, int64_t position) {
+    size_t size = (size_t)(event.end - event.at);
+    *out++ = EVENTS_TAG;
+    out = write_varint(out, size + 1 + varint_size((uint64_t)position));
+    memcpy(out, event.at, size);
+    out += size;
+    *out++ = POSITION_TAG;
+    return write_varint(out, (uint64_t)position);
+}
+
+/* Copies the events at ascending `indexes` into `out`, which must hold `size` bytes; gives the bytes written, -1 when there are fewer. */
+EXPORT int64_t gather(const uint8_t *events, size_t size, const uint32_t *indexes, uint32_t count, uint8_t *out) {
+    reader in = {events, events + size}, inner;
+    uint8_t *begin = out;
+    uint32_t at = 0;
+    for (uint32_t next = 0; next < count; at++) {
+        const uint8_t *start = in.at;
+        if (in.at == in.end || *in.at++ != EVENTS_TAG || !read_bytes(&in, &inner)) return -1;
+        if (at != indexes[next]) continue;
+        memcpy(out, start, (size_t)(in.at - start));
+        out += in.at - start;
+        next++;
+    }
+    return out - begin;
+}
+
+/* Copies a whole run of events, each with its position. */
+EXPORT int64_t stamp(const uint8_t *events, size_t size, int64_t first, uint8_t *out) {
+    reader in = {events, events + size}, inner;
+    uint8_t *begin = out;
+    while (in.at < in.end) {
+        if (*in.at++ != EVENTS_TAG || !read_bytes(&in, &inner)) return -1;
+        out = copy_event(out, inner, first++);
+    }
+    return out - begin;
+}
+
+/* Copies events, each with a position of its own. */
+EXPORT int64_t stamp_each(const uint8_t *events, size_t size, const int64_t *positions, uint32_t count, uint8_t *out) {
+    reader in = {events, events + size}, inner;
+    uint8_t *begin = out;
+    for (uint32_t at = 0; at < count; at++) {
+        if (in.at == in.end || *in.at++ != EVENTS_TAG || !read_bytes(&in, &inner)) return -1;
+        out = copy_event(out, inner, positions[at]);
+    }
+    return out - begin;
+}
+
+/* CRC-32C (Castagnoli; RFC 3720, appendix B.4) by the processor's instruction where it has one. */
+static uint32_t table[8][256];
+
+static void __attribute__((constructor)) make_table(void) {
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        uint32_t crc = byte;
+        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78u : 0);
+        table[0][byte] = crc;
+    }
+    for (uint32_t byte = 0; byte < 256; byte++)
+        for (int row = 1; row < 8; row++) table[row][byte] = table[row - 1][byte] >> 8 ^ table[0][table[row - 1][byte] & 0xff];
+}
+
+static uint32_t crc_by_table(uint32_t crc, const uint8_t *at, size_t size) {
+    for (; size >= 8; size -= 8, at += 8) {
+        uint32_t low = crc ^ ((uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24);
+        crc = table[7][low & 0xff] ^ table[6][low >> 8 & 0xff] ^ table[5][low >> 16 & 0xff] ^ table[4][low >> 24] ^ table[3][at[4]] ^
+              table[2][at[5]] ^ table[1][at[6]] ^ table[0][at[7]];
+    }
+    while (size--) crc = crc >> 8 ^ table[0][(crc ^ *at++) & 0xff];
+    return crc;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("sse4.2"))) static uint32_t crc_by_instruction(uint32_t crc, const uint8_t *at, size_t size) {
+    uint64_t wide = crc, word;
+    for (; size >= 8; size -= 8, at += 8) {
+        memcpy(&word, at, 8);
+        wide = __builtin_ia32_crc32di(wide, word);
+    }
+    crc = (uint32_t)wide;
+    while (size--) crc = __builtin_ia32_crc32qi(crc, *at++);
+    return crc;
+}
+#endif
+
+EXPORT uint32_t crc32c(uint32_t crc, const uint8_t *bytes, size_t size) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("sse4.2")) return ~crc_by_instruction(~crc, bytes, size);
+#endif
+    return ~crc_by_table(~crc, bytes, size);
+}
+
+/* The same without the instruction, for the test that both agree. */
+EXPORT uint32_t crc32c_by_table(uint32_t crc, const uint8_t *bytes, size_t size) { return ~crc_by_table(~crc, bytes, size); }

@@ -1,0 +1,66 @@
+"""Runs: neighbouring events that are dealt out, held and settled together, so that a delivery costs nothing for each event."""
+
+from bisect import bisect_left
+
+from bus.slices import Slice
+
+
+class Run:
+    """Events from one slice, all on their first delivery. Positions between them that are none of them are settled with them."""
+
+    __slots__ = ("_events", "deadline", "left", "positions", "token")
+
+    def __init__(self, piece: Slice) -> None:
+        self.positions = piece.positions
+        self.token: int | None = None
+        self.deadline = 0.0
+        # the positions that are not settled; None while that is all of them
+        self.left: set[int] | None = None
+        self._events = piece.events
+
+    def __len__(self) -> int:
+        return len(self.positions) if self.left is None else len(self.left)
+
+    @property
+    def first(self) -> int:
+        """Position of its first event."""
+        return self.positions[0]
+
+    @property
+    def last(self) -> int:
+        """Position of its last event."""
+        return self.positions[-1]
+
+    def outstanding(self) -> list[int]:
+        """The positions that are not settled, ascending."""
+        return list(self.positions) if self.left is None else sorted(self.left)
+
+    def holds(self, position: int) -> bool:
+        """Whether an event at this position is in it and not settled."""
+        if self.left is not None:
+            return position in self.left
+        index = bisect_left(self.positions, position)
+        return index < len(self.positions) and self.positions[index] == position
+
+    def span_of(self, position: int) -> tuple[int, int]:
+        """One of its events with the positions around it that are none of its events: they are settled together."""
+        index = bisect_left(self.positions, position)
+        before = self.positions[index - 1] + 1 if index else position
+        after = self.positions[index + 1] - 1 if index + 1 < len(self.positions) else position
+        return before, after
+
+    def settle(self, position: int) -> None:
+        """Marks one of its events."""
+        if self.left is None:
+            self.left = set(self.positions)
+        self.left.discard(position)
+
+    def split(self, count: int) -> "tuple[Run, Run]":
+        """The first `count` events, and the rest; only before it is leased."""
+        head, rest = Slice(self.positions, self._events).split(count)
+        return Run(head), Run(rest)
+
+    def take_events(self) -> Slice:
+        """Its events, for the one time that they are sent; a later delivery reads them from the log."""
+        events, self._events = self._events, b""
+        return Slice(self.positions, events)

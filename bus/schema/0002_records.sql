@@ -1,0 +1,15 @@
+-- Uniqueness by record: the ids of a batch in one row (16 bytes each, then a uint16 type number each), remembered longer than the batch.
+DROP TABLE event_ids;
+CREATE TABLE event_keys (
+    position INTEGER PRIMARY KEY,
+    keys     BLOB    NOT NULL,
+    checksum INTEGER NOT NULL
+);
+
+-- A type number stands for a type and the source that tells it.
+CREATE TABLE sourced_types (
+    id     INTEGER PRIMARY KEY,
+    type   TEXT NOT NULL,
+    source TEXT NOT NULL,
+    UNIQUE (type, source)
+);

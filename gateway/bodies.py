@@ -1,0 +1,60 @@
+"""What the calls carry that take or give plain bytes (google.api.HttpBody): their contract cannot say it, so it stands here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.rules import Schema
+from mesh import cloudevents
+
+Content = dict[str, Any]
+CLOUD_EVENT_NAME = "io.cloudevents.CloudEvent"
+_URI: Schema = {"type": "string", "minLength": 1}
+CLOUD_EVENT: Schema = {
+    "type": "object",
+    "description": "An event as CloudEvents 1.0 has it in JSON; names of extension attributes are lower-case letters and digits.",
+    "properties": {
+        "specversion": {"type": "string", "const": "1.0"},
+        "id": {"type": "string", "format": "uuid", "description": "UUIDv7 given by the source."},
+        "type": {"type": "string", "minLength": 1, "description": "A name of the catalogue, e.g. training.completed."},
+        "source": _URI | {"description": "Service that tells it, e.g. learning."},
+        "subject": {"type": "string", "minLength": 1, "maxLength": 512, "description": "Resource it is about; the ordering key."},
+        "time": {"type": "string", "format": "date-time", "description": "When it happened."},
+        "datacontenttype": {"type": "string", "enum": [cloudevents.JSON, cloudevents.PROTOBUF]},
+        "dataschema": _URI | {"description": "https://type.googleapis.com/<full name of the event's message>."},
+        "data": {"type": "object", "description": "The event's own message as proto3 JSON."},
+        "data_base64": {"type": "string", "contentEncoding": "base64", "description": "Or its bytes, as application/protobuf."},
+        "correlationid": {"type": "string", "maxLength": 128},
+        "causationid": {"type": "string", "maxLength": 128},
+        "traceparent": {"type": "string", "maxLength": 64},
+        "position": {"type": "string", "pattern": "^[0-9]{1,19}$", "description": "Place in the log; written by the bus."},
+    },
+    "required": ["specversion", "id", "type", "source", "subject", "time"],
+    "additionalProperties": {"type": ["string", "integer", "boolean", "null"]},
+}
+_ONE: Schema = {"$ref": f"#/components/schemas/{CLOUD_EVENT_NAME}"}
+_MANY: Schema = {"type": "array", "items": _ONE}
+_BUS, _SYSTEM = "tooloo.bus.v1.EventBus", "tooloo.system.v1.SystemService"
+_SENT: Mapping[str, Content] = {
+    f"{_BUS}/PublishCloudEvents": {
+        cloudevents.STRUCTURED: {"schema": _ONE},
+        cloudevents.BATCH: {"schema": _MANY | {"minItems": 1, "maxItems": 1000}},
+        cloudevents.JSON: {"schema": {"anyOf": [_ONE, _MANY | {"minItems": 1, "maxItems": 1000}]}},
+    }
+}
+_ANSWERED: Mapping[str, Content] = {
+    f"{_BUS}/ReadCloudEvents": {cloudevents.BATCH: {"schema": _MANY}},
+    f"{_BUS}/GetBusMetrics": {"text/plain": {"schema": {"type": "string"}}},
+    f"{_BUS}/FollowSse": {"text/event-stream": {"schema": {}}},
+    "tooloo.integration.v1.IntegrationService/HandleOAuthCallback": {"text/html": {"schema": {"type": "string"}}},
+    f"{_SYSTEM}/GetOpenApi": {"application/json": {"schema": {"type": "object"}}},
+}
+
+
+def sent(method: str) -> Content:
+    """The media types that a call takes, each with its schema; KeyError for a call whose bytes nobody has described."""
+    return _SENT[method]
+
+
+def answered(method: str) -> Content:
+    """The media types that a call gives, each with its schema; KeyError for a call whose bytes nobody has described."""
+    return _ANSWERED[method]

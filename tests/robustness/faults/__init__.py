@@ -1,0 +1,1 @@
+"""Faults, one file each: what is done to the bus, its publishers, its consumers and its disk."""

@@ -1,0 +1,43 @@
+"""What a page of the documentation shows: its files, its commands, and the answers that they give."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+_ANSWER = re.compile(r"^\$ (?P<command>curl .*)\n(?P<answer>\{.*\})$", re.MULTILINE)
+_FILE = re.compile(r"^`(?P<name>[\w./]+)`\n\n```\w+\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_COMMAND = re.compile(r"^```sh\n(?P<command>.*?)^```$", re.MULTILINE | re.DOTALL)
+WHATEVER = "…"
+
+
+def answers(page: str) -> list[tuple[str, Any]]:
+    """Every curl command with the JSON that the page says it answers."""
+    return [(match["command"], json.loads(match["answer"])) for match in _ANSWER.finditer(page)]
+
+
+def files(page: str) -> dict[str, str]:
+    """The files that the reader is asked to write: a name in backticks, then a block with the text."""
+    return {match["name"]: match["text"] for match in _FILE.finditer(page)}
+
+
+def steps(page: str) -> Iterator[tuple[str, Any]]:
+    """Shell blocks and curl commands in the order of the page, each with the JSON it should answer; None for a shell block."""
+    found = [(match.start(), match["command"], None) for match in _COMMAND.finditer(page)]
+    found += [(match.start(), match["command"], json.loads(match["answer"])) for match in _ANSWER.finditer(page)]
+    return ((command, answer) for _, command, answer in sorted(found, key=lambda each: each[0]))
+
+
+def matches(expected: Any, got: Any, where: str) -> None:
+    """What a page shows stands in the answer; an ellipsis stands for any value that is there."""
+    if expected == WHATEVER:
+        assert got not in (None, "", [], {}), where
+    elif isinstance(expected, dict):
+        for key, value in expected.items():
+            assert key in got, f"{where}: no {key} in {got}"
+            matches(value, got[key], f"{where} → {key}")
+    elif isinstance(expected, list):
+        for wanted, item in zip(expected, got, strict=False):
+            matches(wanted, item, where)
+    else:
+        assert got == expected, where
