@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from bus.jetstream.connection import BATCH, EXPECTED_LAST_OF_SUBJECT, ApiError, Connection, Outgoing, Unreachable, WrongSequence
 from bus.jetstream.stream import Stream
+from mesh.reconnect import Backoff
 
 _OPERATION = "KV-Operation"
 _DELETED = frozenset({"DEL", "PURGE"})
-_PATIENCE = 5
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +66,28 @@ class Bucket:
     async def update(self, key: str, value: bytes | None, revision: int, others: Sequence[Change] = ()) -> int:
         """Changes a key, and others with it, all or none; gives its new revision. WrongSequence when `revision` is not its last.
 
-        0 stands for a key that has no value yet. A lost answer is asked for again; DiskFull, Unreachable.
+        0 stands for a key that has no value yet. Waits for as long as NATS is away: giving up would leave open what stands there.
+        DiskFull; Unreachable when the connection was closed meanwhile.
         """
         deleted = [change.key for change in others if change.value is None]
         messages = [self._message(Change(key, value)), *(self._message(other) for other in others)]
         if len(messages) > BATCH:
             raise ValueError(f"a change of {len(messages)} keys is larger than one batch")
         messages[0].headers[EXPECTED_LAST_OF_SUBJECT] = str(revision)
-        for attempt in range(1, _PATIENCE + 1):
+        backoff = Backoff()
+        while True:
             try:
                 last = await self._connection.publish(messages)
                 break
-            except Unreachable:
-                if attempt == _PATIENCE:
-                    raise
-                await asyncio.sleep(0.1 * attempt)
             except WrongSequence:
                 written = await self._written(messages[0], revision)
                 if written is None:
                     raise
                 return written
+            except Unreachable:
+                if self._connection.closed:
+                    raise
+                await asyncio.sleep(backoff.wait())
         await self._sweep(deleted)
         return last - len(messages) + 1
 
@@ -101,9 +104,20 @@ class Bucket:
 
     async def _written(self, message: Outgoing, revision: int) -> int | None:
         """The revision that an earlier attempt of ours wrote; None when somebody else did."""
-        found = await self._stream.last_of(message.subject)
+        found = await self.patiently(lambda: self._stream.last_of(message.subject))
         ours = found is not None and found.payload == message.payload and found.sequence > revision
         return found.sequence if found is not None and ours else None
+
+    async def patiently(self, ask: Callable[[], Awaitable[R]]) -> R:
+        """Asks until NATS answers."""
+        backoff = Backoff()
+        while True:
+            try:
+                return await ask()
+            except Unreachable:
+                if self._connection.closed:
+                    raise
+                await asyncio.sleep(backoff.wait())
 
     async def _sweep(self, keys: Iterable[str]) -> None:
         """Removes the marks that deletions leave; what fails here is removed another time."""

@@ -106,9 +106,9 @@ class Connection:
         await self._client.close()
 
     @property
-    def max_payload(self) -> int:
-        """Largest message that the server takes, in bytes."""
-        return self._client.max_payload
+    def closed(self) -> bool:
+        """Whether it was ended; one that is being made anew is not."""
+        return self._client.is_closed
 
     async def api(self, call: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A request of JetStream's API, e.g. "STREAM.INFO.tooloo"; ApiError when it is refused."""

@@ -18,7 +18,7 @@ from bus.jetstream.messages import Item, batches_of, item_of
 from bus.jetstream.settings import NatsSettings
 from bus.jetstream.stream import Extent, Stream
 from bus.jetstream.subjects import every_type
-from bus.jetstream.sync import check_sync
+from bus.jetstream.sync import NotSynced, check_sync
 from bus.jetstream.types import Types
 from bus.jetstream.window import Window
 from bus.jetstream.writer import Writer
@@ -65,6 +65,7 @@ class JetStreamLog:
         self._moved = asyncio.Event()
         self._writer: Writer
         self._still_ours: Callable[[], Awaitable[None]]
+        self._on_failure: Callable[[BaseException], None]
         self._forget_subject: Callable[[str], Awaitable[None]]
 
     async def start(
@@ -78,6 +79,7 @@ class JetStreamLog:
         `still_ours` raises when another bus owns the log; `forget_subject` erases what subscriptions keep of a subject.
         """
         self._forget_subject = forget_subject
+        self._on_failure = on_failure
         self._still_ours = still_ours
         self.head = (await self._measure()).last
         after = max(self.first - 1, self.head - self._nats.unique_count, 0)
@@ -202,7 +204,7 @@ class JetStreamLog:
 
         Bytes are judged by the mean size of an event, for a stream tells no more. That every write is synced is asked again, too.
         """
-        await check_sync(self._nats)
+        await self._check_sync()
         extent = await self._measure()
         up_to = min(await self._plan(extent), keep_from - 1, self.head)
         deleted = 0
@@ -301,6 +303,14 @@ class JetStreamLog:
     def _places(self, subject: str) -> list[str]:
         """The NATS subjects under which a subject's events stand."""
         return every_type(self._nats.prefix, subject, self._types.depths)
+
+    async def _check_sync(self) -> None:
+        try:
+            await check_sync(self._nats)
+        except NotSynced as error:
+            # a server came back with another configuration: what it acknowledges is no promise any more
+            self._on_failure(error)
+            raise
 
     async def _plan(self, extent: Extent) -> int:
         """Up to where events have to go."""

@@ -15,6 +15,7 @@ from bus.jetstream.connection import Unreachable, WrongSequence
 log = logging.getLogger(__name__)
 KEY = "owner"
 _RENEWALS = 3
+_GOODBYE_SECONDS = 2.0
 
 
 class OwnershipLost(Exception):
@@ -75,8 +76,9 @@ class Ownership:
         if self._renewing is not None:
             self._renewing.cancel()
             await asyncio.gather(self._renewing, return_exceptions=True)
-        with suppress(WrongSequence, Unreachable):
-            await self._bucket.update(KEY, _Lease("", self.epoch).encode(0), self._revision)
+        with suppress(WrongSequence, Unreachable, TimeoutError):
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await self._bucket.update(KEY, _Lease("", self.epoch).encode(0), self._revision)
 
     async def _may_follow(self, standing: Entry) -> bool:
         if _Lease.of(standing).owner in ("", self._owner):
@@ -88,6 +90,7 @@ class Ownership:
         return now is not None and now.revision == standing.revision
 
     async def _renew(self) -> None:
+        # while NATS is away the update waits; writes are fenced by sequence anyway
         while True:
             await asyncio.sleep(self._seconds / _RENEWALS)
             self._renewals += 1
@@ -96,8 +99,7 @@ class Ownership:
                     KEY, _Lease(self._owner, self.epoch).encode(self._renewals), self._revision
                 )
             except Unreachable:
-                # writes are fenced by sequence anyway; when NATS is back it is known who owns the log
-                continue
+                return
             except WrongSequence as error:
                 self._on_lost(OwnershipLost(str(error)))
                 return

@@ -36,7 +36,10 @@ def _whole(write: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[
 
     @wraps(write)
     async def shielded(*args: P.args, **kwargs: P.kwargs) -> R:
-        return await asyncio.shield(asyncio.ensure_future(write(*args, **kwargs)))
+        task = asyncio.ensure_future(write(*args, **kwargs))
+        # when nobody waits any more, nobody asks how it ended
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(task)
 
     return shielded
 
@@ -141,7 +144,8 @@ class JetStreamSubscriptionStore:
                 kept = retry.position in retries and retries[retry.position].kept
                 retries[retry.position] = Waiting(retry.subject, retry.attempts, us_of(retry.due), retry.error, kept)
             gone = [p for p in (*changes.forgotten, *changes.dead) if p in retries and p not in changes.retries]
-            letters = await self._new_letters(name, list(changes.dead.values()), now_us)
+            dead = list(changes.dead.values())
+            letters = await self._bucket.patiently(lambda: self._new_letters(name, dead, now_us))
             changed = [Change(_key(_LETTERS, name, letter.position), letter.encode()) for letter in letters]
             forgotten = [Change(_key(_KEPT, name, p), None) for p in dict.fromkeys(gone) if retries[p].kept]
             for position in gone:

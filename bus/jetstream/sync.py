@@ -18,6 +18,10 @@ _SECONDS = 5.0
 _ADVICE = "set `jetstream { sync_interval: always }` in its nats.conf and restart it"
 
 
+class NotSynced(SettingError):
+    """A server acknowledges before it syncs."""
+
+
 async def check_sync(settings: NatsSettings) -> None:
     """SettingError unless every server that answers syncs every write, and those that answer are a majority of the cluster."""
     answers = [answer for address in settings.monitors if (answer := await _ask(address)) is not None]
@@ -28,7 +32,7 @@ async def check_sync(settings: NatsSettings) -> None:
         )
     for address, found in answers:
         if not found.get("config", {}).get("sync_always"):
-            raise SettingError(f"the NATS server at {address} acknowledges before it syncs; {_ADVICE}")
+            raise NotSynced(f"the NATS server at {address} acknowledges before it syncs; {_ADVICE}")
     _check_majority(settings, [found for _, found in answers])
 
 
