@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from typing import Any, Self
 
 import nats
@@ -26,6 +28,7 @@ EXPECTED_LAST = "Nats-Expected-Last-Sequence"
 EXPECTED_LAST_OF_SUBJECT = "Nats-Expected-Last-Subject-Sequence"
 MESSAGE_ID = "Nats-Msg-Id"
 _NOT_FOUND = 404
+_NO_RESPONDERS = "503"
 _WRONG_SEQUENCE = frozenset({10071, 10164})
 _DUPLICATE = 10201
 # insufficient resources, storage of the account or the stream, maximum bytes
@@ -77,8 +80,9 @@ class Incoming:
 class Connection:
     """A connection that comes back by itself. Unreachable when a request is not answered in time."""
 
-    def __init__(self, client: Client, timeout: float) -> None:
+    def __init__(self, client: Client, replies: _Replies, timeout: float) -> None:
         self._client = client
+        self._replies = replies
         self._timeout = timeout
 
     @classmethod
@@ -99,7 +103,7 @@ class Connection:
             )
         except (nats.errors.Error, OSError, TimeoutError) as error:
             raise Unreachable(f"no NATS server answers at {', '.join(settings.servers)}: {error}") from error
-        return cls(client, seconds)
+        return cls(client, await _Replies.open(client), seconds)
 
     async def close(self) -> None:
         """Ends the connection."""
@@ -164,10 +168,48 @@ class Connection:
             raise _failure(error) from error
 
     async def _request(self, subject: str, body: bytes, headers: dict[str, str]) -> Msg:
+        with self._replies.expected() as (inbox, reply):
+            try:
+                await self._client.publish(subject, body, reply=inbox, headers=headers or None)
+                async with asyncio.timeout(self._timeout):
+                    message = await reply
+            except (nats.errors.Error, TimeoutError) as error:
+                raise Unreachable(f"NATS does not answer now: {error or type(error).__name__}") from error
+        if (message.headers or {}).get("Status") == _NO_RESPONDERS:
+            raise Unreachable(f"nobody answers at {subject} now")
+        return message
+
+
+class _Replies:
+    """One inbox for all requests. The client's own request() may lose a cancellation on Python 3.11 (asyncio.wait_for does)."""
+
+    def __init__(self, inbox: str) -> None:
+        self._inbox = inbox
+        self._numbers = count(1)
+        self._waiting: dict[str, asyncio.Future[Msg]] = {}
+
+    @classmethod
+    async def open(cls, client: Client) -> Self:
+        """Opens the inbox."""
+        replies = cls(client.new_inbox())
+        await client.subscribe(f"{replies._inbox}.*", cb=replies._take)
+        return replies
+
+    @contextmanager
+    def expected(self) -> Iterator[tuple[str, asyncio.Future[Msg]]]:
+        """Where the next answer shall go, and the future that gives it."""
+        inbox = f"{self._inbox}.{next(self._numbers)}"
+        reply = self._waiting[inbox] = asyncio.get_running_loop().create_future()
         try:
-            return await self._client.request(subject, body, timeout=self._timeout, headers=headers or None)
-        except (nats.errors.Error, TimeoutError) as error:
-            raise Unreachable(f"NATS does not answer now: {error or type(error).__name__}") from error
+            yield inbox, reply
+        finally:
+            del self._waiting[inbox]
+
+    async def _take(self, message: Msg) -> None:
+        reply = self._waiting.get(message.subject)
+        # an answer that nobody waits for any more came too late
+        if reply is not None and not reply.done():
+            reply.set_result(message)
 
 
 class _Gathered:

@@ -216,7 +216,10 @@ class JetStreamLog:
         for pattern, age in retention_of_types(self._settings.retention_types):
             up_to = min(await self.position_before(now - age), keep_from - 1)
             for name in self._types.matching(pattern):
-                deleted += await self._stream.purge(up_to, f"{self._nats.prefix}.{name}.>")
+                expired = await self._stream.purge(up_to, f"{self._nats.prefix}.{name}.>")
+                # memory still holds what is gone: readers go to the stream until it has filled again
+                self._recent = Recent(self._settings.recent_bytes) if expired else self._recent
+                deleted += expired
         if deleted:
             await self._measure()
         return deleted

@@ -135,30 +135,42 @@ class Writer:
         return group
 
     async def _settle(self, group: list[_Waiting]) -> None:
-        """Tries until the group is stored, refused, or NATS has been away for too long."""
+        """Stores a group, or tells why not; whoever waits is told in any case."""
+        try:
+            placed = await self._stored(group)
+        except (DiskFull, Unreachable) as failure:
+            self._refuse(group, failure)
+        except BaseException:
+            self._refuse(group, Closed())
+            raise
+        else:
+            for waiting, outcome in zip(group, placed.outcomes, strict=True):
+                _resolve(waiting, outcome)
+
+    async def _stored(self, group: list[_Waiting]) -> _Placed:
+        """Tries until the group is stored; DiskFull, or Unreachable when NATS has been away for too long."""
         loop = asyncio.get_running_loop()
         backoff, until = Backoff(), loop.time() + self._unreachable_after
+        unsure = False
         while True:
             try:
-                placed = await self._place(group)
+                placed = await self._place(group, again=unsure)
                 if placed.fresh:
                     await self._commit(placed.fresh)
-                break
             except (WrongSequence, DuplicateIds):
                 with suppress(Unreachable):
                     await self._tail.catch_up()
-            except DiskFull as full:
+            except DiskFull:
                 log.error("NATS has no room: %d publishes are refused", len(group))  # noqa: TRY400 - it says all there is to say
                 self.disk_full = True
-                self._refuse(group, full)
-                return
-            except Unreachable as away:
+                raise
+            except Unreachable:
+                unsure = True
                 if loop.time() >= until:
-                    self._refuse(group, away)
-                    return
+                    raise
                 await asyncio.sleep(backoff.wait())
-        for waiting, outcome in zip(group, placed.outcomes, strict=True):
-            _resolve(waiting, outcome)
+            else:
+                return placed
 
     async def _commit(self, fresh: Sequence[Item]) -> None:
         started = asyncio.get_running_loop().time()
@@ -174,10 +186,15 @@ class Writer:
         messages[0].headers[EXPECTED_LAST] = str(self._tail.head)
         return messages
 
-    async def _place(self, group: Sequence[_Waiting]) -> _Placed:
-        """Gives the events of a group their positions, as they will be if nothing comes in between."""
+    async def _place(self, group: Sequence[_Waiting], *, again: bool) -> _Placed:
+        """Gives the events of a group their positions, as they will be if nothing comes in between.
+
+        `again` when an earlier attempt may have stored them: then they must not count as repeats of themselves.
+        """
         placed = _Placed()
         for waiting in group:
+            if not again:
+                waiting.repeats = None
             placed.outcomes.append(await self._place_one(waiting, placed))
         return placed
 
@@ -198,7 +215,6 @@ class Writer:
             placed.positions[item.key] = placed.newest[item.subject] = number
         placed.fresh += fresh.values()
         if waiting.repeats is None:
-            # an attempt whose answer was lost must not count as a repeat
             waiting.repeats = len(positions) - len(fresh)
         return Appended(positions, waiting.repeats)
 
