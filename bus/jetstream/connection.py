@@ -110,6 +110,11 @@ class Connection:
         await self._client.close()
 
     @property
+    def max_payload(self) -> int:
+        """Largest message that the servers take, in bytes."""
+        return self._client.max_payload
+
+    @property
     def closed(self) -> bool:
         """Whether it was ended; one that is being made anew is not."""
         return self._client.is_closed

@@ -9,22 +9,19 @@ from datetime import datetime, timedelta
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
 
-from bus.batches import GONE, Append, Appended, Batch
+from bus.batches import GONE, Append, Appended
 from bus.filters import Filter
 from bus.intake import Intake
 from bus.jetstream import removal
-from bus.jetstream.connection import Connection, Incoming
-from bus.jetstream.messages import Item, batches_of, item_of
+from bus.jetstream.connection import Connection
+from bus.jetstream.messages import item_of
 from bus.jetstream.settings import NatsSettings
 from bus.jetstream.stream import Extent, Stream
-from bus.jetstream.subjects import every_type
 from bus.jetstream.sync import NotSynced, check_sync
+from bus.jetstream.tail import Tail
 from bus.jetstream.types import Types
-from bus.jetstream.window import Window
 from bus.jetstream.writer import Writer
 from bus.log import BeforeRetention, PastTheEnd
-from bus.recent import Recent
-from bus.removal import without
 from bus.settings import BusSettings, retention_of_types
 from bus.slices import Chunk, cut
 from mesh.clock import Clock, from_us, to_us
@@ -46,11 +43,8 @@ class JetStreamLog:
             pb.PublishResponse.DURABILITY_FSYNC if single else pb.PublishResponse.DURABILITY_QUORUM_FSYNC
         )
         self.ended = False
-        self.head = 0
-        self.first = 0
         self.published = 0
         self.duplicates = 0
-        self.size_bytes = 0
         self.removed = 0
         self.filter_failures = 0
         self._connection = connection
@@ -60,11 +54,9 @@ class JetStreamLog:
         self._clock = clock
         self._types = types
         self.intake = Intake(types.rows, settings.max_event_bytes)
-        self._recent = Recent(settings.recent_bytes)
-        self._window = Window(nats.unique_count)
-        self._moved = asyncio.Event()
+        self._tail = Tail(stream, types, settings, nats, clock)
+        self._bytes = 0
         self._writer: Writer
-        self._still_ours: Callable[[], Awaitable[None]]
         self._on_failure: Callable[[BaseException], None]
         self._forget_subject: Callable[[str], Awaitable[None]]
 
@@ -80,19 +72,29 @@ class JetStreamLog:
         """
         self._forget_subject = forget_subject
         self._on_failure = on_failure
-        self._still_ours = still_ours
-        self.head = (await self._measure()).last
-        after = max(self.first - 1, self.head - self._nats.unique_count, 0)
-        while after < self.head:
-            messages, after = await self._stream.read(after, self.head, self._settings.recent_bytes)
-            self._remember(messages)
+        await self._tail.start(await self._measure(), still_ours)
         prefix, queue = self._nats.prefix, self._settings.write_queue
         away = self._nats.unreachable_after.total_seconds()
-        self._writer = Writer(self._connection, self, self._window, self._types, prefix, queue, away, on_failure)
+        self._writer = Writer(self._connection, self._tail, self._types, prefix, queue, away, on_failure)
 
     async def close(self) -> None:
         """Stores what waits, then lets go of the stream."""
         await self._writer.close()
+
+    @property
+    def head(self) -> int:
+        """Position of the newest event; 0 when there was never one."""
+        return self._tail.head
+
+    @property
+    def first(self) -> int:
+        """Oldest position that is kept; 0 when none is."""
+        return self._tail.first
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the stream when it was measured last, and what was stored since."""
+        return self._bytes + self._tail.grown
 
     @property
     def commits(self) -> int:
@@ -102,7 +104,7 @@ class JetStreamLog:
     @property
     def remembered_ids(self) -> int:
         """Ids that are remembered to refuse repeats."""
-        return len(self._window)
+        return len(self._tail.window)
 
     @property
     def commit_seconds(self) -> float:
@@ -144,12 +146,12 @@ class JetStreamLog:
             return Chunk((), after)
         self.check_start(after)
         max_bytes = max_bytes or self._settings.read_bytes
-        batches = self._recent.after(after, max_bytes)
+        batches = self._tail.recent(after, max_bytes)
         # memory always reaches to the head
         scanned = batches[-1].last if batches else self.head
         if batches is None:
             messages, scanned = await self._stream.read(after, self.head, max_bytes)
-            batches = self._batches(messages)
+            batches = self._tail.batches(messages)
         return Chunk([part for batch in batches if (part := cut(batch, after, wanted))], scanned)
 
     async def events(self, positions: Iterable[int]) -> dict[int, Event]:
@@ -166,26 +168,20 @@ class JetStreamLog:
 
     async def wait_beyond(self, position: int, seconds: float | None) -> bool:
         """Waits until the head is beyond a position, at most so long (None: for ever); False when it was in vain."""
-        try:
-            async with asyncio.timeout(seconds):
-                while self.head <= position and not self.ended:
-                    await self._moved.wait()
-        except TimeoutError:
-            return False
-        return self.head > position
+        return await self._tail.wait_beyond(position, seconds)
 
     def end_waits(self) -> None:
         """Ends everyone's waiting for more, for good: the bus drains."""
         self.ended = True
-        self._moved.set()
+        self._tail.end_waits()
 
     async def time_of(self, position: int) -> datetime | None:
         """When the event at a position was stored; None when it is not kept."""
         if not self.first <= position <= self.head or not position:
             return None
-        recent = self._recent.after(position - 1, 1)
-        if recent:
-            return from_us(recent[0].time_us)
+        held = self._tail.held(position)
+        if held is not None:
+            return from_us(held.time_us)
         message = await self._stream.message(position)
         return from_us(message.time_us) if message else None
 
@@ -210,15 +206,15 @@ class JetStreamLog:
         deleted = 0
         if extent.messages and up_to >= extent.first:
             # who reads on must be told that positions are gone before they are
-            self.first = up_to + 1
+            self._tail.first = up_to + 1
             deleted = await self._stream.purge(up_to)
         now = self._clock.now()
         for pattern, age in retention_of_types(self._settings.retention_types):
             up_to = min(await self.position_before(now - age), keep_from - 1)
             for name in self._types.matching(pattern):
                 expired = await self._stream.purge(up_to, f"{self._nats.prefix}.{name}.>")
-                # memory still holds what is gone: readers go to the stream until it has filled again
-                self._recent = Recent(self._settings.recent_bytes) if expired else self._recent
+                if expired:
+                    self._tail.forget_all()
                 deleted += expired
         if deleted:
             await self._measure()
@@ -226,8 +222,8 @@ class JetStreamLog:
 
     async def erase(self, subject: str) -> int:
         """Takes every event of a subject out of the log and what subscriptions keep of it. Returns their number."""
-        removed = await self._remove(await removal.of_subject(self._stream, self._places(subject), self.head))
-        self._window.forget_subject(subject)
+        removed = await self._remove(await removal.of_subject(self._stream, self._tail.places(subject), self.head))
+        self._tail.window.forget_subject(subject)
         await self._forget_subject(subject)
         return removed
 
@@ -240,44 +236,20 @@ class JetStreamLog:
             removed += await self._remove(await removal.superseded(self._stream, place, self.head, bounds))
         return removed
 
-    async def newest_of(self, subject: str) -> int:
-        """Position of a subject's newest event; 0 when it has none."""
-        remembered = self._window.newest_of(subject)
-        if remembered is not None:
-            return remembered
-        found = await asyncio.gather(*(self._stream.last_of(place) for place in self._places(subject)))
-        return max((message.sequence for message in found if message), default=0)
-
-    async def catch_up(self) -> None:
-        """Takes in what stands beyond the head: from an attempt whose answer was lost, or from the owner before this one."""
-        await self._still_ours()
-        while (message := await self._stream.next_from(self.head + 1)) is not None:
-            self._remember([message])
-            self._advance(message.sequence, self._batches([message]))
-
-    def stored(self, items: Sequence[Item]) -> None:
-        """Moves the head over events that were stored."""
-        first = self.head + 1
-        for position, item in enumerate(items, first):
-            self._window.add(item.key, item.subject, position)
-            self.size_bytes += len(item.encoded)
-        batches = batches_of(enumerate(items, first), to_us(self._clock.now()), self._settings.coalesce_bytes)
-        self._advance(self.head + len(items), list(batches))
-
     async def _measure(self) -> Extent:
         """Asks the stream for its extent."""
         extent = await self._stream.extent()
-        self.first = extent.first if extent.messages else 0
-        self.size_bytes = extent.bytes
+        self._tail.measured(extent)
+        self._bytes = extent.bytes
         return extent
 
     async def _event(self, position: int) -> Event | None:
-        recent = self._recent.after(position - 1, 1)
-        if recent and recent[0].position <= position:
-            index = position - recent[0].position
-            if recent[0].type_ids()[index] == GONE:
+        batch = self._tail.held(position)
+        if batch is not None:
+            index = position - batch.position
+            if batch.type_ids()[index] == GONE:
                 return None
-            event = recent[0].decode()[index]
+            event = batch.decode()[index]
         else:
             message = await self._stream.message(position) if 0 < position <= self.head else None
             if message is None or item_of(message, self._types, self._nats.prefix) is None:
@@ -285,27 +257,6 @@ class JetStreamLog:
             event = Event.FromString(message.payload)
         event.position = position
         return event
-
-    def _remember(self, messages: Iterable[Incoming]) -> None:
-        for message in messages:
-            item = item_of(message, self._types, self._nats.prefix)
-            if item is not None:
-                self._window.add(item.key, item.subject, message.sequence)
-
-    def _batches(self, messages: Iterable[Incoming]) -> list[Batch]:
-        """Stored messages as batches; what no bus wrote is passed over."""
-        time_us = 0
-        entries = []
-        for message in messages:
-            time_us = time_us or message.time_us
-            item = item_of(message, self._types, self._nats.prefix)
-            if item is not None:
-                entries.append((message.sequence, item))
-        return list(batches_of(entries, time_us, self._settings.coalesce_bytes))
-
-    def _places(self, subject: str) -> list[str]:
-        """The NATS subjects under which a subject's events stand."""
-        return every_type(self._nats.prefix, subject, self._types.depths)
 
     async def _check_sync(self) -> None:
         try:
@@ -331,9 +282,7 @@ class JetStreamLog:
         """Erases events from the stream, and from memory."""
         for position in positions:
             await self._stream.erase(position)
-            held = self._recent.after(position - 1, 1)
-            if held and held[0].position <= position:
-                self._recent.replace(without(held[0], [position - held[0].position]))
+            self._tail.forget(position)
         self.removed += len(positions)
         if positions:
             await self._measure()
@@ -344,11 +293,3 @@ class JetStreamLog:
             appended = done.result()
             self.published += len(appended.positions) - appended.duplicates
             self.duplicates += appended.duplicates
-
-    def _advance(self, head: int, batches: Iterable[Batch]) -> None:
-        for batch in batches:
-            self._recent.add(batch)
-        self.first = self.first or self.head + 1
-        self.head = head
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()

@@ -19,6 +19,7 @@ from bus.settings import BusSettings
 from bus.writer import end_process
 from mesh.clock import Clock
 from mesh.reconnect import Backoff
+from mesh.settings import SettingError
 
 log = logging.getLogger(__name__)
 _BOOT_SECONDS = 30.0
@@ -36,6 +37,7 @@ async def open_jetstream(
     await check_sync(nats)
     connection = await Connection.open(nats)
     stack.push_async_callback(connection.close)
+    _check_payload(connection, settings)
     stream = Stream(connection, nats.stream)
     bucket = Bucket(connection, f"{nats.stream}-state")
     await _made(stream, bucket, nats)
@@ -48,6 +50,16 @@ async def open_jetstream(
     stack.push_async_callback(event_log.close)
     await store.load()
     return event_log, store
+
+
+def _check_payload(connection: Connection, settings: BusSettings) -> None:
+    """SettingError when the largest event, as a dead letter with all that belongs to it, is no message that NATS takes."""
+    needed = 2 * settings.max_event_bytes
+    if connection.max_payload < needed:
+        raise SettingError(
+            f"NATS takes messages of {connection.max_payload} bytes; an event of {settings.max_event_bytes} needs {needed}: raise "
+            f"max_payload in nats.conf, or lower {BusSettings.env_name('max_event_bytes')}"
+        )
 
 
 async def _made(stream: Stream, bucket: Bucket, nats: NatsSettings) -> None:

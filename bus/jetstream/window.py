@@ -7,7 +7,7 @@ class Window:
     """The newest `size` events by id and by subject; older ones are forgotten."""
 
     def __init__(self, size: int) -> None:
-        self._size = size
+        self.size = size
         self._order: deque[tuple[bytes, str, int]] = deque()
         self._positions: dict[bytes, int] = {}
         self._newest: dict[str, int] = {}
@@ -20,7 +20,7 @@ class Window:
         self._positions.setdefault(key, position)
         self._newest[subject] = position
         self._order.append((key, subject, position))
-        while len(self._order) > self._size:
+        while len(self._order) > self.size:
             self._forget(*self._order.popleft())
 
     def position_of(self, key: bytes) -> int | None:

@@ -10,36 +10,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from bus.batches import Append, Appended, VersionConflict
 from bus.jetstream.connection import BATCH, EXPECTED_LAST, Connection, DuplicateIds, Outgoing, Unreachable, WrongSequence
 from bus.jetstream.messages import Item, items_of, message_of
+from bus.jetstream.tail import Tail
 from bus.jetstream.types import Types
-from bus.jetstream.window import Window
 from bus.writer import Closed, DiskFull, QueueFull
 from mesh.reconnect import Backoff
 
 log = logging.getLogger(__name__)
 # share of the newest commit in the moving average
 _SMOOTHING = 0.1
-
-
-class Tail(Protocol):
-    """The end of the log, as the writer knows and moves it."""
-
-    @property
-    def head(self) -> int:
-        """Position of the newest event."""
-
-    async def newest_of(self, subject: str) -> int:
-        """Position of a subject's newest event; 0 when it has none."""
-
-    async def catch_up(self) -> None:
-        """Takes in what stands in the stream beyond the head; raises when the stream has another owner."""
-
-    def stored(self, items: Sequence[Item]) -> None:
-        """Moves the head over events that were stored."""
 
 
 @dataclass(slots=True)
@@ -69,7 +51,6 @@ class Writer:
         self,
         connection: Connection,
         tail: Tail,
-        window: Window,
         types: Types,
         prefix: str,
         queue: int,
@@ -78,7 +59,6 @@ class Writer:
     ) -> None:
         self._connection = connection
         self._tail = tail
-        self._window = window
         self._types = types
         self._prefix = prefix
         self._limit = queue
@@ -202,7 +182,7 @@ class Writer:
         positions: list[int] = []
         fresh: dict[bytes, Item] = {}
         for item in waiting.items:
-            position = placed.positions.get(item.key) or self._window.position_of(item.key)
+            position = placed.positions.get(item.key) or self._tail.window.position_of(item.key)
             if position is None:
                 position = self._tail.head + len(placed.fresh) + len(fresh) + 1
                 if item.key in fresh:
