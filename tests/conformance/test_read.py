@@ -19,7 +19,8 @@ _FUTURE = 4_000_000_000
 
 async def test_what_was_published_is_read_back(bus: BusBench) -> None:
     """Unchanged, in order, each with its position, also after a restart."""
-    sent = [event(number, subject=f"s/{number} ä.*>", user="ada") for number in range(5)]
+    sent = [event(number, subject=f"s/{number} ä.*>\u3000\x85\u2028", user="ada") for number in range(4)]
+    sent.append(event(4, subject="\N{PILE OF POO}" * 512))
     await bus.publish(*sent)
     for _ in ("at once", "after a restart"):
         found = await read_all(bus)
