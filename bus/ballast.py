@@ -2,39 +2,61 @@
 
 import errno
 import os
-from contextlib import suppress
+import threading
 from pathlib import Path
+
+# no more than this share of the file system is held back
+_SHARE = 16
+_PORTIONS = 16
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Ballast:
-    """A file beside the log that holds its blocks; without bytes there is none."""
+    """A file beside the log that holds blocks of the disk. It is given back in portions, each at the moment when a write needs it.
+
+    Used by the writer's and the checkpointer's threads.
+    """
 
     def __init__(self, path: Path, size: int) -> None:
+        found = os.statvfs(path.parent)
         self._path = path
-        self._size = size
+        self._full = min(size, found.f_blocks * found.f_frsize // _SHARE)
+        self._held = 0
+        self._one_at_a_time = threading.Lock()
 
-    def drop(self) -> None:
-        """Gives the space back to the disk."""
-        self._path.unlink(missing_ok=True)
+    def give(self) -> bool:
+        """Gives a portion back to the disk; False when nothing is left."""
+        with self._one_at_a_time:
+            if not self._held:
+                return False
+            self._held = max(0, self._held - max(1, self._full // _PORTIONS))
+            descriptor = os.open(self._path, os.O_WRONLY)
+            try:
+                os.ftruncate(descriptor, self._held)
+            finally:
+                os.close(descriptor)
+            return True
 
     def take_again(self) -> bool:
-        """Takes the space after it was dropped; False when the disk has not as much again beside it, or writes would soon fail anew."""
-        room = os.statvfs(self._path.parent)
-        return room.f_bavail * room.f_frsize >= 2 * self._size and self.take()
+        """Takes back what was given; False when the disk has not half as much again beside it: writes would soon fail anew."""
+        found = os.statvfs(self._path.parent)
+        missing = self._full - self._held
+        return found.f_bavail * found.f_frsize >= missing + self._full // 2 and self.take()
 
     def take(self) -> bool:
-        """Takes the space; False when the disk does not have it."""
-        if not self._size:
+        """Takes the whole space; False, and as much as before is held, when the disk does not have it."""
+        if not self._full:
             return True
-        descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o600)
-        try:
-            os.posix_fallocate(descriptor, 0, self._size)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise
-            with suppress(OSError):
-                self.drop()
-            return False
-        finally:
-            os.close(descriptor)
+        with self._one_at_a_time:
+            descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, self._full)
+                self._held = self._full
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                os.ftruncate(descriptor, self._held)
+                return False
+            finally:
+                os.close(descriptor)
         return True

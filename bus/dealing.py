@@ -231,7 +231,7 @@ class Dealer:
         while runs and runs[0].last <= position:
             self._settle_run(runs.pop(0))
         if runs and runs[0].first <= position:
-            self.ack(token, [held for held in runs[0].outstanding() if held <= position])
+            self._settle_beginning(runs[0], position)
 
     def nack(self, token: int, position: int, now: float, *, retry_after: float | None, park: bool, error: str) -> bool:
         """Gives an event back; False when the token does not hold it."""
@@ -335,6 +335,21 @@ class Dealer:
         self.changes.settled += count
         self._count_acked(token, count)
         self.acks.settle(run.first, run.last)
+
+    def _settle_beginning(self, run: Run, position: int) -> None:
+        """Settles the events of a leased run at or below a position that is not its last one."""
+        if run.left is not None:
+            for held in [held for held in run.outstanding() if held <= position]:
+                self._settle_in_run(run, held)
+                self._count_acked(run.token, 1)
+            return
+        first, before = run.first, len(run)
+        self.acks.settle(first, run.settle_up_to(position))
+        count = before - len(run)
+        self.in_flight -= count
+        self._in_runs -= count
+        self.changes.settled += count
+        self._count_acked(run.token, count)
 
     def _settle_in_run(self, run: Run, position: int) -> None:
         self.acks.settle(*run.span_of(position))

@@ -15,6 +15,7 @@ from tooloo.event.v1.event_pb2 import Event
 
 from bus import native, removal, store, subscription_store, upgrade
 from bus.appending import Appender
+from bus.ballast import Ballast
 from bus.batches import GONE, Append, Appended, Batch
 from bus.filters import Filter
 from bus.intake import Intake
@@ -95,8 +96,9 @@ class Log:
             connection.close()
             raise
         log._appender = appender
-        log._writer = Writer(connection, path, appender, settings, clock, log._committed, on_failure)
-        log._checkpointer = Checkpointer(path, settings)
+        ballast = Ballast(path.with_name(path.name + "-ballast"), settings.ballast_bytes)
+        log._writer = Writer(connection, ballast, appender, settings, clock, log._committed, on_failure)
+        log._checkpointer = Checkpointer(path, ballast, settings, on_failure)
         return log
 
     async def close(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from bus import store
+from bus import store, subscription_store
 from bus.batches import Batch
 from bus.log import backup
 
@@ -20,7 +20,10 @@ def verify(path: Path) -> list[str]:
     try:
         with closing(store.connect(path, readonly=True)) as connection:
             findings = [f"SQLite: {row[0]}" for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
-            return findings + _verify_batches(connection)
+            findings += _verify_batches(connection)
+            findings += [f"the ids at position {position} do not fit their checksum" for position in store.damaged_keys(connection)]
+            copies = subscription_store.damaged_copies(connection)
+            return findings + [f"what {name} keeps of the event at position {position} is damaged" for name, position in copies]
     except sqlite3.DatabaseError as error:
         return [f"SQLite: {error}"]
 

@@ -4,11 +4,12 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from tooloo.bus.v1.bus_service_pb2 import PullResponse
 
 from bus.dealing import Entry
-from bus.slices import Slice
+from bus.slices import Slice, packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,12 @@ class Member:
             size += length
         self._queue_entries(group, bodies)
 
-    def send_run(self, piece: Slice, message_bytes: int, message_events: int) -> None:
+    def send_slices(self, pieces: Sequence[Slice], message_bytes: int, message_events: int) -> None:
         """Queues neighbouring events on their first delivery."""
-        for part in piece.parts(message_bytes, message_events):
-            self._push(_Delivery(part.positions, b"\x01" * len(part.positions), part.stamped()))
+        for group in packed(pieces, message_bytes, message_events):
+            positions = group[0].positions if len(group) == 1 else list(chain.from_iterable(part.positions for part in group))
+            events = b"".join(part.stamped() for part in group)
+            self._push(_Delivery(positions, b"\x01" * len(positions), events))
 
     def _queue_entries(self, entries: Sequence[Entry], bodies: Mapping[int, bytes]) -> None:
         positions = [entry.position for entry in entries]

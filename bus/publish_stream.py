@@ -63,6 +63,12 @@ class Pipeline:
         if self._failure:
             raise self._failure
 
+    def end(self, failure: Exception) -> None:
+        """Ends the stream with a refusal, once what was taken is answered."""
+        self._failure = failure
+        self._ended = True
+        self._changed.set()
+
     def _submit(self, raw: bytes) -> None:
         append, sequence = self._log.intake.stream_request(raw)
         if sequence != self._sequence + 1:

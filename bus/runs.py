@@ -1,6 +1,6 @@
 """Runs: neighbouring events that are dealt out, held and settled together, so that a delivery costs nothing for each event."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 
 from bus.slices import Slice
 
@@ -48,6 +48,12 @@ class Run:
         before = self.positions[index - 1] + 1 if index else position
         after = self.positions[index + 1] - 1 if index + 1 < len(self.positions) else position
         return before, after
+
+    def settle_up_to(self, position: int) -> int:
+        """Lets go of its events at or below a position, all of them unsettled so far; returns the last position settled with them."""
+        count = bisect_right(self.positions, position)
+        self.positions = self.positions[count:]
+        return self.positions[0] - 1
 
     def settle(self, position: int) -> None:
         """Marks one of its events."""

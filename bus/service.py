@@ -42,11 +42,14 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
         super().__init__(log, subscriptions)
         self._settings = settings
         self._followers = 0
+        self._pipelines: set[Pipeline] = set()
 
     async def drain(self) -> None:
         """Ends the streams that would never end by themselves: their clients come back and resume."""
         self._log.end_waits()
         self._subscriptions.end_streams(_draining())
+        for pipeline in self._pipelines:
+            pipeline.end(_draining())
 
     async def Publish(self, request: bytes, context: Context) -> pb.PublishResponse:  # type: ignore[override]  # handlers.py: raw
         """Appends events, all or none; answers when they are on disk."""
@@ -59,12 +62,14 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
     ) -> AsyncIterator[pb.PublishStreamResponse]:
         """Appends batch after batch; each answer covers every request up to its sequence."""
         pipeline = Pipeline(self._log, self._settings.stream_bytes)
+        self._pipelines.add(pipeline)
         reading = asyncio.create_task(pipeline.take(request_iterator))
         try:
             with refusing():
                 async for answer in pipeline.answers():
                     yield answer
         finally:
+            self._pipelines.discard(pipeline)
             reading.cancel()
 
     async def ReadEvents(self, request: pb.ReadEventsRequest, context: Context) -> pb.ReadEventsResponse:

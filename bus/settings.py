@@ -38,7 +38,9 @@ class BusSettings(Section):
         "Commits that take less on average happen in the loop's own thread; 0s: never. A slower disk gets a thread of its own.",
     )
     ballast_bytes: int = setting(
-        8 * MIB, "Space kept back on the disk for acknowledgements and retention when it is full; 0 keeps none.", low=0
+        64 * MIB,
+        "Space kept back for acknowledgements, retention and checkpoints when the disk is full; at most a sixteenth of the disk.",
+        low=0,
     )
     commit_batch: int = setting(512, "Writes that may share one commit.", low=1)
     write_queue: int = setting(8192, "Writes that may wait for the disk; more are refused with RESOURCE_EXHAUSTED.", low=1)
@@ -73,7 +75,7 @@ class BusSettings(Section):
     read_threads: int = setting(2, "Threads that read the disk.", low=1, high=64)
     read_bytes: int = setting(512 * 1024, "Events read from the disk at a time, in bytes.", low=1024)
     scan_bytes: int = setting(8 * MIB, "Events looked through at a time for a filter that matches few of them, in bytes.", low=1024)
-    message_bytes: int = setting(128 * 1024, "A delivery is filled up to this many bytes.", low=1024)
+    message_bytes: int = setting(256 * 1024, "A delivery is filled up to this many bytes.", low=1024)
     message_events: int = setting(1000, "A delivery holds at most this many events.", low=1, high=100_000)
     heartbeat: timedelta = setting(timedelta(seconds=5), "Longest silence of a stream that asked for no other.")
     max_followers: int = setting(20_000, "Followers at a time; more are refused with RESOURCE_EXHAUSTED.", low=1)

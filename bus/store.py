@@ -47,8 +47,14 @@ def _nothing(connection: sqlite3.Connection) -> None:
 
 
 def is_disk_full(error: sqlite3.Error) -> bool:
-    """Whether SQLite found no room on the disk."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    """Whether SQLite found no room on the disk, for its files or for the index of the write-ahead log."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
+
+
+def is_sync_failure(error: sqlite3.Error) -> bool:
+    """Whether an fsync failed: what it should have brought to the disk may be there, or not, and no later one will tell."""
+    return getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
 
 
 def value_of(connection: sqlite3.Connection, name: str) -> int:
@@ -109,7 +115,8 @@ def replace_batch(connection: sqlite3.Connection, batch: Batch) -> None:
 def insert_keys(connection: sqlite3.Connection, position: int, keys: bytes) -> None:
     """Remembers the ids of events that stand from a position on: 16 bytes for each, then its type number as uint16 for each."""
     connection.execute(
-        "INSERT INTO event_keys (position, keys, checksum) VALUES (?, ?, ?)", (position, keys, native.crc32c(keys, position))
+        "INSERT INTO event_keys (position, keys, checksum) VALUES (?, ?, ?)",
+        (position, keys, native.crc32c(keys, position & 0xFFFFFFFF)),
     )
 
 
@@ -120,9 +127,18 @@ def keys_after(connection: sqlite3.Connection, floor: int) -> Iterator[tuple[int
         "coalesce((SELECT max(position) FROM event_keys WHERE position <= ?), 0) ORDER BY position",
         (floor + 1,),
     ):
-        if native.crc32c(keys, position) != checksum:
+        if native.crc32c(keys, position & 0xFFFFFFFF) != checksum:
             raise CorruptBatch(position)
         yield position, keys
+
+
+def damaged_keys(connection: sqlite3.Connection) -> list[int]:
+    """Where remembered ids are not what was written."""
+    return [
+        position
+        for position, keys, checksum in connection.execute("SELECT position, keys, checksum FROM event_keys")
+        if not isinstance(keys, bytes) or native.crc32c(keys, position & 0xFFFFFFFF) != checksum
+    ]
 
 
 def keys_at(connection: sqlite3.Connection, position: int) -> tuple[int, bytes] | None:

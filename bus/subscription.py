@@ -18,6 +18,7 @@ from bus.member import Member
 from bus.ranges import AckState
 from bus.refusals import too_many
 from bus.settings import BusSettings
+from bus.slices import Slice
 from bus.storage import EventLog, Stored, SubscriptionStore
 from bus.writer import DiskFull, QueueFull
 from mesh.clock import Clock, to_us
@@ -277,8 +278,8 @@ class Running:
             entries = self.dealer.take(member.token, limit, self._clock.monotonic())
             if entries:
                 await self._send(member, entries)
-            elif run := self.dealer.take_run(member.token, limit, self._clock.monotonic()):
-                member.send_run(run.take_events(), self._settings.message_bytes, self._settings.message_events)
+            else:
+                self._send_runs(member, limit)
         if self._members:
             # the next turn begins with another one
             self._members.append(self._members.pop(0))
@@ -294,6 +295,16 @@ class Running:
         dealer.ack(token, [entry.position for entry in entries if entry.position not in bodies])
         if found := [entry for entry in entries if entry.position in bodies]:
             member.send(found, bodies, self._settings.message_bytes)
+
+    def _send_runs(self, member: Member, limit: int) -> None:
+        """Sends runs together until a message is full."""
+        now, size = self._clock.monotonic(), 0
+        pieces: list[Slice] = []
+        while size < self._settings.message_bytes and (run := self.dealer.take_run(member.token, limit, now)):
+            pieces.append(run.take_events())
+            limit -= len(run)
+            size += len(pieces[-1].events)
+        member.send_slices(pieces, self._settings.message_bytes, self._settings.message_events)
 
     async def _scan(self) -> bool:
         """Looks at the next part of the log; False when there is none, or too much is unsettled already."""

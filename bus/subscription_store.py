@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from tooloo.event.v1.event_pb2 import Event
 
-from bus import store
+from bus import native, store
 from bus.batches import CorruptBatch
 from bus.dealing import Changes, Retry
 from bus.ranges import AckState
@@ -74,9 +74,11 @@ def retries(connection: sqlite3.Connection, name: str, seconds_of: Callable[[int
 
 
 def kept_event(connection: sqlite3.Connection, name: str, position: int) -> bytes | None:
-    """The event that a redriven dead letter brought along; None when the log has it."""
-    row = connection.execute("SELECT event FROM retries WHERE subscription = ? AND position = ?", (name, position)).fetchone()
-    return row[0] if row else None
+    """The event that a redriven dead letter brought along; None when the log has it; CorruptBatch when it is damaged."""
+    row = connection.execute(
+        "SELECT event, checksum FROM retries WHERE subscription = ? AND position = ? AND event IS NOT NULL", (name, position)
+    ).fetchone()
+    return _sound(position, *row) if row else None
 
 
 def apply(
@@ -92,13 +94,14 @@ def apply(
     connection.execute("UPDATE subscriptions SET ack_floor = ?, ack_ranges = ? WHERE name = ?", (floor, ranges, name))
     for dead in changes.dead.values():
         event = _event_of(connection, name, dead.position)
+        body = event.SerializeToString()
         connection.execute(
-            "INSERT INTO dead_letters (subscription, position, subject, event, reason, attempts, error, create_time_us) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (subscription, position) DO UPDATE SET "
+            "INSERT INTO dead_letters (subscription, position, subject, event, checksum, reason, attempts, error, create_time_us) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (subscription, position) DO UPDATE SET "
             "reason = excluded.reason, attempts = excluded.attempts, error = excluded.error, "
             "create_time_us = excluded.create_time_us",
             (
-                *(name, dead.position, event.subject or dead.subject, event.SerializeToString()),
+                *(name, dead.position, event.subject or dead.subject, body, native.crc32c(body)),
                 *(dead.reason, dead.attempts, dead.error, now_us),
             ),
         )
@@ -114,15 +117,37 @@ def apply(
 
 
 def dead_letters(connection: sqlite3.Connection, name: str, after: int, limit: int) -> list[StoredDeadLetter]:
-    """Dead letters beyond a position, oldest first."""
+    """Dead letters beyond a position, oldest first; CorruptBatch for one whose event is damaged."""
     return [
-        StoredDeadLetter(*row)
-        for row in connection.execute(
-            "SELECT position, event, reason, attempts, error, create_time_us FROM dead_letters "
+        StoredDeadLetter(position, _sound(position, event, checksum), *rest)
+        for position, event, checksum, *rest in connection.execute(
+            "SELECT position, event, checksum, reason, attempts, error, create_time_us FROM dead_letters "
             "WHERE subscription = ? AND position > ? ORDER BY position LIMIT ?",
             (name, after, limit),
         )
     ]
+
+
+def damaged_copies(connection: sqlite3.Connection) -> list[tuple[str, int]]:
+    """(subscription, position) of every copy of an event, in a dead letter or a retry, that is not what was written."""
+    return [
+        (name, position)
+        for name, position, event, checksum in connection.execute(
+            "SELECT subscription, position, event, checksum FROM dead_letters UNION ALL "
+            "SELECT subscription, position, event, checksum FROM retries WHERE event IS NOT NULL"
+        )
+        if not isinstance(event, bytes) or native.crc32c(event) != checksum
+    ]
+
+
+def add_checksums(connection: sqlite3.Connection) -> None:
+    """Gives copies of events that were made before there were checksums theirs."""
+    for table in ("dead_letters", "retries"):
+        rows = connection.execute(f"SELECT rowid, event FROM {table} WHERE event IS NOT NULL").fetchall()  # noqa: S608 - our names
+        connection.executemany(
+            f"UPDATE {table} SET checksum = ? WHERE rowid = ?",  # noqa: S608 - our names
+            [(native.crc32c(event), rowid) for rowid, event in rows],
+        )
 
 
 def dead_letter_counts(connection: sqlite3.Connection) -> dict[str, int]:
@@ -139,11 +164,11 @@ def erase_subject(connection: sqlite3.Connection, subject: str) -> None:
 def redrive(connection: sqlite3.Connection, name: str, positions: Sequence[int] | None, now_us: int) -> list[Retry]:
     """Turns dead letters (None: all) into retries with fresh attempts, each exactly once; the event goes along."""
     redriven = []
-    for position, subject, event in _chosen(connection, name, positions):
+    for position, subject, event, checksum in _chosen(connection, name, positions):
         connection.execute(
-            "INSERT INTO retries (subscription, position, subject, attempts, due_us, error, event) VALUES (?, ?, ?, 0, ?, '', ?) "
-            "ON CONFLICT (subscription, position) DO NOTHING",
-            (name, position, subject, now_us, event),
+            "INSERT INTO retries (subscription, position, subject, attempts, due_us, error, event, checksum) "
+            "VALUES (?, ?, ?, 0, ?, '', ?, ?) ON CONFLICT (subscription, position) DO NOTHING",
+            (name, position, subject, now_us, event, checksum),
         )
         redriven.append(Retry(position, subject, 0, 0.0, ""))
     _delete_dead(connection, name, (retry.position for retry in redriven))
@@ -152,14 +177,14 @@ def redrive(connection: sqlite3.Connection, name: str, positions: Sequence[int] 
 
 def drop(connection: sqlite3.Connection, name: str, positions: Sequence[int] | None) -> int:
     """Drops dead letters (None: all) for good; returns how many."""
-    chosen = [position for position, _, _ in _chosen(connection, name, positions)]
+    chosen = [position for position, *_ in _chosen(connection, name, positions)]
     _delete_dead(connection, name, chosen)
     return len(chosen)
 
 
-def _chosen(connection: sqlite3.Connection, name: str, positions: Sequence[int] | None) -> list[tuple[int, str, bytes]]:
+def _chosen(connection: sqlite3.Connection, name: str, positions: Sequence[int] | None) -> list[tuple[int, str, bytes, int]]:
     rows = connection.execute(
-        "SELECT position, subject, event FROM dead_letters WHERE subscription = ? ORDER BY position", (name,)
+        "SELECT position, subject, event, checksum FROM dead_letters WHERE subscription = ? ORDER BY position", (name,)
     ).fetchall()
     wanted = None if positions is None else set(positions)
     return [row for row in rows if wanted is None or row[0] in wanted]
@@ -173,13 +198,19 @@ def _delete_dead(connection: sqlite3.Connection, name: str, positions: Iterable[
 
 def _event_of(connection: sqlite3.Connection, name: str, position: int) -> Event:
     """The event for a dead letter; empty when its bytes in the log are damaged, for the letter itself must not be lost."""
-    kept = kept_event(connection, name, position)
-    if kept is not None:
-        return Event.FromString(kept)
     try:
+        kept = kept_event(connection, name, position)
+        if kept is not None:
+            return Event.FromString(kept)
         batch = store.read_batch(connection, position)
     except CorruptBatch:
         batch = None
     event = batch.decode()[position - batch.position] if batch else Event()
     event.position = position
+    return event
+
+
+def _sound(position: int, event: bytes, checksum: int) -> bytes:
+    if not isinstance(event, bytes) or native.crc32c(event) != checksum:
+        raise CorruptBatch(position)
     return event

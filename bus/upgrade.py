@@ -3,7 +3,7 @@
 import sqlite3
 from uuid import UUID
 
-from bus import store
+from bus import store, subscription_store
 from bus.batches import CorruptBatch
 from mesh import contracts
 
@@ -22,6 +22,7 @@ def to_records(connection: sqlite3.Connection) -> None:
             raise CorruptBatch(batch.position)
         store.replace_batch(connection, batch)
         store.insert_keys(connection, batch.position, b"".join(UUID(event.id).bytes for event in batch.decode()) + batch.types)
+    subscription_store.add_checksums(connection)
 
 
 UPGRADES = {2: to_records}

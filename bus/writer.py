@@ -79,7 +79,7 @@ class Writer:
     def __init__(
         self,
         connection: sqlite3.Connection,
-        path: Path,
+        ballast: Ballast,
         appender: Appender,
         settings: BusSettings,
         clock: Clock,
@@ -102,11 +102,11 @@ class Writer:
         self._thread: threading.Thread | None = None
         self.pace = Pace(settings.inline_commit.total_seconds())
         self.commits = 0
-        self._ballast = Ballast(path.with_name(path.name + "-ballast"), settings.ballast_bytes)
+        self._ballast = ballast
         self._looking_again: asyncio.TimerHandle | None = None
         self.disk_full = False
-        if not self._ballast.take():
-            self._fill_up()
+        if not ballast.take():
+            log.warning("the disk has no room for %s; set a smaller one or make room", BusSettings.env_name("ballast_bytes"))
 
     def append(self, append: Append) -> asyncio.Future[Appended]:
         """Stores a publish; VersionConflict, DiskFull, QueueFull or Closed when it cannot be."""
@@ -183,12 +183,18 @@ class Writer:
         self._resolve(group, committed)
 
     def _attempt(self, group: list[_Waiting]) -> Committed | None:
-        """One transaction; None when the disk was full and it was rolled back."""
+        """One transaction; None when the disk was full and it was rolled back. Jobs are tried again on what the ballast gives."""
         try:
             return self._commit(group)
         except sqlite3.Error as error:
             self._undo(group, error)
-            return None
+        jobs = [waiting for waiting in group if not isinstance(waiting.work, Append) and isinstance(waiting.outcome, DiskFull)]
+        while jobs and self._ballast.give():
+            try:
+                return self._commit(jobs)
+            except sqlite3.Error as error:
+                self._undo(jobs, error)
+        return None
 
     def _commit(self, group: list[_Waiting]) -> Committed:
         self._connection.execute("BEGIN IMMEDIATE")
@@ -236,7 +242,7 @@ class Writer:
         if committed is not None:
             self.commits += 1
             self._on_commit(committed)
-        elif any(isinstance(waiting.outcome, DiskFull) for waiting in group):
+        if any(isinstance(waiting.outcome, DiskFull) for waiting in group):
             self._fill_up()
         for waiting in group:
             if waiting.done.done():
@@ -255,7 +261,6 @@ class Writer:
         if not self.disk_full:
             log.error("the disk that holds the log is full: publishes are refused until there is room")
         self.disk_full = True
-        self._ballast.drop()
         if self._looking_again is None and not self._closed:
             self._looking_again = self._loop.call_later(_LOOK_AGAIN_SECONDS, self._look_again)
 
@@ -271,7 +276,15 @@ class Writer:
 class Checkpointer:
     """Moves the write-ahead log into the database in a thread and over a connection of its own, so that no commit waits for it."""
 
-    def __init__(self, path: Path, settings: BusSettings) -> None:
+    def __init__(
+        self,
+        path: Path,
+        ballast: Ballast,
+        settings: BusSettings,
+        on_failure: Callable[[BaseException], None] = end_process,
+    ) -> None:
+        self._ballast = ballast
+        self._on_failure = on_failure
         self._wal = path.with_name(path.name + "-wal")
         self._settings = settings
         self._stop = threading.Event()
@@ -295,9 +308,21 @@ class Checkpointer:
             try:
                 self._checkpoint(truncate=self._wal.stat().st_size > self._settings.wal_limit_bytes)
             except (sqlite3.Error, OSError) as error:
-                # nothing is lost: the write-ahead log holds it all until a later checkpoint succeeds
-                log.warning("a checkpoint failed: %s", error)
+                self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        """Nothing is lost yet: the write-ahead log holds it all until a later checkpoint. But a sync that failed ends the process."""
+        if isinstance(error, sqlite3.Error) and store.is_sync_failure(error):
+            self._on_failure(error)
+        log.warning("a checkpoint failed: %s", error)
 
     def _checkpoint(self, *, truncate: bool) -> None:
         with self._one_at_a_time:
-            store.checkpoint(self._connection, truncate=truncate)
+            while True:
+                try:
+                    store.checkpoint(self._connection, truncate=truncate)
+                except sqlite3.Error as error:
+                    if not (store.is_disk_full(error) and self._ballast.give()):
+                        raise
+                else:
+                    return

@@ -60,7 +60,7 @@ class BusClient:
         """Opens the channel. Does not wait for the bus."""
         self._channel = self._given or grpc.aio.insecure_channel(self._target, options=_OPTIONS)
         self._stub = EventBusStub(self._channel)
-        self._publisher = Publisher(self._stub)
+        self._publisher = Publisher(self._channel, self._stub)
 
     async def close(self) -> None:
         """Closes its channel; publishes that wait end with UNAVAILABLE."""

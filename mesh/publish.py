@@ -1,16 +1,19 @@
-"""Publishing: what waits at the same time shares a request, which is tried again with the same ids until it is acknowledged."""
+"""Publishing: what waits at the same time shares a request, requests follow each other on one stream without waiting for answers.
+
+A stream that breaks is opened anew and gets again, with the same ids, whatever was not acknowledged; the bus stores nothing twice.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
-from tooloo.bus.v1.bus_service_pb2 import PublishRequest
+from tooloo.bus.v1.bus_service_pb2 import PublishRequest, PublishStreamResponse
 from tooloo.event.v1.event_pb2 import Event
 
 from mesh import errors
@@ -20,114 +23,223 @@ if TYPE_CHECKING:
     # exists for type checkers only
     from tooloo.bus.v1.bus_service_pb2_grpc import EventBusAsyncStub
 
+_PUBLISH_STREAM = "/tooloo.bus.v1.EventBus/PublishStream"
+# the tag of PublishStreamRequest.sequence (field 20, a varint)
+_SEQUENCE = b"\xa0\x01"
 # of one request that several callers share; a single caller's events are never split
 _SHARED_EVENTS = 500
 _SHARED_BYTES = 96 * 1024
-_IN_FLIGHT = 8
-_ATTEMPT_SECONDS = 5.0
+_IN_FLIGHT = 16
+# a stream that answers nothing for so long is taken for dead
+_STALLED_SECONDS = 5.0
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """One caller's events, and the future that gives their positions."""
+    """One caller's events, encoded, and the future that gives their positions."""
 
-    events: Sequence[Event]
-    expected: Mapping[str, int]
-    size: int
+    body: bytes
+    count: int
     done: asyncio.Future[list[int]] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+@dataclass(slots=True)
+class _Request:
+    """What goes out together."""
+
+    callers: Sequence[_Waiting]
+    sent: float = 0.0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits for it."""
+        return any(not caller.done.done() for caller in self.callers)
+
+    def acknowledge(self, positions: Sequence[int]) -> None:
+        """Gives each caller the positions of its events."""
+        start = 0
+        for caller in self.callers:
+            end = start + caller.count
+            if not caller.done.done():
+                caller.done.set_result(list(positions[start:end]))
+            start = end
+
+    def refuse(self, refusal: BaseException) -> None:
+        """Tells every caller why not."""
+        for caller in self.callers:
+            if not caller.done.done():
+                caller.done.set_exception(refusal)
 
 
 class Publisher:
     """Gathers concurrent publishes. Callers' own order is kept: each waits for its acknowledgement."""
 
-    def __init__(self, stub: EventBusAsyncStub) -> None:
+    def __init__(self, channel: grpc.aio.Channel, stub: EventBusAsyncStub) -> None:
         self._stub = stub
+        self._open: Callable[[], Any] = channel.stream_stream(
+            _PUBLISH_STREAM, response_deserializer=PublishStreamResponse.FromString
+        )
         self._waiting: deque[_Waiting] = deque()
-        self._sending: set[asyncio.Task[None]] = set()
+        self._again: deque[_Request] = deque()
+        self._sent: deque[_Request] = deque()
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
     async def publish(self, events: Sequence[Event], expected: Mapping[str, int], seconds: float | None) -> list[int]:
         """Positions of the events once they are on disk; Refusal UNAVAILABLE when `seconds` (None: for ever) have passed."""
-        waiting = _Waiting(events, expected, sum(event.ByteSize() for event in events))
-        self._waiting.append(waiting)
-        self._send_more()
+        request = PublishRequest(events=events, expected_versions=expected)
         try:
             async with asyncio.timeout(seconds):
-                return await waiting.done
+                # what may be refused because of other publishes must not hold up those that share its stream
+                return await (self._alone(request) if expected else self._together(request))
         except TimeoutError:
             raise errors.unavailable("bus", detail=f"no acknowledgement within {seconds:g} s") from None
 
     async def close(self) -> None:
         """Ends what is under way; callers that wait get UNAVAILABLE."""
-        for task in self._sending:
-            task.cancel()
-        await asyncio.gather(*self._sending, return_exceptions=True)
-        while self._waiting:
-            _refuse(self._waiting.popleft(), errors.unavailable("bus", detail="the client was closed"))
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        rest = [*self._sent, *self._again, _Request(list(self._waiting))]
+        for queue in (self._sent, self._again, self._waiting):
+            queue.clear()
+        for request in rest:
+            request.refuse(errors.unavailable("bus", detail="the client was closed"))
 
-    def _send_more(self) -> None:
-        while self._waiting and len(self._sending) < _IN_FLIGHT:
-            group = self._gather()
-            task = asyncio.create_task(self._send(group))
-            self._sending.add(task)
-            task.add_done_callback(partial(self._sent, group))
-
-    def _sent(self, group: list[_Waiting], task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
-        # a task can be cancelled before its first step, so its callers are told here
-        failure = errors.unavailable("bus", detail="the client was closed") if task.cancelled() else task.exception()
-        if failure:
-            for waiting in group:
-                _refuse(waiting, failure)
-        if not task.cancelled():
-            self._send_more()
-
-    def _gather(self) -> list[_Waiting]:
-        """The callers whose events go into the next request; one with expected versions goes alone."""
-        group = [self._waiting.popleft()]
-        events, size = len(group[0].events), group[0].size
-        while self._waiting and not group[0].expected and not self._waiting[0].expected:
-            events += len(self._waiting[0].events)
-            size += self._waiting[0].size
-            if events > _SHARED_EVENTS or size > _SHARED_BYTES:
-                break
-            group.append(self._waiting.popleft())
-        return group
-
-    async def _send(self, group: list[_Waiting]) -> None:
-        """Publishes for a group of callers until that is acknowledged, refused for good, or nobody waits any more."""
+    async def _alone(self, request: PublishRequest) -> list[int]:
         backoff = Backoff()
-        request = PublishRequest(
-            events=[event for waiting in group for event in waiting.events], expected_versions=group[0].expected
-        )
-        while any(not waiting.done.done() for waiting in group):
+        while True:
             try:
-                response = await self._stub.Publish(request, timeout=_ATTEMPT_SECONDS)
+                return list((await self._stub.Publish(request, timeout=_STALLED_SECONDS)).positions)
             except grpc.aio.AioRpcError as error:
                 if is_final(error):
-                    await self._refused(group, error)
-                    return
+                    raise refusal_of(error) from error
                 await asyncio.sleep(backoff.wait())
-                continue
-            _acknowledge(group, response.positions)
 
-    async def _refused(self, group: list[_Waiting], error: grpc.aio.AioRpcError) -> None:
-        """One caller's events may have been at fault: then the others must not suffer, so each is tried alone."""
-        if len(group) == 1:
-            _refuse(group[0], refusal_of(error))
-            return
-        for waiting in group:
-            await self._send([waiting])
+    async def _together(self, request: PublishRequest) -> list[int]:
+        waiting = _Waiting(request.SerializeToString(), len(request.events))
+        self._waiting.append(waiting)
+        self._changed.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._send_forever(), name="publish")
+        return await waiting.done
+
+    async def _send_forever(self) -> None:
+        """Streams as long as there is something to send; one that broke is followed by another."""
+        backoff = Backoff()
+        while True:
+            while not (self._waiting or self._again):
+                self._changed.clear()
+                await self._changed.wait()
+            try:
+                await self._stream(backoff)
+            except grpc.aio.AioRpcError as error:
+                self._take_back(error)
+                await asyncio.sleep(backoff.wait())
+
+    async def _stream(self, backoff: Backoff) -> None:
+        """One stream; raises what ended it."""
+        call = self._open()
+        listening = asyncio.create_task(self._listen(call, backoff))
+        watching = asyncio.create_task(self._watch(call))
+        try:
+            sequence = 0
+            while not listening.done():
+                request = self._next_request()
+                if request is None:
+                    self._changed.clear()
+                    await self._changed.wait()
+                    continue
+                sequence += 1
+                self._sent.append(request)
+                request.sent = asyncio.get_running_loop().time()
+                # a write on a stream that has ended says nothing of why; the reader does
+                with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+                    await call.write(b"".join([*(caller.body for caller in request.callers), _SEQUENCE, _varint(sequence)]))
+            await asyncio.wait((listening,))
+            raise _STALLED if listening.cancelled() else listening.exception() or _STALLED
+        finally:
+            call.cancel()
+            for task in (listening, watching):
+                task.cancel()
+            await asyncio.gather(listening, watching, return_exceptions=True)
+
+    def _next_request(self) -> _Request | None:
+        """What to send next; None while there is nothing, or enough under way."""
+        if len(self._sent) >= _IN_FLIGHT:
+            return None
+        while self._again:
+            request = self._again.popleft()
+            if request.wanted:
+                return request
+        return self._gather()
+
+    def _gather(self) -> _Request | None:
+        """The callers that wait, as many as fit into one request."""
+        callers: list[_Waiting] = []
+        count = size = 0
+        while self._waiting:
+            first = self._waiting[0]
+            count += first.count
+            size += len(first.body)
+            if callers and (count > _SHARED_EVENTS or size > _SHARED_BYTES):
+                break
+            callers.append(self._waiting.popleft())
+        return _Request(callers) if callers else None
+
+    async def _listen(self, call: Any, backoff: Backoff) -> None:
+        """Takes answers until the stream ends; raises the status that it ended with."""
+        try:
+            acknowledged = 0
+            while isinstance(response := await call.read(), PublishStreamResponse):
+                backoff.reset()
+                start = 0
+                while acknowledged < response.sequence:
+                    request = self._sent.popleft()
+                    count = sum(caller.count for caller in request.callers)
+                    request.acknowledge(response.positions[start : start + count])
+                    start += count
+                    acknowledged += 1
+                self._changed.set()
+            # the bus ends a stream without an error only when it goes away
+            raise _broken("the stream ended")
+        finally:
+            self._changed.set()
+
+    async def _watch(self, call: Any) -> None:
+        """Ends a stream that has stalled: the server may be frozen, or the connection half open."""
+        while True:
+            await asyncio.sleep(_STALLED_SECONDS / 4)
+            if self._sent and asyncio.get_running_loop().time() - self._sent[0].sent > _STALLED_SECONDS:
+                call.cancel()
+
+    def _take_back(self, error: grpc.aio.AioRpcError) -> None:
+        """Puts aside for another try what was sent and not acknowledged; what the bus refused for good is told to its callers.
+
+        The bus answers in order, so the first request without an answer is the one it refused. When several callers share it, only
+        one may be at fault: each is sent by itself.
+        """
+        if self._sent and is_final(error):
+            refused = self._sent.popleft()
+            if len(refused.callers) == 1:
+                refused.refuse(refusal_of(error))
+            else:
+                self._sent.extendleft(_Request([caller]) for caller in reversed(refused.callers))
+        self._again.extendleft(reversed(self._sent))
+        self._sent.clear()
 
 
-def _acknowledge(group: list[_Waiting], positions: Sequence[int]) -> None:
-    start = 0
-    for waiting in group:
-        end = start + len(waiting.events)
-        if not waiting.done.done():
-            waiting.done.set_result(list(positions[start:end]))
-        start = end
+def _broken(details: str) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details=details)
 
 
-def _refuse(waiting: _Waiting, refusal: BaseException) -> None:
-    if not waiting.done.done():
-        waiting.done.set_exception(refusal)
+_STALLED = _broken("the stream stalled")
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:  # noqa: PLR2004 - seven bits a byte
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

@@ -13,3 +13,7 @@ CREATE TABLE sourced_types (
     source TEXT NOT NULL,
     UNIQUE (type, source)
 );
+
+-- The copies of events that subscriptions keep for themselves are guarded as the log's own records are.
+ALTER TABLE dead_letters ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE retries ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;

@@ -56,7 +56,7 @@ async def test_kills_under_load_break_no_promise(tmp_path: Path) -> None:
             record.log = await read_log(client)
             await consumer.kill()
             members.handled = sorted([*members.handled, *consumer.handled()], key=lambda one: one.at)
-            await caught_up(record)
+            await caught_up(record, client)
         record.publishers += publisher.published()
         assert await bus.stop() == 0
         print(f"killed {dict(killed)}; events, publishes, deliveries again: {standing(record)}")

@@ -5,6 +5,7 @@ The file alone is judged for every page; servers are started on some (all of the
 
 import asyncio
 import random
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from mesh.reconnect import refusal_of
 from tests.integration.bus_bench import PATIENCE, Puller, event
 from tests.robustness.bus_process import BusProcess, bus_and_client
 from tests.robustness.chance import dice
-from tests.robustness.faults.damage import Damage, flipped, truncated
+from tests.robustness.faults.damage import Damage, flip, flipped, truncated
 from tests.robustness.on_disk import dead_on_disk, log_on_disk, move_into_database, put
 from tests.robustness.record import Stored
 from tests.robustness.traffic import make_subscription, read_log, until
@@ -31,7 +32,7 @@ FLIPS = 4
 
 async def small_log(folder: Path, *, in_wal: bool) -> Files:
     """The files of a small log with a subscription and a dead letter; all of it in the database, or in the write-ahead log."""
-    async with bus_and_client(folder, {"TOOLOO_BUS_CHECKPOINT_INTERVAL": "1h"}) as (bus, client):
+    async with bus_and_client(folder, {"TOOLOO_BUS_CHECKPOINT_INTERVAL": "1h", "TOOLOO_BUS_BALLAST_BYTES": "0"}) as (bus, client):
         await make_subscription(client, "reader", filter={"types": ["*"]})
         for number in range(BATCHES):
             await client.publish([event(number * 10 + n, subject=f"s/{n}", note="n" * 200) for n in range(10)], timeout=None)
@@ -78,6 +79,22 @@ async def test_damage_anywhere_in_the_file_is_named_or_harmless(tmp_path: Path) 
     assert set(files) == {"log.db"}
     wrong = []
     for damage in damages(files["log.db"], chance):
+        put(tmp_path / "damaged", {"log.db": damage.content})
+        if found := judge(tmp_path / "damaged" / "log.db", log, dead, prefix=False):
+            wrong.append(f"{damage.what}: {found}")
+    assert wrong == []
+
+
+async def test_damage_of_an_event_is_named_wherever_a_copy_of_it_stands(tmp_path: Path) -> None:
+    """The log's record and what a dead letter keeps for itself: a byte that flips in either is found."""
+    content = (await small_log(tmp_path / "var", in_wal=False))["log.db"]
+    file = tmp_path / "var" / "bus" / "log.db"
+    log, dead = log_on_disk(file), dead_on_disk(file)
+    copies = [found.start() for found in re.finditer(log[0].id.encode(), content)]
+    assert len(copies) == 2
+    wrong = []
+    for at in copies:
+        damage = flip(content, at, 1)
         put(tmp_path / "damaged", {"log.db": damage.content})
         if found := judge(tmp_path / "damaged" / "log.db", log, dead, prefix=False):
             wrong.append(f"{damage.what}: {found}")

@@ -1,6 +1,6 @@
 """kill -9 of random processes under load: what was acknowledged stands, and every effect stands once.
 
-`make test` kills 25 times, `make chaos` as often as TOOLOO_CHAOS_KILLS says. The seed is printed; TOOLOO_CHAOS_SEED repeats it.
+`make test` kills 25 times, `make chaos` as often as TOOLOO_CHAOS_KILLS says. The seed is printed; TOOLOO_TEST_SEED repeats it.
 """
 
 import asyncio
@@ -10,23 +10,23 @@ import signal
 from collections import Counter
 from pathlib import Path
 
+from tests.robustness.chance import dice, how_many
 from tests.robustness.exact import all_serve, ledger_is_exact, listeners_are_exact, log_is_exact
 from tests.robustness.load import Load
 from tests.support.mesh import Mesh, running_mesh
 
-KILLS = int(os.environ.get("TOOLOO_CHAOS_KILLS", "25"))
-SEED = int(os.environ.get("TOOLOO_CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
+KILLS = how_many("TOOLOO_CHAOS_KILLS", 25)
 VICTIMS = ("bus", "learning", "provider", "orchestration", "analytics", "integration", "context", "envoy")
 USER = "survivor"
 
 
 async def test_nothing_acknowledged_is_lost_and_nothing_applied_twice(tmp_path: Path) -> None:
     """Ledger, log, analytics and what learning heard hold exactly what callers were promised."""
-    print(f"seed {SEED}, {KILLS} kills")
+    chance = dice(f"{KILLS} kills of the mesh")
     with running_mesh(tmp_path / "var", {"TOOLOO_RESTART_BACKOFF_LIMIT": "400ms"}) as mesh:
-        load = Load(mesh, SEED, USER)
+        load = Load(mesh, chance.randrange(2**31), USER)
         running = asyncio.create_task(load.run(callers=9))
-        killed = await _kill_at_random(mesh, random.Random(SEED))
+        killed = await _kill_at_random(mesh, chance)
         await all_serve(mesh)
         load.stop()
         await running

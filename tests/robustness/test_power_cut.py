@@ -6,6 +6,7 @@ TOOLOO_CHAOS_CUTS says how many. The controls run the same with less durability 
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 from tooloo.bus.v1 import bus_service_pb2 as pb
 
 from tests.integration.bus_bench import event
@@ -73,6 +74,7 @@ async def test_control_without_a_sync_per_commit_cuts_lose_events(tmp_path: Path
     assert tape.corrupt == []
 
 
+@pytest.mark.slow
 async def test_control_without_any_sync_cuts_destroy_the_file(tmp_path: Path) -> None:
     """synchronous=OFF: the file is damaged, and this is seen."""
     tape, _ = await cut_and_check(tmp_path, CONTROL_CUTS, {"TOOLOO_DISK_SYNCHRONOUS": "OFF"})

@@ -131,10 +131,15 @@ async def until(condition: Callable[[], Coroutine[Any, Any, bool]], seconds: flo
             await asyncio.sleep(_REOPEN)
 
 
-async def caught_up(record: Record) -> None:
-    """Waits until every follower's bookmark is at the end of the log and every subscription has handled what it names."""
+async def caught_up(record: Record, client: BusClient | None = None) -> None:
+    """Waits until every follower's bookmark is at the end of the log and every subscription has handled what it names.
+
+    With a client dead letters count too, all of them those of the subscription "reader".
+    """
 
     async def done() -> bool:
+        if client is not None:
+            record.memberships[0].dead = await read_dead(client, "reader")
         return all(watch.progress >= len(record.log) for watch in record.watches) and all(
             not {stored.position for stored in record.log if stored in each.wanted} - each.settled for each in record.memberships
         )

@@ -62,13 +62,17 @@ def atomic(record: Record) -> list[str]:
 
 
 def filtered(record: Record) -> list[str]:
-    """Every reader got nothing but what its filter names."""
+    """Every reader got nothing but what its filter names, and a follower with a filter got all of that."""
     broken = []
     readers: list[tuple[Wanted, Sequence[int]]] = [(watch.wanted, watch.positions) for watch in record.watches]
     readers += [(each.wanted, [one.position for one in each.handled]) for each in record.memberships]
     for wanted, positions in readers:
         named = {stored.position for stored in record.log if stored in wanted}
         broken += [f"{position} is not what {wanted} names" for position in positions if position not in named]
+    for watch in record.watches:
+        named = {stored.position for stored in record.log if stored in watch.wanted and stored.position > watch.after}
+        if len(named) < len(record.log) and (missing := sorted(named - set(watch.positions))):
+            broken.append(f"{watch.wanted} names {len(missing)} events that were not given, e.g. {missing[:_SHOWN]}")
     return broken
 
 
