@@ -1,5 +1,6 @@
 """Every test of this folder runs once on each way of running the bus."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -10,6 +11,7 @@ from tests.conformance.ways import RunBus, fast, in_process, over_grpc
 from tests.integration.bus_bench import BusBench
 from tests.peers.nats import NatsPeer, running_nats
 
+MEMBERS = int(os.environ.get("TOOLOO_TEST_NATS_MEMBERS", "1"))
 WAYS = ("in process", "gRPC on SQLite", "gRPC on JetStream")
 
 
@@ -21,8 +23,8 @@ def way(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsPeer]:
-    """One NATS server for all tests; each has a stream of its own."""
-    with running_nats(tmp_path_factory.mktemp("nats")) as peer:
+    """One NATS server for all tests, or a cluster of TOOLOO_TEST_NATS_MEMBERS; each test has a stream of its own."""
+    with running_nats(tmp_path_factory.mktemp("nats"), members=MEMBERS) as peer:
         yield peer
 
 
@@ -32,7 +34,7 @@ def run_bus(way: str, tmp_path: Path, request: pytest.FixtureRequest) -> RunBus:
     kind = in_process if way == "in process" else over_grpc
     way_settings = {}
     if way == "gRPC on JetStream":
-        way_settings = request.getfixturevalue("nats").settings(f"t{uuid4().hex}")
+        way_settings = request.getfixturevalue("nats").settings(f"t{uuid4().hex}", MEMBERS)
     return lambda settings=None: kind(tmp_path, fast({**way_settings, **(settings or {})}))
 
 
