@@ -19,6 +19,7 @@ class Way:
     uniqueness: str
     retention: str
     erasing: str
+    no_room: str
     owner: str
     tools: str
     cannot: Mapping[str, str] = field(default_factory=dict)
@@ -26,6 +27,7 @@ class Way:
 
 _FILE_WINDOW = "the newest `TOOLOO_BUS_UNIQUE_COUNT` events, at most `TOOLOO_BUS_UNIQUE_AGE` old; kept in the file"
 _FILE_ERASING = "overwritten in the file, and the write-ahead log is cut"
+_NO_ROOM = "publishes are refused (DISK_FULL), reads and acknowledgements go on, and it heals by itself"
 _FILE_TOOLS = "`python -m bus.maintenance verify` and `backup`"
 _ONE_FILE = "one total order, one file"
 
@@ -37,6 +39,7 @@ IN_PROCESS = Way(
     _FILE_WINDOW,
     "age, bytes, count, type, compaction",
     _FILE_ERASING,
+    _NO_ROOM,
     "the process that has the file open",
     _FILE_TOOLS,
 )
@@ -48,6 +51,7 @@ SQLITE = Way(
     _FILE_WINDOW,
     "age, bytes, count, type, compaction",
     _FILE_ERASING,
+    _NO_ROOM,
     "the bus process",
     _FILE_TOOLS,
 )
@@ -59,6 +63,7 @@ JETSTREAM = Way(
     "the newest `TOOLOO_BUS_NATS_UNIQUE_COUNT` events; read again from the stream at each start",
     "age, count, type, compaction; bytes by the mean size of an event",
     "overwritten in the stream (NATS's secure delete); with replicas it may stand in their replication logs until these are cut",
+    f"{_NO_ROOM}; that is when a limit of NATS is reached: on a disk that is really full NATS itself stops",
     "one bus process at a time, by a lease; another takes over when it is gone",
     "`nats stream view`, `nats kv get`, `nats stream backup`",
 )
@@ -71,6 +76,7 @@ _ROWS = (
     ("a repeat is known within", "uniqueness"),
     ("retention by", "retention"),
     ("what is erased is", "erasing"),
+    ("when there is no room", "no_room"),
     ("written by", "owner"),
     ("looked at from outside with", "tools"),
 )

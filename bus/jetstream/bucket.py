@@ -91,6 +91,10 @@ class Bucket:
         await self._sweep(deleted)
         return last - len(messages) + 1
 
+    async def put(self, key: str, value: bytes) -> None:
+        """Sets a key, whatever it held; DiskFull, Unreachable."""
+        await self._connection.publish([self._message(Change(key, value))])
+
     async def remove(self, keys: Iterable[str]) -> None:
         """Removes keys together with every trace of them; not guarded."""
         for key in keys:

@@ -64,18 +64,20 @@ class JetStreamLog:
         self,
         still_ours: Callable[[], Awaitable[None]],
         forget_subject: Callable[[str], Awaitable[None]],
+        has_room: Callable[[], Awaitable[bool]],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         """Reads where the stream ends and which ids it holds.
 
-        `still_ours` raises when another bus owns the log; `forget_subject` erases what subscriptions keep of a subject.
+        `still_ours` raises when another bus owns the log; `forget_subject` erases what subscriptions keep of a subject;
+        `has_room` says whether publishes may go on after NATS had no room.
         """
         self._forget_subject = forget_subject
         self._on_failure = on_failure
         await self._tail.start(await self._measure(), still_ours)
         prefix, queue = self._nats.prefix, self._settings.write_queue
         away = self._nats.unreachable_after.total_seconds()
-        self._writer = Writer(self._connection, self._tail, self._types, prefix, queue, away, on_failure)
+        self._writer = Writer(self._connection, self._tail, self._types, prefix, queue, away, has_room, on_failure)
 
     async def close(self) -> None:
         """Stores what waits, then lets go of the stream."""

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import os
 import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
+from bus.jetstream.ballast import Ballast
 from bus.jetstream.bucket import Bucket
 from bus.jetstream.connection import ApiError, Connection, Unreachable
 from bus.jetstream.log import JetStreamLog
@@ -16,7 +18,6 @@ from bus.jetstream.subscriptions import JetStreamSubscriptionStore
 from bus.jetstream.sync import check_sync
 from bus.jetstream.types import Types
 from bus.settings import BusSettings
-from bus.writer import end_process
 from mesh.clock import Clock
 from mesh.reconnect import Backoff
 from mesh.settings import SettingError
@@ -24,6 +25,13 @@ from mesh.settings import SettingError
 log = logging.getLogger(__name__)
 _BOOT_SECONDS = 30.0
 _UNAVAILABLE = 503
+EXIT_LOST = 75
+
+
+def end_process(error: BaseException) -> None:
+    """Fail-stop: another bus writes the log, or what NATS acknowledges is no promise any more. The supervisor starts anew."""
+    log.critical("the log on JetStream cannot be kept on; the process ends", exc_info=error)
+    os._exit(EXIT_LOST)
 
 
 async def open_jetstream(
@@ -45,10 +53,15 @@ async def open_jetstream(
     await ownership.take()
     stack.push_async_callback(ownership.release)
     event_log = JetStreamLog(connection, stream, await Types.load(bucket), settings, nats, clock)
-    store = JetStreamSubscriptionStore(bucket, ownership.epoch, event_log.events, on_lost)
-    await event_log.start(ownership.check, store.erase_subject, on_lost)
+    ballast = Ballast(bucket, settings.ballast_bytes)
+    store = JetStreamSubscriptionStore(bucket, ballast, ownership.epoch, event_log.events, on_lost)
+    await event_log.start(ownership.check, store.erase_subject, ballast.take, on_lost)
     stack.push_async_callback(event_log.close)
     await store.load()
+    if not await ballast.take():
+        log.warning(
+            "NATS has no room for the ballast of %d bytes: when it is full, acknowledgements wait too", settings.ballast_bytes
+        )
     return event_log, store
 
 

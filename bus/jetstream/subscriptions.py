@@ -17,11 +17,13 @@ from typing import Any, ParamSpec, TypeVar
 from tooloo.event.v1.event_pb2 import Event
 
 from bus.dealing import Changes, Dead, Retry
+from bus.jetstream.ballast import Ballast
 from bus.jetstream.bucket import Bucket, Change
 from bus.jetstream.connection import BATCH, WrongSequence
 from bus.jetstream.letter import Letter
 from bus.jetstream.state import State, Waiting
 from bus.storage import Stored, StoredDeadLetter
+from bus.writer import DiskFull
 
 _STATES, _LETTERS, _KEPT = "subscription", "letter", "kept"
 # dead letters of one batch, with their retries' kept events and the state beside them
@@ -47,8 +49,11 @@ def _whole(write: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[
 class JetStreamSubscriptionStore:
     """Holds what it wrote in memory, for it is the only one that writes."""
 
-    def __init__(self, bucket: Bucket, epoch: int, events: Events, on_lost: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, bucket: Bucket, ballast: Ballast, epoch: int, events: Events, on_lost: Callable[[BaseException], None]
+    ) -> None:
         self._bucket = bucket
+        self._ballast = ballast
         self._epoch = epoch
         self._events = events
         self._on_lost = on_lost
@@ -262,11 +267,17 @@ class JetStreamSubscriptionStore:
     async def _guarded(self, name: str, state: State | None, others: Sequence[Change]) -> None:
         revision = self._revisions.get(name, 0)
         value = None if state is None else state.encode(revision)
-        try:
-            self._revisions[name] = await self._bucket.update(_key(_STATES, name), value, revision, others)
-        except WrongSequence as error:
-            self._on_lost(error)
-            raise
+        while True:
+            try:
+                self._revisions[name] = await self._bucket.update(_key(_STATES, name), value, revision, others)
+            except DiskFull:
+                if not await self._bucket.patiently(self._ballast.give_up):
+                    raise
+            except WrongSequence as error:
+                self._on_lost(error)
+                raise
+            else:
+                return
 
     def _chosen(self, name: str, positions: Sequence[int] | None) -> list[int]:
         known = sorted(self._letters.get(name, {}))

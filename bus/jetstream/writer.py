@@ -7,7 +7,7 @@ slip in, and an attempt whose answer was lost is found in the stream instead of 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -22,6 +22,7 @@ from mesh.reconnect import Backoff
 log = logging.getLogger(__name__)
 # share of the newest commit in the moving average
 _SMOOTHING = 0.1
+_LOOK_AGAIN_SECONDS = 0.5
 
 
 @dataclass(slots=True)
@@ -55,6 +56,7 @@ class Writer:
         prefix: str,
         queue: int,
         unreachable_after: float,
+        has_room: Callable[[], Awaitable[bool]],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._connection = connection
@@ -63,7 +65,9 @@ class Writer:
         self._prefix = prefix
         self._limit = queue
         self._unreachable_after = unreachable_after
+        self._has_room = has_room
         self._on_failure = on_failure
+        self._looking: asyncio.Task[None] | None = None
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._closed = False
@@ -76,6 +80,8 @@ class Writer:
         """Stores a publish; VersionConflict, DiskFull, QueueFull or Closed when it cannot be."""
         if self._closed:
             raise Closed
+        if self.disk_full:
+            raise DiskFull
         if len(self._waiting) >= self._limit:
             raise QueueFull
         waiting = _Waiting(items_of(append, self._types), append, asyncio.get_running_loop().create_future())
@@ -89,6 +95,9 @@ class Writer:
         self._wake.set()
         with suppress(asyncio.CancelledError):
             await self._task
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
 
     async def _run(self) -> None:
         try:
@@ -143,6 +152,7 @@ class Writer:
             except DiskFull:
                 log.error("NATS has no room: %d publishes are refused", len(group))  # noqa: TRY400 - it says all there is to say
                 self.disk_full = True
+                self._looking = asyncio.create_task(self._look_again(), name="jetstream room")
                 raise
             except Unreachable:
                 unsure = True
@@ -157,9 +167,14 @@ class Writer:
         await self._connection.publish(self._messages(fresh))
         self._tail.stored(fresh)
         self.commits += 1
-        self.disk_full = False
         took = asyncio.get_running_loop().time() - started
         self.commit_seconds += (took - self.commit_seconds) * (_SMOOTHING if self.commits > 1 else 1.0)
+
+    async def _look_again(self) -> None:
+        """Lets publishes in again when there is room for them beside what is kept back."""
+        while self.disk_full:
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+            self.disk_full = not await self._has_room()
 
     def _messages(self, fresh: Sequence[Item]) -> list[Outgoing]:
         messages = [message_of(item, self._types, self._prefix) for item in fresh]

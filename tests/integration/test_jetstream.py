@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import grpc
 import nats
 import pytest
 from nats.aio.client import Client
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
+from tooloo.system.v1 import system_events_pb2
 
 from bus.jetstream.connection import Connection, Outgoing, Unreachable
 from bus.jetstream.log import JetStreamLog
@@ -20,13 +22,17 @@ from bus.jetstream.opening import open_jetstream
 from bus.jetstream.ownership import OwnershipLost
 from bus.jetstream.settings import NatsSettings
 from bus.jetstream.subscriptions import JetStreamSubscriptionStore
+from bus.jetstream.sync import NotSynced
 from bus.ranges import AckState
 from bus.settings import BusSettings
 from bus.storage import Stored
 from bus.writer import Closed
 from mesh.clock import SystemClock
+from mesh.ids import new_id
+from mesh.reconnect import refusal_of
 from mesh.settings import SettingError
-from tests.integration.bus_bench import PATIENCE, event, number_of, running_bus
+from tests.conformance.asking import next_answer
+from tests.integration.bus_bench import PATIENCE, BusBench, Puller, event, number_of, running_bus
 from tests.peers.nats import NatsPeer, running_nats
 
 
@@ -164,6 +170,62 @@ async def test_nats_away_for_long_is_told_to_publishers(peer: NatsPeer, tmp_path
                     pass
             assert number_of((await opened.log.events([position]))[position]) == 3
             assert number_of((await opened.log.events([1]))[1]) == 1
+
+
+async def test_a_server_that_comes_back_lax_ends_the_bus(tmp_path: Path) -> None:
+    """How writes are synced is asked again at each upkeep: without it an acknowledgement is no promise."""
+    with running_nats(tmp_path) as own:
+        async with Opened(own.settings("t"))() as opened:
+            await opened.log.upkeep(1)
+            own.servers[0].kill()
+            own.servers[0].sync = "2m"
+            own.servers[0].start()
+            await asyncio.to_thread(own.servers[0].wait_ready)
+            with pytest.raises(NotSynced, match="sync_interval: always"):
+                await opened.log.upkeep(1)
+            assert isinstance(opened.lost[0], NotSynced)
+
+
+async def test_nats_without_room_refuses_publishes_by_name_and_goes_on(tmp_path: Path) -> None:
+    """RESOURCE_EXHAUSTED, DISK_FULL; reads and acknowledgements go on, and erasing makes room."""
+    with running_nats(tmp_path / "nats", store="8MB") as own:
+        async with running_bus(tmp_path / "bus", {**own.settings("t"), "TOOLOO_BUS_BALLAST_BYTES": "1000000"}) as bus:
+            await bus.subscribe()
+            bulk = [event(0, subject="bulk", kind="stopped") for _ in range(50)]
+            for each in bulk:
+                each.data.Pack(system_events_pb2.ServiceStopped(service="x" * 100_000))
+            told = None
+            for one in bulk * 3:
+                one.id = new_id()
+                try:
+                    await bus.publish(one)
+                except grpc.aio.AioRpcError as error:
+                    told = refusal_of(error)
+                    break
+            assert told is not None
+            assert (told.code, told.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "DISK_FULL")
+            assert (await bus.stub.GetBusStats(pb.GetBusStatsRequest())).disk_full
+            assert (await bus.stub.ReadEvents(pb.ReadEventsRequest(page_size=1))).events
+            puller = await Puller(bus.stub, credit=1).open()
+            assert await puller.take(1) == [(1, 1)]
+            await puller.say(ack=[1])
+            await next_answer(puller.call, lambda each: each.acks_committed == 1)
+            await bus.stub.EraseSubject(pb.EraseSubjectRequest(subject="bulk"))
+            async with asyncio.timeout(PATIENCE):
+                while not await accepted(bus, event(1)):
+                    pass
+            assert not (await bus.stub.GetBusStats(pb.GetBusStatsRequest())).disk_full
+
+
+async def accepted(bus: BusBench, one: Event) -> bool:
+    """Whether there is room for an event."""
+    try:
+        await bus.publish(one)
+    except grpc.aio.AioRpcError as error:
+        if refusal_of(error).reason != "DISK_FULL":
+            raise
+        return False
+    return True
 
 
 async def published(log: JetStreamLog, one: Event) -> int | None:

@@ -29,11 +29,14 @@ def _binary() -> str:
 class NatsServer:
     """One server on free ports of loopback and a folder of its own."""
 
-    def __init__(self, folder: Path, ports: Sequence[int], routes: Sequence[int] = (), sync: str = "always") -> None:
+    def __init__(
+        self, folder: Path, ports: Sequence[int], routes: Sequence[int] = (), sync: str = "always", store: str = ""
+    ) -> None:
         self._folder = folder
         self._port, self._monitor, self._cluster = ports
         self._routes = routes
-        self._sync = sync
+        self.sync = sync
+        self._store = store
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -89,11 +92,12 @@ class NatsServer:
         return answer.status_code == httpx.codes.OK
 
     def _config(self) -> str:
+        limit = f", max_file_store: {self._store}" if self._store else ""
         lines = [
             f"listen: 127.0.0.1:{self._port}",
             f"http: 127.0.0.1:{self._monitor}",
             f"server_name: {self._folder.name}",
-            f'jetstream {{ store_dir: "{self._folder / "data"}", sync_interval: {self._sync} }}',
+            f'jetstream {{ store_dir: "{self._folder / "data"}", sync_interval: {self.sync}{limit} }}',
         ]
         if self._routes:
             routes = ", ".join(f"nats://127.0.0.1:{port}" for port in self._routes)
@@ -120,11 +124,13 @@ class NatsPeer:
 
 
 @contextmanager
-def running_nats(folder: Path, *, members: int = 1, sync: str = "always") -> Iterator[NatsPeer]:
-    """One server, or a cluster of so many, while the block lasts."""
+def running_nats(folder: Path, *, members: int = 1, sync: str = "always", store: str = "") -> Iterator[NatsPeer]:
+    """One server, or a cluster of so many, while the block lasts; `store` limits what each may keep on its disk, e.g. "8MB"."""
     ports = free_ports(3 * members)
     routes = ports[2::3] if members > 1 else ()
-    servers = [NatsServer(folder / f"n{number}", ports[3 * number : 3 * number + 3], routes, sync) for number in range(members)]
+    servers = [
+        NatsServer(folder / f"n{number}", ports[3 * number : 3 * number + 3], routes, sync, store) for number in range(members)
+    ]
     with ExitStack() as stack:
         for server in servers:
             server.start()
