@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
+from bus.settings import MIB
 from mesh.settings import Section, setting
 
 
@@ -31,6 +32,9 @@ class NatsSettings(Section):
     )
     timeout: timedelta = setting(timedelta(seconds=2), "How long one request to NATS may take before it is tried again.")
     unreachable_after: timedelta = setting(timedelta(seconds=10), "How long NATS may be away before publishes get UNAVAILABLE.")
+    ballast_bytes: int = setting(
+        2 * MIB, "Room kept back in NATS for acknowledgements when publishes are refused for want of it; 0 keeps none.", low=0
+    )
     owner: str = setting("", "Name of this bus among those that share the stream; empty: the host's name.")
     lease: timedelta = setting(
         timedelta(seconds=10), "A bus that has not shown itself for so long is replaced by one of another name that waits."
