@@ -99,6 +99,10 @@ class Appender:
         self._subjects.undo()
         self.head, self._time_us = self._committed
 
+    def write_subjects(self) -> None:
+        """Writes down every subject's version, inside the transaction at hand: what they are found by is about to be deleted."""
+        self._subjects.write_now(self.head)
+
     def forget_subject(self, subject: str) -> None:
         """No version of this subject is known any more."""
         self._subjects.forget(subject)
@@ -167,7 +171,7 @@ class Appender:
         types = b"".join(record.types)
         batch = Batch(record.position, record.position + record.count - 1, self._time_us, types, b"".join(record.events))
         store.insert_batch(self._connection, batch)
-        store.insert_keys(self._connection, record.position, b"".join(record.ids) + types)
+        store.insert_keys(self._connection, record.position, self._time_us, b"".join(record.ids) + types)
         return batch
 
 

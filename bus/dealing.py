@@ -132,7 +132,11 @@ class Dealer:
         for retry in retries:
             if retry.position > self.cursor:
                 self._carried[retry.position] = retry
-            elif retry.position not in self._entries:
+                continue
+            self._take_out_of_runs(retry.position)
+            if known := self._entries.get(retry.position):
+                known.recorded = True
+            else:
                 self._restore(retry)
 
     def offer_run(self, piece: Slice) -> bool:
@@ -167,19 +171,22 @@ class Dealer:
         self.acks.settle(self.cursor + 1, last)
         self.cursor = max(self.cursor, last)
 
-    def rewind(self) -> None:
-        """Puts the cursor back before what is known and was never out, as far as it stands in runs."""
-        if self._fresh:
-            self.cursor = self._fresh[0].first - 1
-            self._in_runs -= sum(map(len, self._fresh))
-            self._fresh.clear()
+    def unbundle(self) -> None:
+        """Makes entries of all that waits in runs: the bytes that came with it are let go of and read again when it is dealt out."""
+        while self._fresh:
+            self._unbundle(self._fresh.popleft())
 
-    def take_run(self, token: int, limit: int, now: float) -> Run | None:
-        """Leases up to `limit` fresh events to the token, as one run; None when there are none."""
+    def take_run(self, token: int, limit: int, now: float, max_bytes: int | None = None) -> Run | None:
+        """Leases up to `limit` fresh events to the token, as one run; None when there are none.
+
+        Not more than fit into `max_bytes`, but one at least.
+        """
         limit = min(limit, self.policy.max_in_flight - self.in_flight)
         if not self._fresh or limit <= 0:
             return None
         run = self._fresh.popleft()
+        if max_bytes is not None:
+            limit = run.within(max_bytes, limit)
         if len(run) > limit:
             run, rest = run.split(limit)
             self._fresh.appendleft(rest)
@@ -374,6 +381,23 @@ class Dealer:
             self._entries[position] = entry
             held.add(position)
             heapq.heappush(self._deadlines, (entry.deadline, position))
+
+    def _unbundle(self, run: Run) -> None:
+        """Makes entries of a run that nobody holds."""
+        self._in_runs -= len(run)
+        for position in run.positions:
+            before, after = run.span_of(position)
+            self.acks.settle(before, position - 1)
+            self.acks.settle(position + 1, after)
+            self._add(Entry(position, ""))
+
+    def _take_out_of_runs(self, position: int) -> None:
+        """Makes entries of the run that holds an event, if one does."""
+        for run in [run for run in self._fresh if run.holds(position)]:
+            self._fresh.remove(run)
+            self._unbundle(run)
+        for run in [run for runs in self._leased.values() for run in runs if run.holds(position)]:
+            self._take_apart(run)
 
     def _unlist(self, run: Run) -> int:
         token, run.token = run.token, None

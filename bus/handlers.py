@@ -14,8 +14,8 @@ from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.bus.v1.bus_service_pb2_grpc import EventBusServicer, add_EventBusServicer_to_server
 
 SERVICE = pb.DESCRIPTOR.services_by_name["EventBus"].full_name
-# these check their requests themselves (bus/intake.py)
-SELF_VALIDATING = frozenset({f"{SERVICE}/Publish", f"{SERVICE}/PublishStream"})
+# these check their requests themselves (bus/intake.py, bus/subscription_service.py)
+SELF_VALIDATING = frozenset({f"{SERVICE}/Publish", f"{SERVICE}/PublishStream", f"{SERVICE}/Pull"})
 
 
 def add_to_server(servicer: EventBusServicer, server: Any) -> None:

@@ -29,6 +29,7 @@ from mesh.clock import Clock, SystemClock, from_us, to_us
 T = TypeVar("T")
 _HEADERS_AT_A_TIME = 512
 _CUTS_AT_A_TIME = 32
+_PAGES_AT_A_TIME = 512
 
 
 class BeforeRetention(Exception):
@@ -173,8 +174,10 @@ class Log:
         max_bytes = max_bytes or self._settings.read_bytes
         batches = self._recent.after(after, max_bytes)
         if batches is None:
-            limits = max_bytes, self._settings.scan_bytes
-            return await self.query(lambda connection: _read(connection, after, wanted, limits))
+            limits, head = (max_bytes, self._settings.scan_bytes), self.head
+            chunk = await self.query(lambda connection: _read(connection, after, wanted, limits))
+            # where nothing is kept up to the head there is nothing to wait for
+            return chunk if chunk.scanned > after else Chunk((), head)
         slices = [part for batch in batches if (part := cut(batch, after, wanted))]
         return Chunk(slices, batches[-1].last if batches else after)
 
@@ -248,18 +251,29 @@ class Log:
         # who reads on must be told that positions are gone before they are
         self.first = max(self.first, cut + 1) if cut else self.first
         self._appender.forget(forget)
-        deleted = await self.run(lambda connection: _delete(connection, cut, forget))
+        deleted = await self.run(lambda connection: self._delete(connection, cut, forget))
         now = self._clock.now()
         for pattern, age in retention_of_types(self._settings.retention_types):
             wanted = self._table(Filter((pattern,)))
             deleted += await self.remove(removal.expired(wanted, to_us(now - age), keep_from))
+        await self._delete_gone(keep_from)
         return deleted
+
+    async def _delete_gone(self, keep_from: int) -> None:
+        """Deletes the oldest batches of which nothing is left; whoever still reads before `keep_from` would take them for a gap."""
+        gone = await self.query(lambda connection: store.gone_up_to(connection, keep_from))
+        if gone:
+            self.first = max(self.first, gone + 1)
+            await self.run(lambda connection: self._delete(connection, gone, 0))
 
     async def erase(self, subject: str) -> int:
         """Takes every event of a subject out of the log and what subscriptions keep of it, from the file too. Returns their number."""
         removed = await self.remove(removal.of_subject(subject), overwrite=True)
         await self.run(lambda connection: self._forget_subject(connection, subject))
-        # the write-ahead log still held what is gone
+        # and so may pages that are free since something else was deleted, and the write-ahead log
+        while await self.run(partial(store.overwrite_free_pages, most=_PAGES_AT_A_TIME)):
+            pass
+        await self.run(store.forget_overwritten)
         await self._checkpointer.truncate()
         return removed
 
@@ -277,12 +291,10 @@ class Log:
         cuts = await self.query(lambda connection: list(find(connection)))
         for start in range(0, len(cuts), _CUTS_AT_A_TIME):
             part = cuts[start : start + _CUTS_AT_A_TIME]
-            for batch in await self.run(partial(_remove, cuts=part, overwrite=overwrite)):
+            for batch in await self.run(partial(self._remove, cuts=part, overwrite=overwrite)):
                 self._recent.replace(batch)
         removed = sum(len(cut.indexes) for cut in cuts)
         self.removed += removed
-        if removed:
-            self.first = max(self.first, await self.run(store.delete_gone_batches))
         return removed
 
     async def backup(self, target: Path) -> None:
@@ -292,8 +304,9 @@ class Log:
     def _plan(self, connection: sqlite3.Connection, keep_from: int) -> tuple[int, int]:
         """Up to where batches, and ids, have to go."""
         now, settings = self._clock.now(), self._settings
-        too_old = store.position_before(connection, to_us(now - settings.unique_age))
-        forget = max(too_old, store.head(connection)[0] - settings.unique_count)
+        # not by the times of the batches: ids are remembered longer than those
+        too_old = store.ids_before(connection, to_us(now - settings.unique_age))
+        forget = max(too_old, store.head(connection)[0] - settings.unique_count, 0)
         cut = 0
         if settings.retention_age:
             cut = store.position_before(connection, to_us(now - settings.retention_age))
@@ -303,11 +316,23 @@ class Log:
             cut = max(cut, store.last_beyond_bytes(connection, settings.retention_bytes))
         return store.batch_end(connection, min(cut, keep_from - 1)), forget
 
+    def _remove(self, connection: sqlite3.Connection, cuts: Sequence[removal.Cut], *, overwrite: bool) -> list[Batch]:
+        self._appender.write_subjects()
+        with store.overwriting_deleted(connection, on=overwrite):
+            return removal.apply(connection, cuts)
+
+    def _delete(self, connection: sqlite3.Connection, cut: int, forget: int) -> int:
+        if forget:
+            store.forget_ids(connection, forget)
+        if not cut:
+            return 0
+        self._appender.write_subjects()
+        return store.delete_batches(connection, cut)
+
     def _forget_subject(self, connection: sqlite3.Connection, subject: str) -> None:
-        store.overwrite_deleted(connection, on=True)
-        subscription_store.erase_subject(connection, subject)
-        self._appender.forget_subject(subject)
-        store.overwrite_deleted(connection, on=False)
+        with store.overwriting_deleted(connection, on=True):
+            subscription_store.erase_subject(connection, subject)
+            self._appender.forget_subject(subject)
 
     async def _batch_of(self, position: int) -> Batch | None:
         recent = self._recent.after(position - 1, 1)
@@ -333,18 +358,6 @@ class Log:
         self.head = committed.head
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
-
-
-def _remove(connection: sqlite3.Connection, cuts: Sequence[removal.Cut], *, overwrite: bool) -> list[Batch]:
-    store.overwrite_deleted(connection, on=overwrite)
-    replaced = removal.apply(connection, cuts)
-    store.overwrite_deleted(connection, on=False)
-    return replaced
-
-
-def _delete(connection: sqlite3.Connection, cut: int, forget: int) -> int:
-    store.forget_ids(connection, forget)
-    return store.delete_batches(connection, cut) if cut else 0
 
 
 def _sources(types: Sequence[tuple[int, str, str]]) -> Sequence[int]:

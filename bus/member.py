@@ -46,6 +46,11 @@ class Member:
         """Events that may be sent now."""
         return 0 if self.gone or self.left or (self._counts_bytes and self.credit_bytes <= 0) else self.credit_events
 
+    @property
+    def room_bytes(self) -> int | None:
+        """Bytes that may be sent now; None when the member counts events alone."""
+        return self.credit_bytes if self._counts_bytes else None
+
     def send(self, entries: Sequence[Entry], bodies: Mapping[int, bytes], message_bytes: int) -> None:
         """Queues events one by one, split so that no message is much larger than `message_bytes`."""
         group: list[Entry] = []

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tooloo.bus.v1.bus_service_pb2 import PublishStreamResponse
@@ -54,7 +55,9 @@ class Pipeline:
         """Answers in order, as few as there can be; raises what was refused after the last of them."""
         while True:
             while self._pending:
-                await asyncio.wait((self._pending[0].done,))
+                with suppress(Exception):
+                    # what went wrong with it is raised by the answer
+                    await self._pending[0].done
                 yield self._answer()
             if self._ended:
                 break
@@ -68,6 +71,11 @@ class Pipeline:
         self._failure = failure
         self._ended = True
         self._changed.set()
+
+    def abandon(self) -> None:
+        """Nobody waits for what is still on its way: it is stored or not, and a failure of it is no news to anyone."""
+        for pending in self._pending:
+            pending.done.add_done_callback(_looked_at)
 
     def _submit(self, raw: bytes) -> None:
         append, sequence = self._log.intake.stream_request(raw)
@@ -93,3 +101,9 @@ class Pipeline:
         answer.duplicates = self._duplicates
         self._eased.set()
         return answer
+
+
+def _looked_at(done: asyncio.Future[Appended]) -> None:
+    """Asks for a failure, for asyncio writes down those that nobody asks for."""
+    if not done.cancelled():
+        done.exception()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from bus import native, store
 from bus.batches import GONE, Batch
 
+_HEADERS_AT_A_TIME = 512
 _EMPTY = b"\x0a\x00"
 _BATCH_BYTES = 4 * 1024 * 1024
 
@@ -73,10 +74,12 @@ def expired(wanted: bytes, before_us: int, keep_from: int) -> Finder:
 
     def find(connection: sqlite3.Connection) -> Iterator[Cut]:
         end = min(store.position_before(connection, before_us), keep_from - 1)
-        for position, last, types in store.read_headers(connection, 0, -1):
-            if last > end:
-                return
-            yield from _cut(Batch(position, last, 0, types, b""), native.choose(types, 0, wanted))
+        after = 0
+        while headers := store.read_headers(connection, after, _HEADERS_AT_A_TIME):
+            for position, after, types in headers:
+                if after > end:
+                    return
+                yield from _cut(Batch(position, after, 0, types, b""), native.choose(types, 0, wanted))
 
     return find
 

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 
+from bus import native
 from bus.slices import Slice
 
 
@@ -60,6 +61,10 @@ class Run:
         if self.left is None:
             self.left = set(self.positions)
         self.left.discard(position)
+
+    def within(self, max_bytes: int, limit: int) -> int:
+        """How many of its first events, at most `limit`, fit into so many bytes; one at least."""
+        return native.events_within(self._events, max_bytes, limit)[0]
 
     def split(self, count: int) -> "tuple[Run, Run]":
         """The first `count` events, and the rest; only before it is leased."""

@@ -71,6 +71,7 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
         finally:
             self._pipelines.discard(pipeline)
             reading.cancel()
+            pipeline.abandon()
 
     async def ReadEvents(self, request: pb.ReadEventsRequest, context: Context) -> pb.ReadEventsResponse:
         """A page of the log, oldest first."""

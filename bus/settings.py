@@ -84,6 +84,9 @@ class BusSettings(Section):
     subscription_cache_bytes: int = setting(
         4 * MIB, "Events a subscription may hold in memory between reading and delivery.", low=1
     )
+    ack_linger: timedelta = setting(
+        timedelta(milliseconds=5), "How long acknowledgements may gather before they are written; a member is told when they are."
+    )
     ack_deadline: timedelta = setting(timedelta(seconds=30), "Ack deadline of a subscription that names none.")
     backoff: tuple[str, ...] = setting(
         ("100ms", "1s", "5s", "30s", "2m"), "Waits before redelivery of a subscription that names none; the last one repeats."

@@ -74,16 +74,15 @@ class Chunk:
 def cut(batch: Batch, after: int, wanted: bytes | None) -> Slice | None:
     """The events of a batch beyond a position whose type is wanted (one byte for each type number; None: all); None without any."""
     skip = max(0, after + 1 - batch.position)
-    if wanted is None and not native.count_gone(batch.types):
-        if skip == 0:
-            return Slice(range(batch.position, batch.last + 1), batch.events)
-        if after >= batch.last:
-            return None
-        return Slice(range(after + 1, batch.last + 1), batch.events[native.event_offset(batch.events, skip) :])
     indexes = native.choose(batch.types, skip, wanted)
     if not indexes:
         return None
-    return Slice(_positions_at(range(batch.position, batch.last + 1), indexes), native.gather(batch.events, indexes))
+    positions = range(batch.position, batch.last + 1)
+    if len(indexes) == batch.count:
+        return Slice(positions, batch.events)
+    if len(indexes) == batch.count - skip:
+        return Slice(positions[skip:], batch.events[native.event_offset(batch.events, skip) :])
+    return Slice(_positions_at(positions, indexes), native.gather(batch.events, indexes))
 
 
 def packed(slices: Iterable[Slice], max_bytes: int, max_events: int) -> Iterator[list[Slice]]:

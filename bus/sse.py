@@ -1,6 +1,8 @@
 """Server-Sent Events (WHATWG HTML): events as `id:`, `event:` and `data:` lines that a browser resumes from."""
 
+import base64
 import json
+from typing import Any
 
 from google.protobuf import json_format
 from tooloo.event.v1.event_pb2 import Event
@@ -20,10 +22,28 @@ def opening(retry_ms: int) -> bytes:
 
 def event(message: Event) -> bytes:
     """One event, with its zero values as in all of REST; its position is the id that a browser sends back as Last-Event-ID."""
-    data = json_format.MessageToJson(
-        message, indent=None, ensure_ascii=False, always_print_fields_with_no_presence=True, descriptor_pool=contracts.pool()
+    try:
+        document = _document(message)
+    except TypeError:
+        # json_format's word for an Any whose type the contracts do not have (any more): one such event must not end every stream
+        document = _without_contract(message)
+    return f"id: {message.position}\nevent: {message.type}\ndata: {json.dumps(document, ensure_ascii=False)}\n\n".encode()
+
+
+def _document(message: Event) -> dict[str, Any]:
+    document: dict[str, Any] = json_format.MessageToDict(
+        message, always_print_fields_with_no_presence=True, descriptor_pool=contracts.pool()
     )
-    return f"id: {message.position}\nevent: {message.type}\ndata: {data}\n\n".encode()
+    return document
+
+
+def _without_contract(message: Event) -> dict[str, Any]:
+    """The event with its data as bytes in base64."""
+    envelope = Event()
+    envelope.CopyFrom(message)
+    envelope.ClearField("data")
+    data = {"@type": message.data.type_url, "base64": base64.b64encode(message.data.value).decode()}
+    return {**_document(envelope), "data": data}
 
 
 def heartbeat(progress: int, head: int) -> bytes:

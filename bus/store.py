@@ -3,6 +3,7 @@
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from bus import native
@@ -10,6 +11,8 @@ from bus.batches import TYPE_BYTES, Batch, CorruptBatch
 from bus.native import ID_BYTES
 
 SCHEMA = Path(__file__).parent / "schema"
+# what is read at a time where the log is read from one end to the other
+_PART_BYTES = 4 * 1024 * 1024
 
 
 def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
@@ -23,6 +26,8 @@ def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
         # a page size can be chosen only before the first page is written
         connection.execute("PRAGMA page_size = 8192")
         connection.execute("PRAGMA journal_mode = WAL")
+        # what is deleted is overwritten where that costs no further write
+        connection.execute("PRAGMA secure_delete = FAST").fetchall()
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -46,13 +51,13 @@ def _nothing(connection: sqlite3.Connection) -> None:
     """The upgrade of a migration that SQL alone does."""
 
 
-def is_disk_full(error: sqlite3.Error) -> bool:
+def is_disk_full(error: Exception) -> bool:
     """Whether SQLite found no room on the disk, for its files or for the index of the write-ahead log."""
     code = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
 
 
-def is_sync_failure(error: sqlite3.Error) -> bool:
+def is_sync_failure(error: Exception) -> bool:
     """Whether an fsync failed: what it should have brought to the disk may be there, or not, and no later one will tell."""
     return getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
 
@@ -112,12 +117,18 @@ def replace_batch(connection: sqlite3.Connection, batch: Batch) -> None:
     )
 
 
-def insert_keys(connection: sqlite3.Connection, position: int, keys: bytes) -> None:
+def insert_keys(connection: sqlite3.Connection, position: int, time_us: int, keys: bytes) -> None:
     """Remembers the ids of events that stand from a position on: 16 bytes for each, then its type number as uint16 for each."""
     connection.execute(
-        "INSERT INTO event_keys (position, keys, checksum) VALUES (?, ?, ?)",
-        (position, keys, native.crc32c(keys, position & 0xFFFFFFFF)),
+        "INSERT INTO event_keys (position, time_us, keys, checksum) VALUES (?, ?, ?, ?)",
+        (position, time_us, keys, native.crc32c(keys, position & 0xFFFFFFFF)),
     )
+
+
+def ids_before(connection: sqlite3.Connection, time_us: int) -> int:
+    """The position up to which ids were remembered before a time; of the log's events themselves there may be fewer."""
+    row = connection.execute("SELECT position FROM event_keys WHERE time_us >= ? ORDER BY position LIMIT 1", (time_us,)).fetchone()
+    return int(row[0]) - 1 if row else head(connection)[0]
 
 
 def keys_after(connection: sqlite3.Connection, floor: int) -> Iterator[tuple[int, bytes]]:
@@ -170,8 +181,10 @@ def subjects_written(connection: sqlite3.Connection) -> int:
 def subjects_after(connection: sqlite3.Connection, position: int) -> dict[bytes, int]:
     """The newest position of each subject that has events beyond a position."""
     found: dict[bytes, int] = {}
-    for batch in read_batches(connection, position, 1 << 62):
-        found.update((event.subject.encode(), where) for where, event in batch.after(position))
+    while batches := read_batches(connection, position, _PART_BYTES):
+        for batch in batches:
+            found.update((event.subject.encode(), where) for where, event in batch.after(position))
+        position = batches[-1].last
     return found
 
 
@@ -312,23 +325,59 @@ def last_beyond_bytes(connection: sqlite3.Connection, keep_bytes: int) -> int:
     return 0
 
 
-def delete_gone_batches(connection: sqlite3.Connection) -> int:
-    """Deletes the oldest batches as long as nothing of them is left; returns the oldest position that is kept then."""
-    for position, last, types in read_headers(connection, 0, -1):
-        if native.holds_any(types, None) or last >= head(connection)[0]:
-            return position
-        delete_batches(connection, last)
-    return 0
+def gone_up_to(connection: sqlite3.Connection, keep_from: int) -> int:
+    """The end of the oldest batches of which nothing is left, all of them before `keep_from` and the newest one; 0 when none is."""
+    end = 0
+    before = min(keep_from, head(connection)[0])
+    for last, types in connection.execute("SELECT last, types FROM batches WHERE last < ? ORDER BY position", (before,)):
+        if native.holds_any(types, None):
+            break
+        end = int(last)
+    return end
 
 
-def overwrite_deleted(connection: sqlite3.Connection, *, on: bool) -> None:
-    """Whether what is deleted from now on is overwritten with zeros in the file."""
-    connection.execute(f"PRAGMA secure_delete = {'ON' if on else 'OFF'}").fetchall()
+@contextmanager
+def overwriting_deleted(connection: sqlite3.Connection, *, on: bool) -> Iterator[None]:
+    """Whether what is deleted is overwritten with zeros in the file; without it, only where that costs no further write."""
+    connection.execute(f"PRAGMA secure_delete = {'ON' if on else 'FAST'}").fetchall()
+    try:
+        yield
+    finally:
+        connection.execute("PRAGMA secure_delete = FAST").fetchall()
 
 
-def checkpoint(connection: sqlite3.Connection, *, truncate: bool) -> None:
-    """Moves the write-ahead log into the database, without waiting for readers unless it has to be cut back."""
-    connection.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if truncate else 'PASSIVE'})").fetchall()
+def overwrite_free_pages(connection: sqlite3.Connection, most: int) -> bool:
+    """Fills free pages with zeros, about so many; False when none is left. In the end comes forget_overwritten()."""
+    free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    if not free:
+        return False
+    connection.execute("CREATE TABLE IF NOT EXISTS overwritten (zeros BLOB NOT NULL)")
+    zeros = _fills_pages(min(most, free), connection.execute("PRAGMA page_size").fetchone()[0])
+    connection.execute("INSERT INTO overwritten (zeros) VALUES (zeroblob(?))", (zeros,))
+    return True
+
+
+def _fills_pages(pages: int, page_size: int) -> int:
+    """The length of a blob that fills so many overflow pages to the last byte (sqlite.org/fileformat2.html, 1.6 and 2.1)."""
+    payload = (page_size - 12) * 32 // 255 - 23 + pages * (page_size - 4)
+    # the record's header: its own length, and the blob's in seven bits a byte
+    return payload - 1 - -(-(2 * payload + 12).bit_length() // 7)
+
+
+def forget_overwritten(connection: sqlite3.Connection) -> None:
+    """Frees the pages again that are filled with zeros now."""
+    connection.execute("DROP TABLE IF EXISTS overwritten")
+
+
+def checkpoint(connection: sqlite3.Connection, *, truncate: bool) -> bool:
+    """Moves the write-ahead log into the database, and cuts it back when that is wanted; False when somebody was in the way."""
+    busy, _, _ = connection.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if truncate else 'PASSIVE'})").fetchone()
+    return not busy
+
+
+def wait_for_locks(connection: sqlite3.Connection, milliseconds: int) -> None:
+    """How long a connection waits for others; 0: not at all."""
+    connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
 
 
 def _checked(row: tuple[int, int, int, bytes, int, bytes]) -> Batch:

@@ -5,7 +5,7 @@ the start from the records behind `subjects_written`, so nothing depends on the 
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bus import store
 
@@ -36,15 +36,20 @@ class Subjects:
     def write_when_due(self, head: int) -> None:
         """Brings the table up to date, inside the transaction at hand, when enough has gathered."""
         if len(self._unwritten) >= _WRITE_SUBJECTS or head - self._written_up_to >= _WRITE_EVENTS:
-            self._write(head)
+            self._write(self._unwritten, head)
 
     def write(self, head: int) -> None:
         """Brings the table up to date in a transaction of its own."""
         if self._unwritten:
             self._connection.execute("BEGIN IMMEDIATE")
-            self._write(head)
+            self._write(self._unwritten, head)
             self._connection.execute("COMMIT")
             self.committed()
+
+    def write_now(self, head: int) -> None:
+        """Brings the table up to date with all that the transaction at hand holds."""
+        if known := {**self._unwritten, **self._moving}:
+            self._write(known, head)
 
     def committed(self) -> None:
         """The transaction is on the disk."""
@@ -64,7 +69,7 @@ class Subjects:
         self._unwritten.pop(subject.encode(), None)
         store.delete_subject(self._connection, subject)
 
-    def _write(self, head: int) -> None:
-        store.move_subjects(self._connection, ((key.decode(), position) for key, position in self._unwritten.items()))
+    def _write(self, known: Mapping[bytes, int], head: int) -> None:
+        store.move_subjects(self._connection, ((key.decode(), position) for key, position in known.items()))
         store.set_value(self._connection, "subjects_written", head)
         self._written_now = True

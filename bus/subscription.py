@@ -13,6 +13,7 @@ from tooloo.bus.v1.subscription_pb2 import Subscription
 from bus import definitions
 from bus.bodies import Bodies
 from bus.dealing import Changes, Dealer, Entry, Retry
+from bus.log import BeforeRetention
 from bus.matching import Matcher
 from bus.member import Member
 from bus.ranges import AckState
@@ -58,6 +59,8 @@ class Running:
         self._dirty = asyncio.Event()
         self._writing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
+        # counts how often what was read had to be read again
+        self._reads = 0
         self._install(stored.acks)
 
     async def start(self) -> None:
@@ -193,7 +196,8 @@ class Running:
 
     def read_again(self) -> None:
         """Lets go of what was read and not sent: it is read from the log again, as that stands now."""
-        self.dealer.rewind()
+        self._reads += 1
+        self.dealer.unbundle()
         self._bodies = Bodies(self._log, self._store, self.name, self._settings.subscription_cache_bytes)
         self.wake()
 
@@ -287,7 +291,11 @@ class Running:
 
     async def _send(self, member: Member, entries: list[Entry]) -> None:
         dealer, token = self.dealer, member.token
-        bodies = await self._bodies.take(entry.position for entry in entries)
+        reads = None
+        while reads != self._reads:
+            # what was erased while it was being read is not delivered any more
+            reads = self._reads
+            bodies = await self._bodies.take(entry.position for entry in entries)
         if dealer is not self.dealer or member.gone or member.token != token:
             # fenced while its events were being read: they were given back with the token
             return
@@ -298,12 +306,12 @@ class Running:
 
     def _send_runs(self, member: Member, limit: int) -> None:
         """Sends runs together until a message is full."""
-        now, size = self._clock.monotonic(), 0
+        now, room = self._clock.monotonic(), min(self._settings.message_bytes, member.room_bytes or self._settings.message_bytes)
         pieces: list[Slice] = []
-        while size < self._settings.message_bytes and (run := self.dealer.take_run(member.token, limit, now)):
+        while room > 0 and (run := self.dealer.take_run(member.token, limit, now, room)):
             pieces.append(run.take_events())
             limit -= len(run)
-            size += len(pieces[-1].events)
+            room -= len(pieces[-1].events)
         member.send_slices(pieces, self._settings.message_bytes, self._settings.message_events)
 
     async def _scan(self) -> bool:
@@ -311,9 +319,17 @@ class Running:
         dealer = self.dealer
         if dealer.unsettled >= self._settings.max_unsettled or dealer.in_flight >= dealer.policy.max_in_flight:
             return False
-        chunk, failures = await self._matcher.judged(dealer.cursor)
-        if chunk.scanned <= dealer.cursor or dealer is not self.dealer:
-            return dealer is not self.dealer
+        reads = self._reads
+        try:
+            chunk, failures = await self._matcher.judged(dealer.cursor)
+        except BeforeRetention as gone:
+            log.warning("subscription %s goes on at position %s: what stood before is deleted", self.name, gone.first)
+            dealer.scanned(gone.first - 1)
+            return True
+        if dealer is not self.dealer or reads != self._reads:
+            return True
+        if chunk.scanned <= dealer.cursor:
+            return False
         for piece in chunk.slices:
             if failures or not dealer.offer_run(piece):
                 if sound := piece.beside(failures):
@@ -325,6 +341,8 @@ class Running:
     async def _write_forever(self) -> None:
         while True:
             await self._dirty.wait()
+            # a commit for each acknowledgement would double those of the publishes
+            await asyncio.sleep(self._settings.ack_linger.total_seconds())
             self._dirty.clear()
             await self._write()
 

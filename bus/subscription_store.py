@@ -167,7 +167,8 @@ def redrive(connection: sqlite3.Connection, name: str, positions: Sequence[int] 
     for position, subject, event, checksum in _chosen(connection, name, positions):
         connection.execute(
             "INSERT INTO retries (subscription, position, subject, attempts, due_us, error, event, checksum) "
-            "VALUES (?, ?, ?, 0, ?, '', ?, ?) ON CONFLICT (subscription, position) DO NOTHING",
+            "VALUES (?, ?, ?, 0, ?, '', ?, ?) ON CONFLICT (subscription, position) "
+            "DO UPDATE SET event = excluded.event, checksum = excluded.checksum",
             (name, position, subject, now_us, event, checksum),
         )
         redriven.append(Retry(position, subject, 0, 0.0, ""))

@@ -21,7 +21,9 @@ def to_records(connection: sqlite3.Connection) -> None:
         if store.checksum_before_crc32c(batch) != checksum:
             raise CorruptBatch(batch.position)
         store.replace_batch(connection, batch)
-        store.insert_keys(connection, batch.position, b"".join(UUID(event.id).bytes for event in batch.decode()) + batch.types)
+        store.insert_keys(
+            connection, batch.position, batch.time_us, b"".join(UUID(event.id).bytes for event in batch.decode()) + batch.types
+        )
     subscription_store.add_checksums(connection)
 
 

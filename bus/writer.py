@@ -35,6 +35,8 @@ Job = Callable[[sqlite3.Connection], Any]
 EXIT_DISK_FAILED = 74
 # how often it is looked whether a full disk has room again
 _LOOK_AGAIN_SECONDS = 0.5
+# how soon a write-ahead log that a reader holds on to is tried to be emptied again
+_TRUNCATE_AGAIN_SECONDS = 0.02
 
 
 class DiskFull(Exception):
@@ -186,7 +188,7 @@ class Writer:
         """One transaction; None when the disk was full and it was rolled back. Jobs are tried again on what the ballast gives."""
         try:
             return self._commit(group)
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, what was promised can no longer be kept
             self._undo(group, error)
         jobs = [waiting for waiting in group if not isinstance(waiting.work, Append) and isinstance(waiting.outcome, DiskFull)]
         while jobs and self._ballast.give():
@@ -229,7 +231,7 @@ class Writer:
         self._connection.execute("RELEASE job")
         return outcome
 
-    def _undo(self, group: list[_Waiting], error: sqlite3.Error) -> None:
+    def _undo(self, group: list[_Waiting], error: Exception) -> None:
         if not store.is_disk_full(error):
             self._on_failure(error)
         with suppress(sqlite3.Error):
@@ -244,6 +246,7 @@ class Writer:
             self._on_commit(committed)
         if any(isinstance(waiting.outcome, DiskFull) for waiting in group):
             self._fill_up()
+            group += self._refuse_waiting()
         for waiting in group:
             if waiting.done.done():
                 continue
@@ -255,6 +258,14 @@ class Writer:
             self._turn_soon()
         elif not self._busy:
             self._idle.set()
+
+    def _refuse_waiting(self) -> list[_Waiting]:
+        """Takes out the publishes that wait: one that came after a refused one must not be stored before it."""
+        refused = [waiting for waiting in self._waiting if isinstance(waiting.work, Append)]
+        self._waiting = deque(waiting for waiting in self._waiting if not isinstance(waiting.work, Append))
+        for waiting in refused:
+            waiting.outcome = DiskFull()
+        return refused
 
     def _fill_up(self) -> None:
         """The disk is full: publishes are refused from now on, and everything else lives on the ballast until there is room."""
@@ -290,6 +301,8 @@ class Checkpointer:
         self._stop = threading.Event()
         self._one_at_a_time = threading.Lock()
         self._connection = store.connect(path)
+        # emptying the write-ahead log keeps the writer out while it waits for readers: it must not wait
+        store.wait_for_locks(self._connection, 0)
         self._thread = threading.Thread(target=self._run, name="bus checkpointer", daemon=True)
         self._thread.start()
 
@@ -300,8 +313,9 @@ class Checkpointer:
         self._connection.close()
 
     async def truncate(self) -> None:
-        """Moves everything at once and empties the write-ahead log."""
-        await asyncio.to_thread(self._checkpoint, truncate=True)
+        """Moves everything and empties the write-ahead log; returns when that is done, once no reader holds on to it."""
+        while not await asyncio.to_thread(self._checkpoint, truncate=True):
+            await asyncio.sleep(_TRUNCATE_AGAIN_SECONDS)  # noqa: ASYNC110 - SQLite tells nobody when a reader ends
 
     def _run(self) -> None:
         while not self._stop.wait(self._settings.checkpoint_interval.total_seconds()):
@@ -316,13 +330,11 @@ class Checkpointer:
             self._on_failure(error)
         log.warning("a checkpoint failed: %s", error)
 
-    def _checkpoint(self, *, truncate: bool) -> None:
+    def _checkpoint(self, *, truncate: bool) -> bool:
         with self._one_at_a_time:
             while True:
                 try:
-                    store.checkpoint(self._connection, truncate=truncate)
+                    return store.checkpoint(self._connection, truncate=truncate)
                 except sqlite3.Error as error:
                     if not (store.is_disk_full(error) and self._ballast.give()):
                         raise
-                else:
-                    return

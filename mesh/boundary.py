@@ -41,6 +41,15 @@ def violations_of(request: Message) -> list[tuple[str, str]]:
     return [(_path(violation.proto.field), violation.proto.message[:_MAX_TEXT]) for violation in found[:_MAX_VIOLATIONS]]
 
 
+def check(request: Any, method: str) -> None:
+    """Refuses by field what is not sound or breaks the contract's rules; for calls that check their requests themselves."""
+    if request is _UNDECODABLE:
+        raise errors.malformed_body(f"request of {method}")
+    # what is unsound comes first: the rules do not expect it
+    if violations := _unsound(request) or violations_of(request):
+        raise errors.invalid_fields(violations)
+
+
 def _unsound(request: Message) -> list[tuple[str, str]]:
     return [(path[:_MAX_TEXT], text) for path, text in islice(unsound_fields(request), _MAX_VIOLATIONS)]
 
@@ -114,7 +123,7 @@ class Boundary(grpc.aio.ServerInterceptor):
     def _checked(self, request: Any, method: str) -> Any:
         """The request when it is valid; a stream of requests is checked one by one as it is read."""
         if isinstance(request, AsyncIterator) or hasattr(request, "__aiter__"):
-            return self._checked_stream(request, method)
+            return request if method in self._self_validating else self._checked_stream(request, method)
         self._check(request, method)
         return request
 
@@ -124,11 +133,8 @@ class Boundary(grpc.aio.ServerInterceptor):
             yield request
 
     def _check(self, request: Any, method: str) -> None:
-        if request is _UNDECODABLE:
-            raise errors.malformed_body(f"request of {method}")
-        # what is unsound comes first: the rules do not expect it
-        if method not in self._self_validating and (violations := _unsound(request) or violations_of(request)):
-            raise errors.invalid_fields(violations)
+        if method not in self._self_validating:
+            check(request, method)
 
     async def _abort(self, error: Exception, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         if isinstance(error, grpc.aio.AbortError):

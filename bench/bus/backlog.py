@@ -19,10 +19,11 @@ import uvloop
 from tooloo.bus.v1 import bus_service_pb2 as pb
 
 from bench.bus import events, server
+from bench.bus.adapter import Adapter
 from mesh.follow import BusClient
 
 COUNT = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-_BATCH, _LANES, _ROUNDS = 500, 8, 3
+_ROUNDS = 3
 _PATIENCE = 60
 _BAR_SECONDS = 0.5
 
@@ -37,16 +38,10 @@ class Start:
 
 async def fill(address: str, count: int) -> None:
     """Publishes the backlog."""
-    client, maker, payload = BusClient(address), events.Maker(), os.urandom(256)
-    starts = iter(range(0, count, _BATCH))
-    await client.start()
-
-    async def lane() -> None:
-        for start in starts:
-            await client.publish(maker.many(range(start, min(count, start + _BATCH)), payload), timeout=_PATIENCE)
-
-    await asyncio.gather(*(lane() for _ in range(_LANES)))
-    await client.close()
+    adapter = Adapter({"address": address, "after": 0})
+    await adapter.connect()
+    await adapter.publish_many(count, os.urandom(256))
+    await adapter.close()
 
 
 async def _listening(process: subprocess.Popen[bytes], address: str) -> None:

@@ -1,9 +1,11 @@
 """The events that the bench sends: a hundred types of its own, brought as anybody brings theirs (docs/how-to/own-events.md)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import descriptor_pb2
+from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1 import options_pb2
 from tooloo.event.v1.event_pb2 import Event
 
@@ -49,24 +51,28 @@ class Maker:
 
     def one(self, name: str, payload: bytes) -> Event:
         """An event of a type."""
-        event = _copy(self._models[name])
+        event = Event()
+        event.CopyFrom(self._models[name])
+        event.id = new_id()
         event.data.value = _encoded(payload)
         return event
 
-    def many(self, numbers: Iterable[int], payload: bytes) -> list[Event]:
-        """Events of the types in turn, all with one payload."""
+    def add(self, container: Any, numbers: Iterable[int], payload: bytes) -> None:
+        """Adds events of the types in turn, all with one payload. Made where they are sent from: a third of the price of a list."""
         if payload != self._payload:
             self._payload = payload
             self._in_turn = [self.one(f"t{number}", payload) for number in range(TYPES)]
-        models = self._in_turn
-        return [_copy(models[number % TYPES]) for number in numbers]
+        models, add = self._in_turn, container.add
+        for number in numbers:
+            event = add()
+            event.CopyFrom(models[number % TYPES])
+            event.id = new_id()
 
-
-def _copy(model: Event) -> Event:
-    event = Event()
-    event.CopyFrom(model)
-    event.id = new_id()
-    return event
+    def many(self, numbers: Iterable[int], payload: bytes) -> Sequence[Event]:
+        """Events of the types in turn, all with one payload."""
+        request = pb.PublishRequest()
+        self.add(request.events, numbers, payload)
+        return request.events
 
 
 def _model(name: str, subject: int) -> Event:

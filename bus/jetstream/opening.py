@@ -53,14 +53,14 @@ async def open_jetstream(
     await ownership.take()
     stack.push_async_callback(ownership.release)
     event_log = JetStreamLog(connection, stream, await Types.load(bucket), settings, nats, clock)
-    ballast = Ballast(bucket, settings.ballast_bytes)
+    ballast = Ballast(bucket, nats.ballast_bytes)
     store = JetStreamSubscriptionStore(bucket, ballast, ownership.epoch, event_log.events, on_lost)
     await event_log.start(ownership.check, store.erase_subject, ballast.take, on_lost)
     stack.push_async_callback(event_log.close)
     await store.load()
     if not await ballast.take():
         log.warning(
-            "NATS has no room for the ballast of %d bytes: when it is full, acknowledgements wait too", settings.ballast_bytes
+            "NATS has no room for the ballast of %d bytes: when it is full, acknowledgements wait too", nats.ballast_bytes
         )
     return event_log, store
 

@@ -31,10 +31,20 @@ static inline int read_varint(reader *in, uint64_t *value) {
     return 0;
 }
 
+/* A varint of 32 bits in its shortest form; 0 for any other. Tags and lengths have no other form in what is stored: decoders differ in
+ * how long a one they take, and the parts of a record are found by its bytes. */
+static inline int read_short(reader *in, uint32_t *value) {
+    const uint8_t *start = in->at;
+    uint64_t wide;
+    if (!read_varint(in, &wide) || wide > UINT32_MAX || (in->at - start > 1 && !in->at[-1])) return 0;
+    *value = (uint32_t)wide;
+    return 1;
+}
+
 /* A length and that many bytes behind it, which become `inner`; 0 when there are fewer. */
 static inline int read_bytes(reader *in, reader *inner) {
-    uint64_t length;
-    if (!read_varint(in, &length) || length > (uint64_t)(in->end - in->at)) return 0;
+    uint32_t length;
+    if (!read_short(in, &length) || length > (uint64_t)(in->end - in->at)) return 0;
     inner->at = in->at;
     inner->end = in->at += length;
     return 1;
@@ -42,10 +52,10 @@ static inline int read_bytes(reader *in, reader *inner) {
 
 /* A field's number and wire type; 0 for what no field can have. */
 static inline int read_tag(reader *in, uint32_t *number, uint32_t *wire) {
-    uint64_t tag;
-    if (!read_varint(in, &tag) || tag > UINT32_MAX) return 0;
-    *number = (uint32_t)tag >> 3;
-    *wire = (uint32_t)tag & 7;
+    uint32_t tag;
+    if (!read_short(in, &tag)) return 0;
+    *number = tag >> 3;
+    *wire = tag & 7;
     return *number != 0;
 }
 

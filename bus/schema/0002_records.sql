@@ -2,6 +2,7 @@
 DROP TABLE event_ids;
 CREATE TABLE event_keys (
     position INTEGER PRIMARY KEY,
+    time_us  INTEGER NOT NULL,
     keys     BLOB    NOT NULL,
     checksum INTEGER NOT NULL
 );

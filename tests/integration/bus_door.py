@@ -47,6 +47,7 @@ class EventSource:
     events: list[dict[str, str]] = field(default_factory=list)
     comments: list[str] = field(default_factory=list)
     connects: int = 0
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def read(self, *, events: int = 0, comments: int = 0) -> None:
         """Reads, over as many connections as it takes, until there are so many events and comments in all."""
@@ -56,6 +57,13 @@ class EventSource:
                     await self._connect(events, comments)
                 except httpx.TransportError:
                     await asyncio.sleep(0.02)
+
+    async def has(self, events: int) -> None:
+        """Waits until another task's read() has brought so many events."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.events) < events:
+                self._news.clear()
+                await self._news.wait()
 
     async def _connect(self, events: int, comments: int) -> None:
         headers = {"accept": "text/event-stream"} | ({"last-event-id": self.last_id} if self.last_id else {})
@@ -83,4 +91,5 @@ class EventSource:
             self.last_id = fields.get("id", self.last_id)
             if "data" in fields and fields.get("event") not in {"end", "error"}:
                 self.events.append(dict(fields))
+                self._news.set()
             fields.clear()

@@ -189,7 +189,7 @@ async def test_a_server_that_comes_back_lax_ends_the_bus(tmp_path: Path) -> None
 async def test_nats_without_room_refuses_publishes_by_name_and_goes_on(tmp_path: Path) -> None:
     """RESOURCE_EXHAUSTED, DISK_FULL; reads and acknowledgements go on, and erasing makes room."""
     with running_nats(tmp_path / "nats", store="8MB") as own:
-        async with running_bus(tmp_path / "bus", {**own.settings("t"), "TOOLOO_BUS_BALLAST_BYTES": "1000000"}) as bus:
+        async with running_bus(tmp_path / "bus", {**own.settings("t"), "TOOLOO_BUS_NATS_BALLAST_BYTES": "1000000"}) as bus:
             await bus.subscribe()
             bulk = [event(0, subject="bulk", kind="stopped") for _ in range(50)]
             for each in bulk:

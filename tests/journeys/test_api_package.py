@@ -1,12 +1,9 @@
 """The package `tooloo-api`: another tool installs it into a bare environment elsewhere and calls a running mesh with it."""
 
-import shutil
-import subprocess
-import sys
-import venv
 from pathlib import Path
 
-from tests.support.mesh import ROOT, Mesh
+from tests.support.bare import BareEnvironment
+from tests.support.mesh import Mesh
 
 CALLER = """
 import sys, grpc
@@ -29,32 +26,6 @@ print(answer.session_id)
 
 def test_another_tool_calls_the_mesh_with_the_installed_stubs(mesh: Mesh, tmp_path: Path) -> None:
     """The wheel holds stubs, typing marker and descriptor set, needs nothing of this checkout, and its calls are answered."""
-    # a copy, because building leaves folders behind
-    shutil.copytree(ROOT / "proto", tmp_path / "proto", ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info"))
-    _run(
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(tmp_path),
-        str(tmp_path / "proto"),
-    )
-    wheel = next(tmp_path.glob("tooloo_api-*.whl"))
-    elsewhere = tmp_path / "elsewhere"
-    venv.create(elsewhere, with_pip=False)
-    python = elsewhere / "bin" / "python"
-    _run(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(python), str(wheel))
-    (tmp_path / "caller.py").write_text(CALLER)
-    printed = _run(str(python), "-P", str(tmp_path / "caller.py"), mesh.target)
-    assert len(printed.strip()) == 36
-    assert list(elsewhere.rglob("site-packages/tooloo/py.typed"))
-
-
-def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
-    return done.stdout
+    elsewhere = BareEnvironment(tmp_path)
+    assert len(elsewhere(CALLER, mesh.target).strip()) == 36
+    assert list(elsewhere.folder.rglob("site-packages/tooloo/py.typed"))

@@ -1,10 +1,14 @@
 """Somebody brings event types of their own: docs/how-to/own-events.md, step by step, through the door."""
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+from base64 import b64decode
 from pathlib import Path
+
+import httpx
 
 from tests.support import shown
 from tests.support.mesh import ROOT, Mesh
@@ -22,7 +26,7 @@ def _shell(command: str, folder: Path, door: str) -> str:
     return done.stdout
 
 
-def test_the_page_of_own_events_works_as_it_stands(tmp_path: Path) -> None:
+async def test_the_page_of_own_events_works_as_it_stands(tmp_path: Path) -> None:
     """A contract is compiled and brought; its events are published by stub and by JSON, and read as JSON through Envoy."""
     for name, text in shown.files(PAGE).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -37,8 +41,27 @@ def test_the_page_of_own_events_works_as_it_stands(tmp_path: Path) -> None:
             answer = _shell(command, tmp_path, mesh.target)
             if expected is not None:
                 shown.matches(expected, json.loads(answer), command)
+        mesh.stop()
+        mesh.env.pop("TOOLOO_EXTRA_CONTRACTS")
+        mesh.start()
+        await _events_without_their_contract(mesh)
     finally:
         mesh.close()
+
+
+async def _events_without_their_contract(mesh: Mesh) -> None:
+    """What is in the log stays there and is delivered; the stream shows bytes where it cannot show fields, and ends for nobody."""
+    async with asyncio.timeout(_PATIENCE):
+        # position 1 is something that the mesh told of itself
+        stream = mesh.follow("order.*", after=1)
+        shown_as = [(await anext(stream))["data"] for _ in range(2)]
+        await stream.aclose()
+    assert [each["@type"] for each in shown_as] == ["type.googleapis.com/shop.v1.OrderPlaced"] * 2
+    assert b64decode(shown_as[0]["base64"]) == b"\n\x0217\x10\xcf\x0f"
+    async with mesh.rest() as client:
+        answer = await client.get("/api/v1/events", params={"filter.types": "order.*"})
+    # Envoy itself writes that JSON, and has no other form for what it does not know
+    assert answer.status_code == httpx.codes.BAD_GATEWAY
 
 
 def test_a_set_that_cannot_be_added_stops_the_start_with_the_reason(tmp_path: Path) -> None:

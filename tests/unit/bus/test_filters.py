@@ -35,26 +35,28 @@ def test_an_empty_filter_wants_everything() -> None:
     """Parts that are not given do not restrict."""
     empty = Filter()
     assert empty.every_type
-    assert empty.only_types
-    assert empty.wants_type("a.b")
-    assert empty.wants("x", "y", {})
+    assert empty.by_type_alone
+    assert empty.wants_type("a.b", "x")
+    assert empty.wants("y", {})
 
 
 def test_all_parts_must_match() -> None:
-    """Source, subject prefix and attributes are a conjunction."""
+    """Types and sources are one part, for both are known before a record is opened; subject prefix and attributes the other."""
     chosen = Filter(("a.*",), frozenset({"learning"}), "users/ada/", {"user": "ada"})
-    assert not chosen.only_types
-    assert chosen.wants("learning", "users/ada/x", {"user": "ada", "other": "1"})
-    assert not chosen.wants("provider", "users/ada/x", {"user": "ada"})
-    assert not chosen.wants("learning", "users/bob/x", {"user": "ada"})
-    assert not chosen.wants("learning", "users/ada/x", {"user": "bob"})
-    assert not chosen.wants("learning", "users/ada/x", {})
+    assert not chosen.by_type_alone
+    assert chosen.wants_type("a.b", "learning")
+    assert not chosen.wants_type("a.b", "provider")
+    assert not chosen.wants_type("b.b", "learning")
+    assert chosen.wants("users/ada/x", {"user": "ada", "other": "1"})
+    assert not chosen.wants("users/bob/x", {"user": "ada"})
+    assert not chosen.wants("users/ada/x", {"user": "bob"})
+    assert not chosen.wants("users/ada/x", {})
 
 
 def test_an_expression_is_asked_last() -> None:
     """What the cheap parts pass over cannot fail; what they let through is judged."""
     chosen = Filter(("service.started",), cel="data.pid / 0 == 1")
-    assert not chosen.only_types
+    assert not chosen.by_type_alone
     assert chosen.judge(1, event(1, kind="stopped")) is Verdict.PASSED_OVER
     assert isinstance(chosen.judge(1, event(1)), Failed)
 
