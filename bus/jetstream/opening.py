@@ -59,9 +59,7 @@ async def open_jetstream(
     stack.push_async_callback(event_log.close)
     await store.load()
     if not await ballast.take():
-        log.warning(
-            "NATS has no room for the ballast of %d bytes: when it is full, acknowledgements wait too", nats.ballast_bytes
-        )
+        log.warning("NATS has no room for the ballast of %d bytes: when it is full, acknowledgements wait too", nats.ballast_bytes)
     return event_log, store
 
 

@@ -70,7 +70,7 @@ class Stream:
         found, more = await self._connection.fetch(self.name, after + 1, max_bytes, subject)
         found = [message for message in found if message.sequence <= last]
         reached = found[-1].sequence if found else after
-        if more or reached >= last:
+        if found and (more or reached >= last):
             return found, reached
         following = await self._connection.stored(self.name, seq=reached + 1, next_by_subj=subject)
         if following is None or following.sequence > last:

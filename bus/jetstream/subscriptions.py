@@ -130,7 +130,8 @@ class JetStreamSubscriptionStore:
 
     async def kept_event(self, name: str, position: int) -> bytes | None:
         """The event that a redriven dead letter brought along."""
-        waiting = self._states[name].retries.get(position)
+        state = self._states.get(name)
+        waiting = state.retries.get(position) if state else None
         if waiting is None or not waiting.kept:
             return None
         entry = await self._bucket.get(_key(_KEPT, name, position))
