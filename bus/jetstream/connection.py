@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,12 +23,14 @@ from bus.writer import Closed, DiskFull
 from mesh.clock import to_us
 from mesh.ids import new_id
 
+log = logging.getLogger(__name__)
 # one atomic batch holds at most so many messages (the server's default)
 BATCH = 1000
 EXPECTED_LAST = "Nats-Expected-Last-Sequence"
 EXPECTED_LAST_OF_SUBJECT = "Nats-Expected-Last-Subject-Sequence"
 MESSAGE_ID = "Nats-Msg-Id"
 _NOT_FOUND = 404
+_UNAVAILABLE = 503
 _NO_RESPONDERS = "503"
 _WRONG_SEQUENCE = frozenset({10071, 10164})
 _DUPLICATE = 10201
@@ -122,7 +125,12 @@ class Connection:
     async def api(self, call: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A request of JetStream's API, e.g. "STREAM.INFO.tooloo"; ApiError when it is refused."""
         message = await self._request(f"$JS.API.{call}", json.dumps(body).encode() if body else b"", {})
-        return _answer(message.data)
+        try:
+            return _answer(message.data)
+        except ApiError as error:
+            if error.code == _UNAVAILABLE:
+                raise Unreachable(str(error)) from error
+            raise
 
     async def stored(self, stream: str, **which: Any) -> Incoming | None:
         """The message that `which` names (seq, next_by_subj, last_by_subj), from the stream's leader; None when there is none."""
@@ -267,7 +275,9 @@ def _failure(error: ApiError) -> Exception:
         return DuplicateIds(str(error))
     if error.number in _NO_ROOM:
         return DiskFull(str(error))
-    return error
+    # no leader, a batch whose first part went to another server, an id that is still being stored: nothing is decided
+    log.warning("NATS refuses a publish for now: %s", error)
+    return Unreachable(str(error))
 
 
 def _headers(block: bytes) -> dict[str, str]:

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 from bus.jetstream.ballast import Ballast
 from bus.jetstream.bucket import Bucket
-from bus.jetstream.connection import ApiError, Connection, Unreachable
+from bus.jetstream.connection import Connection, Unreachable
 from bus.jetstream.log import JetStreamLog
 from bus.jetstream.ownership import Ownership
 from bus.jetstream.settings import NatsSettings
@@ -24,7 +24,6 @@ from mesh.settings import SettingError
 
 log = logging.getLogger(__name__)
 _BOOT_SECONDS = 30.0
-_UNAVAILABLE = 503
 EXIT_LOST = 75
 
 
@@ -81,9 +80,7 @@ async def _made(stream: Stream, bucket: Bucket, nats: NatsSettings) -> None:
             try:
                 await stream.ensure(log_config(nats))
                 await bucket.ensure(nats.replicas)
-            except (Unreachable, ApiError) as error:
-                if isinstance(error, ApiError) and error.code != _UNAVAILABLE:
-                    raise
+            except Unreachable as error:
                 log.warning("JetStream is not ready: %s", error)
                 await asyncio.sleep(backoff.wait())
                 continue

@@ -154,6 +154,26 @@ async def test_an_answer_that_was_lost_is_found_in_the_stream(settings: dict[str
         assert opened.log.head == 3
 
 
+@pytest.mark.parametrize("lost", ["1", "2", "3"])
+async def test_a_batch_of_which_a_part_was_lost_is_sent_again(
+    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """As when the leader changes in the middle of it: NATS stores nothing, and the bus tries again."""
+    publish, dropped = Client.publish, list[str]()
+
+    async def lossy(self: Client, subject: str, payload: bytes = b"", reply: str = "", headers: Any = None) -> None:
+        if (headers or {}).get("Nats-Batch-Sequence") == lost and not dropped:
+            dropped.append(lost)
+            return
+        await publish(self, subject, payload, reply=reply, headers=headers)
+
+    async with Opened({**settings, "TOOLOO_BUS_NATS_TIMEOUT": "300ms"})() as opened:
+        monkeypatch.setattr(Client, "publish", lossy)
+        appended = await opened.log.publish([event(1), event(2), event(3)])
+        assert (list(appended.positions), appended.duplicates, dropped) == ([1, 2, 3], 0, [lost])
+        assert [number_of(one) for one in (await opened.log.events([1, 2, 3])).values()] == [1, 2, 3]
+
+
 async def test_nats_away_for_long_is_told_to_publishers(peer: NatsPeer, tmp_path: Path) -> None:
     """UNAVAILABLE after a while; when NATS is back everything goes on, with what was acknowledged."""
     with running_nats(tmp_path) as own:
