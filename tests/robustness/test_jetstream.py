@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from bus.jetstream.opening import EXIT_LOST
+from tests.integration.bus_bench import event
 from tests.peers.nats import NatsPeer, running_nats
 from tests.robustness.bus_process import BusProcess, bus_and_client
 from tests.robustness.chance import dice, how_many
@@ -101,3 +103,17 @@ async def test_one_of_three_servers_killed_loses_nothing(tmp_path: Path) -> None
                 server.start()
                 await asyncio.to_thread(server.wait_ready)
                 await acknowledged(record, _MORE)
+
+
+async def test_a_frozen_bus_that_wakes_up_after_another_took_over_ends(tmp_path: Path) -> None:
+    """The standby takes the log over when the lease has run out; the first one, awake again, can write nothing and ends."""
+    with running_nats(tmp_path / "nats") as peer:
+        env = {**settings_of(peer, 1), "TOOLOO_BUS_NATS_LEASE": "1s"}
+        async with bus_and_client(tmp_path / "one", {**env, "TOOLOO_BUS_NATS_OWNER": "one"}) as (first, client):
+            assert await client.publish([event(1)], timeout=None) == [1]
+            first.freeze()
+            async with bus_and_client(tmp_path / "two", {**env, "TOOLOO_BUS_NATS_OWNER": "two"}) as (_, other):
+                assert await other.publish([event(2)], timeout=None) == [2]
+                first.thaw()
+                assert await first.ended() == EXIT_LOST
+                assert [stored.position for stored in await read_log(other)] == [1, 2]
