@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bus.jetstream.retries import Waiting
 from bus.ranges import AckState
 from bus.storage import Stored
-
-# a longer value is compressed: a message has a limit
-_PLAIN_BYTES = 64 * 1024
-_COMPRESSED = b"\x78"
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """An event that waits for its next delivery; `kept` when its body is kept beside it (a redriven dead letter)."""
-
-    subject: str
-    attempts: int
-    due_us: int
-    error: str
-    kept: bool = False
 
 
 @dataclass(frozen=True)
 class State:
-    """Definition, acks and retries of a subscription: one value, so that each change is atomic."""
+    """Definition and acks of a subscription, and its retries, which the bucket keeps under keys of their own."""
 
     definition: bytes
     paused: bool
@@ -37,7 +23,7 @@ class State:
     ranges: bytes
     create_time_us: int
     epoch: int
-    retries: dict[int, Waiting] = field(default_factory=dict)
+    retries: Mapping[int, Waiting] = field(default_factory=dict)
 
     @classmethod
     def of(cls, stored: Stored, epoch: int) -> State:
@@ -53,7 +39,7 @@ class State:
         return replace(self, epoch=epoch)
 
     def encode(self, revision: int) -> bytes:
-        """The value; the revision that it follows makes it unlike any other."""
+        """The value, without the retries; the revision that it follows makes it unlike any other."""
         plain: dict[str, Any] = {
             "definition": base64.b64encode(self.definition).decode(),
             "paused": self.paused,
@@ -62,18 +48,13 @@ class State:
             "createTimeUs": self.create_time_us,
             "epoch": self.epoch,
             "follows": revision,
-            "retries": {
-                str(position): [each.subject, each.attempts, each.due_us, each.error, each.kept]
-                for position, each in self.retries.items()
-            },
         }
-        encoded = json.dumps(plain, separators=(",", ":")).encode()
-        return encoded if len(encoded) <= _PLAIN_BYTES else zlib.compress(encoded)
+        return json.dumps(plain, separators=(",", ":")).encode()
 
     @classmethod
     def decode(cls, value: bytes) -> State:
         """The inverse of encode()."""
-        plain = json.loads(zlib.decompress(value) if value.startswith(_COMPRESSED) else value)
+        plain = json.loads(value)
         floor = int(plain["floor"])
         return cls(
             base64.b64decode(plain["definition"]),
@@ -82,5 +63,4 @@ class State:
             AckState(floor, (tuple(pair) for pair in plain["ranges"])).encode(),
             int(plain["createTimeUs"]),
             int(plain["epoch"]),
-            {int(position): Waiting(*each) for position, each in plain["retries"].items()},
         )

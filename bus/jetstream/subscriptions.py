@@ -17,17 +17,20 @@ from typing import Any, ParamSpec, TypeVar
 from tooloo.event.v1.event_pb2 import Event
 
 from bus.dealing import Changes, Dead, Retry
+from bus.jetstream import retries as retry_values
 from bus.jetstream.ballast import Ballast
 from bus.jetstream.bucket import Bucket, Change
 from bus.jetstream.connection import BATCH, WrongSequence
 from bus.jetstream.letter import Letter
-from bus.jetstream.state import State, Waiting
+from bus.jetstream.retries import Waiting
+from bus.jetstream.state import State
 from bus.storage import Stored, StoredDeadLetter
 from bus.writer import DiskFull
 
-_STATES, _LETTERS, _KEPT = "subscription", "letter", "kept"
-# dead letters of one batch, with their retries' kept events and the state beside them
-_LETTERS_PER_BATCH = BATCH // 2 - 1
+_STATES, _RETRIES, _LETTERS, _KEPT = "subscription", "retry", "letter", "kept"
+# dead letters of one batch, with the events that are kept of them, the values of their retries, and the state beside them
+_LETTERS_PER_BATCH = BATCH // 3 - 1
+_LONGEST_ERROR = 512
 P = ParamSpec("P")
 R = TypeVar("R")
 Events = Callable[[Sequence[int]], Awaitable[dict[int, Event]]]
@@ -67,6 +70,11 @@ class JetStreamSubscriptionStore:
         """Takes over what stands there: writes every state under this owner's epoch, which fences the owner before."""
         for key in await self._bucket.keys(_STATES):
             await self._take_over(key.removeprefix(f"{_STATES}."))
+        for key in await self._bucket.keys(_RETRIES):
+            name, entry = key.split(".")[1], await self._bucket.get(key)
+            if name in self._states and entry is not None:
+                retries = {**self._states[name].retries, **retry_values.decode(entry.value)}
+                self._states[name] = replace(self._states[name], retries=retries)
         for key in await self._bucket.keys(_LETTERS):
             _, name, position = key.split(".")
             entry = await self._bucket.get(key)
@@ -109,7 +117,8 @@ class JetStreamSubscriptionStore:
             # its letters first: one of the same name that is made later must not find them
             kept = [_key(_KEPT, name, position) for position, each in self._states[name].retries.items() if each.kept]
             letters = [_key(_LETTERS, name, position) for position in self._letters.pop(name, {})]
-            await self._bucket.remove([*letters, *kept])
+            numbers = dict.fromkeys(map(retry_values.number_of, self._states[name].retries))
+            await self._bucket.remove([*letters, *kept, *(_key(_RETRIES, name, number) for number in numbers)])
             await self._guarded(name, None, ())
             del self._states[name]
 
@@ -148,7 +157,9 @@ class JetStreamSubscriptionStore:
             retries = dict(self._states[name].retries)
             for retry in changes.retries.values():
                 kept = retry.position in retries and retries[retry.position].kept
-                retries[retry.position] = Waiting(retry.subject, retry.attempts, us_of(retry.due), retry.error, kept)
+                retries[retry.position] = Waiting(
+                    retry.subject, retry.attempts, us_of(retry.due), retry.error[:_LONGEST_ERROR], kept
+                )
             gone = [p for p in (*changes.forgotten, *changes.dead) if p in retries and p not in changes.retries]
             dead = list(changes.dead.values())
             letters = await self._bucket.patiently(lambda: self._new_letters(name, dead, now_us))
@@ -157,7 +168,7 @@ class JetStreamSubscriptionStore:
             for position in gone:
                 retries.pop(position, None)
             state = replace(self._states[name], floor=floor, ranges=ranges, retries=retries)
-            await self._write_sliced(name, state, [*changed, *forgotten])
+            await self._write(name, state, changed, forgotten)
             self._letters[name].update({letter.position: letter.subject for letter in letters})
 
     async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
@@ -186,7 +197,7 @@ class JetStreamSubscriptionStore:
         """Drops dead letters (None: all) for good."""
         async with self._locks[name]:
             chosen = self._chosen(name, positions)
-            await self._write_sliced(name, self._states[name], [Change(_key(_LETTERS, name, p), None) for p in chosen])
+            await self._write(name, self._states[name], [Change(_key(_LETTERS, name, p), None) for p in chosen])
             self._strike(name, chosen)
             return len(chosen)
 
@@ -208,7 +219,7 @@ class JetStreamSubscriptionStore:
             for key in keys:
                 await self._bucket.overwrite(key)
             retries = {position: each for position, each in state.retries.items() if position not in kept}
-            await self._write_sliced(name, replace(state, retries=retries), [Change(key, None) for key in keys])
+            await self._write(name, replace(state, retries=retries), [Change(key, None) for key in keys])
             self._strike(name, letters)
 
     async def _take_over(self, name: str) -> None:
@@ -253,17 +264,17 @@ class JetStreamSubscriptionStore:
             letters.append(Letter.of(each, event, now_us))
         return letters
 
-    async def _write(self, name: str, state: State, others: Sequence[Change] = ()) -> None:
-        await self._guarded(name, state, others)
-        self._states[name] = state
-
-    async def _write_sliced(self, name: str, state: State, others: Sequence[Change]) -> None:
-        """Writes a state with more changes than one batch takes: the state goes with the last slice, the others lead to it."""
+    async def _write(self, name: str, state: State, others: Sequence[Change] = (), last: Sequence[Change] = ()) -> None:
+        """Writes a state, the retries that differ, and other changes; more than one batch takes lead to the one with the state."""
+        before = self._states[name].retries if name in self._states else {}
+        retries = [Change(_key(_RETRIES, name, number), value) for number, value in retry_values.changed(before, state.retries)]
+        changes = [*others, *retries, *last]
         size = BATCH - 1
-        while len(others) > size:
-            await self._write(name, self._states[name], others[:size])
-            others = others[size:]
-        await self._write(name, state, others)
+        while len(changes) > size:
+            await self._guarded(name, self._states[name], changes[:size])
+            changes = changes[size:]
+        await self._guarded(name, state, changes)
+        self._states[name] = state
 
     async def _guarded(self, name: str, state: State | None, others: Sequence[Change]) -> None:
         revision = self._revisions.get(name, 0)

@@ -306,11 +306,11 @@ async def test_a_bus_of_another_name_waits_until_the_lease_has_run_out(settings:
 
 
 async def test_where_a_subscription_stands_is_json_in_the_bucket(tmp_path: Path, settings: dict[str, str]) -> None:
-    """`nats kv get` shows floor, ranges and retries."""
+    """`nats kv get` shows floor and ranges."""
     bucket = f"KV_{settings['TOOLOO_BUS_NATS_STREAM']}-state"
     async with running_bus(tmp_path, settings) as bus, client_of(settings) as client:
         await bus.subscribe()
         subject = f"$KV.{bucket.removeprefix('KV_')}.subscription.reader"
         message = await client.jetstream().get_last_msg(bucket, subject)
     state: dict[str, Any] = json.loads(message.data or b"")
-    assert (state["floor"], state["ranges"], state["retries"], state["paused"]) == (0, [], {}, False)
+    assert (state["floor"], state["ranges"], state["paused"]) == (0, [], False)

@@ -6,32 +6,46 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bus.dealing import Dead
+from bus.jetstream import retries
 from bus.jetstream.letter import Letter
-from bus.jetstream.state import State, Waiting
+from bus.jetstream.retries import Waiting
+from bus.jetstream.state import State
 from bus.ranges import AckState
 from tests.integration.bus_bench import event
 
-POSITIONS = st.integers(1, 2**62)
 WAITING = st.builds(Waiting, st.text(max_size=20), st.integers(0, 1000), st.integers(0, 2**60), st.text(max_size=50), st.booleans())
 
 
-@given(st.binary(max_size=50), st.booleans(), st.integers(0, 100), st.dictionaries(POSITIONS, WAITING, max_size=20))
-def test_a_state_comes_back(definition: bytes, paused: bool, floor: int, retries: dict[int, Waiting]) -> None:
+@given(st.binary(max_size=50), st.booleans(), st.integers(0, 100))
+def test_a_state_comes_back(definition: bytes, paused: bool, floor: int) -> None:
     """Every field, whatever it holds."""
     ranges = AckState(floor, [(floor + 5, floor + 9), (floor + 20, floor + 20)]).encode()
-    state = State(definition, paused, floor, ranges, 7, 3, retries)
+    state = State(definition, paused, floor, ranges, 7, 3)
     assert State.decode(state.encode(11)) == state
 
 
-def test_a_long_state_is_compressed() -> None:
-    """A message has a limit; twenty thousand retries stay below it."""
-    retries = {
-        position: Waiting(f"users/{position % 50}", 3, 1_800_000_000_000_000 + position, "boom") for position in range(20_000)
-    }
-    state = State(b"", False, 0, b"", 0, 1, retries)
-    value = state.encode(1)
+@given(st.dictionaries(st.integers(1, 2000), WAITING, max_size=20), st.dictionaries(st.integers(1, 2000), WAITING, max_size=20))
+def test_the_values_that_changed_lead_from_one_set_of_retries_to_another(
+    before: dict[int, Waiting], after: dict[int, Waiting]
+) -> None:
+    """Nothing else is written, and what holds nothing is deleted."""
+    kept = dict(retries.changed({}, before))
+    changes = dict(retries.changed(before, after))
+    assert changes == {} or before != after
+    kept = {number: value for number, value in {**kept, **changes}.items() if value is not None}
+    found: dict[int, Waiting] = {}
+    for value in kept.values():
+        found |= retries.decode(value)
+    assert found == after
+
+
+def test_the_longest_retries_fit_into_a_message() -> None:
+    """Neighbours share a value; even the longest subjects and errors stay below NATS's 1 MiB."""
+    longest = Waiting("\N{PILE OF POO}" * 512, 1000, 2**60, "\N{PILE OF POO}" * 512, kept=True)
+    ((_, value), *others) = retries.changed({}, dict.fromkeys(range(128, 256), longest))
+    assert not others
+    assert value is not None
     assert len(value) < 1024 * 1024
-    assert State.decode(value) == state
 
 
 def test_two_writes_of_one_state_differ() -> None:
