@@ -343,7 +343,7 @@ class Log:
     def _reader(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = store.connect(self.path, readonly=True)
+            connection = self._local.connection = store.connect(self.path, readonly=True, mmap_bytes=self._settings.mmap_bytes)
             self._connections.append(connection)
         return connection
 
