@@ -30,6 +30,7 @@ class BusSettings(Section):
 
     section: ClassVar[str] = "bus"
 
+    way: str = setting("sqlite", "What the log stands on: sqlite (a file), or jetstream (see bus_nats).")
     max_event_bytes: int = setting(256 * 1024, "Largest event in bytes; a larger one is refused.", low=1024)
     coalesce_bytes: int = setting(64 * 1024, "Publishes that wait together are stored as one record up to this many bytes.", low=1)
     inline_commit: timedelta = setting(
