@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 
 from bus.core import open_core
 from bus.handlers import SELF_VALIDATING, add_to_server
+from bus.jetstream.settings import NatsSettings
 from bus.settings import BusSettings
 from mesh import boot
 from mesh.host import Host, Parts
@@ -13,7 +14,8 @@ async def build(host: Host) -> Parts:
     """The bus on the host's data folder, or on what the setting `way` names; its log is a file of its own."""
     settings = host.settings_of(BusSettings)
     async with AsyncExitStack() as stack:
-        core = await stack.enter_async_context(open_core(settings, host.clock, host.data_folder / "log.db"))
+        opening = open_core(settings, host.clock, host.data_folder / "log.db", nats=host.settings_of(NatsSettings))
+        core = await stack.enter_async_context(opening)
         return Parts(
             servicers=[(add_to_server, core.service)],
             close=[stack.pop_all().aclose],

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tooloo.bus.v1 import bus_service_pb2 as pb
 
+from bus.jetstream.opening import open_jetstream
+from bus.jetstream.settings import NatsSettings
 from bus.log import Log
 from bus.service import EventBusService
 from bus.settings import BusSettings
@@ -16,6 +18,7 @@ from bus.sqlite_subscriptions import SqliteSubscriptionStore
 from bus.storage import EventLog, SubscriptionStore
 from bus.subscriptions import Subscriptions
 from mesh.clock import Clock
+from mesh.settings import SettingError
 
 
 @dataclass
@@ -29,11 +32,16 @@ class Core:
 
 @asynccontextmanager
 async def open_core(
-    settings: BusSettings, clock: Clock, file: Path, *, durability: pb.PublishResponse.Durability.ValueType | None = None
+    settings: BusSettings,
+    clock: Clock,
+    file: Path,
+    *,
+    nats: NatsSettings | None = None,
+    durability: pb.PublishResponse.Durability.ValueType | None = None,
 ) -> AsyncIterator[Core]:
     """A bus on a log file, or on what the setting `way` names instead; `durability` is what its acknowledgements say."""
     async with AsyncExitStack() as stack:
-        log, store = await _open_sqlite(settings, clock, file, stack)
+        log, store = await _open_way(settings, nats or NatsSettings(), clock, file, stack)
         if durability is not None:
             log.durability = durability
         subscriptions = Subscriptions(log, store, settings, clock)
@@ -42,9 +50,13 @@ async def open_core(
         yield Core(log, subscriptions, EventBusService(log, subscriptions, settings))
 
 
-async def _open_sqlite(
-    settings: BusSettings, clock: Clock, file: Path, stack: AsyncExitStack
+async def _open_way(
+    settings: BusSettings, nats: NatsSettings, clock: Clock, file: Path, stack: AsyncExitStack
 ) -> tuple[EventLog, SubscriptionStore]:
+    if settings.way == "jetstream":
+        return await open_jetstream(settings, nats, clock, stack)
+    if settings.way != "sqlite":
+        raise SettingError(f"{BusSettings.env_name('way')} is {settings.way!r}; it must be sqlite or jetstream")
     log = await Log.open(file, settings, clock)
     stack.push_async_callback(log.close)
     return log, SqliteSubscriptionStore(log)

@@ -8,6 +8,7 @@ from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from bus.ranges import AckState
 from bus.runs import Run
@@ -47,6 +48,8 @@ class Entry:
     error: str = ""
     holder: int | None = None
     deadline: float = 0.0
+    # sent behind an event of a higher position, so no acknowledgement up to a position means it
+    late: bool = False
     queued: bool = False
     recorded: bool = False
 
@@ -108,6 +111,7 @@ class Dealer:
         self._deadlines: list[tuple[float, int]] = []
         self._lanes: dict[str, list[int]] = {}
         self._held: dict[int, set[int]] = {}
+        self._sent: dict[int, int] = {}
         self._fresh: deque[Run] = deque()
         self._leased: dict[int, list[Run]] = {}
         self._run_deadlines: deque[tuple[float, Run]] = deque()
@@ -191,7 +195,8 @@ class Dealer:
             run, rest = run.split(limit)
             self._fresh.appendleft(rest)
         run.token, run.deadline = token, now + self.policy.ack_deadline
-        self._leased.setdefault(token, []).append(run)
+        run.late = self._is_late(token, run.first, run.last)
+        insort(self._leased.setdefault(token, []), run, key=_first)
         self._run_deadlines.append((run.deadline, run))
         self.in_flight += len(run)
         return run
@@ -232,13 +237,21 @@ class Dealer:
         return refused
 
     def ack_up_to(self, token: int, position: int) -> None:
-        """Settles every event at or below a position that the token holds."""
-        self.ack(token, sorted(held for held in self._held.get(token, ()) if held <= position))
-        runs = self._leased.get(token, [])
-        while runs and runs[0].last <= position:
-            self._settle_run(runs.pop(0))
-        if runs and runs[0].first <= position:
-            self._settle_beginning(runs[0], position)
+        """Settles every event at or below a position that the token holds and was sent in order.
+
+        What was sent behind an event of a higher position (a redelivery, one that waited for its subject) may still be on its way
+        to a member that says this: it is acknowledged by name alone.
+        """
+        held = self._held.get(token, ())
+        self.ack(token, sorted(one for one in held if one <= position and not self._entries[one].late))
+        for run in list(takewhile(lambda run: run.first <= position, self._leased.get(token, ()))):
+            if run.late:
+                continue
+            if run.last <= position:
+                self._leased[token].remove(run)
+                self._settle_run(run)
+            else:
+                self._settle_beginning(run, position)
 
     def nack(self, token: int, position: int, now: float, *, retry_after: float | None, park: bool, error: str) -> bool:
         """Gives an event back; False when the token does not hold it."""
@@ -268,6 +281,7 @@ class Dealer:
         for run in list(self._leased.get(token, ())):
             self._take_apart(run)
         self._leased.pop(token, None)
+        self._sent.pop(token, None)
         for position in sorted(self._held.pop(token, ())):
             entry = self._entries[position]
             if counted:
@@ -377,7 +391,7 @@ class Dealer:
             before, after = run.span_of(position)
             self.acks.settle(before, position - 1)
             self.acks.settle(position + 1, after)
-            entry = Entry(position, "", attempts=1, holder=token, deadline=run.deadline)
+            entry = Entry(position, "", attempts=1, holder=token, deadline=run.deadline, late=run.late)
             self._entries[position] = entry
             held.add(position)
             heapq.heappush(self._deadlines, (entry.deadline, position))
@@ -410,6 +424,12 @@ class Dealer:
         if token is not None:
             self.changes.acked[token] = self.changes.acked.get(token, 0) + count
 
+    def _is_late(self, token: int, first: int, last: int) -> bool:
+        """Whether events go to the token behind a higher one; notes what goes out."""
+        newest = self._sent.get(token, 0)
+        self._sent[token] = max(newest, last)
+        return first < newest
+
     def _restore(self, retry: Retry) -> None:
         self._add(Entry(retry.position, retry.subject, retry.attempts, retry.due, retry.error, recorded=True))
 
@@ -441,6 +461,7 @@ class Dealer:
 
     def _lease(self, entry: Entry, token: int, now: float) -> None:
         entry.holder = token
+        entry.late = self._is_late(token, entry.position, entry.position)
         entry.attempts += 1
         self.redeliveries += entry.attempts > 1
         entry.deadline = now + self.policy.ack_deadline

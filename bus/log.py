@@ -166,9 +166,8 @@ class Log:
         At the head the chunk is empty. BeforeRetention when events beyond the position are gone; CorruptBatch when stored bytes are
         not what was written.
         """
-        if not after and self.first:
-            # memory may still hold what retention has deleted
-            after = self.first - 1
+        # memory may still hold what retention has deleted, and the disk nothing at all
+        after = after or (self.first or self.head + 1) - 1
         if after >= self.head:
             return Chunk((), after)
         self.check_start(after)
@@ -346,7 +345,7 @@ class Log:
     def _reader(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = store.connect(self.path, readonly=True)
+            connection = self._local.connection = store.connect(self.path, readonly=True, mmap_bytes=self._settings.mmap_bytes)
             self._connections.append(connection)
         return connection
 

@@ -9,12 +9,14 @@ from bus.slices import Slice
 class Run:
     """Events from one slice, all on their first delivery. Positions between them that are none of them are settled with them."""
 
-    __slots__ = ("_events", "deadline", "left", "positions", "token")
+    __slots__ = ("_events", "deadline", "late", "left", "positions", "token")
 
     def __init__(self, piece: Slice) -> None:
         self.positions = piece.positions
         self.token: int | None = None
         self.deadline = 0.0
+        # sent behind an event of a higher position
+        self.late = False
         # the positions that are not settled; None while that is all of them
         self.left: set[int] | None = None
         self._events = piece.events

@@ -30,6 +30,7 @@ class BusSettings(Section):
 
     section: ClassVar[str] = "bus"
 
+    way: str = setting("sqlite", "What the log stands on: sqlite (a file), or jetstream (see bus_nats).")
     max_event_bytes: int = setting(256 * 1024, "Largest event in bytes; a larger one is refused.", low=1024)
     coalesce_bytes: int = setting(64 * 1024, "Publishes that wait together are stored as one record up to this many bytes.", low=1)
     inline_commit: timedelta = setting(
@@ -72,6 +73,7 @@ class BusSettings(Section):
         16 * MIB, "Newest events held in memory for live followers; who lags behind them reads the disk.", low=1
     )
     read_threads: int = setting(2, "Threads that read the disk.", low=1, high=64)
+    mmap_bytes: int = setting(1024 * MIB, "How much of the file readers map into memory instead of copying it; 0: nothing.", low=0)
     read_bytes: int = setting(512 * 1024, "Events read from the disk at a time, in bytes.", low=1024)
     scan_bytes: int = setting(8 * MIB, "Events looked through at a time for a filter that matches few of them, in bytes.", low=1024)
     message_bytes: int = setting(256 * 1024, "A delivery is filled up to this many bytes.", low=1024)

@@ -15,7 +15,7 @@ SCHEMA = Path(__file__).parent / "schema"
 _PART_BYTES = 4 * 1024 * 1024
 
 
-def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
+def connect(path: Path, *, readonly: bool = False, mmap_bytes: int = 0) -> sqlite3.Connection:
     """Opens the file: WAL, every commit flushed to the disk, checkpoints left to the checkpointer.
 
     The connection may be handed from one thread to another, but only one may use it at a time.
@@ -28,6 +28,7 @@ def connect(path: Path, *, readonly: bool = False) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         # what is deleted is overwritten where that costs no further write
         connection.execute("PRAGMA secure_delete = FAST").fetchall()
+    connection.execute(f"PRAGMA mmap_size = {mmap_bytes}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA foreign_keys = ON")

@@ -122,13 +122,15 @@ class Running:
         now = self._clock.monotonic()
         # on the opening request the member cannot know its token yet
         token = request.fencing_token or member.token
-        refused = self.dealer.ack(token, request.ack)
-        if request.ack_up_to:
-            self.dealer.ack_up_to(token, request.ack_up_to)
+        refused = []
+        # before the acknowledgements: one up to a position must not settle what is given back beside it
         for nack in request.nacks:
             retry_after = nack.retry_after.ToTimedelta().total_seconds() if nack.HasField("retry_after") else None
             if not self.dealer.nack(token, nack.position, now, retry_after=retry_after, park=nack.park, error=nack.error):
                 refused.append(nack.position)
+        refused += self.dealer.ack(token, request.ack)
+        if request.ack_up_to:
+            self.dealer.ack_up_to(token, request.ack_up_to)
         refused += self.dealer.extend(token, request.extend, now)
         member.refuse(refused)
         member.credit_events += request.credit_events

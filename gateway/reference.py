@@ -19,7 +19,12 @@ wins. Durations are written `250ms`, `30s`, `5m`, `2h`, `7d`; lists with commas.
 
 def sections() -> Iterator[type[Section]]:
     """Every group of settings of the mesh, in the order of the reference."""
-    modules = ["mesh.settings", "envoy.settings", *(f"{spec.module}.settings" for spec in SERVICES if spec.module)]
+    modules = [
+        "mesh.settings",
+        "envoy.settings",
+        *(f"{spec.module}.settings" for spec in SERVICES if spec.module),
+        "bus.jetstream.settings",
+    ]
     for name in modules:
         if importlib.util.find_spec(name) is None:
             continue

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from tooloo.event.v1.event_pb2 import Event
 
 
-@dataclass(frozen=True)
-class Delivery:
+class Delivery(NamedTuple):
     """An event as it was delivered: its position in the log and which delivery of it this is, from 1."""
 
     event: Event

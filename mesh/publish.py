@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from tooloo.bus.v1.bus_service_pb2 import PublishRequest, PublishStreamResponse
+from tooloo.bus.v1.bus_service_pb2 import PublishRequest, PublishResponse, PublishStreamResponse
 from tooloo.event.v1.event_pb2 import Event
 
 from mesh import errors
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     # exists for type checkers only
     from tooloo.bus.v1.bus_service_pb2_grpc import EventBusAsyncStub
 
+_PUBLISH = "/tooloo.bus.v1.EventBus/Publish"
 _PUBLISH_STREAM = "/tooloo.bus.v1.EventBus/PublishStream"
 # tags of PublishStreamRequest: `events` (field 1, bytes) and `sequence` (field 20, a varint)
 _EVENTS, _SEQUENCE = b"\x0a", b"\xa0\x01"
@@ -31,6 +32,8 @@ _EVENTS, _SEQUENCE = b"\x0a", b"\xa0\x01"
 _SHARED_EVENTS = 500
 _SHARED_BYTES = 96 * 1024
 _IN_FLIGHT = 16
+# of requests that are not half full: what waits meanwhile fills the next one, or a hundred callers would make a hundred requests
+_SMALL_IN_FLIGHT = 4
 # a stream that answers nothing for so long is taken for dead
 _STALLED_SECONDS = 5.0
 # how late the end of a caller's time may be noticed
@@ -83,6 +86,7 @@ class Publisher:
         self._open: Callable[[], Any] = channel.stream_stream(
             _PUBLISH_STREAM, response_deserializer=PublishStreamResponse.FromString
         )
+        self._call: Callable[..., Any] = channel.unary_unary(_PUBLISH, response_deserializer=PublishResponse.FromString)
         self._waiting: deque[_Waiting] = deque()
         self._again: deque[_Request] = deque()
         self._sent: deque[_Request] = deque()
@@ -157,7 +161,22 @@ class Publisher:
                 await self._stream(backoff)
             except grpc.aio.AioRpcError as error:
                 self._take_back(error)
-                await asyncio.sleep(backoff.wait())
+                if error.code() is grpc.StatusCode.INTERNAL and self._again:
+                    await self._ask(self._again.popleft())
+                else:
+                    await asyncio.sleep(backoff.wait())
+
+    async def _ask(self, request: _Request) -> None:
+        """Publishes by a call of its own. A write that meets the end of its stream hides from grpc.aio why the stream ended."""
+        try:
+            response = await self._call(b"".join(caller.body for caller in request.callers), timeout=_STALLED_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if is_final(error):
+                self._refused(request, refusal_of(error))
+            else:
+                self._again.appendleft(request)
+        else:
+            request.acknowledge(response.positions)
 
     async def _stream(self, backoff: Backoff) -> None:
         """One stream; raises what ended it."""
@@ -188,13 +207,19 @@ class Publisher:
 
     def _next_request(self) -> _Request | None:
         """What to send next; None while there is nothing, or enough under way."""
-        if len(self._sent) >= _IN_FLIGHT:
+        if len(self._sent) >= _IN_FLIGHT or (len(self._sent) >= _SMALL_IN_FLIGHT and not self._half_full()):
             return None
         while self._again:
             request = self._again.popleft()
             if request.wanted:
                 return request
         return self._gather()
+
+    def _half_full(self) -> bool:
+        """Whether what waits fills at least half a request."""
+        if len(self._waiting) >= _SHARED_EVENTS // 2:
+            return True
+        return sum(len(waiting.body) for waiting in self._waiting) >= _SHARED_BYTES // 2
 
     def _gather(self) -> _Request | None:
         """The callers that wait, as many as fit into one request."""
@@ -241,14 +266,17 @@ class Publisher:
         The bus answers in order, so the first request without an answer is the one it refused. When several callers share it, only
         one may be at fault: each is sent by itself.
         """
-        if self._sent and is_final(error):
-            refused = self._sent.popleft()
-            if len(refused.callers) == 1:
-                refused.refuse(refusal_of(error))
-            else:
-                self._sent.extendleft(_Request([caller]) for caller in reversed(refused.callers))
+        refused = self._sent.popleft() if self._sent and is_final(error) else None
         self._again.extendleft(reversed(self._sent))
         self._sent.clear()
+        if refused:
+            self._refused(refused, refusal_of(error))
+
+    def _refused(self, request: _Request, refusal: errors.Refusal) -> None:
+        if len(request.callers) == 1:
+            request.refuse(refusal)
+        else:
+            self._again.extendleft(_Request([caller]) for caller in reversed(request.callers))
 
 
 def _encoded(events: Sequence[Event]) -> bytes:

@@ -51,7 +51,10 @@ class Subscription:
         self._definition = definition
         self._credit = definition.max_in_flight or _CREDIT
         self._queue: asyncio.Queue[list[Delivery] | BaseException] = asyncio.Queue()
+        # what is held, with the time since when: what came in order of position, and what came behind a higher one
         self._held: dict[int, float] = {}
+        self._late: dict[int, float] = {}
+        self._newest = 0
         self._token = 0
         self._call: Any = None
         self._writing = asyncio.Lock()
@@ -81,7 +84,7 @@ class Subscription:
         """Events one by one, acknowledged as the loop goes on."""
         async for batch in self.batches():
             for delivery in batch:
-                if delivery.position not in self._held:
+                if delivery.position not in self._held and delivery.position not in self._late:
                     # its lease was lost while earlier ones were handled: it is delivered again
                     continue
                 yield delivery.event
@@ -102,14 +105,19 @@ class Subscription:
         A position whose lease was lost meanwhile is passed over: it is delivered again. Returns when the answer is on its way, not
         when it is on the bus's disk: losing it means another delivery, never a lost event.
         """
-        ours = [position for position in dict.fromkeys(acks) if self._held.pop(position, None) is not None]
-        given_back = [nack for nack in nacks if self._held.pop(nack.position, None) is not None]
+        in_order = [position for position in acks if self._held.pop(position, None) is not None]
+        named = [position for position in acks if self._late.pop(position, None) is not None] if self._late else []
+        given_back = [nack for nack in nacks if self._let_go(nack.position)]
         request = pb.PullRequest(
             fencing_token=self._token,
-            ack=ours,
+            ack=named,
             nacks=[_nack_message(nack) for nack in given_back],
-            credit_events=len(ours) + len(given_back),
+            credit_events=len(in_order) + len(named) + len(given_back),
         )
+        if in_order and (not self._held or next(iter(self._held)) > max(in_order)):
+            request.ack_up_to = max(in_order)
+        else:
+            request.ack.extend(in_order)
         if request.credit_events:
             await self._write(request)
 
@@ -122,7 +130,7 @@ class Subscription:
         await self.settle((), [Nack(event.position, retry_after, park, error)])
 
     async def _acknowledge_later(self, position: int) -> None:
-        if position not in self._held:
+        if position not in self._held and position not in self._late:
             return
         now = self._clock.monotonic()
         if not self._unsent:
@@ -207,17 +215,25 @@ class Subscription:
             self._token = response.fencing_token
         if not response.events:
             return
-        now = self._clock.monotonic()
-        batch = []
-        for event, position, attempt in zip(response.events, response.positions, response.attempts, strict=True):
-            event.position = position
-            self._held[position] = now
-            batch.append(Delivery(event, position, attempt))
-        self._queue.put_nowait(batch)
+        now, positions = self._clock.monotonic(), response.positions
+        if positions[0] > self._newest:
+            # a message's own events ascend
+            self._held.update(dict.fromkeys(positions, now))
+        else:
+            for position in positions:
+                (self._held if position > self._newest else self._late)[position] = now
+        self._newest = max(self._newest, positions[-1])
+        self._queue.put_nowait(list(map(Delivery, response.events, positions, response.attempts)))
+
+    def _let_go(self, position: int) -> bool:
+        """Whether an event was held, which it is no longer."""
+        return self._held.pop(position, None) is not None or self._late.pop(position, None) is not None
 
     def _forget_leases(self) -> None:
         """What was delivered on a broken or fenced stream is delivered again: it must be neither handled nor settled twice."""
         self._held.clear()
+        self._late.clear()
+        self._newest = 0
         self._unsent.clear()
         while not self._queue.empty():
             item = self._queue.get_nowait()
@@ -229,7 +245,7 @@ class Subscription:
         while True:
             await asyncio.sleep(_EXTEND_SECONDS)
             oldest = self._clock.monotonic() - _LONGEST_HOLD_SECONDS
-            extend = [position for position, since in self._held.items() if since > oldest]
+            extend = [position for position, since in (*self._held.items(), *self._late.items()) if since > oldest]
             if extend:
                 await self._write(pb.PullRequest(fencing_token=self._token, extend=extend))
 

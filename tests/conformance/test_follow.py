@@ -113,6 +113,18 @@ async def test_a_slow_follower_reads_from_the_log(run_bus: RunBus) -> None:
         assert await follow_positions(call, 200) == list(range(1, 201))
 
 
+async def test_an_event_larger_than_a_read_is_delivered(run_bus: RunBus) -> None:
+    """Limits of reading never stop a reader."""
+    async with run_bus(
+        {"TOOLOO_BUS_RECENT_BYTES": "1", "TOOLOO_BUS_READ_BYTES": "1024", "TOOLOO_BUS_MESSAGE_BYTES": "1024"}
+    ) as bus:
+        large = {f"a{number}": "x" * 250 for number in range(16)}
+        await bus.publish(event(1), event(2, **large), event(3, **large), event(4))
+        await bus.publish(event(5))
+        await bus.bench.restart()
+        assert await follow_positions(follow(bus, start=start(beginning=True)), 5) == [1, 2, 3, 4, 5]
+
+
 async def test_draining_tells_a_follower_to_come_back(bus: BusBench) -> None:
     """UNAVAILABLE, with the reason."""
     call = follow(bus)

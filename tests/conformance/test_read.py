@@ -9,7 +9,7 @@ from google.protobuf import timestamp_pb2
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.bus.v1 import subscription_pb2
 
-from tests.conformance.asking import moment, read_all, refused, start
+from tests.conformance.asking import moment, next_answer, read_all, refused, start
 from tests.conformance.ways import RunBus
 from tests.integration.bus_bench import PATIENCE, BusBench, event, number_of
 
@@ -19,7 +19,8 @@ _FUTURE = 4_000_000_000
 
 async def test_what_was_published_is_read_back(bus: BusBench) -> None:
     """Unchanged, in order, each with its position, also after a restart."""
-    sent = [event(number, subject=f"s/{number} ä.*>", user="ada") for number in range(5)]
+    sent = [event(number, subject=f"s/{number} ä.*>\u3000\x85\u2028", user="ada") for number in range(4)]
+    sent.append(event(4, subject="\N{PILE OF POO}" * 512))
     await bus.publish(*sent)
     for _ in ("at once", "after a restart"):
         found = await read_all(bus)
@@ -122,6 +123,8 @@ async def test_retention_keeps_what_a_subscription_has_not_settled(run_bus: RunB
         await bus.stub.DeleteSubscription(pb.DeleteSubscriptionRequest(name="holder"))
         await first_position(bus, 3)
         await bus.bench.restart()
+        call = bus.stub.Follow(pb.FollowRequest(start=start(beginning=True)))
+        assert (await next_answer(call, lambda each: each.progress_position > 0)).progress_position == 3
         assert await bus.publish(event(4)) == [4]
 
 

@@ -1,0 +1,140 @@
+"""The end of the log as this bus holds it in memory: its head, the newest events, and the ids that it remembers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+from bus.batches import Batch
+from bus.jetstream.connection import Incoming
+from bus.jetstream.messages import Item, batches_of, item_of
+from bus.jetstream.settings import NatsSettings
+from bus.jetstream.stream import Extent, Stream
+from bus.jetstream.subjects import every_type
+from bus.jetstream.types import Types
+from bus.jetstream.window import Window
+from bus.recent import Recent
+from bus.removal import without
+from bus.settings import BusSettings
+from mesh.clock import Clock, to_us
+
+
+class Tail:
+    """Moved by the writer alone, over what NATS has acknowledged."""
+
+    def __init__(self, stream: Stream, types: Types, settings: BusSettings, nats: NatsSettings, clock: Clock) -> None:
+        self.head = 0
+        self.first = 0
+        # bytes stored since the stream was measured
+        self.grown = 0
+        self.window = Window(nats.unique_count)
+        self._stream = stream
+        self._types = types
+        self._settings = settings
+        self._prefix = nats.prefix
+        self._clock = clock
+        self._ended = False
+        self._recent = Recent(settings.recent_bytes)
+        self._moved = asyncio.Event()
+        self._still_ours: Callable[[], Awaitable[None]]
+
+    async def start(self, extent: Extent, still_ours: Callable[[], Awaitable[None]]) -> None:
+        """Begins at the end of the stream, and reads which ids its newest events have."""
+        self._still_ours = still_ours
+        self.head = extent.last
+        after = max(self.first - 1, self.head - self.window.size, 0)
+        while after < self.head:
+            messages, after = await self._stream.read(after, self.head, self._settings.recent_bytes)
+            self._remember(messages)
+
+    def measured(self, extent: Extent) -> None:
+        """Takes over what the stream holds."""
+        self.first = extent.first if extent.messages else 0
+        self.grown = 0
+
+    def recent(self, after: int, max_bytes: int) -> list[Batch] | None:
+        """Batches in memory beyond a position; they always reach to the head. None when the stream must be asked."""
+        return self._recent.after(after, max_bytes)
+
+    def held(self, position: int) -> Batch | None:
+        """The batch in memory that holds a position."""
+        found = self._recent.after(position - 1, 1)
+        return found[0] if found and found[0].position <= position else None
+
+    def forget(self, position: int) -> None:
+        """An event is gone: memory must not show it any more."""
+        batch = self.held(position)
+        if batch is not None:
+            self._recent.replace(without(batch, [position - batch.position]))
+
+    def forget_all(self) -> None:
+        """Many events are gone: readers go to the stream until memory has filled again."""
+        self._recent = Recent(self._settings.recent_bytes)
+
+    async def wait_beyond(self, position: int, seconds: float | None) -> bool:
+        """Waits until the head is beyond a position, at most so long (None: for ever); False when it was in vain."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self.head <= position and not self._ended:
+                    await self._moved.wait()
+        except TimeoutError:
+            return False
+        return self.head > position
+
+    def end_waits(self) -> None:
+        """Ends everyone's waiting for more, for good."""
+        self._ended = True
+        self._moved.set()
+
+    def places(self, subject: str) -> list[str]:
+        """The NATS subjects under which a subject's events stand."""
+        return every_type(self._prefix, subject, self._types.depths)
+
+    async def newest_of(self, subject: str) -> int:
+        """Position of a subject's newest event; 0 when it has none."""
+        remembered = self.window.newest_of(subject)
+        if remembered is not None:
+            return remembered
+        found = await asyncio.gather(*(self._stream.last_of(place) for place in self.places(subject)))
+        return max((message.sequence for message in found if message), default=0)
+
+    async def catch_up(self) -> None:
+        """Takes in what stands beyond the head: from an attempt whose answer was lost, or from the owner before this one."""
+        await self._still_ours()
+        while (message := await self._stream.next_from(self.head + 1)) is not None:
+            self._remember([message])
+            self._advance(message.sequence, self.batches([message]))
+
+    def stored(self, items: Sequence[Item]) -> None:
+        """Moves the head over events that were stored."""
+        first = self.head + 1
+        for position, item in enumerate(items, first):
+            self.window.add(item.key, item.subject, position)
+            self.grown += len(item.encoded)
+        batches = batches_of(enumerate(items, first), to_us(self._clock.now()), self._settings.coalesce_bytes)
+        self._advance(self.head + len(items), batches)
+
+    def batches(self, messages: Iterable[Incoming]) -> list[Batch]:
+        """Stored messages as batches; what no bus wrote is passed over."""
+        time_us = 0
+        entries = []
+        for message in messages:
+            time_us = time_us or message.time_us
+            item = item_of(message, self._types, self._prefix)
+            if item is not None:
+                entries.append((message.sequence, item))
+        return list(batches_of(entries, time_us, self._settings.coalesce_bytes))
+
+    def _remember(self, messages: Iterable[Incoming]) -> None:
+        for message in messages:
+            item = item_of(message, self._types, self._prefix)
+            if item is not None:
+                self.window.add(item.key, item.subject, message.sequence)
+
+    def _advance(self, head: int, batches: Iterable[Batch]) -> None:
+        for batch in batches:
+            self._recent.add(batch)
+        self.first = self.first or self.head + 1
+        self.head = head
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()

@@ -1,0 +1,37 @@
+"""The window of ids and subjects: newest events only, and an id keeps its first position."""
+
+from bus.jetstream.window import Window
+
+
+def test_ids_and_subjects_are_found_until_they_are_too_old() -> None:
+    """The oldest leave when there are too many."""
+    window = Window(2)
+    for position in (1, 2, 3):
+        window.add(b"%d" % position, f"s/{position}", position)
+    assert [window.position_of(b"%d" % position) for position in (1, 2, 3)] == [None, 2, 3]
+    assert [window.newest_of(f"s/{position}") for position in (1, 2, 3)] == [None, 2, 3]
+    assert len(window) == 2
+
+
+def test_a_subject_that_goes_on_is_not_forgotten_with_its_old_events() -> None:
+    """Only what stands at the forgotten position goes."""
+    window = Window(2)
+    for position in (1, 2, 3):
+        window.add(b"%d" % position, "s", position)
+    assert window.newest_of("s") == 3
+
+
+def test_an_id_that_comes_again_keeps_its_first_position() -> None:
+    """As its first acknowledgement said."""
+    window = Window(10)
+    window.add(b"a", "s", 1)
+    window.add(b"a", "s", 2)
+    assert (window.position_of(b"a"), window.newest_of("s")) == (1, 2)
+
+
+def test_an_erased_subject_is_forgotten() -> None:
+    """Its versions begin anew."""
+    window = Window(10)
+    window.add(b"a", "s", 1)
+    window.forget_subject("s")
+    assert window.newest_of("s") is None
