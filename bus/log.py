@@ -175,7 +175,7 @@ class Log:
         batches = self._recent.after(after, max_bytes)
         if batches is None:
             limits, head = (max_bytes, self._settings.scan_bytes), self.head
-            chunk = await self.query(lambda connection: _read(connection, after, wanted, limits))
+            chunk = await self.query(lambda connection: _read(connection, after, wanted, limits, head))
             # where nothing is kept up to the head there is nothing to wait for
             return chunk if chunk.scanned > after else Chunk((), head)
         slices = [part for batch in batches if (part := cut(batch, after, wanted))]
@@ -371,17 +371,22 @@ def _sources(types: Sequence[tuple[int, str, str]]) -> Sequence[int]:
     return table
 
 
-def _read(connection: sqlite3.Connection, after: int, wanted: bytes | None, limits: tuple[int, int]) -> Chunk:
-    """Reads on from the disk until enough is found or looked through: `limits` in bytes."""
+def _read(connection: sqlite3.Connection, after: int, wanted: bytes | None, limits: tuple[int, int], head: int) -> Chunk:
+    """Reads on from the disk until enough is found or looked through: `limits` in bytes.
+
+    What stands beyond the head is committed, but the loop has not been told of it yet: nobody is told before.
+    """
     max_bytes, scan_bytes = limits
     if wanted is None:
-        batches = store.read_batches(connection, after, max_bytes)
+        batches = [batch for batch in store.read_batches(connection, after, max_bytes) if batch.last <= head]
         slices = [part for batch in batches if (part := cut(batch, after, None))]
         return Chunk(slices, batches[-1].last if batches else after)
     found: list[Slice] = []
     size = looked = 0
     scanned = after
     for position, last, types in store.read_headers(connection, after, _HEADERS_AT_A_TIME):
+        if last > head:
+            break
         scanned = last
         batch = store.read_batch(connection, position) if native.holds_any(types, wanted) else None
         if batch and (part := cut(batch, after, wanted)):
