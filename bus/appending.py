@@ -130,7 +130,7 @@ class Appender:
         self.head += fresh.count
 
     def _sort_out(self, append: Append) -> tuple[list[int], list[int]]:
-        """The slow way, for repeats: looks each id up, also within the publish itself. Positions, and the indexes of what is new."""
+        """The slow way, for repeats: looks each id up, also within the publish itself. Positions, and indexes of what is new."""
         positions: list[int] = []
         fresh: list[int] = []
         seen: dict[tuple[bytes, int], int] = {}

@@ -176,7 +176,7 @@ class Dealer:
         self.cursor = max(self.cursor, last)
 
     def unbundle(self) -> None:
-        """Makes entries of all that waits in runs: the bytes that came with it are let go of and read again when it is dealt out."""
+        """Makes entries of all that waits in runs: bytes that came with it are let go of and read again when it is dealt out."""
         while self._fresh:
             self._unbundle(self._fresh.popleft())
 

@@ -1,7 +1,7 @@
 """How the bus is put on a gRPC server: its hot calls take and give bytes, everything else messages.
 
-A publish is scanned as the bytes it came in, and a delivery is a header followed by stored bytes; decoding and encoding both would cost
-more than all else that the bus does.
+A publish is scanned as the bytes it came in, and a delivery is a header followed by stored bytes; decoding and encoding both would
+cost more than all else that the bus does.
 """
 
 from __future__ import annotations

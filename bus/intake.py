@@ -1,7 +1,7 @@
 """How a publish gets in: by the scanner when it is surely valid, else by protobuf, protovalidate and the catalogue.
 
-The scanner only says yes; what it is not sure of is checked in full, and that alone words the refusals. So each rule may stand in two
-places, never in two wordings, and a test holds the two together.
+The scanner only says yes; what it is not sure of is checked in full, and that alone words the refusals. So each rule may stand in
+two places, never in two wordings, and a test holds the two together.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -267,7 +267,7 @@ class Log:
             await self.run(lambda connection: self._delete(connection, gone, 0))
 
     async def erase(self, subject: str) -> int:
-        """Takes every event of a subject out of the log and what subscriptions keep of it, from the file too. Returns their number."""
+        """Takes every event of a subject out of the log and what subscriptions keep of it, from the file too; returns how many."""
         removed = await self.remove(removal.of_subject(subject), overwrite=True)
         await self.run(lambda connection: self._forget_subject(connection, subject))
         # and so may pages that are free since something else was deleted, and the write-ahead log

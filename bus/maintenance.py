@@ -24,7 +24,8 @@ def verify(path: Path) -> list[str]:
             findings += [f"the ids at position {position} do not fit their checksum" for position in store.damaged_keys(connection)]
             copies = subscription_store.damaged_copies(connection)
             return findings + [f"what {name} keeps of the event at position {position} is damaged" for name, position in copies]
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        # SQLite quotes the schema that it cannot read, and damage need not be text
         return [f"SQLite: {error}"]
 
 

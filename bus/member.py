@@ -108,7 +108,7 @@ class Member:
         self._wake.set()
 
     async def responses(self, stamp: Callable[[PullResponse], Awaitable[None]]) -> AsyncIterator[bytes]:
-        """What goes out, encoded: first the token, then deliveries, and a heartbeat after each silence. `stamp` adds floor and lag."""
+        """What goes out, encoded: first the token, then deliveries, a heartbeat after each silence. `stamp` adds floor and lag."""
         yield await self._stamped(PullResponse(), stamp)
         while True:
             silent = not await self._woken()

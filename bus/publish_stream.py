@@ -23,7 +23,7 @@ class _Pending:
 
 
 class Pipeline:
-    """One stream. What waits for the disk is bounded in bytes: beyond that the stream is not read, and gRPC slows its sender down."""
+    """One stream. What waits for the disk is bounded in bytes: beyond that the stream is not read, and gRPC slows the sender."""
 
     def __init__(self, log: EventLog, max_bytes: int) -> None:
         self._log = log

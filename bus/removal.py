@@ -1,4 +1,4 @@
-"""What is taken out of the log while its neighbours stay: a subject's events, what a newer event supersedes, types that have expired.
+"""What is taken out of the log while its neighbours stay: a subject's events, what a newer event supersedes, expired types.
 
 An event that is gone keeps its place in its record, as type number 0 and an empty event, so that positions never move.
 """
@@ -52,7 +52,7 @@ def of_subject(subject: str) -> Finder:
 
 
 def superseded(wanted: bytes, before_us: int, keep_from: int, most_subjects: int) -> Finder:
-    """Events of wanted types, stored before a time and standing before `keep_from`, that have a newer one of their type and subject.
+    """Events of wanted types, stored before a time and standing before `keep_from`, with a newer one of their type and subject.
 
     Looks from the newest event backwards, and no further than `most_subjects` pairs of type and subject.
     """

@@ -53,7 +53,7 @@ class Run:
         return before, after
 
     def settle_up_to(self, position: int) -> int:
-        """Lets go of its events at or below a position, all of them unsettled so far; returns the last position settled with them."""
+        """Lets go of its events at or below a position, all of them unsettled so far; gives the last position settled with them."""
         count = bisect_right(self.positions, position)
         self.positions = self.positions[count:]
         return self.positions[0] - 1

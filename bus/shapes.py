@@ -1,4 +1,4 @@
-"""The shapes of event messages for the scanner, made from their descriptors: which bytes a field may hold, and where to look twice."""
+"""The shapes of event messages for the scanner, made from their descriptors: what a field may hold, and where to look twice."""
 
 from collections.abc import Iterable, Sequence
 
@@ -28,7 +28,7 @@ _SPECIAL = {
 
 
 def known_types(numbers: Iterable[tuple[int, str, str]]) -> tuple[Sequence[KnownType], Sequence[Shape]]:
-    """The scanner's tables for a log's types, given as (number, type, source); those that the contracts no longer have are left out."""
+    """The scanner's tables for a log's types, given as (number, type, source); those that the contracts dropped are left out."""
     catalogue = contracts.catalogue()
     shapes = _Shapes()
     types = [

@@ -98,8 +98,13 @@ def add_event_types(connection: sqlite3.Connection, types: Iterable[tuple[str, s
     known = {(name, source) for _, name, source in event_types(connection)}
     if missing := [pair for pair in types if pair not in known]:
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany("INSERT INTO sourced_types (type, source) VALUES (?, ?)", missing)
+        number_new_types(connection, missing)
         connection.execute("COMMIT")
+
+
+def number_new_types(connection: sqlite3.Connection, types: Iterable[tuple[str, str]]) -> None:
+    """Gives (type, source) pairs numbers, inside the transaction at hand; nothing for one that has its own."""
+    connection.executemany("INSERT INTO sourced_types (type, source) VALUES (?, ?) ON CONFLICT DO NOTHING", types)
 
 
 def insert_batch(connection: sqlite3.Connection, batch: Batch) -> None:
@@ -179,6 +184,11 @@ def subjects_written(connection: sqlite3.Connection) -> int:
     return value_of(connection, "subjects_written")
 
 
+def set_subjects_written(connection: sqlite3.Connection, up_to: int) -> None:
+    """Notes up to which position the table of subjects is up to date."""
+    set_value(connection, "subjects_written", up_to)
+
+
 def subjects_after(connection: sqlite3.Connection, position: int) -> dict[bytes, int]:
     """The newest position of each subject that has events beyond a position."""
     found: dict[bytes, int] = {}
@@ -237,9 +247,20 @@ def types_before_sources(connection: sqlite3.Connection) -> list[tuple[int, str]
 
 
 def number_types(connection: sqlite3.Connection, types: Iterable[tuple[int, str, str]]) -> None:
-    """Gives (number, type, source) rows, in place of the table of schema 1."""
+    """Takes over (number, type, source) rows."""
     connection.executemany("INSERT INTO sourced_types (id, type, source) VALUES (?, ?, ?)", types)
+
+
+def ids_before_records(connection: sqlite3.Connection, before: int) -> Iterator[tuple[int, bytes, str]]:
+    """The remembered ids of schema 1 whose events are no longer kept: (position, id, source)."""
+    for position, key in connection.execute("SELECT position, key FROM event_ids WHERE position < ? ORDER BY position", (before,)):
+        yield position, key[:ID_BYTES], key[ID_BYTES:].decode()
+
+
+def drop_before_records(connection: sqlite3.Connection) -> None:
+    """Drops what schema 1 had and schema 2 has in other tables."""
     connection.execute("DROP TABLE event_types")
+    connection.execute("DROP TABLE event_ids")
 
 
 def read_headers(connection: sqlite3.Connection, after: int, limit: int) -> list[tuple[int, int, bytes]]:

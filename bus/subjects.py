@@ -1,7 +1,7 @@
 """The newest position of each subject, for expected versions: in memory at once, in its table a while later.
 
-A row for each subject at each commit would dirty as many pages as there are subjects. What is not in the table yet is found again at
-the start from the records behind `subjects_written`, so nothing depends on the table being up to date.
+A row for each subject at each commit would dirty as many pages as there are subjects. What is not in the table yet is found again
+at the start from the records behind `subjects_written`, so nothing depends on the table being up to date.
 """
 
 import sqlite3
@@ -71,5 +71,5 @@ class Subjects:
 
     def _write(self, known: Mapping[bytes, int], head: int) -> None:
         store.move_subjects(self._connection, ((key.decode(), position) for key, position in known.items()))
-        store.set_value(self._connection, "subjects_written", head)
+        store.set_subjects_written(self._connection, head)
         self._written_now = True

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from tooloo.event.v1.event_pb2 import Event
 
 from bus import native, store
-from bus.batches import CorruptBatch
+from bus.batches import GONE, CorruptBatch
 from bus.dealing import Changes, Retry
 from bus.ranges import AckState
 from bus.storage import Stored, StoredDeadLetter
@@ -94,6 +94,8 @@ def apply(
     connection.execute("UPDATE subscriptions SET ack_floor = ?, ack_ranges = ? WHERE name = ?", (floor, ranges, name))
     for dead in changes.dead.values():
         event = _event_of(connection, name, dead.position)
+        if event is None:
+            continue
         body = event.SerializeToString()
         connection.execute(
             "INSERT INTO dead_letters (subscription, position, subject, event, checksum, reason, attempts, error, create_time_us) "
@@ -158,7 +160,7 @@ def dead_letter_counts(connection: sqlite3.Connection) -> dict[str, int]:
 def erase_subject(connection: sqlite3.Connection, subject: str) -> None:
     """Deletes what subscriptions keep of a subject's events."""
     connection.execute("DELETE FROM dead_letters WHERE subject = ?", (subject,))
-    connection.execute("DELETE FROM retries WHERE subject = ? AND event IS NOT NULL", (subject,))
+    connection.execute("DELETE FROM retries WHERE subject = ?", (subject,))
 
 
 def redrive(connection: sqlite3.Connection, name: str, positions: Sequence[int] | None, now_us: int) -> list[Retry]:
@@ -197,8 +199,11 @@ def _delete_dead(connection: sqlite3.Connection, name: str, positions: Iterable[
     )
 
 
-def _event_of(connection: sqlite3.Connection, name: str, position: int) -> Event:
-    """The event for a dead letter; empty when its bytes in the log are damaged, for the letter itself must not be lost."""
+def _event_of(connection: sqlite3.Connection, name: str, position: int) -> Event | None:
+    """The event for a dead letter; None when it was erased while it was out, and no letter of it may be kept.
+
+    Empty when its bytes in the log are damaged, for the letter itself must not be lost.
+    """
     try:
         kept = kept_event(connection, name, position)
         if kept is not None:
@@ -206,6 +211,8 @@ def _event_of(connection: sqlite3.Connection, name: str, position: int) -> Event
         batch = store.read_batch(connection, position)
     except CorruptBatch:
         batch = None
+    if batch and batch.type_ids()[position - batch.position] == GONE:
+        return None
     event = batch.decode()[position - batch.position] if batch else Event()
     event.position = position
     return event

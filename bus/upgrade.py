@@ -1,30 +1,61 @@
 """What SQL alone cannot do when an older log is opened: once, in the transaction of its migration."""
 
 import sqlite3
+from collections.abc import Iterable, Iterator
 from uuid import UUID
 
 from bus import store, subscription_store
-from bus.batches import CorruptBatch
+from bus.batches import TYPE_BYTES, CorruptBatch
 from mesh import contracts
 
-# a type that the contracts no longer have
+# the source of a type that the contracts no longer have
 _NOBODY = "nobody"
+_IDS_AT_A_TIME = 1000
 
 
 def to_records(connection: sqlite3.Connection) -> None:
-    """From schema 1 to 2: numbers stand for type and source, ids are kept by record, checksums are CRC-32C. CorruptBatch for a bad one."""
-    owners = {name: entry.owner for name, entry in contracts.catalogue().items()}
-    store.number_types(
-        connection, [(number, name, owners.get(name, _NOBODY)) for number, name in store.types_before_sources(connection)]
-    )
-    for batch, checksum in list(store.every_batch(connection)):
+    """From schema 1 to 2: numbers stand for type and source, ids are kept by record, checksums are CRC-32C.
+
+    CorruptBatch when one does not fit the checksum that it had: nothing is changed then.
+    """
+    catalogue = contracts.catalogue()
+    owners = {name: entry.owner for name, entry in catalogue.items()}
+    before = store.types_before_sources(connection)
+    store.number_types(connection, [(number, name, owners.get(name, _NOBODY)) for number, name in before])
+    store.number_new_types(connection, owners.items())
+    first, (head, time_us) = store.first_position(connection), store.head(connection)
+    _take_over_ids(connection, first or head + 1, time_us)
+    for batch, checksum in store.every_batch(connection):
         if store.checksum_before_crc32c(batch) != checksum:
             raise CorruptBatch(batch.position)
         store.replace_batch(connection, batch)
-        store.insert_keys(
-            connection, batch.position, batch.time_us, b"".join(UUID(event.id).bytes for event in batch.decode()) + batch.types
-        )
+        ids = b"".join(UUID(event.id).bytes for event in batch.decode())
+        store.insert_keys(connection, batch.position, batch.time_us, ids + batch.types)
+    # schema 1 wrote subjects down with each commit
+    store.set_subjects_written(connection, head)
     subscription_store.add_checksums(connection)
+    store.drop_before_records(connection)
+
+
+def _take_over_ids(connection: sqlite3.Connection, first: int, time_us: int) -> None:
+    """Keeps the ids of events that are no longer kept, with the newest time: none may be forgotten early."""
+    numbers = {source: number.to_bytes(TYPE_BYTES, "little") for number, _, source in store.event_types(connection)}
+    known = ((position, key, source) for position, key, source in store.ids_before_records(connection, first) if source in numbers)
+    for run in _neighbours(known):
+        keys = b"".join(key for _, key, _ in run) + b"".join(numbers[source] for _, _, source in run)
+        store.insert_keys(connection, run[0][0], time_us, keys)
+
+
+def _neighbours(ids: Iterable[tuple[int, bytes, str]]) -> Iterator[list[tuple[int, bytes, str]]]:
+    """Runs of ids whose positions follow each other, none too long."""
+    run: list[tuple[int, bytes, str]] = []
+    for each in ids:
+        if run and (each[0] != run[-1][0] + 1 or len(run) == _IDS_AT_A_TIME):
+            yield run
+            run = []
+        run.append(each)
+    if run:
+        yield run
 
 
 UPGRADES = {2: to_records}

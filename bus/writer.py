@@ -1,10 +1,11 @@
 """The one writer: commits whatever waits in one transaction (group commit), so that FULL durability is fast.
 
-While commits are short they happen in the loop's thread, where handing over to another one would cost more than the commit; when the
-disk is slow they happen in a thread of the writer's own (bus/pace.py decides).
+While commits are short they happen in the loop's thread, where handing over to another one would cost more than the commit; when
+the disk is slow they happen in a thread of the writer's own (bus/pace.py decides).
 
-A full disk refuses publishes and goes on; any other failure of the disk ends the process, for what it promised can no longer be known:
-an fsync that failed once may claim success the next time (Rebello et al., "Can Applications Recover from fsync Failures?", ATC 2020).
+A full disk refuses publishes and goes on; any other failure of the disk ends the process, for what it promised can no longer be
+known: an fsync that failed once may claim success the next time (Rebello et al., "Can Applications Recover from fsync Failures?",
+ATC 2020).
 """
 
 import asyncio
@@ -314,8 +315,8 @@ class Checkpointer:
 
     async def truncate(self) -> None:
         """Moves everything and empties the write-ahead log; returns when that is done, once no reader holds on to it."""
-        while not await asyncio.to_thread(self._checkpoint, truncate=True):
-            await asyncio.sleep(_TRUNCATE_AGAIN_SECONDS)  # noqa: ASYNC110 - SQLite tells nobody when a reader ends
+        while not await asyncio.to_thread(self._checkpoint, truncate=True):  # noqa: ASYNC110 - no reader tells that it ends
+            await asyncio.sleep(_TRUNCATE_AGAIN_SECONDS)
 
     def _run(self) -> None:
         while not self._stop.wait(self._settings.checkpoint_interval.total_seconds()):
@@ -325,7 +326,7 @@ class Checkpointer:
                 self._failed(error)
 
     def _failed(self, error: Exception) -> None:
-        """Nothing is lost yet: the write-ahead log holds it all until a later checkpoint. But a sync that failed ends the process."""
+        """Nothing is lost yet: the write-ahead log holds it all until a later checkpoint. But a failed sync ends the process."""
         if isinstance(error, sqlite3.Error) and store.is_sync_failure(error):
             self._on_failure(error)
         log.warning("a checkpoint failed: %s", error)

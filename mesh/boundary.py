@@ -13,8 +13,8 @@ from itertools import islice
 from typing import Any
 
 import grpc
-import protovalidate
 from google.protobuf.message import DecodeError, Message
+from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from mesh import call, errors
 from mesh.ids import Ids, new_id
@@ -37,6 +37,9 @@ Handler = Callable[..., Any]
 
 def violations_of(request: Message) -> list[tuple[str, str]]:
     """What the contract's rules (protovalidate) say against a message: (field path, what to do)."""
+    # a fifth of a second to load, which a start need not wait for
+    import protovalidate  # noqa: PLC0415 - see above
+
     found = protovalidate.collect_violations(request)
     return [(_path(violation.proto.field), violation.proto.message[:_MAX_TEXT]) for violation in found[:_MAX_VIOLATIONS]]
 
@@ -157,6 +160,10 @@ class Boundary(grpc.aio.ServerInterceptor):
             return errors.unavailable("another service of the mesh")
         if isinstance(error, asyncio.TimeoutError):
             return errors.unavailable(method)
+        if isinstance(error, NotImplementedError):
+            # what the generated servicer raises for a call that this one does not have
+            reason = ErrorReason.ERROR_REASON_UNKNOWN_CALL
+            return errors.refused(grpc.StatusCode.UNIMPLEMENTED, reason, f"this service does not answer {method}")
         error_id = self._ids()
         log.error("%s failed unexpectedly (id %s)", method, error_id, exc_info=error, extra={"error_id": error_id})
         return errors.internal(error_id)

@@ -99,6 +99,7 @@ class BusClient:
         name: str,
         types: Sequence[str] = ("*",),
         *,
+        where: subscription_pb2.EventFilter | None = None,
         order_by_subject: bool = True,
         start_at_beginning: bool = True,
         start_time: datetime | None = None,
@@ -106,11 +107,12 @@ class BusClient:
     ) -> Subscription:
         """A member of the durable subscription `name`; `async with` it. Another definition under the name is replaced by this.
 
+        `where` restricts further than types: sources, subject prefix, attributes, an expression in CEL.
         Where it begins when it is made: at `start_time`, else at the beginning, or with what is published from now on.
         """
         definition = subscription_pb2.Subscription(
             name=name,
-            filter=subscription_pb2.EventFilter(types=types),
+            filter=_filter(types, where),
             order_by_subject=order_by_subject,
             max_in_flight=max_in_flight,
         )
@@ -120,12 +122,18 @@ class BusClient:
             definition.start.beginning = True
         return Subscription(self.stub, definition, self._clock)
 
-    async def follow(self, *, after_position: int | None = None, types: Sequence[str] = ("*",)) -> AsyncGenerator[Event, None]:
+    async def follow(
+        self,
+        *,
+        after_position: int | None = None,
+        types: Sequence[str] = ("*",),
+        where: subscription_pb2.EventFilter | None = None,
+    ) -> AsyncGenerator[Event, None]:
         """Events live, each with its position, with no gap and no repeat over reconnects. None: from now; 0: from the beginning."""
         position = after_position
         backoff = Backoff()
         while True:
-            call = self.stub.Follow(_follow_request(position, types))
+            call = self.stub.Follow(_follow_request(position, _filter(types, where)))
             try:
                 while True:
                     async with asyncio.timeout(_STALLED_SECONDS):
@@ -148,8 +156,15 @@ class BusClient:
             await asyncio.sleep(backoff.wait())
 
 
-def _follow_request(position: int | None, types: Sequence[str]) -> pb.FollowRequest:
-    request = pb.FollowRequest(filter=subscription_pb2.EventFilter(types=types), stamp_positions=True)
+def _filter(types: Sequence[str], where: subscription_pb2.EventFilter | None) -> subscription_pb2.EventFilter:
+    wanted = subscription_pb2.EventFilter(types=types)
+    if where is not None:
+        wanted.MergeFrom(where)
+    return wanted
+
+
+def _follow_request(position: int | None, wanted: subscription_pb2.EventFilter) -> pb.FollowRequest:
+    request = pb.FollowRequest(filter=wanted, stamp_positions=True)
     if position is not None:
         request.start.after_position = position
     return request

@@ -1,6 +1,7 @@
 """The bus's innermost loops in C: scanning a publish, the window of ids, cutting events out of records, checksums.
 
-Plain C behind ctypes: nothing of Python's headers is needed to build it, and each call lets other threads run. `make build` makes it.
+Plain C behind ctypes: nothing of Python's headers is needed to build it, and each call lets other threads run. `make build` builds
+it.
 """
 
 import ctypes

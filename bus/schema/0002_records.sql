@@ -1,5 +1,4 @@
 -- Uniqueness by record: the ids of a batch in one row (16 bytes each, then a uint16 type number each), remembered longer than the batch.
-DROP TABLE event_ids;
 CREATE TABLE event_keys (
     position INTEGER PRIMARY KEY,
     time_us  INTEGER NOT NULL,

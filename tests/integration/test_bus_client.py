@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tooloo.bus.v1 import bus_service_pb2 as pb
+from tooloo.bus.v1 import subscription_pb2
 
 from mesh.deliveries import Nack
 from mesh.errors import Refusal
@@ -255,3 +256,18 @@ async def test_another_definition_replaces_the_standing_one(tmp_path: Path) -> N
             async for found in events:
                 assert found.position == 2
                 break
+
+
+async def test_an_expression_restricts_what_the_easy_helpers_give(tmp_path: Path) -> None:
+    """`where` goes to the bus with subscription and follower alike, beside the types."""
+    async with running_bus(tmp_path) as bus, client_of(bus) as client:
+        await client.publish([event(number) for number in range(6)])
+        where = subscription_pb2.EventFilter(cel="data.pid >= 4")
+        async with client.subscription("reader", ["service.*"], where=where) as events:
+            handled = [number_of(await anext(aiter(events))) for _ in range(1)]
+        followed = []
+        async for found in client.follow(after_position=0, where=where):
+            followed.append(number_of(found))
+            if len(followed) == 2:
+                break
+        assert (handled, followed) == ([4], [4, 5])

@@ -21,7 +21,12 @@ PUBLISHERS = 3
 PUBLISHES = 60
 # every sync is held back a little, so that an acknowledgement that does not wait for it comes before it on the tape
 HOLD_SECONDS = 0.003
-SETTINGS = {"TOOLOO_BUS_CHECKPOINT_INTERVAL": "50ms", "TOOLOO_BUS_WAL_LIMIT_BYTES": str(1024 * 1024)}
+SETTINGS = {
+    "TOOLOO_BUS_CHECKPOINT_INTERVAL": "50ms",
+    "TOOLOO_BUS_WAL_LIMIT_BYTES": str(1024 * 1024),
+    # a file of zeros that every cut would have to write again
+    "TOOLOO_BUS_BALLAST_BYTES": str(1024 * 1024),
+}
 
 
 class TapedPublisher(Publisher):
@@ -50,20 +55,25 @@ class TapedMembership(Membership):
         super().__init__()
         self._disk = disk
         self.marks: list[int] = []
+        # deliveries so far at each mark
+        self._handled: list[int] = []
 
     def hear(self, message: PullResponse, floor_before: int) -> None:
         """Notes a message, and when it came."""
         super().hear(message, floor_before)
         self.marks.append(self._disk.taped)
+        self._handled.append(len(self.handled))
 
     def made(self) -> None:
         """Notes that the bus has acknowledged the subscription itself."""
         self.floors.append(0)
         self.marks.append(self._disk.taped)
+        self._handled.append(0)
 
     def until(self, moment: int) -> Membership:
         """The same as it stood at a point of the tape."""
-        return Membership(floors=self.floors[: sum(mark <= moment for mark in self.marks)])
+        heard = sum(mark <= moment for mark in self.marks)
+        return Membership(floors=self.floors[:heard], handled=self.handled[: self._handled[heard - 1]] if heard else [])
 
 
 @dataclass

@@ -49,7 +49,8 @@ async def small_log(folder: Path, *, in_wal: bool) -> Files:
         else:
             assert await bus.stop() == 0
             move_into_database(bus.log_file)
-        return {path.name: path.read_bytes() for path in bus.folder.glob("log.db*") if not path.name.endswith("-shm")}
+        files = (bus.log_file, bus.log_file.with_name("log.db-wal"))
+        return {path.name: path.read_bytes() for path in files if path.exists()}
 
 
 def judge(file: Path, log: list[Stored], dead: list[tuple[int, bytes]], *, prefix: bool) -> str | None:
@@ -82,6 +83,17 @@ async def test_damage_anywhere_in_the_file_is_named_or_harmless(tmp_path: Path) 
         put(tmp_path / "damaged", {"log.db": damage.content})
         if found := judge(tmp_path / "damaged" / "log.db", log, dead, prefix=False):
             wrong.append(f"{damage.what}: {found}")
+    assert wrong == []
+
+
+async def test_damage_of_the_schema_is_named_even_when_it_is_no_text_any_more(tmp_path: Path) -> None:
+    """SQLite quotes the schema that it cannot read; bytes that are no UTF-8 among it end nothing."""
+    content = (await small_log(tmp_path / "var", in_wal=False))["log.db"]
+    wrong = []
+    for words in re.finditer(rb"CREATE TABLE \w+|PRIMARY KEY", content):
+        put(tmp_path / "damaged", {"log.db": flip(content, words.end(), 0xFF).content})
+        if not maintenance.verify(tmp_path / "damaged" / "log.db"):
+            wrong.append(f"{words.group().decode()} at {words.start()}")
     assert wrong == []
 
 

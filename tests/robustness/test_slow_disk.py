@@ -15,7 +15,7 @@ from tests.robustness.faults.disk import DATABASE, WAL, Disk
 from tests.robustness.faults.power_cut import play
 from tests.robustness.on_disk import put
 from tests.robustness.record import Record
-from tests.robustness.taped import Tape, TapedMembership, TapedPublisher
+from tests.robustness.taped import SETTINGS, Tape, TapedMembership, TapedPublisher
 from tests.robustness.traffic import (
     LONG,
     caught_up,
@@ -106,7 +106,7 @@ async def test_a_failed_sync_ends_the_process_and_nothing_is_acknowledged_after_
     disk = Disk(tmp_path / "scratch", tmp_path / "var" / "bus", taped=True)
     tape = Tape(disk, [TapedPublisher(disk) for _ in range(2)], TapedMembership(disk))
     stop = asyncio.Event()
-    async with bus_and_client(tmp_path / "var", disk.env()) as (bus, client):
+    async with bus_and_client(tmp_path / "var", {**disk.env(), **SETTINGS}) as (bus, client):
         await make_subscription(client, "reader", filter={"types": ["*"]})
         tape.members.made()
         async with in_background(*(publish_until(stop, client, each, chance) for each in tape.publishers)) as publishing:

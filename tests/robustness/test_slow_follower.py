@@ -14,11 +14,11 @@ from tests.robustness.traffic import caught_up, follow_into, in_background, read
 from tests.robustness.validate import broken_promises
 
 SLOW = 20
-BATCHES = 60
+BATCHES = 30
 BATCH = 200
 MIB = 1024 * 1024
-# the ring of recent batches, buffers of connections, what the allocator keeps; 20 queues of 36 MB would be 720 MB
-MOST_GROWTH = 200 * MIB
+# the ring of recent batches, buffers of connections, what the allocator keeps; 20 queues of 18 MB would be 360 MB
+MOST_GROWTH = 150 * MIB
 
 
 def large(number: int) -> Event:

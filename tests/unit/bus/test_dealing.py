@@ -271,7 +271,7 @@ class DealerMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_settled_that_was_not_answered(self) -> None:
-        """Floor and ranges hold what is acknowledged, dead or not wanted, and what was redriven since; all of that up to the cursor."""
+        """Floor and ranges hold what is acknowledged, dead or not wanted, and what was redriven since."""
         if not hasattr(self, "dealer"):
             return
         answered = {position for position in self.wanted() if position in self.dealer.acks}

@@ -107,6 +107,7 @@ class LogMachine(RuleBasedStateMachine):
             **retention,
         )
         self.model = Model(unique)
+        self.seen_times: dict[int, datetime] = {}
         self.path = self.folder / "log.db"
         self.open()
 
@@ -215,11 +216,6 @@ class LogMachine(RuleBasedStateMachine):
         for position, told in self.model.events.items():
             self.seen_times.setdefault(position, told.time)
         return self.seen_times
-
-    @property
-    def seen_times(self) -> dict[int, datetime]:
-        """Filled as events are seen."""
-        return self.__dict__.setdefault("_seen_times", {})
 
     @invariant()
     def note_times(self) -> None:

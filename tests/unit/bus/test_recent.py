@@ -31,3 +31,18 @@ def test_recent_gives_what_follows_or_says_that_it_cannot(counts: list[int], lim
 def test_an_empty_one_knows_nothing() -> None:
     """Before the first commit the disk must be asked."""
     assert Recent(10).after(0, 1) is None
+
+
+def test_a_batch_is_replaced_in_its_place() -> None:
+    """Readers see what stands there now, and what it takes in memory is counted anew."""
+    recent = Recent(10)
+    for position in (1, 2, 3):
+        recent.add(Batch(position, position, 0, b"", b"xxx"))
+    recent.replace(Batch(2, 2, 0, b"", b"y"))
+    recent.replace(Batch(9, 9, 0, b"", b"not here"))
+    assert [batch.events for batch in recent.after(0, 99) or []] == [b"xxx", b"y", b"xxx"]
+    # 7 bytes: one of 3 more fits, the next pushes the oldest out
+    recent.add(Batch(4, 4, 0, b"", b"xxx"))
+    assert recent.after(0, 99) is not None
+    recent.add(Batch(5, 5, 0, b"", b"x"))
+    assert recent.after(0, 99) is None
