@@ -1,4 +1,4 @@
-"""Events that wait for their next delivery, as the bucket keeps them: neighbours together in one JSON value, so that a change is small."""
+"""Events that wait for their next delivery, as the bucket keeps them: neighbours share a value, so that a change is small."""
 
 from __future__ import annotations
 

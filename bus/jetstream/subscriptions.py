@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
 
 from tooloo.event.v1.event_pb2 import Event
 
@@ -24,6 +22,7 @@ from bus.jetstream.connection import BATCH, WrongSequence
 from bus.jetstream.letter import Letter
 from bus.jetstream.retries import Waiting
 from bus.jetstream.state import State
+from bus.jetstream.uncancelled import uncancelled
 from bus.storage import Stored, StoredDeadLetter
 from bus.writer import DiskFull
 
@@ -31,22 +30,7 @@ _STATES, _RETRIES, _LETTERS, _KEPT = "subscription", "retry", "letter", "kept"
 # dead letters of one batch, with the events that are kept of them, the values of their retries, and the state beside them
 _LETTERS_PER_BATCH = BATCH // 3 - 1
 _LONGEST_ERROR = 512
-P = ParamSpec("P")
-R = TypeVar("R")
 Events = Callable[[Sequence[int]], Awaitable[dict[int, Event]]]
-
-
-def _whole(write: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """A write that goes on when its caller is cancelled: what NATS stores and what memory holds must not part."""
-
-    @wraps(write)
-    async def shielded(*args: P.args, **kwargs: P.kwargs) -> R:
-        task = asyncio.ensure_future(write(*args, **kwargs))
-        # when nobody waits any more, nobody asks how it ended
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return await asyncio.shield(task)
-
-    return shielded
 
 
 class JetStreamSubscriptionStore:
@@ -92,25 +76,25 @@ class JetStreamSubscriptionStore:
         """Every subscription, by name."""
         return [state.stored(name) for name, state in sorted(self._states.items())]
 
-    @_whole
+    @uncancelled
     async def insert(self, stored: Stored) -> None:
         """Makes a subscription."""
         async with self._locks[stored.name]:
             await self._write(stored.name, State.of(stored, self._epoch))
 
-    @_whole
+    @uncancelled
     async def update_definition(self, name: str, definition: bytes) -> None:
         """Replaces a definition."""
         async with self._locks[name]:
             await self._write(name, replace(self._states[name], definition=definition))
 
-    @_whole
+    @uncancelled
     async def set_paused(self, name: str, paused: bool) -> None:
         """Pauses or resumes."""
         async with self._locks[name]:
             await self._write(name, replace(self._states[name], paused=paused))
 
-    @_whole
+    @uncancelled
     async def delete(self, name: str) -> None:
         """Deletes a subscription with its retries and dead letters."""
         async with self._locks[name]:
@@ -122,7 +106,7 @@ class JetStreamSubscriptionStore:
             await self._guarded(name, None, ())
             del self._states[name]
 
-    @_whole
+    @uncancelled
     async def move(self, name: str, floor: int) -> None:
         """Moves a subscription: everything up to `floor` counts as settled, nothing beyond it; dead letters stay."""
         async with self._locks[name]:
@@ -146,7 +130,7 @@ class JetStreamSubscriptionStore:
         entry = await self._bucket.get(_key(_KEPT, name, position))
         return entry.value if entry else None
 
-    @_whole
+    @uncancelled
     async def apply(
         self, name: str, floor: int, ranges: bytes, changes: Changes, us_of: Callable[[float], int], now_us: int
     ) -> None:
@@ -157,9 +141,8 @@ class JetStreamSubscriptionStore:
             retries = dict(self._states[name].retries)
             for retry in changes.retries.values():
                 kept = retry.position in retries and retries[retry.position].kept
-                retries[retry.position] = Waiting(
-                    retry.subject, retry.attempts, us_of(retry.due), retry.error[:_LONGEST_ERROR], kept
-                )
+                error = retry.error[:_LONGEST_ERROR]
+                retries[retry.position] = Waiting(retry.subject, retry.attempts, us_of(retry.due), error, kept)
             gone = [p for p in (*changes.forgotten, *changes.dead) if p in retries and p not in changes.retries]
             dead = list(changes.dead.values())
             letters = await self._bucket.patiently(lambda: self._new_letters(name, dead, now_us))
@@ -182,7 +165,7 @@ class JetStreamSubscriptionStore:
         """How many dead letters each subscription keeps."""
         return {name: len(positions) for name, positions in self._letters.items() if positions}
 
-    @_whole
+    @uncancelled
     async def redrive(self, name: str, positions: Sequence[int] | None, now_us: int) -> list[Retry]:
         """Turns dead letters (None: all) into retries with fresh attempts, each exactly once; the event goes along."""
         async with self._locks[name]:
@@ -192,7 +175,7 @@ class JetStreamSubscriptionStore:
                 redriven += await self._redrive_some(name, chosen[start : start + _LETTERS_PER_BATCH], now_us)
             return redriven
 
-    @_whole
+    @uncancelled
     async def drop(self, name: str, positions: Sequence[int] | None) -> int:
         """Drops dead letters (None: all) for good."""
         async with self._locks[name]:
@@ -207,7 +190,7 @@ class JetStreamSubscriptionStore:
             async with self._locks[name]:
                 await self._erase_subject(name, subject)
 
-    @_whole
+    @uncancelled
     async def _erase_subject(self, name: str, subject: str) -> None:
         state = self._states.get(name)
         if state is None:

@@ -32,10 +32,9 @@ def test_the_values_that_changed_lead_from_one_set_of_retries_to_another(
     kept = dict(retries.changed({}, before))
     changes = dict(retries.changed(before, after))
     assert changes == {} or before != after
-    kept = {number: value for number, value in {**kept, **changes}.items() if value is not None}
     found: dict[int, Waiting] = {}
-    for value in kept.values():
-        found |= retries.decode(value)
+    for value in {**kept, **changes}.values():
+        found |= retries.decode(value) if value is not None else {}
     assert found == after
 
 
