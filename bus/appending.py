@@ -1,13 +1,13 @@
 """How waiting publishes become records: uniqueness, expected versions, positions, coalescing; in the writer's transaction."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from bus import store
 from bus.batches import TYPE_BYTES, Append, Appended, Batch, VersionConflict
 from bus.native import ID_BYTES, IdWindow
-from bus.subjects import Subjects
+from bus.notes import Notes
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class _Record:
 class Appender:
     """Stores publishes at the end of the log. For one thread at a time; its memory is what the committed file says.
 
-    Each store() is followed by committed() or undo().
+    Each place() is followed by insert() and committed(), or by undo().
     """
 
     def __init__(self, connection: sqlite3.Connection, sources: Sequence[int], coalesce_bytes: int, unique_count: int) -> None:
@@ -41,14 +41,13 @@ class Appender:
         self._unique_count = unique_count
         self._sources = sources
         self._window = IdWindow(sources)
-        self._subjects = Subjects(connection)
+        self._notes = Notes(connection)
         self._placed: list[tuple[int, Append]] = []
         self.head, self._time_us = store.head(connection)
         self._committed = self.head, self._time_us
         self._forgotten = store.forgotten_ids(connection)
-        for position, keys in store.keys_after(connection, self.floor):
-            count = len(keys) // (ID_BYTES + TYPE_BYTES)
-            self._window.add(keys[: ID_BYTES * count], keys[ID_BYTES * count :], position, self.floor)
+        for keys in self._notes.keys(self.floor):
+            self._window.add(keys.ids, keys.types, keys.position, self.floor)
 
     @property
     def floor(self) -> int:
@@ -61,14 +60,15 @@ class Appender:
 
     def close(self) -> None:
         """Writes down what may still be written, and gives the window's memory back."""
-        self._subjects.write(self.head)
+        self._connection.execute("BEGIN IMMEDIATE")
+        self.write_notes()
+        self._connection.execute("COMMIT")
         self._window.close()
 
-    def store(self, appends: Sequence[Append], now_us: int) -> tuple[list[Appended | VersionConflict], list[Batch]]:
-        """Stores publishes in order; gives the outcome of each, and the batches that hold what is new."""
+    def place(self, appends: Sequence[Append], now_us: int) -> tuple[list[Appended | VersionConflict], list[Batch]]:
+        """Gives publishes their places in order; gives the outcome of each, and the batches that hold what is new, to be inserted."""
         # the log's times never fall, whatever the clock does, so that a time can be searched
         self._time_us = max(self._time_us, now_us)
-        self._subjects.write_when_due(self.head)
         outcomes: list[Appended | VersionConflict] = []
         batches: list[Batch] = []
         record = _Record(self.head + 1)
@@ -78,17 +78,31 @@ class Appender:
             if fresh is None:
                 continue
             if record.count and record.size + len(fresh.events) > self._coalesce_bytes:
-                batches.append(self._insert(record))
+                batches.append(self._batch(record))
                 record = _Record(batches[-1].last + 1)
             record.add(fresh)
         if record.count:
-            batches.append(self._insert(record))
+            batches.append(self._batch(record))
         return outcomes, batches
+
+    @property
+    def notes_due(self) -> bool:
+        """Whether write_notes() should be called in the next transaction."""
+        return self._notes.due(self.head)
+
+    def insert(self, batches: Iterable[Batch]) -> None:
+        """Writes batches; the caller's transaction, or, for one batch, the statement's own."""
+        for batch in batches:
+            store.insert_batch(self._connection, batch)
+
+    def write_notes(self) -> None:
+        """Writes down ids and versions, inside the transaction at hand: also before what they are found by is deleted."""
+        self._notes.write(self.head)
 
     def committed(self) -> None:
         """What was stored is on the disk."""
         self._placed.clear()
-        self._subjects.committed()
+        self._notes.committed(self.head)
         self._committed = self.head, self._time_us
 
     def undo(self) -> None:
@@ -96,16 +110,12 @@ class Appender:
         for first, append in self._placed:
             self._window.remove(append.ids, append.types, first)
         self._placed.clear()
-        self._subjects.undo()
+        self._notes.undo()
         self.head, self._time_us = self._committed
-
-    def write_subjects(self) -> None:
-        """Writes down every subject's version, inside the transaction at hand: what they are found by is about to be deleted."""
-        self._subjects.write_now(self.head)
 
     def forget_subject(self, subject: str) -> None:
         """No version of this subject is known any more."""
-        self._subjects.forget(subject)
+        self._notes.forget(subject)
 
     def _place(self, append: Append) -> tuple[Appended | VersionConflict, Append | None]:
         """Gives the events of one publish their positions; the publish of those that are new comes second."""
@@ -126,7 +136,7 @@ class Appender:
 
     def _take(self, fresh: Append, first: int) -> None:
         self._placed.append((first, fresh))
-        self._subjects.move(fresh.subjects, first)
+        self._notes.move(fresh.subjects, first)
         self.head += fresh.count
 
     def _sort_out(self, append: Append) -> tuple[list[int], list[int]]:
@@ -160,19 +170,17 @@ class Appender:
         for first, append in reversed(self._placed):
             if first <= position < first + append.count:
                 return _key_in(append.ids + append.types, position - first)
-        row = store.keys_at(self._connection, position)
-        return _key_in(row[1], position - row[0]) if row else None
+        keys = self._notes.keys_at(position)
+        return _key_in(keys.keys, position - keys.position) if keys else None
 
     def _conflicts(self, append: Append) -> dict[str, int]:
-        standing = {subject: self._subjects.newest(subject) for subject in append.expected}
+        standing = {subject: self._notes.newest(subject) for subject in append.expected}
         return {subject: position for subject, position in standing.items() if position != append.expected[subject]}
 
-    def _insert(self, record: _Record) -> Batch:
-        types = b"".join(record.types)
-        batch = Batch(record.position, record.position + record.count - 1, self._time_us, types, b"".join(record.events))
-        store.insert_batch(self._connection, batch)
-        store.insert_keys(self._connection, record.position, self._time_us, b"".join(record.ids) + types)
-        return batch
+    def _batch(self, record: _Record) -> Batch:
+        types, events, ids = b"".join(record.types), b"".join(record.events), b"".join(record.ids)
+        self._notes.remember(store.Keys(record.position, self._time_us, ids + types))
+        return Batch(record.position, record.position + record.count - 1, self._time_us, types, events)
 
 
 def _key_in(keys: bytes, index: int) -> tuple[bytes, int] | None:

@@ -3,14 +3,12 @@
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from struct import Struct
 
 from tooloo.bus.v1.bus_service_pb2 import PublishRequest
 from tooloo.event.v1.event_pb2 import Event
 
 from bus import native
 
-_HEADER = Struct("<qqq")
 TYPE_BYTES = 2
 # the number of no type: what stood there was erased or compacted away
 GONE = 0
@@ -39,8 +37,7 @@ class Batch:
 
     def checksum(self) -> int:
         """CRC-32C over everything that the row holds."""
-        crc = native.crc32c(_HEADER.pack(self.position, self.last, self.time_us))
-        return native.crc32c(self.events, native.crc32c(self.types, crc))
+        return native.record_checksum(self.position, self.last, self.time_us, self.types, self.events)
 
     @property
     def count(self) -> int:

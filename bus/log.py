@@ -127,6 +127,11 @@ class Log:
         return self._writer.pace.average
 
     @property
+    def commits_at_once(self) -> bool:
+        """Whether commits happen in the loop's own thread, because they take no time."""
+        return self._writer.pace.inline
+
+    @property
     def disk_full(self) -> bool:
         """Whether publishes are refused because there is no room."""
         return self._writer.disk_full
@@ -215,6 +220,11 @@ class Log:
 
     async def wait_beyond(self, position: int, seconds: float | None) -> bool:
         """Waits until the head is beyond a position, at most so long (None: for ever); False when it was in vain."""
+        if seconds is None:
+            # asked after each commit: without the price of a timer
+            while self.head <= position and not self.ended:
+                await self._moved.wait()
+            return self.head > position
         try:
             async with asyncio.timeout(seconds):
                 while self.head <= position and not self.ended:
@@ -319,16 +329,16 @@ class Log:
         return store.batch_end(connection, min(cut, keep_from - 1)), forget
 
     def _remove(self, connection: sqlite3.Connection, cuts: Sequence[removal.Cut], *, overwrite: bool) -> list[Batch]:
-        self._appender.write_subjects()
+        self._appender.write_notes()
         with store.overwriting_deleted(connection, on=overwrite):
             return removal.apply(connection, cuts)
 
     def _delete(self, connection: sqlite3.Connection, cut: int, forget: int) -> int:
+        self._appender.write_notes()
         if forget:
             store.forget_ids(connection, forget)
         if not cut:
             return 0
-        self._appender.write_subjects()
         return store.delete_batches(connection, cut)
 
     def _forget_subject(self, connection: sqlite3.Connection, subject: str) -> None:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from tooloo.bus.v1.bus_service_pb2 import PublishStreamResponse
 
@@ -36,8 +37,41 @@ class Pipeline:
         self._duplicates = 0
         self._ended = False
         self._failure: Exception | None = None
+        self._task: asyncio.Task[Any] | None = None
 
-    async def take(self, requests: AsyncIterator[bytes]) -> None:
+    async def answers(self, requests: AsyncIterator[bytes]) -> AsyncIterator[PublishStreamResponse]:
+        """Takes requests and answers them in order; raises why one was refused after the answers to those before it.
+
+        While commits take no time each request is answered before the next is looked at: handing over between two tasks would cost
+        more than it gains. When the disk is slow the stream is read on meanwhile, and an answer covers as many requests as it can.
+        """
+        self._task = asyncio.current_task()
+        try:
+            async for raw in requests:
+                self._submit(raw)
+                if not self._log.commits_at_once:
+                    break
+                await self._first_done()
+                yield self._answer()
+                if self._failure:
+                    raise self._failure
+            else:
+                return
+        except asyncio.CancelledError:
+            if not self._failure:
+                raise
+            # end() woke it
+            raise self._failure from None
+        finally:
+            self._task = None
+        reading = asyncio.create_task(self._take(requests))
+        try:
+            async for answer in self._answers():
+                yield answer
+        finally:
+            reading.cancel()
+
+    async def _take(self, requests: AsyncIterator[bytes]) -> None:
         """Takes requests until the stream ends or one is refused; those before it are still stored and answered."""
         try:
             async for raw in requests:
@@ -51,13 +85,10 @@ class Pipeline:
         self._ended = True
         self._changed.set()
 
-    async def answers(self) -> AsyncIterator[PublishStreamResponse]:
-        """Answers in order, as few as there can be; raises what was refused after the last of them."""
+    async def _answers(self) -> AsyncIterator[PublishStreamResponse]:
         while True:
             while self._pending:
-                with suppress(Exception):
-                    # what went wrong with it is raised by the answer
-                    await self._pending[0].done
+                await self._first_done()
                 yield self._answer()
             if self._ended:
                 break
@@ -66,11 +97,19 @@ class Pipeline:
         if self._failure:
             raise self._failure
 
+    async def _first_done(self) -> None:
+        """Returns when the oldest request is on the disk, or is not: what went wrong with it is raised by its answer."""
+        with suppress(Exception):
+            await self._pending[0].done
+
     def end(self, failure: Exception) -> None:
         """Ends the stream with a refusal, once what was taken is answered."""
         self._failure = failure
         self._ended = True
         self._changed.set()
+        if self._task and not self._pending:
+            # it waits for a request that may never come
+            self._task.cancel()
 
     def abandon(self) -> None:
         """Nobody waits for what is still on its way: it is stored or not, and a failure of it is no news to anyone."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
@@ -63,14 +62,12 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
         """Appends batch after batch; each answer covers every request up to its sequence."""
         pipeline = Pipeline(self._log, self._settings.stream_bytes)
         self._pipelines.add(pipeline)
-        reading = asyncio.create_task(pipeline.take(request_iterator))
         try:
             with refusing():
-                async for answer in pipeline.answers():
+                async for answer in pipeline.answers(request_iterator):
                     yield answer
         finally:
             self._pipelines.discard(pipeline)
-            reading.cancel()
             pipeline.abandon()
 
     async def ReadEvents(self, request: pb.ReadEventsRequest, context: Context) -> pb.ReadEventsResponse:

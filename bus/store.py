@@ -4,7 +4,10 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from struct import Struct
+from uuid import UUID
 
 from bus import native
 from bus.batches import TYPE_BYTES, Batch, CorruptBatch
@@ -13,6 +16,7 @@ from bus.native import ID_BYTES
 SCHEMA = Path(__file__).parent / "schema"
 # what is read at a time where the log is read from one end to the other
 _PART_BYTES = 4 * 1024 * 1024
+_KEYS_HEADER = Struct("<qq")
 
 
 def connect(path: Path, *, readonly: bool = False, mmap_bytes: int = 0) -> sqlite3.Connection:
@@ -123,47 +127,83 @@ def replace_batch(connection: sqlite3.Connection, batch: Batch) -> None:
     )
 
 
-def insert_keys(connection: sqlite3.Connection, position: int, time_us: int, keys: bytes) -> None:
-    """Remembers the ids of events that stand from a position on: 16 bytes for each, then its type number as uint16 for each."""
-    connection.execute(
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The ids of a record's events: where it begins and when it was stored; 16 bytes of each id, then a uint16 type number of each."""
+
+    position: int
+    time_us: int
+    keys: bytes
+
+    @property
+    def count(self) -> int:
+        """How many events."""
+        return len(self.keys) // (ID_BYTES + TYPE_BYTES)
+
+    @property
+    def ids(self) -> bytes:
+        """The ids alone."""
+        return self.keys[: ID_BYTES * self.count]
+
+    @property
+    def types(self) -> bytes:
+        """The type numbers alone."""
+        return self.keys[ID_BYTES * self.count :]
+
+    def checksum(self) -> int:
+        """CRC-32C over everything that the row holds."""
+        return native.crc32c(self.keys, native.crc32c(_KEYS_HEADER.pack(self.position, self.time_us)))
+
+
+def insert_keys(connection: sqlite3.Connection, records: Iterable[Keys]) -> None:
+    """Remembers the ids of records."""
+    connection.executemany(
         "INSERT INTO event_keys (position, time_us, keys, checksum) VALUES (?, ?, ?, ?)",
-        (position, time_us, keys, native.crc32c(keys, position & 0xFFFFFFFF)),
+        ((keys.position, keys.time_us, keys.keys, keys.checksum()) for keys in records),
     )
+
+
+def keys_in(batch: Batch) -> Keys:
+    """The ids of a batch of which nothing is gone."""
+    return Keys(batch.position, batch.time_us, b"".join(UUID(event.id).bytes for event in batch.decode()) + batch.types)
 
 
 def ids_before(connection: sqlite3.Connection, time_us: int) -> int:
     """The position up to which ids were remembered before a time; of the log's events themselves there may be fewer."""
     row = connection.execute("SELECT position FROM event_keys WHERE time_us >= ? ORDER BY position LIMIT 1", (time_us,)).fetchone()
-    return int(row[0]) - 1 if row else head(connection)[0]
+    # what is not in the table yet is newer
+    return int(row[0]) - 1 if row else noted(connection)
 
 
-def keys_after(connection: sqlite3.Connection, floor: int) -> Iterator[tuple[int, bytes]]:
+def keys_after(connection: sqlite3.Connection, floor: int) -> Iterator[Keys]:
     """The remembered ids of events beyond a position, a record at a time; CorruptBatch for a damaged one."""
-    for position, keys, checksum in connection.execute(
-        "SELECT position, keys, checksum FROM event_keys WHERE position >= "
+    for *columns, checksum in connection.execute(
+        "SELECT position, time_us, keys, checksum FROM event_keys WHERE position >= "
         "coalesce((SELECT max(position) FROM event_keys WHERE position <= ?), 0) ORDER BY position",
         (floor + 1,),
     ):
-        if native.crc32c(keys, position & 0xFFFFFFFF) != checksum:
-            raise CorruptBatch(position)
-        yield position, keys
+        keys = Keys(*columns)
+        if keys.checksum() != checksum:
+            raise CorruptBatch(keys.position)
+        yield keys
 
 
 def damaged_keys(connection: sqlite3.Connection) -> list[int]:
     """Where remembered ids are not what was written."""
     return [
-        position
-        for position, keys, checksum in connection.execute("SELECT position, keys, checksum FROM event_keys")
-        if not isinstance(keys, bytes) or native.crc32c(keys, position & 0xFFFFFFFF) != checksum
+        columns[0]
+        for *columns, checksum in connection.execute("SELECT position, time_us, keys, checksum FROM event_keys")
+        if not all(map(isinstance, columns, (int, int, bytes))) or Keys(*columns).checksum() != checksum
     ]
 
 
-def keys_at(connection: sqlite3.Connection, position: int) -> tuple[int, bytes] | None:
-    """The remembered ids of the record that holds a position, with where it begins; None when they are forgotten."""
+def keys_at(connection: sqlite3.Connection, position: int) -> Keys | None:
+    """The remembered ids of the record that holds a position; None when they are forgotten."""
     row = connection.execute(
-        "SELECT position, keys FROM event_keys WHERE position <= ? ORDER BY position DESC LIMIT 1", (position,)
+        "SELECT position, time_us, keys FROM event_keys WHERE position <= ? ORDER BY position DESC LIMIT 1", (position,)
     ).fetchone()
-    return (row[0], row[1]) if row and position < row[0] + len(row[1]) // (ID_BYTES + TYPE_BYTES) else None
+    keys = Keys(*row) if row else None
+    return keys if keys and position < keys.position + keys.count else None
 
 
 def forgotten_ids(connection: sqlite3.Connection) -> int:
@@ -179,24 +219,26 @@ def forget_ids(connection: sqlite3.Connection, up_to: int) -> int:
     ).rowcount
 
 
-def subjects_written(connection: sqlite3.Connection) -> int:
-    """Up to which position the table of subjects is up to date."""
-    return value_of(connection, "subjects_written")
+def noted(connection: sqlite3.Connection) -> int:
+    """Up to which position ids and subjects are in their tables."""
+    return value_of(connection, "noted")
 
 
-def set_subjects_written(connection: sqlite3.Connection, up_to: int) -> None:
-    """Notes up to which position the table of subjects is up to date."""
-    set_value(connection, "subjects_written", up_to)
+def set_noted(connection: sqlite3.Connection, up_to: int) -> None:
+    """Notes up to which position ids and subjects are in their tables."""
+    set_value(connection, "noted", up_to)
 
 
-def subjects_after(connection: sqlite3.Connection, position: int) -> dict[bytes, int]:
-    """The newest position of each subject that has events beyond a position."""
-    found: dict[bytes, int] = {}
+def batches_after(connection: sqlite3.Connection, position: int) -> Iterator[Batch]:
+    """Every batch beyond a position, a few at a time in memory."""
     while batches := read_batches(connection, position, _PART_BYTES):
-        for batch in batches:
-            found.update((event.subject.encode(), where) for where, event in batch.after(position))
+        yield from batches
         position = batches[-1].last
-    return found
+
+
+def subjects_in(batch: Batch) -> dict[bytes, int]:
+    """The newest position of each subject in a batch."""
+    return {event.subject.encode(): position for position, event in batch.after(0)}
 
 
 def delete_subject(connection: sqlite3.Connection, subject: str) -> None:

@@ -28,12 +28,13 @@ from bus.ballast import Ballast
 from bus.batches import Append, Appended, Batch
 from bus.pace import Pace
 from bus.settings import BusSettings
-from mesh.clock import Clock, to_us
+from mesh.clock import Clock
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], Any]
 EXIT_DISK_FAILED = 74
+_ALONE_BYTES = 64 * 1024
 # how often it is looked whether a full disk has room again
 _LOOK_AGAIN_SECONDS = 0.5
 # how soon a write-ahead log that a reader holds on to is tried to be emptied again
@@ -200,25 +201,38 @@ class Writer:
         return None
 
     def _commit(self, group: list[_Waiting]) -> Committed:
-        self._connection.execute("BEGIN IMMEDIATE")
-        # publishes first: they share records; jobs among themselves keep their order
         appends = [waiting for waiting in group if isinstance(waiting.work, Append)]
-        batches: list[Batch] = []
+        jobs = [waiting for waiting in group if not isinstance(waiting.work, Append)] if len(appends) < len(group) else []
+        works = [waiting.work for waiting in appends if isinstance(waiting.work, Append)]
+        outcomes, batches = self._appender.place(works, self._clock.now_us())
         duplicates = 0
-        if appends:
-            works = [waiting.work for waiting in appends if isinstance(waiting.work, Append)]
-            outcomes, batches = self._appender.store(works, to_us(self._clock.now()))
-            for waiting, outcome in zip(appends, outcomes, strict=True):
-                waiting.outcome = outcome
-                duplicates += outcome.duplicates if isinstance(outcome, Appended) else 0
-        for waiting in group:
+        for waiting, outcome in zip(appends, outcomes, strict=True):
+            waiting.outcome = outcome
+            duplicates += outcome.duplicates if isinstance(outcome, Appended) else 0
+        alone = not jobs and len(batches) == 1 and len(batches[0].events) <= _ALONE_BYTES and not self._appender.notes_due
+        began = self._insert_alone(batches) if alone else self._transact(batches, jobs)
+        self.pace.took(time.perf_counter() - began)
+        self._appender.committed()
+        return Committed(batches, self._appender.head, duplicates)
+
+    def _insert_alone(self, batches: Sequence[Batch]) -> float:
+        """One small record: SQLite commits the statement by itself, at half the price. Gives the time when the commit began."""
+        began = time.perf_counter()
+        self._appender.insert(batches)
+        return began
+
+    def _transact(self, batches: Sequence[Batch], jobs: Sequence[_Waiting]) -> float:
+        """Records first, then jobs in their order. Gives the time when the commit began."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._appender.insert(batches)
+        if self._appender.notes_due:
+            self._appender.write_notes()
+        for waiting in jobs:
             if not isinstance(waiting.work, Append):
                 waiting.outcome = self._run_job(waiting.work)
         began = time.perf_counter()
         self._connection.execute("COMMIT")
-        self.pace.took(time.perf_counter() - began)
-        self._appender.committed()
-        return Committed(batches, self._appender.head, duplicates)
+        return began
 
     def _run_job(self, job: Job) -> Any:
         self._connection.execute("SAVEPOINT job")

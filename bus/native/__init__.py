@@ -119,6 +119,7 @@ _declare("gather", c_int64, _BYTES, c_size_t, c_void_p, c_uint32, c_void_p)
 _declare("stamp_each", c_int64, _BYTES, c_size_t, c_void_p, c_uint32, c_void_p)
 _declare("stamp", c_int64, _BYTES, c_size_t, c_int64, c_void_p)
 _declare("crc32c", c_uint32, c_uint32, _BYTES, c_size_t)
+_declare("record_checksum", c_uint32, c_int64, c_int64, c_int64, _BYTES, c_size_t, _BYTES, c_size_t)
 _declare("crc32c_by_table", c_uint32, c_uint32, _BYTES, c_size_t)
 
 
@@ -344,6 +345,11 @@ def _written(out: bytearray, size: int) -> bytes:
 def crc32c(data: bytes, crc: int = 0) -> int:
     """CRC-32C of some bytes, going on from `crc`."""
     return int(_c.crc32c(crc, data, len(data)))
+
+
+def record_checksum(position: int, last: int, time_us: int, types: bytes, events: bytes) -> int:
+    """CRC-32C of a record: of position, last position and time as little-endian 64-bit integers, then its types and its events."""
+    return int(_c.record_checksum(position, last, time_us, types, len(types), events, len(events)))
 
 
 def crc32c_by_table(data: bytes, crc: int = 0) -> int:

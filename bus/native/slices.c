@@ -153,5 +153,11 @@ EXPORT uint32_t crc32c(uint32_t crc, const uint8_t *bytes, size_t size) {
     return ~crc_by_table(~crc, bytes, size);
 }
 
+/* The checksum of a record: over its position, last position and time as little-endian 64-bit integers, its types and its events. */
+EXPORT uint32_t record_checksum(int64_t position, int64_t last, int64_t time_us, const uint8_t *types, size_t types_size, const uint8_t *events, size_t size) {
+    int64_t header[] = {position, last, time_us};
+    return crc32c(crc32c(crc32c(0, (const uint8_t *)header, sizeof header), types, types_size), events, size);
+}
+
 /* The same without the instruction, for the test that both agree. */
 EXPORT uint32_t crc32c_by_table(uint32_t crc, const uint8_t *bytes, size_t size) { return ~crc_by_table(~crc, bytes, size); }
