@@ -8,10 +8,12 @@ from bus.jetstream.settings import NatsSettings
 from bus.settings import BusSettings
 from mesh import boot
 from mesh.host import Host, Parts
+from mesh.memory import keep_freed_memory
 
 
 async def build(host: Host) -> Parts:
     """The bus on the host's data folder, or on what the setting `way` names; its log is a file of its own."""
+    keep_freed_memory()
     settings = host.settings_of(BusSettings)
     async with AsyncExitStack() as stack:
         opening = open_core(settings, host.clock, host.data_folder / "log.db", nats=host.settings_of(NatsSettings))

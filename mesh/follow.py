@@ -15,6 +15,7 @@ from tooloo.event.v1.event_pb2 import Event
 
 from mesh.clock import Clock, SystemClock
 from mesh.deliveries import Delivery, Nack
+from mesh.memory import keep_freed_memory
 from mesh.publish import Publisher
 from mesh.reconnect import Backoff, is_final, refusal_of
 from mesh.subscribe import Subscription
@@ -58,6 +59,7 @@ class BusClient:
 
     async def start(self) -> None:
         """Opens the channel. Does not wait for the bus."""
+        keep_freed_memory()
         self._channel = self._given or grpc.aio.insecure_channel(self._target, options=_OPTIONS)
         self._stub = EventBusStub(self._channel)
         self._publisher = Publisher(self._channel, self._stub)
