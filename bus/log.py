@@ -67,6 +67,7 @@ class Log:
         self.duplicates = 0
         self.removed = 0
         self.filter_failures = 0
+        self.reading_ahead = 0
         self._types: Sequence[tuple[int, str, str]] = ()
         self.intake: Intake
         self.durability: pb.PublishResponse.Durability.ValueType = pb.PublishResponse.DURABILITY_FSYNC
@@ -185,6 +186,14 @@ class Log:
             return chunk if chunk.scanned > after else Chunk((), head)
         slices = [part for batch in batches if (part := cut(batch, after, wanted))]
         return Chunk(slices, batches[-1].last if batches else after)
+
+    def in_memory(self, after: int) -> bool:
+        """Whether read() finds what stands beyond a position in memory."""
+        return self._recent.after(after, 1) is not None
+
+    def may_read_ahead(self) -> bool:
+        """Whether one more reader may read ahead."""
+        return self.reading_ahead < self._settings.read_ahead
 
     def wanted_types(self, wanted: Filter) -> bytes | None:
         """Which types a filter wants, one byte for each type number; None when it wants all."""

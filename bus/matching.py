@@ -3,6 +3,7 @@
 import asyncio
 
 from bus.filters import Failed, Filter, Verdict
+from bus.reading_ahead import ReadAhead
 from bus.slices import Chunk, Slice
 from bus.storage import EventLog
 
@@ -16,7 +17,7 @@ class Matcher:
     def __init__(self, log: EventLog, wanted: Filter) -> None:
         self._log = log
         self._filter = wanted
-        self._types = log.wanted_types(wanted)
+        self._ahead = ReadAhead(log, log.wanted_types(wanted))
 
     async def read(self, after: int, max_bytes: int = 0) -> Chunk:
         """The wanted events of the next part of the log beyond a position; one that the expression fails on is passed over.
@@ -30,13 +31,17 @@ class Matcher:
 
     async def judged(self, after: int, max_bytes: int = 0) -> tuple[Chunk, dict[int, str]]:
         """As read(), but with the events that the expression fails on; their errors come second, by position."""
-        chunk = await self._log.read(after, self._types, max_bytes)
+        chunk = await self._ahead.read(after, max_bytes)
         failures: dict[int, str] = {}
         if self._filter.by_type_alone:
             return chunk, failures
         chosen = [part for whole in chunk.slices if (part := await self._chosen(whole, failures))]
         self._log.filter_failures += len(failures)
         return Chunk(chosen, chunk.scanned), failures
+
+    def read_again(self) -> None:
+        """Lets go of what was read ahead: the log may stand otherwise by now."""
+        self._ahead.drop()
 
     async def _chosen(self, whole: Slice, failures: dict[int, str]) -> Slice | None:
         indexes = []

@@ -75,6 +75,7 @@ class BusSettings(Section):
     read_threads: int = setting(2, "Threads that read the disk.", low=1, high=64)
     mmap_bytes: int = setting(1024 * MIB, "How much of the file readers map into memory instead of copying it; 0: nothing.", low=0)
     read_bytes: int = setting(512 * 1024, "Events read from the disk at a time, in bytes.", low=1024)
+    read_ahead: int = setting(16, "Readers that lag for which the next part is read while the last one is sent; 0: none.", low=0)
     scan_bytes: int = setting(8 * MIB, "Events looked through at a time for a filter that matches few of them, in bytes.", low=1024)
     message_bytes: int = setting(256 * 1024, "A delivery is filled up to this many bytes.", low=1024)
     message_events: int = setting(1000, "A delivery holds at most this many events.", low=1, high=100_000)
@@ -86,7 +87,7 @@ class BusSettings(Section):
         4 * MIB, "Events a subscription may hold in memory between reading and delivery.", low=1
     )
     ack_linger: timedelta = setting(
-        timedelta(milliseconds=5), "How long acknowledgements may gather before they are written; a member is told when they are."
+        timedelta(milliseconds=20), "How long acknowledgements may gather before they are written; a member is told when they are."
     )
     ack_deadline: timedelta = setting(timedelta(seconds=30), "Ack deadline of a subscription that names none.")
     backoff: tuple[str, ...] = setting(

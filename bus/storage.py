@@ -30,6 +30,7 @@ class EventLog(Protocol):
     duplicates: int
     removed: int
     filter_failures: int
+    reading_ahead: int
     intake: Intake
 
     @property
@@ -75,6 +76,12 @@ class EventLog(Protocol):
 
     async def read(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk:
         """Events beyond a position; `wanted` is what wanted_types() gave. BeforeRetention, CorruptBatch."""
+
+    def in_memory(self, after: int) -> bool:
+        """Whether read() finds what stands beyond a position in memory."""
+
+    def may_read_ahead(self) -> bool:
+        """Whether one more reader may read ahead."""
 
     async def events(self, positions: Iterable[int]) -> dict[int, Event]:
         """The events at some positions, those that are kept, each with its position."""

@@ -199,6 +199,7 @@ class Running:
     def read_again(self) -> None:
         """Lets go of what was read and not sent: it is read from the log again, as that stands now."""
         self._reads += 1
+        self._matcher.read_again()
         self.dealer.unbundle()
         self._bodies = Bodies(self._log, self._store, self.name, self._settings.subscription_cache_bytes)
         self.wake()

@@ -47,6 +47,7 @@ class JetStreamLog:
         self.duplicates = 0
         self.removed = 0
         self.filter_failures = 0
+        self.reading_ahead = 0
         self._connection = connection
         self._stream = stream
         self._settings = settings
@@ -140,6 +141,14 @@ class JetStreamLog:
             raise BeforeRetention(first, self.head)
         if after > self.head:
             raise PastTheEnd(first, self.head)
+
+    def in_memory(self, after: int) -> bool:
+        """Whether read() finds what stands beyond a position in memory."""
+        return self._tail.recent(after, 1) is not None
+
+    def may_read_ahead(self) -> bool:
+        """Whether one more reader may read ahead."""
+        return self.reading_ahead < self._settings.read_ahead
 
     def wanted_types(self, wanted: Filter) -> bytes | None:
         """Which types a filter wants, one byte for each type number; None when it wants all."""

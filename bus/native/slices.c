@@ -1,4 +1,4 @@
-/* Cuts events out of stored bytes: by index, by type, with their positions written into them. And the checksum of a record. */
+/* Cuts events out of stored bytes: by index, by type, with their positions written into them. */
 #include "bytes.h"
 
 #define EVENTS_TAG 0x0a
@@ -109,55 +109,3 @@ EXPORT int64_t stamp_each(const uint8_t *events, size_t size, const int64_t *pos
     }
     return out - begin;
 }
-
-/* CRC-32C (Castagnoli; RFC 3720, appendix B.4) by the processor's instruction where it has one. */
-static uint32_t table[8][256];
-
-static void __attribute__((constructor)) make_table(void) {
-    for (uint32_t byte = 0; byte < 256; byte++) {
-        uint32_t crc = byte;
-        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? 0x82f63b78u : 0);
-        table[0][byte] = crc;
-    }
-    for (uint32_t byte = 0; byte < 256; byte++)
-        for (int row = 1; row < 8; row++) table[row][byte] = table[row - 1][byte] >> 8 ^ table[0][table[row - 1][byte] & 0xff];
-}
-
-static uint32_t crc_by_table(uint32_t crc, const uint8_t *at, size_t size) {
-    for (; size >= 8; size -= 8, at += 8) {
-        uint32_t low = crc ^ ((uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24);
-        crc = table[7][low & 0xff] ^ table[6][low >> 8 & 0xff] ^ table[5][low >> 16 & 0xff] ^ table[4][low >> 24] ^ table[3][at[4]] ^
-              table[2][at[5]] ^ table[1][at[6]] ^ table[0][at[7]];
-    }
-    while (size--) crc = crc >> 8 ^ table[0][(crc ^ *at++) & 0xff];
-    return crc;
-}
-
-#if defined(__x86_64__)
-__attribute__((target("sse4.2"))) static uint32_t crc_by_instruction(uint32_t crc, const uint8_t *at, size_t size) {
-    uint64_t wide = crc, word;
-    for (; size >= 8; size -= 8, at += 8) {
-        memcpy(&word, at, 8);
-        wide = __builtin_ia32_crc32di(wide, word);
-    }
-    crc = (uint32_t)wide;
-    while (size--) crc = __builtin_ia32_crc32qi(crc, *at++);
-    return crc;
-}
-#endif
-
-EXPORT uint32_t crc32c(uint32_t crc, const uint8_t *bytes, size_t size) {
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("sse4.2")) return ~crc_by_instruction(~crc, bytes, size);
-#endif
-    return ~crc_by_table(~crc, bytes, size);
-}
-
-/* The checksum of a record: over its position, last position and time as little-endian 64-bit integers, its types and its events. */
-EXPORT uint32_t record_checksum(int64_t position, int64_t last, int64_t time_us, const uint8_t *types, size_t types_size, const uint8_t *events, size_t size) {
-    int64_t header[] = {position, last, time_us};
-    return crc32c(crc32c(crc32c(0, (const uint8_t *)header, sizeof header), types, types_size), events, size);
-}
-
-/* The same without the instruction, for the test that both agree. */
-EXPORT uint32_t crc32c_by_table(uint32_t crc, const uint8_t *bytes, size_t size) { return ~crc_by_table(~crc, bytes, size); }
