@@ -68,6 +68,7 @@ class Log:
         self.removed = 0
         self.filter_failures = 0
         self.reading_ahead = 0
+        self.on_growth: list[Callable[[], None]] = []
         self._types: Sequence[tuple[int, str, str]] = ()
         self.intake: Intake
         self.durability: pb.PublishResponse.Durability.ValueType = pb.PublishResponse.DURABILITY_FSYNC
@@ -174,16 +175,22 @@ class Log:
         """
         # memory may still hold what retention has deleted, and the disk nothing at all
         after = after or (self.first or self.head + 1) - 1
+        chunk = self.read_now(after, wanted, max_bytes)
+        if chunk is not None:
+            return chunk
+        limits, head = (max_bytes or self._settings.read_bytes, self._settings.scan_bytes), self.head
+        chunk = await self.query(lambda connection: _read(connection, after, wanted, limits, head))
+        # where nothing is kept up to the head there is nothing to wait for
+        return chunk if chunk.scanned > after else Chunk((), head)
+
+    def read_now(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk | None:
+        """As read(), when nothing has to be asked of the disk; else None."""
         if after >= self.head:
             return Chunk((), after)
         self.check_start(after)
-        max_bytes = max_bytes or self._settings.read_bytes
-        batches = self._recent.after(after, max_bytes)
+        batches = self._recent.after(after, max_bytes or self._settings.read_bytes)
         if batches is None:
-            limits, head = (max_bytes, self._settings.scan_bytes), self.head
-            chunk = await self.query(lambda connection: _read(connection, after, wanted, limits, head))
-            # where nothing is kept up to the head there is nothing to wait for
-            return chunk if chunk.scanned > after else Chunk((), head)
+            return None
         slices = [part for batch in batches if (part := cut(batch, after, wanted))]
         return Chunk(slices, batches[-1].last if batches else after)
 
@@ -379,6 +386,8 @@ class Log:
         self.head = committed.head
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
+        for told in self.on_growth:
+            told()
 
 
 def _sources(types: Sequence[tuple[int, str, str]]) -> Sequence[int]:

@@ -17,7 +17,8 @@ class Matcher:
     def __init__(self, log: EventLog, wanted: Filter) -> None:
         self._log = log
         self._filter = wanted
-        self._ahead = ReadAhead(log, log.wanted_types(wanted))
+        self._types = log.wanted_types(wanted)
+        self._ahead = ReadAhead(log, self._types)
 
     async def read(self, after: int, max_bytes: int = 0) -> Chunk:
         """The wanted events of the next part of the log beyond a position; one that the expression fails on is passed over.
@@ -38,6 +39,10 @@ class Matcher:
         chosen = [part for whole in chunk.slices if (part := await self._chosen(whole, failures))]
         self._log.filter_failures += len(failures)
         return Chunk(chosen, chunk.scanned), failures
+
+    def now(self, after: int) -> Chunk | None:
+        """As read(), when nothing has to be waited for and no event has to be looked at; else None."""
+        return self._log.read_now(after, self._types) if self._filter.by_type_alone else None
 
     def read_again(self) -> None:
         """Lets go of what was read ahead: the log may stand otherwise by now."""

@@ -35,8 +35,10 @@ class Member:
         self._counts_bytes = counts_bytes
         self._refused: list[int] = []
         self._queue: deque[_Delivery] = deque()
-        # a new token is told at once
+        # something has to be said though there is no event: a new token, a sign of life
         self._tell = False
+        self._last_sign = 0.0
+        self._watching: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._failure: Exception | None = None
         self._finished = False
@@ -109,30 +111,36 @@ class Member:
 
     async def responses(self, stamp: Callable[[PullResponse], Awaitable[None]]) -> AsyncIterator[bytes]:
         """What goes out, encoded: first the token, then deliveries, a heartbeat after each silence. `stamp` adds floor and lag."""
-        yield await self._stamped(PullResponse(), stamp)
-        while True:
-            silent = not await self._woken()
-            while self._queue:
-                yield await self._delivery(self._queue.popleft(), stamp)
-            if self._failure:
-                raise self._failure
-            if silent or self._tell or self._refused or self._finished:
-                self._tell = False
-                yield await self._stamped(PullResponse(), stamp)
-            if self._finished:
-                return
-
-    async def _woken(self) -> bool:
-        if self._wake.is_set():
-            self._wake.clear()
-            return True
+        loop = asyncio.get_running_loop()
+        self._watch(loop)
         try:
-            async with asyncio.timeout(self.heartbeat):
+            yield await self._stamped(PullResponse(), stamp)
+            while True:
                 await self._wake.wait()
-        except TimeoutError:
-            return False
-        self._wake.clear()
-        return True
+                self._wake.clear()
+                self._last_sign = loop.time()
+                while self._queue:
+                    yield await self._delivery(self._queue.popleft(), stamp)
+                if self._failure:
+                    raise self._failure
+                if self._tell or self._refused or self._finished:
+                    self._tell = False
+                    yield await self._stamped(PullResponse(), stamp)
+                if self._finished:
+                    return
+        finally:
+            if self._watching:
+                self._watching.cancel()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Sees to a heartbeat after each silence: one timer for the stream, not one for each message."""
+        silent = loop.time() - self._last_sign if self._last_sign else 0.0
+        if silent >= self.heartbeat:
+            self._tell = True
+            self._wake.set()
+            silent = 0.0
+        self._watching = loop.call_later(self.heartbeat - silent, self._watch, loop)
+        self._last_sign = self._last_sign or loop.time()
 
     async def _delivery(self, delivery: _Delivery, stamp: Callable[[PullResponse], Awaitable[None]]) -> bytes:
         """A header and, behind it, stored bytes: protobuf reads both as one message."""

@@ -31,6 +31,8 @@ class EventLog(Protocol):
     removed: int
     filter_failures: int
     reading_ahead: int
+    # called in the loop each time when the head has moved
+    on_growth: list[Callable[[], None]]
     intake: Intake
 
     @property
@@ -76,6 +78,9 @@ class EventLog(Protocol):
 
     async def read(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk:
         """Events beyond a position; `wanted` is what wanted_types() gave. BeforeRetention, CorruptBatch."""
+
+    def read_now(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk | None:
+        """As read(), when nothing has to be waited for; else None."""
 
     def in_memory(self, after: int) -> bool:
         """Whether read() finds what stands beyond a position in memory."""

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -19,7 +20,7 @@ from bus.member import Member
 from bus.ranges import AckState
 from bus.refusals import too_many
 from bus.settings import BusSettings
-from bus.slices import Slice
+from bus.slices import Chunk, Slice
 from bus.storage import EventLog, Stored, SubscriptionStore
 from bus.writer import DiskFull, QueueFull
 from mesh.clock import Clock, to_us
@@ -59,6 +60,9 @@ class Running:
         self._dirty = asyncio.Event()
         self._writing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
+        # while the dealing task waits, until it is woken or this time of the clock has come
+        self._resting = False
+        self._rests_until = math.inf
         # counts how often what was read had to be read again
         self._reads = 0
         self._install(stored.acks)
@@ -98,6 +102,11 @@ class Running:
     def wake(self) -> None:
         """Looks again at once: there may be something to do."""
         self._wake.set()
+
+    def news(self) -> None:
+        """The log has grown. Deals it out at once when that is simple: handing over to the dealing task costs more than a delivery."""
+        if not (self._resting and self._deal_now()):
+            self.wake()
 
     def join(self, first: PullRequest) -> Member:
         """A new member, from its opening request; RESOURCE_EXHAUSTED when there are too many."""
@@ -245,9 +254,16 @@ class Running:
         return [replace(retry, subject=events[retry.position].subject) if retry.position in events else retry for retry in retries]
 
     def _changed(self) -> None:
-        self._wake.set()
         if self.dealer.changes:
             self._dirty.set()
+        if self._has_work():
+            self._wake.set()
+
+    def _has_work(self) -> bool:
+        """Whether the dealing task has something to do now, or earlier than it thinks."""
+        dealer, due = self.dealer, self.dealer.next_due()
+        news = dealer.cursor < self._log.head or dealer.ready(self._clock.monotonic())
+        return news or not self._resting or (due is not None and due < self._rests_until)
 
     async def _deal_forever(self) -> None:
         while True:
@@ -268,20 +284,41 @@ class Running:
 
     async def _rest(self) -> None:
         due = self.dealer.next_due()
-        with suppress(TimeoutError):
+        self._resting, self._rests_until = True, math.inf if due is None else due
+        try:
             async with asyncio.timeout(None if due is None else max(0.0, due - self._clock.monotonic())):
                 await self._wake.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._resting = False
+
+    def _deal_now(self) -> bool:
+        """Deals out what is new when it is in memory and nothing else waits; False when the dealing task has to do it."""
+        dealer = self.dealer
+        hungry = self._hungry()
+        if not hungry or dealer.ready(self._clock.monotonic()) or self._is_full() or self._wake.is_set():
+            return False
+        try:
+            chunk = self._matcher.now(dealer.cursor)
+        except BeforeRetention:
+            return False
+        if chunk is None:
+            return False
+        self._take_in(chunk, {})
+        for member in hungry:
+            self._send_runs(member, self._share(member, hungry))
+        return not self._has_work()
 
     async def _deal_once(self) -> bool:
         """Gives each member with credit a share, or reads on in the log; False when there is nothing to do."""
-        hungry = [member for member in self._members if member.room > 0]
-        if self.paused or not hungry:
+        hungry = self._hungry()
+        if not hungry:
             return False
         if not self.dealer.ready(self._clock.monotonic()):
             return await self._scan()
-        share = self._settings.message_events if len(hungry) == 1 else _TURN
         for member in hungry:
-            limit = min(member.room, share)
+            limit = self._share(member, hungry)
             entries = self.dealer.take(member.token, limit, self._clock.monotonic())
             if entries:
                 await self._send(member, entries)
@@ -291,6 +328,18 @@ class Running:
             # the next turn begins with another one
             self._members.append(self._members.pop(0))
         return True
+
+    def _hungry(self) -> list[Member]:
+        """The members that want events."""
+        return [] if self.paused else [member for member in self._members if member.room > 0]
+
+    def _share(self, member: Member, hungry: Sequence[Member]) -> int:
+        """How many events a member gets in one turn."""
+        return min(member.room, self._settings.message_events if len(hungry) == 1 else _TURN)
+
+    def _is_full(self) -> bool:
+        """Whether too much is unsettled to read on."""
+        return self.dealer.unsettled >= self._settings.max_unsettled or self.dealer.in_flight >= self.dealer.policy.max_in_flight
 
     async def _send(self, member: Member, entries: list[Entry]) -> None:
         dealer, token = self.dealer, member.token
@@ -320,7 +369,7 @@ class Running:
     async def _scan(self) -> bool:
         """Looks at the next part of the log; False when there is none, or too much is unsettled already."""
         dealer = self.dealer
-        if dealer.unsettled >= self._settings.max_unsettled or dealer.in_flight >= dealer.policy.max_in_flight:
+        if self._is_full():
             return False
         reads = self._reads
         try:
@@ -333,13 +382,17 @@ class Running:
             return True
         if chunk.scanned <= dealer.cursor:
             return False
+        self._take_in(chunk, failures)
+        return True
+
+    def _take_in(self, chunk: Chunk, failures: Mapping[int, str]) -> None:
+        """Hands what was read to the dealer."""
         for piece in chunk.slices:
-            if failures or not dealer.offer_run(piece):
+            if failures or not self.dealer.offer_run(piece):
                 if sound := piece.beside(failures):
                     self._bodies.keep(sound)
-                dealer.scanned(piece.last, [(event.position, event.subject) for event in piece.decode()], failures)
-        dealer.scanned(chunk.scanned)
-        return True
+                self.dealer.scanned(piece.last, [(event.position, event.subject) for event in piece.decode()], failures)
+        self.dealer.scanned(chunk.scanned)
 
     async def _write_forever(self) -> None:
         while True:

@@ -42,7 +42,8 @@ class Subscriptions:
         self._next_token = await self._store.next_epoch() * _TOKENS_PER_EPOCH
         for stored in await self._store.every():
             await self._run(stored)
-        self._tasks = [asyncio.create_task(self._tell_of_news()), asyncio.create_task(self._keep_up())]
+        self._log.on_growth.append(self._tell_of_news)
+        self._tasks = [asyncio.create_task(self._keep_up())]
 
     async def stop(self) -> None:
         """Writes down what is settled and ends."""
@@ -185,14 +186,10 @@ class Subscriptions:
         self._next_token += 1
         return self._next_token
 
-    async def _tell_of_news(self) -> None:
-        """Wakes every subscription when the log has grown."""
-        seen = self._log.head
-        while not self._log.ended:
-            await self._log.wait_beyond(seen, None)
-            seen = self._log.head
-            for running in self._running.values():
-                running.wake()
+    def _tell_of_news(self) -> None:
+        """Lets every subscription deal out what the log has grown by."""
+        for running in self._running.values():
+            running.news()
 
     async def _keep_up(self) -> None:
         """Applies retention again and again; what a subscription has not settled stays."""

@@ -55,7 +55,8 @@ class JetStreamLog:
         self._clock = clock
         self._types = types
         self.intake = Intake(types.rows, settings.max_event_bytes)
-        self._tail = Tail(stream, types, settings, nats, clock)
+        self.on_growth: list[Callable[[], None]] = []
+        self._tail = Tail(stream, types, settings, nats, clock, self.on_growth)
         self._bytes = 0
         self._writer: Writer
         self._on_failure: Callable[[BaseException], None]
@@ -158,16 +159,23 @@ class JetStreamLog:
         """Events beyond a position, from memory when they are new enough, else from the stream."""
         # memory may still hold what retention has deleted
         after = after or (self.first or self.head + 1) - 1
+        chunk = self.read_now(after, wanted, max_bytes)
+        if chunk is not None:
+            return chunk
+        messages, scanned = await self._stream.read(after, self.head, max_bytes or self._settings.read_bytes)
+        batches = self._tail.batches(messages)
+        return Chunk([part for batch in batches if (part := cut(batch, after, wanted))], scanned)
+
+    def read_now(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk | None:
+        """As read(), when nothing has to be asked of NATS; else None."""
         if after >= self.head:
             return Chunk((), after)
         self.check_start(after)
-        max_bytes = max_bytes or self._settings.read_bytes
-        batches = self._tail.recent(after, max_bytes)
+        batches = self._tail.recent(after, max_bytes or self._settings.read_bytes)
+        if batches is None:
+            return None
         # memory always reaches to the head
         scanned = batches[-1].last if batches else self.head
-        if batches is None:
-            messages, scanned = await self._stream.read(after, self.head, max_bytes)
-            batches = self._tail.batches(messages)
         return Chunk([part for batch in batches if (part := cut(batch, after, wanted))], scanned)
 
     async def events(self, positions: Iterable[int]) -> dict[int, Event]:

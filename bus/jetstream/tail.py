@@ -22,7 +22,16 @@ from mesh.clock import Clock, to_us
 class Tail:
     """Moved by the writer alone, over what NATS has acknowledged."""
 
-    def __init__(self, stream: Stream, types: Types, settings: BusSettings, nats: NatsSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        types: Types,
+        settings: BusSettings,
+        nats: NatsSettings,
+        clock: Clock,
+        on_growth: Sequence[Callable[[], None]] = (),
+    ) -> None:
+        self._on_growth = on_growth
         self.head = 0
         self.first = 0
         # bytes stored since the stream was measured
@@ -138,3 +147,5 @@ class Tail:
         self.head = head
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
+        for told in self._on_growth:
+            told()
