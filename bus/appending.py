@@ -66,7 +66,7 @@ class Appender:
         self._window.close()
 
     def place(self, appends: Sequence[Append], now_us: int) -> tuple[list[Appended | VersionConflict], list[Batch]]:
-        """Gives publishes their places in order; gives the outcome of each, and the batches that hold what is new, to be inserted."""
+        """Gives publishes their places in order: the outcome of each, and the batches, to be inserted, that hold what is new."""
         # the log's times never fall, whatever the clock does, so that a time can be searched
         self._time_us = max(self._time_us, now_us)
         outcomes: list[Appended | VersionConflict] = []

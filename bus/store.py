@@ -129,7 +129,7 @@ def replace_batch(connection: sqlite3.Connection, batch: Batch) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The ids of a record's events: where it begins and when it was stored; 16 bytes of each id, then a uint16 type number of each."""
+    """The ids of a record's events, 16 bytes each, then a uint16 type number of each; where it begins, when it was stored."""
 
     position: int
     time_us: int

@@ -104,8 +104,12 @@ class Running:
         self._wake.set()
 
     def news(self) -> None:
-        """The log has grown. Deals it out at once when that is simple: handing over to the dealing task costs more than a delivery."""
-        if not (self._resting and self._deal_now()):
+        """The log has grown. Deals it out at once when that is simple: a hand-over to the dealing task costs more than that."""
+        try:
+            dealt = self._resting and self._deal_now()
+        except Exception:  # noqa: BLE001 - whoever commits must not suffer; the dealing task meets it again and tells the members
+            dealt = False
+        if not dealt:
             self.wake()
 
     def join(self, first: PullRequest) -> Member:

@@ -27,6 +27,7 @@ from mesh.follow import BusClient
 from mesh.host import Host, Parts
 from mesh.ids import Ids, new_id
 from mesh.inbox import Inbox
+from mesh.memory import settle_heap
 from mesh.outbox import Relay
 from mesh.settings import MeshSettings, SettingError
 
@@ -234,6 +235,7 @@ async def serve(name: str, build: Build, settings: MeshSettings, replica: int = 
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     running = await boot(name, build, settings, replica=replica, with_bus=name != "bus")
     log.info("%s serves on %s", name, running.address)
+    settle_heap()
     stopping = asyncio.create_task(stop.wait())
     failing = asyncio.create_task(running.failed())
     try:

@@ -91,6 +91,10 @@ class Publisher:
         self._again: deque[_Request] = deque()
         self._sent: deque[_Request] = deque()
         self._changed = asyncio.Event()
+        self._sequence = 0
+        # the stream when nothing is under way on it, and whether a caller writes on it by itself
+        self._idle: Any = None
+        self._writing = False
         self._task: asyncio.Task[None] | None = None
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -131,13 +135,26 @@ class Publisher:
     async def _together(self, body: bytes, count: int, seconds: float | None) -> list[int]:
         loop = asyncio.get_running_loop()
         waiting = _Waiting(body, count, loop.create_future(), math.inf if seconds is None else loop.time() + seconds)
-        self._waiting.append(waiting)
         if seconds is not None and self._sweeping is None:
             self._sweeping = loop.call_later(min(seconds, _SWEEP_SECONDS), self._sweep)
-        self._changed.set()
+        if self._idle is not None:
+            await self._write_at_once(self._idle, waiting)
+        else:
+            self._waiting.append(waiting)
+            self._changed.set()
         if self._task is None:
             self._task = asyncio.create_task(self._send_forever(), name="publish")
         return await waiting.done
+
+    async def _write_at_once(self, call: Any, waiting: _Waiting) -> None:
+        """Writes in the caller's own task: with nobody else on the stream, handing over to the sending task only takes time."""
+        self._idle, self._writing = None, True
+        try:
+            await self._write(call, _Request([waiting]))
+        finally:
+            self._writing = False
+            # the sending task may have been waiting for this, or has ended the stream
+            self._changed.set()
 
     def _sweep(self) -> None:
         """Tells those whose time is up. One timer for all: one for each publish would cost as much as the publish."""
@@ -184,26 +201,32 @@ class Publisher:
         listening = asyncio.create_task(self._listen(call, backoff))
         watching = asyncio.create_task(self._watch(call))
         try:
-            sequence = 0
+            self._sequence = 0
             while not listening.done():
-                request = self._next_request()
-                if request is None:
-                    self._changed.clear()
-                    await self._changed.wait()
+                request = None if self._writing else self._next_request()
+                if request:
+                    await self._write(call, request)
                     continue
-                sequence += 1
-                self._sent.append(request)
-                request.sent = asyncio.get_running_loop().time()
-                # a write on a stream that has ended says nothing of why; the reader does
-                with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
-                    await call.write(b"".join([*(caller.body for caller in request.callers), _SEQUENCE, _varint(sequence)]))
+                self._changed.clear()
+                self._idle = None if self._writing or self._sent else call
+                await self._changed.wait()
+                self._idle = None
             await asyncio.wait((listening,))
             raise _STALLED if listening.cancelled() else listening.exception() or _STALLED
         finally:
+            self._idle = None
             call.cancel()
             for task in (listening, watching):
                 task.cancel()
             await asyncio.gather(listening, watching, return_exceptions=True)
+
+    async def _write(self, call: Any, request: _Request) -> None:
+        """Sends a request. A write on a stream that has ended says nothing of why; the reader does."""
+        self._sequence += 1
+        self._sent.append(request)
+        request.sent = asyncio.get_running_loop().time()
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
+            await call.write(b"".join([*(caller.body for caller in request.callers), _SEQUENCE, _varint(self._sequence)]))
 
     def _next_request(self) -> _Request | None:
         """What to send next; None while there is nothing, or enough under way."""

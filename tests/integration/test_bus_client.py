@@ -10,10 +10,17 @@ import pytest
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.bus.v1 import subscription_pb2
 
+from mesh import testing
 from mesh.deliveries import Nack
 from mesh.errors import Refusal
 from mesh.follow import BusClient
 from tests.integration.bus_bench import PATIENCE, BusBench, event, number_of, running_bus
+
+
+def process_of(bus: BusBench) -> testing.Bench:
+    """The bus as something that can be stopped and started."""
+    assert isinstance(bus.bench, testing.Bench)
+    return bus.bench
 
 
 @asynccontextmanager
@@ -83,11 +90,11 @@ async def test_publish_waits_for_a_bus_that_is_away(tmp_path: Path) -> None:
     """A publish made while the bus is down is stored once it is back; one that may not wait is refused with UNAVAILABLE."""
     async with running_bus(tmp_path) as bus, client_of(bus) as client:
         await client.publish([event(1)])
-        await bus.bench.stop()
+        await process_of(bus).stop()
         with pytest.raises(Refusal, match="bus"):
             await client.publish([event(2)], timeout=0.05)
         waiting = asyncio.create_task(client.publish([event(3)], timeout=None))
-        await bus.bench.start()
+        await process_of(bus).start()
         async with asyncio.timeout(PATIENCE):
             (position,) = await waiting
         found = await bus.stub.ReadEvents(pb.ReadEventsRequest())
@@ -106,13 +113,13 @@ async def test_expected_versions_go_alone_and_are_refused_with_what_stands(tmp_p
 async def test_a_closed_client_refuses_what_waits(tmp_path: Path) -> None:
     """Closing ends publishes that wait with UNAVAILABLE."""
     async with running_bus(tmp_path) as bus, client_of(bus) as client:
-        await bus.bench.stop()
+        await process_of(bus).stop()
         waiting = asyncio.create_task(client.publish([event(1)], timeout=None))
         await asyncio.sleep(0)
         await client.close()
         with pytest.raises(Refusal, match="closed"):
             await waiting
-        await bus.bench.start()
+        await process_of(bus).start()
 
 
 async def test_iterating_acknowledges_as_it_goes(tmp_path: Path) -> None:

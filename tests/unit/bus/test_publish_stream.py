@@ -40,16 +40,14 @@ async def run(
 ) -> tuple[list[PublishStreamResponse], Exception | None]:
     """All answers of a stream, and the refusal that it ended with."""
     pipeline = Pipeline(log, max_bytes)
-    reading = asyncio.create_task(pipeline.take(stream_of(requests)))
     answers: list[PublishStreamResponse] = []
     failure = None
     try:
-        async for answer in pipeline.answers():
+        async for answer in pipeline.answers(stream_of(requests)):
             answers.append(answer)
     except Exception as error:  # noqa: BLE001 - looked at by the test
         failure = error
     finally:
-        reading.cancel()
         pipeline.abandon()
     return answers, failure
 
