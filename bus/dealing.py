@@ -198,6 +198,8 @@ class Dealer:
         if len(run) > limit:
             run, rest = run.split(limit)
             self._fresh.appendleft(rest)
+            # what lies between the two is no event's: neither of them will settle it
+            self.acks.settle(run.last + 1, rest.first - 1)
         run.token, run.deadline = token, now + self.policy.ack_deadline
         run.late = run.first <= newest
         self._sent[token] = max(newest, run.last)
