@@ -19,6 +19,8 @@ MAX_DELIVERIES = "max_deliveries"
 FILTER_FAILED = "filter_failed"
 DEADLINE_PASSED = "the ack deadline passed"
 STREAM_BROKE = "the member's stream broke"
+# deadlines of what is settled that may stay in memory, beside as many as there is unsettled
+_SETTLED_DEADLINES = 1000
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class Entry:
     error: str = ""
     holder: int | None = None
     deadline: float = 0.0
-    # sent behind an event of a higher position, so no acknowledgement up to a position means it
-    late: bool = False
+    # not sent yet, or sent when its member had got this position or a higher one: no acknowledgement up to a position means it
+    late: bool = True
     queued: bool = False
     recorded: bool = False
 
@@ -191,13 +193,20 @@ class Dealer:
         run = self._fresh.popleft()
         if max_bytes is not None:
             limit = run.within(max_bytes, limit)
+        newest = self._sent.get(token, 0)
+        if run.first <= newest < run.last:
+            # part of it would be late and part not
+            limit = min(limit, bisect_right(run.positions, newest))
         if len(run) > limit:
             run, rest = run.split(limit)
             self._fresh.appendleft(rest)
+            # what lies between the two is no event's: neither of them will settle it
+            self.acks.settle(run.last + 1, rest.first - 1)
         run.token, run.deadline = token, now + self.policy.ack_deadline
-        run.late = self._is_late(token, run.first, run.last)
+        run.late = run.first <= newest
+        self._sent[token] = max(newest, run.last)
         insort(self._leased.setdefault(token, []), run, key=_first)
-        self._run_deadlines.append((run.deadline, run))
+        self._note_run_deadline(run)
         self.in_flight += len(run)
         return run
 
@@ -215,6 +224,14 @@ class Dealer:
                 self._lease(entry, token, now)
                 taken.append(entry)
         return taken
+
+    def sent(self, token: int, entries: Iterable[Entry]) -> None:
+        """Notes that what was taken goes out now, in order of position."""
+        newest = self._sent.get(token, 0)
+        for entry in entries:
+            entry.late = entry.position <= newest
+            newest = max(newest, entry.position)
+        self._sent[token] = newest
 
     def ready(self, now: float) -> bool:
         """Whether take() would probably give something."""
@@ -239,7 +256,7 @@ class Dealer:
     def ack_up_to(self, token: int, position: int) -> None:
         """Settles every event at or below a position that the token holds and was sent in order.
 
-        What was sent behind an event of a higher position (a redelivery, one that waited for its subject) may still be on its way
+        What was sent behind this position or a higher one (a redelivery, one that waited for its subject) may still be on its way
         to a member that says this: it is acknowledged by name alone.
         """
         held = self._held.get(token, ())
@@ -273,7 +290,7 @@ class Dealer:
                 refused.append(position)
                 continue
             entry.deadline = now + self.policy.ack_deadline
-            heapq.heappush(self._deadlines, (entry.deadline, position))
+            self._note_deadline(entry)
         return refused
 
     def release(self, token: int, now: float, *, counted: bool) -> None:
@@ -319,6 +336,19 @@ class Dealer:
         changes, self.changes = self.changes, Changes()
         return changes
 
+    def _note_deadline(self, entry: Entry) -> None:
+        heapq.heappush(self._deadlines, (entry.deadline, entry.position))
+        if len(self._deadlines) > 2 * len(self._entries) + _SETTLED_DEADLINES:
+            # most are of what is long settled, and would stay until they pass: for hours, where the ack deadline is that long
+            self._deadlines = [(held.deadline, held.position) for held in self._entries.values() if held.holder is not None]
+            heapq.heapify(self._deadlines)
+
+    def _note_run_deadline(self, run: Run) -> None:
+        self._run_deadlines.append((run.deadline, run))
+        if len(self._run_deadlines) > 2 * self._in_runs + _SETTLED_DEADLINES:
+            standing = [(due, other) for due, other in self._run_deadlines if other.token is not None and other.deadline == due]
+            self._run_deadlines = deque(standing)
+
     def _run_of(self, token: int, position: int) -> Run | None:
         """The run in which the token holds this event."""
         runs = self._leased.get(token, [])
@@ -343,7 +373,7 @@ class Dealer:
         for run in list(self._leased.get(token, ())):
             if len(set(inside.get(run.first, ()))) == len(run):
                 run.deadline = now + self.policy.ack_deadline
-                self._run_deadlines.append((run.deadline, run))
+                self._note_run_deadline(run)
                 whole.update(inside[run.first])
         return [position for position in wanted if position not in whole]
 
@@ -394,7 +424,7 @@ class Dealer:
             entry = Entry(position, "", attempts=1, holder=token, deadline=run.deadline, late=run.late)
             self._entries[position] = entry
             held.add(position)
-            heapq.heappush(self._deadlines, (entry.deadline, position))
+            self._note_deadline(entry)
 
     def _unbundle(self, run: Run) -> None:
         """Makes entries of a run that nobody holds."""
@@ -423,12 +453,6 @@ class Dealer:
     def _count_acked(self, token: int | None, count: int) -> None:
         if token is not None:
             self.changes.acked[token] = self.changes.acked.get(token, 0) + count
-
-    def _is_late(self, token: int, first: int, last: int) -> bool:
-        """Whether events go to the token behind a higher one; notes what goes out."""
-        newest = self._sent.get(token, 0)
-        self._sent[token] = max(newest, last)
-        return first < newest
 
     def _restore(self, retry: Retry) -> None:
         self._add(Entry(retry.position, retry.subject, retry.attempts, retry.due, retry.error, recorded=True))
@@ -461,12 +485,12 @@ class Dealer:
 
     def _lease(self, entry: Entry, token: int, now: float) -> None:
         entry.holder = token
-        entry.late = self._is_late(token, entry.position, entry.position)
+        entry.late = True
         entry.attempts += 1
         self.redeliveries += entry.attempts > 1
         entry.deadline = now + self.policy.ack_deadline
         self._held.setdefault(token, set()).add(entry.position)
-        heapq.heappush(self._deadlines, (entry.deadline, entry.position))
+        self._note_deadline(entry)
         self.in_flight += 1
 
     def _unlease(self, entry: Entry) -> None:

@@ -14,9 +14,11 @@ from bus.log import Log
 from bus.publish_stream import Pipeline
 from bus.settings import BusSettings
 from bus.writer import DiskFull, QueueFull
+from mesh import errors
 from mesh.clock import SystemClock
 from mesh.errors import Refusal
 from tests.support.events import sample, sized
+from tests.support.waiting import turns, until
 
 
 async def opened(path: Path, **values: Any) -> Log:
@@ -86,9 +88,11 @@ async def test_a_bad_request_in_the_middle_ends_the_stream_after_the_answers_bef
 
 async def test_a_full_queue_in_the_middle(tmp_path: Path) -> None:
     """What found room is stored and answered; the refusal names the queue."""
-    log = await opened(tmp_path, write_queue=3)
+    log = await opened(tmp_path, write_queue=3, inline_commit=timedelta(0))
     answers, failure = await run(log, [request(n, n) for n in range(1, 9)])
-    assert positions(answers) == [1, 2, 3]
+    # what went to the disk meanwhile made room for as many more
+    assert 3 <= log.head < 8
+    assert positions(answers) == list(range(1, log.head + 1))
     assert isinstance(failure, QueueFull)
     await log.close()
 
@@ -108,42 +112,147 @@ async def test_a_full_disk_in_the_middle(tmp_path: Path, caplog: pytest.LogCaptu
     assert "never retrieved" not in caplog.text
 
 
-async def test_what_waits_for_the_disk_is_bounded(tmp_path: Path) -> None:
-    """Beyond its bytes the stream is not read on before some of them are stored."""
-    log = await opened(tmp_path)
-    sent = 0
+class Requests:
+    """What a client sends, one request at a time; it counts what was taken, and waits for ever at its end unless closed."""
 
-    async def counted() -> AsyncIterator[bytes]:
-        nonlocal sent
-        for number in range(1, 41):
-            sent += 1
-            yield request(number, number)
+    def __init__(self, *requests: bytes) -> None:
+        self.taken = 0
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        for each in requests:
+            self.send(each)
 
+    def send(self, request: bytes | None) -> None:
+        """Another request; None closes."""
+        self._queue.put_nowait(request)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next one."""
+        request = await self._queue.get()
+        if request is None:
+            raise StopAsyncIteration
+        self.taken += 1
+        return request
+
+
+@pytest.mark.parametrize("inline", [timedelta(0), timedelta(seconds=1)])
+async def test_what_waits_for_the_disk_is_bounded(tmp_path: Path, inline: timedelta) -> None:
+    """Beyond its bytes the stream is not read on before some of them are stored and answered."""
+    log = await opened(tmp_path, inline_commit=inline)
+    requests = Requests(*(request(number, number) for number in range(1, 41)))
     pipeline = Pipeline(log, 3 * len(request(1, 1)))
-    reading = asyncio.create_task(pipeline.take(counted()))
-    for _ in range(20):
-        await asyncio.sleep(0)
-    # nobody has taken an answer yet
-    assert sent == 4
-    assert positions([answer async for answer in pipeline.answers()]) == list(range(1, 41))
-    await reading
+    answers = pipeline.answers(requests)
+    found = [await anext(answers)]
+    await turns()
+    # nobody takes a further answer
+    assert requests.taken <= 1 + 4
+    requests.send(None)
+    assert positions([*found, *[answer async for answer in answers]]) == list(range(1, 41))
     await log.close()
 
 
-async def test_a_client_that_goes_away_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("inline", [timedelta(0), timedelta(seconds=1)])
+async def test_a_client_that_goes_away_leaves_nothing_behind(
+    tmp_path: Path, inline: timedelta, caplog: pytest.LogCaptureFixture
+) -> None:
     """Its requests are stored or not; the log goes on, and what it did not hear of is a repeat when it comes back."""
-    log = await opened(tmp_path)
-
-    async def endless() -> AsyncIterator[bytes]:
-        for number in range(1, 6):
-            yield request(number, number)
-        await asyncio.Event().wait()
-
+    log = await opened(tmp_path, inline_commit=inline)
     pipeline = Pipeline(log, 1 << 20)
-    reading = asyncio.create_task(pipeline.take(endless()))
-    assert positions([await anext(pipeline.answers())])
-    reading.cancel()
+    requests = Requests(*(request(number, number) for number in range(1, 6)))
+    heard: list[PublishStreamResponse] = []
+
+    async def listen() -> None:
+        async for answer in pipeline.answers(requests):
+            heard.append(answer)
+
+    listening = asyncio.create_task(listen())
+    await until(lambda: heard)
+    listening.cancel()
+    assert await asyncio.gather(listening, return_exceptions=True)
     pipeline.abandon()
     answers, failure = await run(log, [request(n, n) for n in range(1, 7)])
     assert (positions(answers), failure) == (list(range(1, 7)), None)
+    await log.close()
+    gc.collect()
+    assert not caplog.records
+
+
+DRAINING = errors.unavailable("bus", detail="it drains")
+
+
+@pytest.mark.parametrize("inline", [timedelta(0), timedelta(seconds=1)])
+@pytest.mark.parametrize("before", [0, 3])
+async def test_ending_an_idle_stream_wakes_it(tmp_path: Path, inline: timedelta, before: int) -> None:
+    """It waits for a request that may never come; its task can go on afterwards, as if it had never been cancelled."""
+    log = await opened(tmp_path, inline_commit=inline)
+    pipeline = Pipeline(log, 1 << 20)
+    heard: list[PublishStreamResponse] = []
+
+    async def take(requests: Requests) -> None:
+        async for answer in pipeline.answers(requests):
+            heard.append(answer)
+
+    async def listen() -> None:
+        with pytest.raises(Refusal, match="drains"):
+            await take(Requests(*(request(number, number) for number in range(1, before + 1))))
+        task = asyncio.current_task()
+        assert task
+        assert not task.cancelling()
+        async with asyncio.timeout(10):
+            await asyncio.sleep(0)
+
+    listening = asyncio.create_task(listen())
+    await until(lambda: len(positions(heard)) == before)
+    await turns()
+    pipeline.end(DRAINING)
+    await asyncio.wait_for(listening, 10)
+    await log.close()
+
+
+@pytest.mark.parametrize("inline", [timedelta(0), timedelta(seconds=1)])
+async def test_ending_a_stream_that_sends_an_answer_leaves_its_task_alone(tmp_path: Path, inline: timedelta) -> None:
+    """Whoever sends the answer is not cancelled in the middle of that; the refusal comes behind it."""
+    log = await opened(tmp_path, inline_commit=inline)
+    pipeline = Pipeline(log, 1 << 20)
+
+    async def listen() -> list[PublishStreamResponse]:
+        answers = pipeline.answers(Requests(request(1, 1)))
+        found = [await anext(answers)]
+        pipeline.end(DRAINING)
+        # as grpc does while it sends
+        await turns()
+        with pytest.raises(Refusal, match="drains"):
+            found.extend([answer async for answer in answers])
+        return found
+
+    assert positions(await asyncio.wait_for(asyncio.create_task(listen()), 10)) == [1]
+    await log.close()
+
+
+@pytest.mark.parametrize("inline", [timedelta(0), timedelta(seconds=1)])
+async def test_ending_a_busy_stream_takes_nothing_more(tmp_path: Path, inline: timedelta) -> None:
+    """However fast its client sends: what was taken is answered, then comes the refusal."""
+    log = await opened(tmp_path, inline_commit=inline)
+    pipeline = Pipeline(log, 1 << 20)
+
+    async def endless() -> AsyncIterator[bytes]:
+        number = 0
+        while True:
+            number += 1
+            yield request(number, number)
+            await asyncio.sleep(0)
+
+    found: list[PublishStreamResponse] = []
+
+    async def listen() -> None:
+        async for answer in pipeline.answers(endless()):
+            found.append(answer)
+            if len(found) == 3:
+                pipeline.end(DRAINING)
+
+    with pytest.raises(Refusal, match="drains"):
+        await asyncio.wait_for(listen(), 10)
+    assert positions(found) == list(range(1, log.head + 1))
     await log.close()
