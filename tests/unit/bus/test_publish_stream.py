@@ -2,7 +2,10 @@
 
 import asyncio
 import gc
+import sqlite3
+import threading
 from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,37 @@ async def run(
     return answers, failure
 
 
+async def noting(taken: list[int], count: int) -> AsyncIterator[bytes]:
+    """Requests that note when the stream takes them."""
+    for number in range(1, count + 1):
+        taken.append(number)
+        yield request(number, number)
+
+
+@asynccontextmanager
+async def held(log: Log) -> AsyncIterator[None]:
+    """A log whose writer is busy with something else while the block lasts."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def busy(_: sqlite3.Connection) -> None:
+        begun.set()
+        go_on.wait()
+
+    work = asyncio.create_task(log.run(busy))
+    await asyncio.to_thread(begun.wait)
+    try:
+        yield
+    finally:
+        go_on.set()
+        await work
+
+
+async def turns() -> None:
+    """Lets everything that can go on do so: nothing here waits for anything but the writer."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
 def positions(answers: Iterable[PublishStreamResponse]) -> list[int]:
     """The positions that were told, in order."""
     return [position for answer in answers for position in answer.positions]
@@ -86,8 +120,11 @@ async def test_a_bad_request_in_the_middle_ends_the_stream_after_the_answers_bef
 
 async def test_a_full_queue_in_the_middle(tmp_path: Path) -> None:
     """What found room is stored and answered; the refusal names the queue."""
-    log = await opened(tmp_path, write_queue=3)
-    answers, failure = await run(log, [request(n, n) for n in range(1, 9)])
+    log = await opened(tmp_path, write_queue=3, inline_commit=timedelta(0))
+    async with held(log):
+        running = asyncio.create_task(run(log, [request(n, n) for n in range(1, 9)]))
+        await turns()
+    answers, failure = await running
     assert positions(answers) == [1, 2, 3]
     assert isinstance(failure, QueueFull)
     await log.close()
@@ -110,29 +147,30 @@ async def test_a_full_disk_in_the_middle(tmp_path: Path, caplog: pytest.LogCaptu
 
 async def test_what_waits_for_the_disk_is_bounded(tmp_path: Path) -> None:
     """Beyond its bytes the stream is not read on before some of them are stored."""
-    log = await opened(tmp_path)
-    sent = 0
-
-    async def counted() -> AsyncIterator[bytes]:
-        nonlocal sent
-        for number in range(1, 41):
-            sent += 1
-            yield request(number, number)
-
-    pipeline = Pipeline(log, 3 * len(request(1, 1)))
-    reading = asyncio.create_task(pipeline.take(counted()))
-    for _ in range(20):
-        await asyncio.sleep(0)
-    # nobody has taken an answer yet
-    assert sent == 4
-    assert positions([answer async for answer in pipeline.answers()]) == list(range(1, 41))
-    await reading
+    log = await opened(tmp_path, inline_commit=timedelta(0))
+    taken: list[int] = []
+    answers = Pipeline(log, 3 * len(request(1, 1))).answers(noting(taken, 40))
+    async with held(log):
+        first = asyncio.ensure_future(anext(answers))
+        await turns()
+        assert taken == [1, 2, 3, 4]
+    assert positions([await first, *[answer async for answer in answers]]) == list(range(1, 41))
     await log.close()
 
 
-async def test_a_client_that_goes_away_leaves_nothing_behind(tmp_path: Path) -> None:
+async def test_while_commits_take_no_time_each_request_is_answered_before_the_next_is_read(tmp_path: Path) -> None:
+    """Nothing waits then, so nothing has to be bounded."""
+    log = await opened(tmp_path, inline_commit=timedelta(seconds=1))
+    taken: list[int] = []
+    told = [(answer.sequence, len(taken)) async for answer in Pipeline(log, 1).answers(noting(taken, 5))]
+    assert told == [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]
+    await log.close()
+
+
+@pytest.mark.parametrize("inline", [timedelta(0), timedelta(seconds=1)])
+async def test_a_client_that_goes_away_leaves_nothing_behind(tmp_path: Path, inline: timedelta) -> None:
     """Its requests are stored or not; the log goes on, and what it did not hear of is a repeat when it comes back."""
-    log = await opened(tmp_path)
+    log = await opened(tmp_path, inline_commit=inline)
 
     async def endless() -> AsyncIterator[bytes]:
         for number in range(1, 6):
@@ -140,9 +178,16 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(tmp_path: Path) -> 
         await asyncio.Event().wait()
 
     pipeline = Pipeline(log, 1 << 20)
-    reading = asyncio.create_task(pipeline.take(endless()))
-    assert positions([await anext(pipeline.answers())])
-    reading.cancel()
+    heard = asyncio.Event()
+
+    async def listen() -> None:
+        async for _ in pipeline.answers(endless()):
+            heard.set()
+
+    listening = asyncio.create_task(listen())
+    await heard.wait()
+    listening.cancel()
+    assert isinstance((await asyncio.gather(listening, return_exceptions=True))[0], asyncio.CancelledError)
     pipeline.abandon()
     answers, failure = await run(log, [request(n, n) for n in range(1, 7)])
     assert (positions(answers), failure) == (list(range(1, 7)), None)
