@@ -19,6 +19,7 @@ from bus.ballast import Ballast
 from bus.batches import GONE, Append, Appended, Batch
 from bus.filters import Filter
 from bus.intake import Intake
+from bus.lock import Lock
 from bus.recent import Recent
 from bus.settings import BusSettings, retention_of_types
 from bus.slices import Chunk, Slice, cut
@@ -57,6 +58,7 @@ class Log:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._pool = ThreadPoolExecutor(settings.read_threads, thread_name_prefix="bus reader")
+        self._lock: Lock
         self._appender: Appender
         self._writer: Writer
         self._checkpointer: Checkpointer
@@ -82,10 +84,12 @@ class Log:
         clock: Clock | None = None,
         on_failure: Callable[[BaseException], None] = end_process,
     ) -> Self:
-        """Opens or makes the file; recovery of what a crash left is SQLite's and is done when this returns."""
+        """Opens or makes the file; recovery of what a crash left is SQLite's and is done when this returns. InUse, CorruptBatch."""
         settings, clock = settings or BusSettings(), clock or SystemClock()
         path.parent.mkdir(parents=True, exist_ok=True)
+        lock = Lock(path)
         log = cls(path, settings, clock)
+        log._lock = lock
         connection = store.connect(path)
         try:
             store.migrate(connection, upgrade.UPGRADES)
@@ -97,6 +101,7 @@ class Log:
             log.first = store.first_position(connection)
         except BaseException:
             connection.close()
+            lock.release()
             raise
         log._appender = appender
         ballast = Ballast(path.with_name(path.name + "-ballast"), settings.ballast_bytes)
@@ -111,6 +116,7 @@ class Log:
         self._pool.shutdown(wait=True)
         for connection in self._connections:
             connection.close()
+        self._lock.release()
 
     @property
     def commits(self) -> int:

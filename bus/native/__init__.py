@@ -7,7 +7,7 @@ it.
 import ctypes
 import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import (
     POINTER,
     Structure,
@@ -29,8 +29,6 @@ from sys import byteorder
 
 LIBRARY = Path(__file__).resolve().parents[2] / "build" / "native" / "libtooloo_bus.so"
 ID_BYTES = 16
-# tag and length of a position that is written into an event, and what its length may grow by
-_STAMP_BYTES = 13
 # what a publish may hold at most, by the contract; a record that neighbours share is found out as it is read
 _MAX_PUBLISH = 1000
 
@@ -46,6 +44,11 @@ def _load() -> ctypes.CDLL:
 
 
 _c = _load()
+# bytes without content, and where they lie: nobody else has seen them yet when they are filled
+_new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
+_new_bytes.restype, _new_bytes.argtypes = ctypes.py_object, (c_char_p, ctypes.c_ssize_t)
+_bytes_at = ctypes.pythonapi.PyBytes_AsString
+_bytes_at.restype, _bytes_at.argtypes = c_void_p, (ctypes.py_object,)
 _BYTES = c_char_p
 
 
@@ -320,26 +323,27 @@ def count_gone(types: bytes) -> int:
 
 def gather(events: bytes, indexes: "array[int]") -> bytes:
     """The events of a record at ascending indexes; NotARecordError when there are fewer."""
-    out = bytearray(len(events) or 1)
-    written = _c.gather(events, len(events), indexes.buffer_info()[0], len(indexes), _address(out))
-    return _written(out, written)
+    where = indexes.buffer_info()[0]
+    return _filled(lambda out: int(_c.gather(events, len(events), where, len(indexes), out)))
 
 
 def stamp(events: bytes, positions: "range | array[int]") -> bytes:
     """Events, each with its position written into it; positions are a range of step 1 or an array of signed 64-bit integers."""
-    count = len(positions)
-    out = bytearray(len(events) + _STAMP_BYTES * count or 1)
     if isinstance(positions, range):
-        written = _c.stamp(events, len(events), positions.start, _address(out))
-    else:
-        written = _c.stamp_each(events, len(events), positions.buffer_info()[0], count, _address(out))
-    return _written(out, written)
+        first = positions.start
+        return _filled(lambda out: int(_c.stamp(events, len(events), first, out)))
+    where = positions.buffer_info()[0]
+    return _filled(lambda out: int(_c.stamp_each(events, len(events), where, len(positions), out)))
 
 
-def _written(out: bytearray, size: int) -> bytes:
+def _filled(write: Callable[[int | None], int]) -> bytes:
+    """New bytes that a function of the library writes; it says first how many there will be, so that nothing is copied again."""
+    size = write(None)
     if size < 0:
         raise NotARecordError("these bytes are not the events that they should be")
-    return bytes(memoryview(out)[:size])
+    made: bytes = _new_bytes(None, size)
+    write(_bytes_at(made))
+    return made
 
 
 def crc32c(data: bytes, crc: int = 0) -> int:
@@ -355,7 +359,3 @@ def record_checksum(position: int, last: int, time_us: int, types: bytes, events
 def crc32c_by_table(data: bytes, crc: int = 0) -> int:
     """The same without the processor's instruction."""
     return int(_c.crc32c_by_table(crc, data, len(data)))
-
-
-def _address(buffer: bytearray) -> int:
-    return ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))

@@ -61,7 +61,13 @@ EXPORT uint32_t count_gone(const uint16_t *types, uint32_t count) {
     return gone;
 }
 
-/* Copies an event and writes its position behind its other fields; at most 13 bytes more than it had. */
+/* Bytes of an event, tag and length included, once its position is written into it. */
+static size_t stamped_size(reader event, int64_t position) {
+    size_t size = (size_t)(event.end - event.at) + 1 + varint_size((uint64_t)position);
+    return 1 + varint_size(size) + size;
+}
+
+/* Copies an event and writes its position behind its other fields. */
 static uint8_t *copy_event(uint8_t *out, reader event, int64_t position) {
     size_t size = (size_t)(event.end - event.at);
     *out++ = EVENTS_TAG;
@@ -72,40 +78,47 @@ static uint8_t *copy_event(uint8_t *out, reader event, int64_t position) {
     return write_varint(out, (uint64_t)position);
 }
 
-/* Copies the events at ascending `indexes` into `out`, which must hold `size` bytes; gives the bytes written, -1 when there are fewer. */
+/* The functions below write into `out` and give the number of bytes; without `out` they only say how many it has to hold. -1: the bytes
+ * are not the events that they should be. */
+
+/* Copies the events at ascending `indexes`. */
 EXPORT int64_t gather(const uint8_t *events, size_t size, const uint32_t *indexes, uint32_t count, uint8_t *out) {
     reader in = {events, events + size}, inner;
-    uint8_t *begin = out;
+    int64_t written = 0;
     uint32_t at = 0;
     for (uint32_t next = 0; next < count; at++) {
         const uint8_t *start = in.at;
         if (in.at == in.end || *in.at++ != EVENTS_TAG || !read_bytes(&in, &inner)) return -1;
         if (at != indexes[next]) continue;
-        memcpy(out, start, (size_t)(in.at - start));
-        out += in.at - start;
+        if (out) memcpy(out + written, start, (size_t)(in.at - start));
+        written += in.at - start;
         next++;
     }
-    return out - begin;
+    return written;
 }
 
 /* Copies a whole run of events, each with its position. */
 EXPORT int64_t stamp(const uint8_t *events, size_t size, int64_t first, uint8_t *out) {
     reader in = {events, events + size}, inner;
     uint8_t *begin = out;
-    while (in.at < in.end) {
+    int64_t needed = 0;
+    for (; in.at < in.end; first++) {
         if (*in.at++ != EVENTS_TAG || !read_bytes(&in, &inner)) return -1;
-        out = copy_event(out, inner, first++);
+        if (out) out = copy_event(out, inner, first);
+        else needed += (int64_t)stamped_size(inner, first);
     }
-    return out - begin;
+    return out ? out - begin : needed;
 }
 
 /* Copies events, each with a position of its own. */
 EXPORT int64_t stamp_each(const uint8_t *events, size_t size, const int64_t *positions, uint32_t count, uint8_t *out) {
     reader in = {events, events + size}, inner;
     uint8_t *begin = out;
+    int64_t needed = 0;
     for (uint32_t at = 0; at < count; at++) {
         if (in.at == in.end || *in.at++ != EVENTS_TAG || !read_bytes(&in, &inner)) return -1;
-        out = copy_event(out, inner, positions[at]);
+        if (out) out = copy_event(out, inner, positions[at]);
+        else needed += (int64_t)stamped_size(inner, positions[at]);
     }
-    return out - begin;
+    return out ? out - begin : needed;
 }
