@@ -1,6 +1,7 @@
 """How waiting publishes become records: uniqueness, expected versions, positions, coalescing; in the writer's transaction."""
 
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -60,10 +61,12 @@ class Appender:
 
     def close(self) -> None:
         """Writes down what may still be written, and gives the window's memory back."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        self.write_notes()
-        self._connection.execute("COMMIT")
-        self._window.close()
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self.write_notes()
+            self._connection.execute("COMMIT")
+        finally:
+            self._window.close()
 
     def place(self, appends: Sequence[Append], now_us: int) -> tuple[list[Appended | VersionConflict], list[Batch]]:
         """Gives publishes their places in order: the outcome of each, and the batches, to be inserted, that hold what is new."""
@@ -97,7 +100,7 @@ class Appender:
             store.insert_batch(self._connection, batch)
 
     def write_notes(self) -> None:
-        """Writes down ids and versions, inside the transaction at hand: also before what they are found by is deleted."""
+        """Writes down ids and versions, once in the transaction at hand: also before what they are found by is deleted."""
         self._notes.write(self.head)
 
     def committed(self) -> None:
@@ -115,7 +118,7 @@ class Appender:
         self.head, self._time_us = self._committed
 
     def forget_subject(self, subject: str) -> None:
-        """No version of this subject is known any more."""
+        """No version of this subject is known any more, unless an event of it stands; in a job for which notes are written."""
         self._notes.forget(subject)
 
     def _place(self, append: Append) -> tuple[Appended | VersionConflict, Append | None]:
@@ -168,9 +171,10 @@ class Appender:
 
     def _key_at(self, position: int) -> tuple[bytes, int] | None:
         """The id and type number at a position, also of what this transaction has placed and not inserted yet."""
-        for first, append in reversed(self._placed):
-            if first <= position < first + append.count:
-                return _key_in(append.ids + append.types, position - first)
+        index = bisect_right(self._placed, position, key=_first) - 1
+        if index >= 0:
+            first, append = self._placed[index]
+            return _key_in(append.ids + append.types, position - first)
         keys = self._notes.keys_at(position)
         return _key_in(keys.keys, position - keys.position) if keys else None
 
@@ -182,6 +186,10 @@ class Appender:
         types, events, ids = b"".join(record.types), b"".join(record.events), b"".join(record.ids)
         self._notes.remember(store.Keys(record.position, self._time_us, ids + types))
         return Batch(record.position, record.position + record.count - 1, self._time_us, types, events)
+
+
+def _first(placed: tuple[int, Append]) -> int:
+    return placed[0]
 
 
 def _key_in(keys: bytes, index: int) -> tuple[bytes, int] | None:

@@ -48,8 +48,8 @@ class Entry:
     error: str = ""
     holder: int | None = None
     deadline: float = 0.0
-    # sent behind an event of a higher position, so no acknowledgement up to a position means it
-    late: bool = False
+    # not sent yet, or sent when its member had got this position or a higher one: no acknowledgement up to a position means it
+    late: bool = True
     queued: bool = False
     recorded: bool = False
 
@@ -191,11 +191,18 @@ class Dealer:
         run = self._fresh.popleft()
         if max_bytes is not None:
             limit = run.within(max_bytes, limit)
+        newest = self._sent.get(token, 0)
+        if run.first <= newest < run.last:
+            # part of it would be late and part not
+            limit = min(limit, bisect_right(run.positions, newest))
         if len(run) > limit:
             run, rest = run.split(limit)
             self._fresh.appendleft(rest)
+            # what lies between the two is no event's: neither of them will settle it
+            self.acks.settle(run.last + 1, rest.first - 1)
         run.token, run.deadline = token, now + self.policy.ack_deadline
-        run.late = self._is_late(token, run.first, run.last)
+        run.late = run.first <= newest
+        self._sent[token] = max(newest, run.last)
         insort(self._leased.setdefault(token, []), run, key=_first)
         self._run_deadlines.append((run.deadline, run))
         self.in_flight += len(run)
@@ -215,6 +222,14 @@ class Dealer:
                 self._lease(entry, token, now)
                 taken.append(entry)
         return taken
+
+    def sent(self, token: int, entries: Iterable[Entry]) -> None:
+        """Notes that what was taken goes out now, in order of position."""
+        newest = self._sent.get(token, 0)
+        for entry in entries:
+            entry.late = entry.position <= newest
+            newest = max(newest, entry.position)
+        self._sent[token] = newest
 
     def ready(self, now: float) -> bool:
         """Whether take() would probably give something."""
@@ -239,7 +254,7 @@ class Dealer:
     def ack_up_to(self, token: int, position: int) -> None:
         """Settles every event at or below a position that the token holds and was sent in order.
 
-        What was sent behind an event of a higher position (a redelivery, one that waited for its subject) may still be on its way
+        What was sent behind this position or a higher one (a redelivery, one that waited for its subject) may still be on its way
         to a member that says this: it is acknowledged by name alone.
         """
         held = self._held.get(token, ())
@@ -424,12 +439,6 @@ class Dealer:
         if token is not None:
             self.changes.acked[token] = self.changes.acked.get(token, 0) + count
 
-    def _is_late(self, token: int, first: int, last: int) -> bool:
-        """Whether events go to the token behind a higher one; notes what goes out."""
-        newest = self._sent.get(token, 0)
-        self._sent[token] = max(newest, last)
-        return first < newest
-
     def _restore(self, retry: Retry) -> None:
         self._add(Entry(retry.position, retry.subject, retry.attempts, retry.due, retry.error, recorded=True))
 
@@ -461,7 +470,7 @@ class Dealer:
 
     def _lease(self, entry: Entry, token: int, now: float) -> None:
         entry.holder = token
-        entry.late = self._is_late(token, entry.position, entry.position)
+        entry.late = True
         entry.attempts += 1
         self.redeliveries += entry.attempts > 1
         entry.deadline = now + self.policy.ack_deadline

@@ -280,12 +280,12 @@ class Log:
     async def upkeep(self, keep_from: int) -> int:
         """Applies retention and the uniqueness window; nothing at or beyond `keep_from` is deleted. Returns the events deleted."""
         # the plan goes by the tables, and on a quiet log ids grow old that are not in them yet
-        await self.run(lambda _: self._appender.write_notes())
+        await self._writer.run(lambda _: None, noted=True)
         cut, forget = await self.query(lambda connection: self._plan(connection, keep_from))
         # who reads on must be told that positions are gone before they are
         self.first = max(self.first, cut + 1) if cut else self.first
         self._appender.forget(forget)
-        deleted = await self.run(lambda connection: self._delete(connection, cut, forget))
+        deleted = await self._writer.run(lambda connection: self._delete(connection, cut, forget), noted=True)
         self._recent.drop(cut)
         now = self._clock.now()
         for pattern, age in retention_of_types(self._settings.retention_types):
@@ -299,13 +299,13 @@ class Log:
         gone = await self.query(lambda connection: store.gone_up_to(connection, keep_from))
         if gone:
             self.first = max(self.first, gone + 1)
-            await self.run(lambda connection: self._delete(connection, gone, 0))
+            await self._writer.run(lambda connection: self._delete(connection, gone, 0), noted=True)
             self._recent.drop(gone)
 
     async def erase(self, subject: str) -> int:
         """Takes every event of a subject out of the log and what subscriptions keep of it, from the file too; returns how many."""
         removed = await self.remove(removal.of_subject(subject), overwrite=True)
-        await self.run(lambda connection: self._forget_subject(connection, subject))
+        await self._writer.run(lambda connection: self._forget_subject(connection, subject), noted=True)
         # and so may pages that are free since something else was deleted, and the write-ahead log
         while await self.run(partial(store.overwrite_free_pages, most=_PAGES_AT_A_TIME)):
             pass
@@ -327,7 +327,7 @@ class Log:
         cuts = await self.query(lambda connection: list(find(connection)))
         for start in range(0, len(cuts), _CUTS_AT_A_TIME):
             part = cuts[start : start + _CUTS_AT_A_TIME]
-            for batch in await self.run(partial(self._remove, cuts=part, overwrite=overwrite)):
+            for batch in await self._writer.run(partial(self._remove, cuts=part, overwrite=overwrite), noted=True):
                 self._recent.replace(batch)
         removed = sum(len(cut.indexes) for cut in cuts)
         self.removed += removed
@@ -353,12 +353,10 @@ class Log:
         return store.batch_end(connection, min(cut, keep_from - 1)), forget
 
     def _remove(self, connection: sqlite3.Connection, cuts: Sequence[removal.Cut], *, overwrite: bool) -> list[Batch]:
-        self._appender.write_notes()
         with store.overwriting_deleted(connection, on=overwrite):
             return removal.apply(connection, cuts)
 
     def _delete(self, connection: sqlite3.Connection, cut: int, forget: int) -> int:
-        self._appender.write_notes()
         if forget:
             store.forget_ids(connection, forget)
         if not cut:

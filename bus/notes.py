@@ -6,6 +6,7 @@ tables being up to date; but what is deleted from the log has to be noted first.
 """
 
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -55,10 +56,12 @@ class Notes:
 
     def keys_at(self, position: int) -> Keys | None:
         """The ids of the record that holds a position; None when they are forgotten."""
-        for keys in reversed(self._unwritten.keys):
-            if keys.position <= position:
-                return keys if position < keys.position + keys.count else None
-        return store.keys_at(self._connection, position)
+        unwritten = self._unwritten.keys
+        index = bisect_right(unwritten, position, key=_position) - 1
+        if index < 0:
+            return store.keys_at(self._connection, position)
+        keys = unwritten[index]
+        return keys if position < keys.position + keys.count else None
 
     def newest(self, subject: str) -> int:
         """Position of a subject's newest event; 0 when it has none."""
@@ -79,7 +82,7 @@ class Notes:
         self._now.keys.append(keys)
 
     def write(self, head: int) -> None:
-        """Writes down all there is, what the transaction at hand holds too, inside that transaction."""
+        """Writes down all there is, what the transaction at hand holds too, inside that transaction; once in each."""
         known = _Gathered({**self._unwritten.subjects, **self._now.subjects}, self._unwritten.keys + self._now.keys)
         store.move_subjects(self._connection, _texts(known.subjects))
         store.insert_keys(self._connection, known.keys)
@@ -101,9 +104,13 @@ class Notes:
         self._writing = False
 
     def forget(self, subject: str) -> None:
-        """Lets go of a subject, inside the transaction at hand."""
-        self._unwritten.subjects.pop(subject.encode(), None)
-        store.delete_subject(self._connection, subject)
+        """Lets go of a subject of which no event stands, inside a transaction in which everything is written down."""
+        if not store.stands(self._connection, store.newest_of_subject(self._connection, subject)):
+            store.delete_subject(self._connection, subject)
+
+
+def _position(keys: Keys) -> int:
+    return keys.position
 
 
 def _texts(subjects: Mapping[bytes, int]) -> Iterator[tuple[str, int]]:

@@ -37,7 +37,8 @@ class Pipeline:
         self._duplicates = 0
         self._ended = False
         self._failure: Exception | None = None
-        self._task: asyncio.Task[Any] | None = None
+        # the task that waits for a request, while it does and nothing else
+        self._idle: asyncio.Task[Any] | None = None
 
     async def answers(self, requests: AsyncIterator[bytes]) -> AsyncIterator[PublishStreamResponse]:
         """Takes requests and answers them in order; raises why one was refused after the answers to those before it.
@@ -45,25 +46,17 @@ class Pipeline:
         While commits take no time each request is answered before the next is looked at: handing over between two tasks would cost
         more than it gains. When the disk is slow the stream is read on meanwhile, and an answer covers as many requests as it can.
         """
-        self._task = asyncio.current_task()
-        try:
-            async for raw in requests:
-                self._submit(raw)
-                if not self._log.commits_at_once:
-                    break
-                await self._first_done()
-                yield self._answer()
-                if self._failure:
-                    raise self._failure
-            else:
-                return
-        except asyncio.CancelledError:
-            if not self._failure:
-                raise
-            # end() woke it
-            raise self._failure from None
-        finally:
-            self._task = None
+        requests = aiter(requests)
+        while (raw := await self._next(requests)) is not None:
+            self._submit(raw)
+            if not self._log.commits_at_once:
+                break
+            await self._first_done()
+            yield self._answer()
+            if self._failure:
+                raise self._failure
+        else:
+            return
         reading = asyncio.create_task(self._take(requests))
         try:
             async for answer in self._answers():
@@ -71,10 +64,25 @@ class Pipeline:
         finally:
             reading.cancel()
 
+    async def _next(self, requests: AsyncIterator[bytes]) -> bytes | None:
+        """The next request; None at the stream's end. Raises the refusal when end() wakes it."""
+        task = self._idle = asyncio.current_task()
+        try:
+            return await anext(requests, None)
+        except asyncio.CancelledError:
+            if not (self._failure and task and task.uncancel() == 0):
+                raise
+            raise self._failure from None
+        finally:
+            self._idle = None
+
     async def _take(self, requests: AsyncIterator[bytes]) -> None:
         """Takes requests until the stream ends or one is refused; those before it are still stored and answered."""
         try:
             async for raw in requests:
+                if self._ended:
+                    # nothing more is taken: the sender gets no answer for it and sends it again elsewhere
+                    return
                 self._submit(raw)
                 self._changed.set()
                 while self._bytes > self._max_bytes:
@@ -107,9 +115,9 @@ class Pipeline:
         self._failure = failure
         self._ended = True
         self._changed.set()
-        if self._task and not self._pending:
+        if self._idle:
             # it waits for a request that may never come
-            self._task.cancel()
+            self._idle.cancel()
 
     def abandon(self) -> None:
         """Nobody waits for what is still on its way: it is stored or not, and a failure of it is no news to anyone."""

@@ -31,6 +31,11 @@ def too_many(setting: str, what: str, limit: int) -> errors.Refusal:
     )
 
 
+def draining() -> errors.Refusal:
+    """The bus goes away in good order: whoever comes back finds another one, or this one again."""
+    return errors.unavailable("bus", reason=ErrorReason.ERROR_REASON_NOT_READY, detail="it drains")
+
+
 @contextmanager
 def refusing() -> Iterator[None]:
     """Turns the log's exceptions into refusals."""

@@ -15,7 +15,7 @@ class Run:
         self.positions = piece.positions
         self.token: int | None = None
         self.deadline = 0.0
-        # sent behind an event of a higher position
+        # sent when its member had got a higher position
         self.late = False
         # the positions that are not settled; None while that is all of them
         self.left: set[int] | None = None

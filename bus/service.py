@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from google.api import httpbody_pb2
 from tooloo.bus.v1 import bus_service_pb2 as pb
-from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from bus import definitions, metrics, sse
 from bus.cloudevents_service import CloudEventCalls
 from bus.filters import Filter
 from bus.follower import Follower, Part
 from bus.publish_stream import Pipeline
-from bus.refusals import refusal_of, refusing, too_many
+from bus.refusals import draining, refusal_of, refusing, too_many
 from bus.settings import BusSettings
 from bus.slices import packed
 from bus.storage import EventLog
@@ -46,9 +45,9 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
     async def drain(self) -> None:
         """Ends the streams that would never end by themselves: their clients come back and resume."""
         self._log.end_waits()
-        self._subscriptions.end_streams(_draining())
+        self._subscriptions.end_streams(draining())
         for pipeline in self._pipelines:
-            pipeline.end(_draining())
+            pipeline.end(draining())
 
     async def Publish(self, request: bytes, context: Context) -> pb.PublishResponse:  # type: ignore[override]  # handlers.py: raw
         """Appends events, all or none; answers when they are on disk."""
@@ -60,6 +59,8 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
         self, request_iterator: AsyncIterator[bytes], context: Context
     ) -> AsyncIterator[pb.PublishStreamResponse]:
         """Appends batch after batch; each answer covers every request up to its sequence."""
+        if self._log.ended:
+            raise draining()
         pipeline = Pipeline(self._log, self._settings.stream_bytes)
         self._pipelines.add(pipeline)
         try:
@@ -98,7 +99,7 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
                         yield await self._heartbeat(part.progress)
                     for response in self._follow_responses(part, stamp=request.stamp_positions):
                         yield response
-        raise _draining()
+        raise draining()
 
     async def FollowSse(self, request: pb.FollowSseRequest, context: Context) -> AsyncIterator[httpbody_pb2.HttpBody]:
         """Events live as Server-Sent Events; the first message leaves at once, and the last one says why the stream ends."""
@@ -237,10 +238,6 @@ class _Counted:
 
     async def __aexit__(self, *_: object) -> None:
         self._service.count_follower(-1)
-
-
-def _draining() -> errors.Refusal:
-    return errors.unavailable("bus", reason=ErrorReason.ERROR_REASON_NOT_READY, detail="it drains")
 
 
 def _metadata(context: Context, name: str) -> str:

@@ -10,7 +10,7 @@ from struct import Struct
 from uuid import UUID
 
 from bus import native
-from bus.batches import TYPE_BYTES, Batch, CorruptBatch
+from bus.batches import GONE, TYPE_BYTES, Batch, CorruptBatch
 from bus.native import ID_BYTES
 
 SCHEMA = Path(__file__).parent / "schema"
@@ -170,9 +170,13 @@ def keys_in(batch: Batch) -> Keys:
 
 def ids_before(connection: sqlite3.Connection, time_us: int) -> int:
     """The position up to which ids were remembered before a time; of the log's events themselves there may be fewer."""
-    row = connection.execute("SELECT position FROM event_keys WHERE time_us >= ? ORDER BY position LIMIT 1", (time_us,)).fetchone()
-    # what is not in the table yet is newer
-    return int(row[0]) - 1 if row else noted(connection)
+    # what is not in the table yet is newer. One statement, for another would see what was noted in between: ids of just now
+    row = connection.execute(
+        "SELECT coalesce((SELECT position FROM event_keys WHERE time_us >= ? ORDER BY position LIMIT 1) - 1,"
+        " (SELECT value FROM meta WHERE name = 'noted'), 0)",
+        (time_us,),
+    ).fetchone()
+    return int(row[0])
 
 
 def keys_after(connection: sqlite3.Connection, floor: int) -> Iterator[Keys]:
@@ -250,6 +254,12 @@ def newest_of_subject(connection: sqlite3.Connection, subject: str) -> int:
     """Position of a subject's newest event; 0 when it has none."""
     row = connection.execute("SELECT position FROM subjects WHERE subject = ?", (subject,)).fetchone()
     return int(row[0]) if row else 0
+
+
+def stands(connection: sqlite3.Connection, position: int) -> bool:
+    """Whether an event at a position is kept and not gone."""
+    headers = read_headers(connection, position - 1, 1) if position else []
+    return any(memoryview(types).cast("H")[position - first] != GONE for first, _, types in headers if first <= position)
 
 
 def move_subjects(connection: sqlite3.Connection, positions: Iterable[tuple[str, int]]) -> None:

@@ -107,7 +107,9 @@ class Running:
         """The log has grown. Deals it out at once when that is simple: a hand-over to the dealing task costs more than that."""
         try:
             dealt = self._resting and self._deal_now()
-        except Exception:  # noqa: BLE001 - whoever commits must not suffer; the dealing task meets it again and tells the members
+        except Exception:
+            # whoever commits must not suffer; the dealing task goes on, and tells the members what it meets
+            log.exception("subscription %s could not deal at once", self.name)
             dealt = False
         if not dealt:
             self.wake()
@@ -312,6 +314,7 @@ class Running:
         self._take_in(chunk, {})
         for member in hungry:
             self._send_runs(member, self._share(member, hungry))
+        self._take_turns()
         return not self._has_work()
 
     async def _deal_once(self) -> bool:
@@ -328,10 +331,13 @@ class Running:
                 await self._send(member, entries)
             else:
                 self._send_runs(member, limit)
-        if self._members:
-            # the next turn begins with another one
-            self._members.append(self._members.pop(0))
+        self._take_turns()
         return True
+
+    def _take_turns(self) -> None:
+        """The next turn begins with another member."""
+        if self._members:
+            self._members.append(self._members.pop(0))
 
     def _hungry(self) -> list[Member]:
         """The members that want events."""
@@ -358,6 +364,7 @@ class Running:
         # what the log no longer holds cannot be delivered any more
         dealer.ack(token, [entry.position for entry in entries if entry.position not in bodies])
         if found := [entry for entry in entries if entry.position in bodies]:
+            dealer.sent(token, found)
             member.send(found, bodies, self._settings.message_bytes)
 
     def _send_runs(self, member: Member, limit: int) -> None:

@@ -11,7 +11,7 @@ from tooloo.bus.v1.bus_service_pb2_grpc import EventBusServicer
 from tooloo.bus.v1.dead_letter_pb2 import DeadLetter
 
 from bus.member import Member
-from bus.refusals import refusal_of, refusing
+from bus.refusals import draining, refusal_of, refusing
 from bus.storage import EventLog, StoredDeadLetter
 from bus.subscription import Running
 from bus.subscriptions import Subscriptions
@@ -93,6 +93,8 @@ class SubscriptionCalls(EventBusServicer):
         if not first.subscription:
             raise errors.invalid("subscription", "the first message of the stream must name it")
         running = self._subscriptions.running(first.subscription)
+        if self._log.ended:
+            raise draining()
         member = running.join(first)
         reading = asyncio.create_task(_listen(running, member, first, request_iterator))
         try:
@@ -156,6 +158,9 @@ async def _listen(running: Running, member: Member, first: pb.PullRequest, reque
 
 def _check(request: pb.PullRequest) -> None:
     """The contract's rules. Most requests only acknowledge and give credit, and a look tells that they are in order."""
+    if not isinstance(request, pb.PullRequest):
+        # what stands for bytes that do not decode
+        boundary.check(request, _PULL)
     plain = not (request.nacks or request.extend or request.ack or request.subscription or request.HasField("heartbeat"))
     if plain and 0 <= request.credit_events <= _MOST_CREDIT and request.credit_bytes >= 0 and request.ack_up_to >= 0:
         return

@@ -69,6 +69,8 @@ class _Waiting:
     work: Append | Job
     done: asyncio.Future[Any]
     outcome: Any = None
+    # a job that deletes records needs what is noted of them to be on the disk with it
+    noted: bool = False
 
 
 def end_process(error: BaseException) -> None:
@@ -118,9 +120,12 @@ class Writer:
             raise DiskFull
         return self._submit(append)
 
-    def run(self, job: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
-        """Runs SQL inside the writer's next transaction, under a savepoint of its own; its exceptions come back."""
-        return self._submit(job)
+    def run(self, job: Callable[[sqlite3.Connection], T], *, noted: bool = False) -> asyncio.Future[T]:
+        """Runs SQL inside the writer's next transaction, under a savepoint of its own; its exceptions come back.
+
+        `noted`: what is found by the records alone is written down before it, for the job takes records away.
+        """
+        return self._submit(job, noted=noted)
 
     async def close(self) -> None:
         """Commits what waits and ends."""
@@ -141,12 +146,12 @@ class Writer:
             log.warning("the log was closed without its last notes: %s", error)
         self._connection.close()
 
-    def _submit(self, work: Append | Job) -> asyncio.Future[Any]:
+    def _submit(self, work: Append | Job, *, noted: bool = False) -> asyncio.Future[Any]:
         if self._closed:
             raise Closed
         if len(self._waiting) >= self._settings.write_queue:
             raise QueueFull
-        waiting = _Waiting(work, self._loop.create_future())
+        waiting = _Waiting(work, self._loop.create_future(), noted=noted)
         self._waiting.append(waiting)
         self._turn_soon()
         return waiting.done
@@ -225,7 +230,8 @@ class Writer:
         """Records first, then jobs in their order. Gives the time when the commit began."""
         self._connection.execute("BEGIN IMMEDIATE")
         self._appender.insert(batches)
-        if self._appender.notes_due:
+        # once, and not in a job: what a job does is rolled back when it fails
+        if self._appender.notes_due or any(waiting.noted for waiting in jobs):
             self._appender.write_notes()
         for waiting in jobs:
             if not isinstance(waiting.work, Append):

@@ -9,7 +9,6 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from tooloo.event.v1.event_pb2 import Event
 
 from mesh import errors
 from mesh.reconnect import Backoff, is_final, refusal_of
+from mesh.writing import written
 
 if TYPE_CHECKING:
     # exists for type checkers only
@@ -36,6 +36,8 @@ _IN_FLIGHT = 16
 _SMALL_IN_FLIGHT = 4
 # a stream that answers nothing for so long is taken for dead
 _STALLED_SECONDS = 5.0
+# what a caller may write by itself: it must not wait, beyond its own time, for a server that takes nothing
+_AT_ONCE_BYTES = 16 * 1024
 # how late the end of a caller's time may be noticed
 _SWEEP_SECONDS = 0.1
 
@@ -95,11 +97,15 @@ class Publisher:
         # the stream when nothing is under way on it, and whether a caller writes on it by itself
         self._idle: Any = None
         self._writing = False
+        self._heard = False
+        self._closed = False
         self._task: asyncio.Task[None] | None = None
         self._sweeping: asyncio.TimerHandle | None = None
 
     async def publish(self, events: Sequence[Event], expected: Mapping[str, int], seconds: float | None) -> list[int]:
         """Positions of the events once they are on disk; Refusal UNAVAILABLE when `seconds` (None: for ever) have passed."""
+        if self._closed:
+            raise _client_closed()
         if expected:
             # what may be refused because of other publishes must not hold up those that share its stream
             return await self._alone(PublishRequest(events=events, expected_versions=expected), seconds)
@@ -107,16 +113,20 @@ class Publisher:
 
     async def close(self) -> None:
         """Ends what is under way; callers that wait get UNAVAILABLE."""
-        if self._sweeping:
-            self._sweeping.cancel()
+        self._closed = True
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._sweeping:
+            self._sweeping.cancel()
+        self._refuse_all(_client_closed())
+
+    def _refuse_all(self, refusal: BaseException) -> None:
         rest = [*self._sent, *self._again, _Request(list(self._waiting))]
         for queue in (self._sent, self._again, self._waiting):
             queue.clear()
         for request in rest:
-            request.refuse(errors.unavailable("bus", detail="the client was closed"))
+            request.refuse(refusal)
 
     async def _alone(self, request: PublishRequest, seconds: float | None) -> list[int]:
         backoff = Backoff()
@@ -137,20 +147,31 @@ class Publisher:
         waiting = _Waiting(body, count, loop.create_future(), math.inf if seconds is None else loop.time() + seconds)
         if seconds is not None and self._sweeping is None:
             self._sweeping = loop.call_later(min(seconds, _SWEEP_SECONDS), self._sweep)
-        if self._idle is not None:
+        if self._task is None:
+            self._task = asyncio.create_task(self._send_forever(), name="publish")
+            self._task.add_done_callback(self._ended)
+        if self._idle is not None and len(body) <= _AT_ONCE_BYTES:
             await self._write_at_once(self._idle, waiting)
         else:
             self._waiting.append(waiting)
             self._changed.set()
-        if self._task is None:
-            self._task = asyncio.create_task(self._send_forever(), name="publish")
         return await waiting.done
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """The sending task never ends by itself: if something unexpected ends it, callers are told, and the next starts another."""
+        self._task = None
+        if not task.cancelled() and (error := task.exception()):
+            self._refuse_all(error)
 
     async def _write_at_once(self, call: Any, waiting: _Waiting) -> None:
         """Writes in the caller's own task: with nobody else on the stream, handing over to the sending task only takes time."""
         self._idle, self._writing = None, True
         try:
             await self._write(call, _Request([waiting]))
+        except asyncio.CancelledError:
+            # nobody waits for it any more
+            waiting.done.cancel()
+            raise
         finally:
             self._writing = False
             # the sending task may have been waiting for this, or has ended the stream
@@ -164,6 +185,7 @@ class Publisher:
         for caller in callers:
             if caller.deadline <= now and not caller.done.done():
                 caller.done.set_exception(_too_late())
+        self._waiting = deque(caller for caller in self._waiting if not caller.done.done())
         left = [caller.deadline - now for caller in callers if caller.deadline < math.inf and not caller.done.done()]
         self._sweeping = loop.call_later(min(_SWEEP_SECONDS, *left), self._sweep) if left else None
 
@@ -179,20 +201,23 @@ class Publisher:
             except grpc.aio.AioRpcError as error:
                 self._take_back(error)
                 if error.code() is grpc.StatusCode.INTERNAL and self._again:
-                    await self._ask(self._again.popleft())
+                    await self._ask(self._again[0])
                 else:
                     await asyncio.sleep(backoff.wait())
 
     async def _ask(self, request: _Request) -> None:
-        """Publishes by a call of its own. A write that meets the end of its stream hides from grpc.aio why the stream ended."""
+        """Publishes the first of what waits for another try by a call of its own.
+
+        A write that meets the end of its stream hides from grpc.aio why the stream ended.
+        """
         try:
             response = await self._call(b"".join(caller.body for caller in request.callers), timeout=_STALLED_SECONDS)
         except grpc.aio.AioRpcError as error:
             if is_final(error):
+                self._again.popleft()
                 self._refused(request, refusal_of(error))
-            else:
-                self._again.appendleft(request)
         else:
+            self._again.popleft()
             request.acknowledge(response.positions)
 
     async def _stream(self, backoff: Backoff) -> None:
@@ -201,18 +226,19 @@ class Publisher:
         listening = asyncio.create_task(self._listen(call, backoff))
         watching = asyncio.create_task(self._watch(call))
         try:
-            self._sequence = 0
+            self._sequence, self._heard = 0, False
             while not listening.done():
                 request = None if self._writing else self._next_request()
                 if request:
                     await self._write(call, request)
                     continue
                 self._changed.clear()
-                self._idle = None if self._writing or self._sent else call
+                # one that has answered already takes what is written on it
+                self._idle = call if self._heard and not (self._writing or self._sent) else None
                 await self._changed.wait()
                 self._idle = None
             await asyncio.wait((listening,))
-            raise _STALLED if listening.cancelled() else listening.exception() or _STALLED
+            raise (None if listening.cancelled() else listening.exception()) or _broken("the stream stalled")
         finally:
             self._idle = None
             call.cancel()
@@ -225,8 +251,7 @@ class Publisher:
         self._sequence += 1
         self._sent.append(request)
         request.sent = asyncio.get_running_loop().time()
-        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
-            await call.write(b"".join([*(caller.body for caller in request.callers), _SEQUENCE, _varint(self._sequence)]))
+        await written(call, b"".join([*(caller.body for caller in request.callers), _SEQUENCE, _varint(self._sequence)]))
 
     def _next_request(self) -> _Request | None:
         """What to send next; None while there is nothing, or enough under way."""
@@ -250,6 +275,10 @@ class Publisher:
         count = size = 0
         while self._waiting:
             first = self._waiting[0]
+            if first.done.done():
+                # its time was up, or it was cancelled
+                self._waiting.popleft()
+                continue
             count += first.count
             size += len(first.body)
             if callers and (count > _SHARED_EVENTS or size > _SHARED_BYTES):
@@ -263,6 +292,7 @@ class Publisher:
             acknowledged = 0
             while isinstance(response := await call.read(), PublishStreamResponse):
                 backoff.reset()
+                self._heard = True
                 start = 0
                 while acknowledged < response.sequence:
                     request = self._sent.popleft()
@@ -314,11 +344,12 @@ def _too_late() -> errors.Refusal:
     return errors.unavailable("bus", detail="no acknowledgement within the time that the caller gave")
 
 
+def _client_closed() -> errors.Refusal:
+    return errors.unavailable("bus", detail="the client was closed")
+
+
 def _broken(details: str) -> grpc.aio.AioRpcError:
     return grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details=details)
-
-
-_STALLED = _broken("the stream stalled")
 
 
 def _varint(value: int) -> bytes:

@@ -17,6 +17,7 @@ from tooloo.event.v1.event_pb2 import Event
 from mesh.clock import Clock
 from mesh.deliveries import Delivery, Nack
 from mesh.reconnect import Backoff, is_final, refusal_of
+from mesh.writing import written
 
 if TYPE_CHECKING:
     # exists for type checkers only
@@ -204,15 +205,19 @@ class Subscription:
                 if not isinstance(response, pb.PullResponse):
                     return True
                 backoff.reset()
-                self._receive(response)
+                await self._receive(response)
         finally:
             self._call = None
             call.cancel()
 
-    def _receive(self, response: pb.PullResponse) -> None:
+    async def _receive(self, response: pb.PullResponse) -> None:
         if response.fencing_token != self._token:
+            lost = len(self._held) + len(self._late)
             self._forget_leases()
             self._token = response.fencing_token
+            if lost:
+                # it is never answered, so the credit that it took would be gone
+                await self._write(pb.PullRequest(fencing_token=self._token, credit_events=lost))
         if not response.events:
             return
         now, positions = self._clock.monotonic(), response.positions
@@ -255,11 +260,7 @@ class Subscription:
             call = self._call
             if call is None:
                 return False
-            try:
-                await call.write(request)
-            except (grpc.aio.AioRpcError, asyncio.InvalidStateError, grpc.aio.UsageError):
-                return False
-            return True
+            return await written(call, request)
 
 
 def _nack_message(nack: Nack) -> pb.Nack:

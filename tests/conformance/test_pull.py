@@ -211,3 +211,87 @@ async def test_silence_tells_floor_head_and_lag(bus: BusBench) -> None:
     beat = await next_answer(puller.call, lambda each: not each.positions)
     assert (beat.ack_floor, beat.head_position) == (0, 2)
     assert beat.lag.ToTimedelta().total_seconds() >= 0
+
+
+async def test_a_cumulative_ack_leaves_a_redelivery_alone(bus: BusBench) -> None:
+    """The member says it before it can know that one of them came again; by name it is settled. Twice the newest is behind it too."""
+    await filled(bus, 3, order_by_subject=False)
+    puller = await Puller(bus.stub).open()
+    await puller.take(3)
+    await puller.say(nacks=[pb.Nack(position=position, retry_after=duration_pb2.Duration()) for position in (2, 3)])
+    again: list[tuple[int, int]] = []
+    while len(again) < 2:
+        # said as long as both are on their way
+        await puller.say(ack_up_to=3)
+        again += await puller.take(1)
+    assert sorted(again) == [(2, 2), (3, 2)]
+    standing = await bus.settled(1)
+    assert (standing.ack_floor, standing.in_flight) == (1, 2)
+    await puller.say(ack=[2, 3])
+    await bus.settled(3)
+
+
+async def test_a_cumulative_ack_leaves_alone_what_waited_for_its_subject(bus: BusBench) -> None:
+    """It was sent behind a higher one."""
+    await bus.subscribe(order_by_subject=True)
+    await bus.publish(event(1, subject="a"), event(2, subject="a"), event(3, subject="b"))
+    puller = await Puller(bus.stub).open()
+    assert await puller.take(2) == [(1, 1), (3, 1)]
+    await puller.say(ack=[1])
+    await puller.say(ack_up_to=3)
+    assert await puller.take(1) == [(2, 1)]
+    await next_answer(puller.call, lambda each: each.acks_committed == 2)
+    assert (await bus.standing()).ack_floor == 1
+    await puller.say(ack=[2])
+    await bus.settled(3)
+
+
+async def test_two_members_that_nack_and_acknowledge_up_to_a_position_lose_nothing(bus: BusBench) -> None:
+    """What one gives back the other may get behind higher ones: each is handled once by whoever acknowledged it, in the end all."""
+    await filled(bus, 60, order_by_subject=False)
+    handled: dict[int, int] = {}
+
+    async def member(every: int) -> None:
+        puller = await Puller(bus.stub, credit=5).open()
+        newest = 0
+        while len(handled) < 60:
+            response = await puller.answer()
+            nacked, late = [], []
+            for position, attempt in zip(response.positions, response.attempts, strict=True):
+                if attempt == 1 and position % every == 0:
+                    nacked.append(pb.Nack(position=position, retry_after=SOON))
+                    continue
+                handled[position] = handled.get(position, 0) + 1
+                if position <= newest:
+                    late.append(position)
+            if response.positions:
+                newest = max(newest, *response.positions)
+                await puller.say(nacks=nacked, ack=late, ack_up_to=newest, credit_events=len(response.positions))
+        puller.call.cancel()
+
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(member(2), member(3))
+    await bus.settled(60)
+    assert handled == dict.fromkeys(range(1, 61), 1)
+
+
+async def test_an_event_at_a_time_goes_to_the_members_in_turn(bus: BusBench) -> None:
+    """Also when each is dealt out the moment it is stored: who comes first does not get them all."""
+    await bus.subscribe(order_by_subject=False)
+    pullers = [await Puller(bus.stub).open() for _ in range(3)]
+    got = [asyncio.create_task(puller.take(4)) for puller in pullers]
+    for number in range(12):
+        await bus.publish(event(number, subject=f"s/{number}"))
+    async with asyncio.timeout(PATIENCE):
+        assert sorted(sum(await asyncio.gather(*got), [])) == [(position, 1) for position in range(1, 13)]
+
+
+async def test_the_floor_passes_where_a_small_credit_cut_what_was_read(bus: BusBench) -> None:
+    """Between two wanted events lie others; the first goes out alone, for lack of credit."""
+    await bus.subscribe(order_by_subject=False, filter=EventFilter(types=["service.stopped"]))
+    await bus.publish(*(event(number, kind="started" if number % 3 else "stopped") for number in range(9)))
+    puller = await Puller(bus.stub, credit=1).open()
+    for position in (1, 4, 7):
+        assert await puller.take(1) == [(position, 1)]
+        await puller.say(ack=[position], credit_events=1)
+    assert (await bus.settled(9)).backlog == 0

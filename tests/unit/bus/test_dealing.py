@@ -66,6 +66,9 @@ class DealerMachine(RuleBasedStateMachine):
         self.records: list[int] = []
         self.out: dict[int, int] = {}
         self.deadlines: dict[int, float] = {}
+        # the highest position that each member was sent, and what it was sent at or below that
+        self.newest: Counter[int] = Counter()
+        self.late: set[int] = set()
         self.attempts: Counter[int] = Counter()
         self.settled: set[int] = set()
         self.redriven: set[int] = set()
@@ -107,6 +110,7 @@ class DealerMachine(RuleBasedStateMachine):
             self.expect_next(entry.position)
             assert entry.attempts == self.attempts[entry.position] + 1
             self.lease(entry.position, token)
+        self.dealer.sent(token, entries)
         if not entries and (run := self.dealer.take_run(token, limit, self.now, max_bytes)):
             sent = run.take_events()
             assert len(sent.events) == len(EVENT) * len(sent.positions)
@@ -121,6 +125,10 @@ class DealerMachine(RuleBasedStateMachine):
         """The model's side of a delivery."""
         self.attempts[position] += 1
         self.out[position] = token
+        self.late.discard(position)
+        if position <= self.newest[token]:
+            self.late.add(position)
+        self.newest[token] = max(self.newest[token], position)
         self.deadlines[position] = self.now + self.policy.ack_deadline
 
     def expect_next(self, position: int) -> None:
@@ -144,10 +152,11 @@ class DealerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.log)
     @rule(data=st.data(), token=st.sampled_from((*TOKENS, NOBODY)))
     def ack_up_to(self, data: st.DataObject, token: int) -> None:
-        """All that the token holds up to there, and nothing else, also when no event stands at the position."""
+        """All that the token holds up to there and was sent in order, nothing else, also when no event stands at the position."""
         position = data.draw(st.integers(1, len(self.log)))
         self.dealer.ack_up_to(token, position)
-        self.settle([held for held, holder in self.out.items() if holder == token and held <= position], token)
+        in_order = [held for held, holder in self.out.items() if holder == token and held not in self.late]
+        self.settle([held for held in in_order if held <= position], token)
 
     def settle(self, positions: list[int], token: int) -> None:
         """The model's side of acks."""
@@ -184,6 +193,7 @@ class DealerMachine(RuleBasedStateMachine):
     def stream_ends(self, token: int, counted: bool) -> None:
         """A member is gone: what it held is free at once; in good order it costs no attempt."""
         self.dealer.release(token, self.now, counted=counted)
+        self.newest[token] = 0
         for position in [position for position, holder in self.out.items() if holder == token]:
             if counted:
                 self.fail(position)
@@ -240,6 +250,7 @@ class DealerMachine(RuleBasedStateMachine):
         for position in self.out:
             self.attempts[position] -= 1
         self.out.clear()
+        self.newest.clear()
         for position in self.wanted():
             self.attempts[position] = self.disk.retries[position].attempts if position in self.disk.retries else 0
         self.dealer = Dealer(self.policy, AckState.decode(self.disk.floor, self.disk.ranges))
@@ -255,6 +266,7 @@ class DealerMachine(RuleBasedStateMachine):
         self.disk.retries.clear()
         self.disk.buried_before = {position for position in self.disk.dead if position > floor}
         self.out.clear()
+        self.newest.clear()
         self.attempts.clear()
         self.settled = {position for position in self.wanted() if position <= floor}
         self.redriven.clear()
@@ -308,9 +320,11 @@ DealerMachine.TestCase.settings = settings(max_examples=300, stateful_step_count
 test_dealer = DealerMachine.TestCase
 
 
-def dealt(dealer: Dealer, now: float = 0.0) -> list[int]:
-    """Positions that member 1 gets now."""
-    return [entry.position for entry in dealer.take(1, 100, now)]
+def dealt(dealer: Dealer, now: float = 0.0, token: int = 1) -> list[int]:
+    """Positions that a member gets now."""
+    entries = dealer.take(token, 100, now)
+    dealer.sent(token, entries)
+    return [entry.position for entry in entries]
 
 
 def test_backoff_repeats_its_last_wait() -> None:
@@ -413,6 +427,18 @@ def test_a_run_is_cut_to_the_credit_in_bytes() -> None:
     assert [len(run) for run in iter(lambda: small.take_run(1, 10, 0.0, 1), None)] == [1, 1]
 
 
+@pytest.mark.parametrize("cumulative", [False, True])
+def test_the_floor_passes_the_gap_in_which_a_run_was_cut(cumulative: bool) -> None:
+    """Positions of no event between two parts of a run belong to neither of them."""
+    dealer = unordered([1, 5, 9])
+    assert [list(run.positions) for run in iter(lambda: dealer.take_run(1, 1, 0.0), None)] == [[1], [5], [9]]
+    if cumulative:
+        dealer.ack_up_to(1, 9)
+    else:
+        assert dealer.ack(1, [9, 1, 5]) == []
+    assert (dealer.acks.floor, dealer.acks.ranges) == (9, [])
+
+
 @pytest.mark.parametrize("leased", [False, True])
 def test_redriving_what_is_dealt_out_again_after_a_seek_gives_it_out_once(leased: bool) -> None:
     """It stands in a run already: it is taken out of there, and its answer also settles what the disk keeps of it."""
@@ -427,3 +453,68 @@ def test_redriving_what_is_dealt_out_again_after_a_seek_gives_it_out_once(leased
     assert dealer.flush().forgotten == {2}
     assert (dealer.acks.floor, dealer.unsettled, dealer.in_flight) == (3, 0, 0)
     assert dealt(dealer) == []
+
+
+@pytest.mark.parametrize("position", [2, 3])
+def test_a_cumulative_ack_does_not_settle_a_redelivery(position: int) -> None:
+    """It may still be on its way to who says this, also when it is the newest that its member got; by name it is settled."""
+    dealer = unordered([1, 2, 3])
+    assert dealer.take_run(1, 10, 0.0)
+    assert dealer.nack(1, position, 0.0, retry_after=0.0, park=False, error="")
+    assert dealt(dealer) == [position]
+    dealer.ack_up_to(1, 3)
+    assert (dealer.in_flight, dealer.acks.floor) == (1, position - 1)
+    assert dealer.ack(1, [position]) == []
+    assert (dealer.in_flight, dealer.acks.floor) == (0, 3)
+
+
+def test_a_cumulative_ack_does_not_settle_what_waited_for_its_subject() -> None:
+    """It comes behind a higher one; what comes in order after it is settled again."""
+    dealer = Dealer(Policy(), AckState(0))
+    dealer.scanned(4, [(1, "a"), (2, "a"), (3, "b"), (4, "a")])
+    assert dealt(dealer) == [1, 3]
+    dealer.ack(1, [1])
+    assert dealt(dealer) == [2]
+    dealer.ack_up_to(1, 3)
+    assert (dealer.in_flight, dealer.acks.floor) == (1, 1)
+    dealer.ack(1, [2])
+    assert dealt(dealer) == [4]
+    dealer.ack_up_to(1, 4)
+    assert (dealer.in_flight, dealer.acks.floor) == (0, 4)
+
+
+def test_a_redelivery_to_a_member_that_got_nothing_higher_is_in_order() -> None:
+    """To another member, or to one that came anew."""
+    dealer = unordered([1, 2])
+    assert dealer.take_run(1, 10, 0.0)
+    dealer.release(1, 0.0, counted=True)
+    assert dealt(dealer, token=2) == [1, 2]
+    dealer.ack_up_to(2, 2)
+    assert (dealer.in_flight, dealer.acks.floor) == (0, 2)
+
+
+def test_what_was_taken_and_not_sent_is_no_measure_of_order() -> None:
+    """One of two was erased before it went out: what comes between them later is in order for the member."""
+    dealer = Dealer(Policy(), AckState(0))
+    dealer.scanned(3, [(1, "a"), (2, "a"), (3, "b")])
+    first, gone = dealer.take(1, 10, 0.0)
+    dealer.ack_up_to(1, 3)
+    assert dealer.in_flight == 2, "nothing was sent yet"
+    dealer.ack(1, [gone.position])
+    dealer.sent(1, [first])
+    dealer.ack(1, [1])
+    assert dealt(dealer) == [2]
+    dealer.ack_up_to(1, 2)
+    assert dealer.acks.floor == 3
+
+
+def test_a_run_is_late_as_a_whole_or_not_at_all() -> None:
+    """A member that got an event from the middle of a run's range gets the run in two: the second part is in order."""
+    dealer = unordered([1, 5, 9])
+    dealer.carry([Retry(4, "a", 0, 0.0, "")])
+    assert dealt(dealer) == [4]
+    assert [list(run.positions) for run in iter(lambda: dealer.take_run(1, 10, 0.0), None)] == [[1], [5, 9]]
+    dealer.ack_up_to(1, 9)
+    assert dealer.in_flight == 1
+    assert dealer.ack(1, [1]) == []
+    assert (dealer.in_flight, dealer.acks.floor) == (0, 9)

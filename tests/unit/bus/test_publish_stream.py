@@ -2,10 +2,7 @@
 
 import asyncio
 import gc
-import sqlite3
-import threading
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ from bus.log import Log
 from bus.publish_stream import Pipeline
 from bus.settings import BusSettings
 from bus.writer import DiskFull, QueueFull
+from mesh import errors
 from mesh.clock import SystemClock
 from mesh.errors import Refusal
 from tests.support.events import sample, sized
@@ -55,37 +53,6 @@ async def run(
     return answers, failure
 
 
-async def noting(taken: list[int], count: int) -> AsyncIterator[bytes]:
-    """Requests that note when the stream takes them."""
-    for number in range(1, count + 1):
-        taken.append(number)
-        yield request(number, number)
-
-
-@asynccontextmanager
-async def held(log: Log) -> AsyncIterator[None]:
-    """A log whose writer is busy with something else while the block lasts."""
-    begun, go_on = threading.Event(), threading.Event()
-
-    def busy(_: sqlite3.Connection) -> None:
-        begun.set()
-        go_on.wait()
-
-    work = asyncio.create_task(log.run(busy))
-    await asyncio.to_thread(begun.wait)
-    try:
-        yield
-    finally:
-        go_on.set()
-        await work
-
-
-async def turns() -> None:
-    """Lets everything that can go on do so: nothing here waits for anything but the writer."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
 def positions(answers: Iterable[PublishStreamResponse]) -> list[int]:
     """The positions that were told, in order."""
     return [position for answer in answers for position in answer.positions]
@@ -121,11 +88,10 @@ async def test_a_bad_request_in_the_middle_ends_the_stream_after_the_answers_bef
 async def test_a_full_queue_in_the_middle(tmp_path: Path) -> None:
     """What found room is stored and answered; the refusal names the queue."""
     log = await opened(tmp_path, write_queue=3, inline_commit=timedelta(0))
-    async with held(log):
-        running = asyncio.create_task(run(log, [request(n, n) for n in range(1, 9)]))
-        await turns()
-    answers, failure = await running
-    assert positions(answers) == [1, 2, 3]
+    answers, failure = await run(log, [request(n, n) for n in range(1, 9)])
+    # what went to the disk meanwhile made room for as many more
+    assert 3 <= log.head < 8
+    assert positions(answers) == list(range(1, log.head + 1))
     assert isinstance(failure, QueueFull)
     await log.close()
 
@@ -145,50 +111,153 @@ async def test_a_full_disk_in_the_middle(tmp_path: Path, caplog: pytest.LogCaptu
     assert "never retrieved" not in caplog.text
 
 
-async def test_what_waits_for_the_disk_is_bounded(tmp_path: Path) -> None:
-    """Beyond its bytes the stream is not read on before some of them are stored."""
-    log = await opened(tmp_path, inline_commit=timedelta(0))
-    taken: list[int] = []
-    answers = Pipeline(log, 3 * len(request(1, 1))).answers(noting(taken, 40))
-    async with held(log):
-        first = asyncio.ensure_future(anext(answers))
-        await turns()
-        assert taken == [1, 2, 3, 4]
-    assert positions([await first, *[answer async for answer in answers]]) == list(range(1, 41))
-    await log.close()
+class Requests:
+    """What a client sends, one request at a time; it counts what was taken, and waits for ever at its end unless closed."""
+
+    def __init__(self, *requests: bytes) -> None:
+        self.taken = 0
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        for each in requests:
+            self.send(each)
+
+    def send(self, request: bytes | None) -> None:
+        """Another request; None closes."""
+        self._queue.put_nowait(request)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The next one."""
+        request = await self._queue.get()
+        if request is None:
+            raise StopAsyncIteration
+        self.taken += 1
+        return request
 
 
-async def test_while_commits_take_no_time_each_request_is_answered_before_the_next_is_read(tmp_path: Path) -> None:
-    """Nothing waits then, so nothing has to be bounded."""
-    log = await opened(tmp_path, inline_commit=timedelta(seconds=1))
-    taken: list[int] = []
-    told = [(answer.sequence, len(taken)) async for answer in Pipeline(log, 1).answers(noting(taken, 5))]
-    assert told == [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]
+async def turns(count: int = 20) -> None:
+    """Lets everything that can go on do so."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("inline", [timedelta(0), timedelta(seconds=1)])
+async def test_what_waits_for_the_disk_is_bounded(tmp_path: Path, inline: timedelta) -> None:
+    """Beyond its bytes the stream is not read on before some of them are stored and answered."""
+    log = await opened(tmp_path, inline_commit=inline)
+    requests = Requests(*(request(number, number) for number in range(1, 41)))
+    pipeline = Pipeline(log, 3 * len(request(1, 1)))
+    answers = pipeline.answers(requests)
+    found = [await anext(answers)]
+    await turns()
+    # nobody takes a further answer
+    assert requests.taken <= 1 + 4
+    requests.send(None)
+    assert positions([*found, *[answer async for answer in answers]]) == list(range(1, 41))
     await log.close()
 
 
 @pytest.mark.parametrize("inline", [timedelta(0), timedelta(seconds=1)])
-async def test_a_client_that_goes_away_leaves_nothing_behind(tmp_path: Path, inline: timedelta) -> None:
+async def test_a_client_that_goes_away_leaves_nothing_behind(
+    tmp_path: Path, inline: timedelta, caplog: pytest.LogCaptureFixture
+) -> None:
     """Its requests are stored or not; the log goes on, and what it did not hear of is a repeat when it comes back."""
     log = await opened(tmp_path, inline_commit=inline)
-
-    async def endless() -> AsyncIterator[bytes]:
-        for number in range(1, 6):
-            yield request(number, number)
-        await asyncio.Event().wait()
-
     pipeline = Pipeline(log, 1 << 20)
-    heard = asyncio.Event()
+    requests = Requests(*(request(number, number) for number in range(1, 6)))
+    heard: list[PublishStreamResponse] = []
 
     async def listen() -> None:
-        async for _ in pipeline.answers(endless()):
-            heard.set()
+        async for answer in pipeline.answers(requests):
+            heard.append(answer)
 
     listening = asyncio.create_task(listen())
-    await heard.wait()
+    while not heard:
+        await asyncio.sleep(0)
     listening.cancel()
-    assert isinstance((await asyncio.gather(listening, return_exceptions=True))[0], asyncio.CancelledError)
+    assert await asyncio.gather(listening, return_exceptions=True)
     pipeline.abandon()
     answers, failure = await run(log, [request(n, n) for n in range(1, 7)])
     assert (positions(answers), failure) == (list(range(1, 7)), None)
+    await log.close()
+    del pipeline, requests, listening
+    gc.collect()
+    assert not caplog.records
+
+
+DRAINING = errors.unavailable("bus", detail="it drains")
+
+
+@pytest.mark.parametrize("inline", [timedelta(0), timedelta(seconds=1)])
+@pytest.mark.parametrize("before", [0, 3])
+async def test_ending_an_idle_stream_wakes_it(tmp_path: Path, inline: timedelta, before: int) -> None:
+    """It waits for a request that may never come; its task can go on afterwards, as if it had never been cancelled."""
+    log = await opened(tmp_path, inline_commit=inline)
+    pipeline = Pipeline(log, 1 << 20)
+    heard: list[PublishStreamResponse] = []
+
+    async def listen() -> None:
+        with pytest.raises(Refusal, match="drains"):
+            async for answer in pipeline.answers(Requests(*(request(number, number) for number in range(1, before + 1)))):
+                heard.append(answer)
+        task = asyncio.current_task()
+        assert task
+        assert not task.cancelling()
+        async with asyncio.timeout(10):
+            await asyncio.sleep(0)
+
+    listening = asyncio.create_task(listen())
+    while len(positions(heard)) < before:
+        await asyncio.sleep(0)
+    await turns()
+    pipeline.end(DRAINING)
+    await asyncio.wait_for(listening, 10)
+    await log.close()
+
+
+@pytest.mark.parametrize("inline", [timedelta(0), timedelta(seconds=1)])
+async def test_ending_a_stream_that_sends_an_answer_leaves_its_task_alone(tmp_path: Path, inline: timedelta) -> None:
+    """Whoever sends the answer is not cancelled in the middle of that; the refusal comes behind it."""
+    log = await opened(tmp_path, inline_commit=inline)
+    pipeline = Pipeline(log, 1 << 20)
+
+    async def listen() -> list[PublishStreamResponse]:
+        answers = pipeline.answers(Requests(request(1, 1)))
+        found = [await anext(answers)]
+        pipeline.end(DRAINING)
+        # as grpc does while it sends
+        await turns()
+        with pytest.raises(Refusal, match="drains"):
+            found.extend([answer async for answer in answers])
+        return found
+
+    assert positions(await asyncio.wait_for(asyncio.create_task(listen()), 10)) == [1]
+    await log.close()
+
+
+@pytest.mark.parametrize("inline", [timedelta(0), timedelta(seconds=1)])
+async def test_ending_a_busy_stream_takes_nothing_more(tmp_path: Path, inline: timedelta) -> None:
+    """However fast its client sends: what was taken is answered, then comes the refusal."""
+    log = await opened(tmp_path, inline_commit=inline)
+    pipeline = Pipeline(log, 1 << 20)
+
+    async def endless() -> AsyncIterator[bytes]:
+        number = 0
+        while True:
+            number += 1
+            yield request(number, number)
+            await asyncio.sleep(0)
+
+    found: list[PublishStreamResponse] = []
+
+    async def listen() -> None:
+        with pytest.raises(Refusal, match="drains"):
+            async for answer in pipeline.answers(endless()):
+                found.append(answer)
+                if len(found) == 3:
+                    pipeline.end(DRAINING)
+
+    await asyncio.wait_for(listen(), 10)
+    assert positions(found) == list(range(1, log.head + 1))
     await log.close()
