@@ -19,6 +19,8 @@ MAX_DELIVERIES = "max_deliveries"
 FILTER_FAILED = "filter_failed"
 DEADLINE_PASSED = "the ack deadline passed"
 STREAM_BROKE = "the member's stream broke"
+# deadlines of what is settled that may stay in memory, beside as many as there is unsettled
+_SETTLED_DEADLINES = 1000
 
 
 @dataclass(frozen=True)
@@ -204,7 +206,7 @@ class Dealer:
         run.late = run.first <= newest
         self._sent[token] = max(newest, run.last)
         insort(self._leased.setdefault(token, []), run, key=_first)
-        self._run_deadlines.append((run.deadline, run))
+        self._note_run_deadline(run)
         self.in_flight += len(run)
         return run
 
@@ -288,7 +290,7 @@ class Dealer:
                 refused.append(position)
                 continue
             entry.deadline = now + self.policy.ack_deadline
-            heapq.heappush(self._deadlines, (entry.deadline, position))
+            self._note_deadline(entry)
         return refused
 
     def release(self, token: int, now: float, *, counted: bool) -> None:
@@ -334,6 +336,19 @@ class Dealer:
         changes, self.changes = self.changes, Changes()
         return changes
 
+    def _note_deadline(self, entry: Entry) -> None:
+        heapq.heappush(self._deadlines, (entry.deadline, entry.position))
+        if len(self._deadlines) > 2 * len(self._entries) + _SETTLED_DEADLINES:
+            # most are of what is long settled, and would stay until they pass: for hours, where the ack deadline is that long
+            self._deadlines = [(held.deadline, held.position) for held in self._entries.values() if held.holder is not None]
+            heapq.heapify(self._deadlines)
+
+    def _note_run_deadline(self, run: Run) -> None:
+        self._run_deadlines.append((run.deadline, run))
+        if len(self._run_deadlines) > 2 * self._in_runs + _SETTLED_DEADLINES:
+            standing = [(due, other) for due, other in self._run_deadlines if other.token is not None and other.deadline == due]
+            self._run_deadlines = deque(standing)
+
     def _run_of(self, token: int, position: int) -> Run | None:
         """The run in which the token holds this event."""
         runs = self._leased.get(token, [])
@@ -358,7 +373,7 @@ class Dealer:
         for run in list(self._leased.get(token, ())):
             if len(set(inside.get(run.first, ()))) == len(run):
                 run.deadline = now + self.policy.ack_deadline
-                self._run_deadlines.append((run.deadline, run))
+                self._note_run_deadline(run)
                 whole.update(inside[run.first])
         return [position for position in wanted if position not in whole]
 
@@ -409,7 +424,7 @@ class Dealer:
             entry = Entry(position, "", attempts=1, holder=token, deadline=run.deadline, late=run.late)
             self._entries[position] = entry
             held.add(position)
-            heapq.heappush(self._deadlines, (entry.deadline, position))
+            self._note_deadline(entry)
 
     def _unbundle(self, run: Run) -> None:
         """Makes entries of a run that nobody holds."""
@@ -475,7 +490,7 @@ class Dealer:
         self.redeliveries += entry.attempts > 1
         entry.deadline = now + self.policy.ack_deadline
         self._held.setdefault(token, set()).add(entry.position)
-        heapq.heappush(self._deadlines, (entry.deadline, entry.position))
+        self._note_deadline(entry)
         self.in_flight += 1
 
     def _unlease(self, entry: Entry) -> None:

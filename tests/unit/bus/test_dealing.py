@@ -518,3 +518,20 @@ def test_a_run_is_late_as_a_whole_or_not_at_all() -> None:
     assert dealer.in_flight == 1
     assert dealer.ack(1, [1]) == []
     assert (dealer.in_flight, dealer.acks.floor) == (0, 9)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_deadlines_of_what_is_settled_do_not_stay(ordered: bool) -> None:
+    """Behind one event that is held for hours, any number come and go; its own deadline still counts."""
+    dealer = Dealer(Policy(ack_deadline=36_000.0, order_by_subject=ordered), AckState(0))
+    for position in range(1, 5001):
+        if not dealer.offer_run(slice_of([position])):
+            dealer.scanned(position, [(position, str(position))])
+        taken = dealt(dealer) or dealer.take_run(1, 10, 0.0)
+        assert taken
+        if position > 1:
+            assert dealer.ack(1, [position]) == []
+    assert len(dealer._deadlines) + len(dealer._run_deadlines) < 1100
+    assert dealer.next_due() == 36_000.0
+    dealer.expire(36_000.0)
+    assert dealer.in_flight == 0
