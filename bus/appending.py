@@ -70,8 +70,9 @@ class Appender:
 
     def place(self, appends: Sequence[Append], now_us: int) -> tuple[list[Appended | VersionConflict], list[Batch]]:
         """Gives publishes their places in order: the outcome of each, and the batches, to be inserted, that hold what is new."""
-        # the log's times never fall, whatever the clock does, so that a time can be searched
-        self._time_us = max(self._time_us, now_us)
+        if appends:
+            # the log's times never fall, whatever the clock does, so that a time can be searched
+            self._time_us = max(self._time_us, now_us)
         outcomes: list[Appended | VersionConflict] = []
         batches: list[Batch] = []
         record = _Record(self.head + 1)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "crc32c.c"
 #include "scan.c"
 #include "schema.c"
 #include "slices.c"

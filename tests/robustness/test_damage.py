@@ -26,7 +26,7 @@ from tests.robustness.traffic import make_subscription, read_log, until
 
 Files = Mapping[str, bytes]
 BATCHES = 24
-SERVED = 6
+SERVED = 3
 FLIPS = 4
 
 

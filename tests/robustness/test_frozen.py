@@ -1,4 +1,7 @@
-"""SIGSTOP: a process that is there and does nothing. Both sides notice, others get its events, and it goes on when it wakes."""
+"""SIGSTOP: a process that is there and does nothing. Both sides notice, others get its events, and it goes on when it wakes.
+
+`make test` freezes the server once, `make chaos` as often as TOOLOO_CHAOS_FREEZES says.
+"""
 
 import asyncio
 import signal
@@ -11,7 +14,7 @@ from mesh.follow import BusClient
 from tests.integration.bus_bench import event
 from tests.robustness.actor import Actor
 from tests.robustness.bus_process import bus_and_client
-from tests.robustness.chance import dice
+from tests.robustness.chance import dice, how_many
 from tests.robustness.record import Membership, Record
 from tests.robustness.traffic import (
     LONG,
@@ -29,6 +32,7 @@ from tests.robustness.validate import broken_promises
 
 DEADLINE = duration_pb2.Duration(nanos=300_000_000)
 EVENTS = 60
+FREEZES = how_many("TOOLOO_CHAOS_FREEZES", 1)
 
 
 async def test_a_frozen_server_is_noticed_and_loses_nothing(tmp_path: Path) -> None:
@@ -41,7 +45,7 @@ async def test_a_frozen_server_is_noticed_and_loses_nothing(tmp_path: Path) -> N
         await make_subscription(client, "reader", filter={"types": ["*"]}, order_by_subject=True)
         async with in_background(follow_into(client, watch), pull_into(client, "reader", members)):
             async with in_background(*(publish_until(stop, client, record.publisher(), chance) for _ in range(3))) as publishing:
-                for _ in range(2):
+                for _ in range(FREEZES):
                     heard, stalls = len(members.handled), (watch.stalls, members.stalls)
 
                     async def goes_on(since: int = heard) -> bool:

@@ -30,7 +30,7 @@ from tests.robustness.traffic import (
 )
 from tests.robustness.validate import broken_promises
 
-KILLS = how_many("TOOLOO_CHAOS_JETSTREAM_KILLS", 4)
+KILLS = how_many("TOOLOO_CHAOS_JETSTREAM_KILLS", 2)
 MEMBERS = how_many("TOOLOO_CHAOS_JETSTREAM_MEMBERS", 1)
 # a publish that succeeds after a fault shows that everything works again
 _MORE = 20

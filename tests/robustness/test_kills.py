@@ -50,7 +50,7 @@ async def _kill_at_random(mesh: Mesh, choice: random.Random) -> Counter[str]:
         victim = choice.choice([name for name in VICTIMS if name in pids])
         os.kill(pids[victim], signal.SIGKILL)
         killed[victim] += 1
-        await asyncio.sleep(choice.uniform(0.2, 1.2))
+        await asyncio.sleep(choice.uniform(0.1, 0.9))
     return killed
 
 

@@ -17,10 +17,10 @@ from tests.robustness.taped import SETTINGS, Tape, record_run
 from tests.robustness.traffic import caught_up, in_background, make_subscription, pull_into, read_log
 from tests.robustness.validate import broken_promises
 
-CUTS = how_many("TOOLOO_CHAOS_CUTS", 200)
+CUTS = how_many("TOOLOO_CHAOS_CUTS", 120)
 CONTROL_CUTS = 40
 # of so many cuts one is opened by a real server
-SERVED = 70
+SERVED = 60
 
 
 async def cut_and_check(folder: Path, count: int, env: Mapping[str, str] | None = None) -> tuple[Tape, list[int]]:

@@ -9,7 +9,7 @@ from tests.integration.bus_bench import event
 from tests.robustness.actor import Actor
 from tests.robustness.bus_process import BusProcess
 
-_LONGEST_LIFE = 0.6
+_LONGEST_LIFE = 0.4
 
 
 async def kill_at_random(times: int, dice: random.Random, bus: BusProcess, client: BusClient, actors: list[Actor]) -> Counter[str]:
