@@ -317,6 +317,7 @@ class Checkpointer:
     ) -> None:
         self._ballast = ballast
         self._on_failure = on_failure
+        self._file = path
         self._wal = path.with_name(path.name + "-wal")
         self._settings = settings
         self._stop = threading.Event()
@@ -342,6 +343,7 @@ class Checkpointer:
         while not self._stop.wait(self._settings.checkpoint_interval.total_seconds()):
             try:
                 self._checkpoint(truncate=self._wal.stat().st_size > self._settings.wal_limit_bytes)
+                self._ballast.fit(self._file.stat().st_size)
             except (sqlite3.Error, OSError) as error:
                 self._failed(error)
 
