@@ -93,8 +93,8 @@ def publisher_of(client: BusClient) -> publish.Publisher:
 async def outcome(publishing: Any) -> Any:
     """Positions, or the exception, within a patient while."""
     async with asyncio.timeout(PATIENCE):
-        (found,) = await asyncio.gather(publishing, return_exceptions=True)
-    return found
+        told: list[Any] = await asyncio.gather(publishing, return_exceptions=True)
+    return told[0]
 
 
 async def test_cancelled_callers_take_nobody_with_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
