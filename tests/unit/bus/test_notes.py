@@ -194,3 +194,15 @@ async def test_a_full_disk_undoes_notes_with_their_records(tmp_path: Path, few: 
     assert await publish(again, [stored]) == [stored + 1]
     await again.close()
     await log.close()
+
+
+async def test_the_commit_that_notes_does_not_count_for_the_pace(tmp_path: Path, few: None) -> None:
+    """It is far larger than the others: by itself it must not move all commits into a thread."""
+    log = await opened(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        measured: list[float] = []
+        patch.setattr(log._writer.pace, "took", measured.append)
+        await publish(log, range(8))
+        assert noted(log) == 8
+    assert len(measured) == 6
+    await log.close()
