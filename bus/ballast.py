@@ -15,14 +15,14 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class Ballast:
     """A file beside the log that holds blocks of the disk. It is given back in portions, each at the moment when a write needs it.
 
-    It grows with the log: what a checkpoint may have to write at once does so too. Used by the writer's and the checkpointer's threads.
+    It grows with the log: what a checkpoint may have to write at once does so too. Used by the threads of writer and checkpointer.
     """
 
-    def __init__(self, path: Path, most: int, log_bytes: int) -> None:
+    def __init__(self, path: Path, most: int, log: Path) -> None:
         found = os.statvfs(path.parent)
         self._path = path
         self._most = min(most, found.f_blocks * found.f_frsize // _SHARE)
-        self._full = self._fitting(log_bytes)
+        self._full = self._fitting(log.stat().st_size)
         self._held = 0
         self._one_at_a_time = threading.Lock()
 

@@ -104,7 +104,7 @@ class Log:
             lock.release()
             raise
         log._appender = appender
-        ballast = Ballast(path.with_name(path.name + "-ballast"), settings.ballast_bytes, path.stat().st_size)
+        ballast = Ballast(path.with_name(path.name + "-ballast"), settings.ballast_bytes, path)
         log._writer = Writer(connection, ballast, appender, settings, clock, log._committed, on_failure)
         log._checkpointer = Checkpointer(path, ballast, settings, on_failure)
         return log
