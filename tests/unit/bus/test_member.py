@@ -7,7 +7,7 @@ import pytest
 from tooloo.bus.v1.bus_service_pb2 import PullResponse
 from tooloo.event.v1.event_pb2 import Event
 
-from bus.dealing import Entry
+from bus.deliveries import Entry
 from bus.member import Member
 from tests.support.waiting import turns
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bus import notes, store
+from bus import key_store, notes, store
 from bus.batches import CorruptBatch, VersionConflict
 from bus.log import Log
 from bus.settings import BusSettings
@@ -146,11 +146,11 @@ async def test_what_is_new_is_not_forgotten_while_all_in_the_table_is_old(tmp_pa
             def noted_meanwhile(statement: str) -> None:
                 # the writer commits right when the reader asks how far the tables are: each statement is one look at the log
                 if not store.noted(writer) and "meta" in statement:
-                    store.insert_keys(writer, [store.Keys(1, 1_000, bytes(18))])
+                    key_store.insert_keys(writer, [key_store.Keys(1, 1_000, bytes(18))])
                     store.set_noted(writer, 1)
 
             connection.set_trace_callback(noted_meanwhile)
-            assert store.ids_before(connection, 500) == 0
+            assert key_store.ids_before(connection, 500) == 0
             connection.set_trace_callback(None)
 
 
