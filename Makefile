@@ -111,7 +111,7 @@ chaos: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## 500 kills, 500 power c
 		TOOLOO_CHAOS_JETSTREAM_MEMBERS=$${TOOLOO_CHAOS_JETSTREAM_MEMBERS:-3} \
 		$(PYTEST) tests/robustness -m "slow or not slow" -o timeout=3600
 
-fuzz: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Send 3,000 generated requests through the door
+fuzz: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Send 3,000 generated requests through the door, and broken bytes into every decoder
 	TOOLOO_FUZZ_CASES=$${TOOLOO_FUZZ_CASES:-3000} $(PYTEST) tests/fuzz -m "slow or not slow"
 
 docs: ## Build the documentation site

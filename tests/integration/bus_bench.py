@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import grpc
     from tooloo.bus.v1.bus_service_pb2_grpc import EventBusAsyncStub
 
-FAST = {"TOOLOO_BUS_BACKOFF": "10ms", "TOOLOO_BUS_HEARTBEAT": "100ms"}
+# short waits, and little room kept back on the disk: each test has a log of its own
+FAST = {"TOOLOO_BUS_BACKOFF": "10ms", "TOOLOO_BUS_HEARTBEAT": "100ms", "TOOLOO_BUS_BALLAST_BYTES": "1048576"}
 PATIENCE = 20.0
 
 

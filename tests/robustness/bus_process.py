@@ -31,6 +31,7 @@ class BusProcess:
             "TOOLOO_LOG_LEVEL": "ERROR",
             "TOOLOO_BUS_BACKOFF": "10ms",
             "TOOLOO_BUS_HEARTBEAT": "100ms",
+            "TOOLOO_BUS_BALLAST_BYTES": "1048576",
             **(env or {}),
         }
         self._before = before
