@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from bus import store
+from bus import key_store, store
 from bus.batches import TYPE_BYTES, Append, Appended, Batch, VersionConflict
 from bus.native import ID_BYTES, IdWindow
 from bus.notes import Notes
@@ -46,7 +46,7 @@ class Appender:
         self._placed: list[tuple[int, Append]] = []
         self.head, self._time_us = store.head(connection)
         self._committed = self.head, self._time_us
-        self._forgotten = store.forgotten_ids(connection)
+        self._forgotten = key_store.forgotten_ids(connection)
         for keys in self._notes.keys(self.floor):
             self._window.add(keys.ids, keys.types, keys.position, self.floor)
 
@@ -184,7 +184,7 @@ class Appender:
 
     def _batch(self, record: _Record) -> Batch:
         types, events, ids = b"".join(record.types), b"".join(record.events), b"".join(record.ids)
-        self._notes.remember(store.Keys(record.position, self._time_us, ids + types))
+        self._notes.remember(key_store.Keys(record.position, self._time_us, ids + types))
         return Batch(record.position, record.position + record.count - 1, self._time_us, types, events)
 
 

@@ -5,8 +5,9 @@ import os
 import threading
 from pathlib import Path
 
-# no more than this share of the file system is held back
+# no more than this share of the file system is held back, and no more than the log itself takes, but for the least
 _SHARE = 16
+_LEAST_BYTES = 256 * 1024
 _PORTIONS = 16
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -14,15 +15,24 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class Ballast:
     """A file beside the log that holds blocks of the disk. It is given back in portions, each at the moment when a write needs it.
 
-    Used by the writer's and the checkpointer's threads.
+    It grows with the log: what a checkpoint may have to write at once does so too. Used by the threads of writer and checkpointer.
     """
 
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, path: Path, most: int, log: Path) -> None:
         found = os.statvfs(path.parent)
         self._path = path
-        self._full = min(size, found.f_blocks * found.f_frsize // _SHARE)
+        self._most = min(most, found.f_blocks * found.f_frsize // _SHARE)
+        self._full = self._fitting(log.stat().st_size)
         self._held = 0
         self._one_at_a_time = threading.Lock()
+
+    def fit(self, log_bytes: int) -> None:
+        """Grows when the log has grown to twice what is held; not while some of it is given away."""
+        fitting = self._fitting(log_bytes)
+        if fitting >= 2 * self._full and self._held == self._full:
+            before, self._full = self._full, fitting
+            if not self.take():
+                self._full = before
 
     def give(self) -> bool:
         """Gives a portion back to the disk; False when nothing is left."""
@@ -60,3 +70,6 @@ class Ballast:
             finally:
                 os.close(descriptor)
         return True
+
+    def _fitting(self, log_bytes: int) -> int:
+        return min(self._most, max(_LEAST_BYTES, log_bytes))

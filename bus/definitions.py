@@ -5,7 +5,7 @@ from datetime import timedelta
 from google.protobuf import duration_pb2
 from tooloo.bus.v1.subscription_pb2 import EventFilter, Subscription
 
-from bus.dealing import Policy
+from bus.deliveries import Policy
 from bus.filters import ExpressionError, Filter
 from bus.settings import BusSettings, retention_of_types
 from mesh import errors

@@ -13,17 +13,18 @@ from typing import Self, TypeVar
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
 
-from bus import native, removal, store, subscription_store, upgrade
+from bus import key_store, native, removal, store, subscription_store, upgrade
 from bus.appending import Appender
 from bus.ballast import Ballast
 from bus.batches import GONE, Append, Appended, Batch
+from bus.checkpointing import Checkpointer
 from bus.filters import Filter
 from bus.intake import Intake
 from bus.lock import Lock
 from bus.recent import Recent
 from bus.settings import BusSettings, retention_of_types
 from bus.slices import Chunk, Slice, cut
-from bus.writer import Checkpointer, Committed, Writer, end_process
+from bus.writer import Committed, Writer, end_process
 from mesh import contracts
 from mesh.clock import Clock, SystemClock, from_us, to_us
 
@@ -104,7 +105,7 @@ class Log:
             lock.release()
             raise
         log._appender = appender
-        ballast = Ballast(path.with_name(path.name + "-ballast"), settings.ballast_bytes)
+        ballast = Ballast(path.with_name(path.name + "-ballast"), settings.ballast_bytes, path)
         log._writer = Writer(connection, ballast, appender, settings, clock, log._committed, on_failure)
         log._checkpointer = Checkpointer(path, ballast, settings, on_failure)
         return log
@@ -341,7 +342,7 @@ class Log:
         """Up to where batches, and ids, have to go."""
         now, settings = self._clock.now(), self._settings
         # not by the times of the batches: ids are remembered longer than those
-        too_old = store.ids_before(connection, to_us(now - settings.unique_age))
+        too_old = key_store.ids_before(connection, to_us(now - settings.unique_age))
         forget = max(too_old, store.head(connection)[0] - settings.unique_count, 0)
         cut = 0
         if settings.retention_age:
@@ -358,7 +359,7 @@ class Log:
 
     def _delete(self, connection: sqlite3.Connection, cut: int, forget: int) -> int:
         if forget:
-            store.forget_ids(connection, forget)
+            key_store.forget_ids(connection, forget)
         if not cut:
             return 0
         return store.delete_batches(connection, cut)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from bus import store, subscription_store
+from bus import key_store, store, subscription_store
 from bus.batches import Batch
 from bus.log import backup
 
@@ -21,7 +21,9 @@ def verify(path: Path) -> list[str]:
         with closing(store.connect(path, readonly=True)) as connection:
             findings = [f"SQLite: {row[0]}" for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
             findings += _verify_batches(connection)
-            findings += [f"the ids at position {position} do not fit their checksum" for position in store.damaged_keys(connection)]
+            findings += [
+                f"the ids at position {position} do not fit their checksum" for position in key_store.damaged_keys(connection)
+            ]
             copies = subscription_store.damaged_copies(connection)
             return findings + [f"what {name} keeps of the event at position {position} is damaged" for name, position in copies]
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:

@@ -8,7 +8,7 @@ from itertools import chain
 
 from tooloo.bus.v1.bus_service_pb2 import PullResponse
 
-from bus.dealing import Entry
+from bus.deliveries import Entry
 from bus.slices import Slice, packed
 
 

@@ -10,8 +10,8 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bus import store
-from bus.store import Keys
+from bus import key_store, store
+from bus.key_store import Keys
 
 # whichever comes first; together they bound what a start has to read again, and how long writing them holds up a commit
 _SUBJECTS = 2_000
@@ -42,7 +42,7 @@ class Notes:
         self._writing = False
         self._written_up_to = store.noted(connection)
         for batch in store.batches_after(connection, self._written_up_to):
-            self._unwritten.take(_Gathered(store.subjects_in(batch), [store.keys_in(batch)]))
+            self._unwritten.take(_Gathered(store.subjects_in(batch), [key_store.keys_in(batch)]))
 
     def due(self, head: int) -> bool:
         """Whether enough has gathered to write it down with the next commit."""
@@ -51,7 +51,7 @@ class Notes:
 
     def keys(self, floor: int) -> Iterator[Keys]:
         """The ids of events beyond a position, oldest first; CorruptBatch for damaged ones."""
-        yield from store.keys_after(self._connection, floor)
+        yield from key_store.keys_after(self._connection, floor)
         yield from self._unwritten.keys
 
     def keys_at(self, position: int) -> Keys | None:
@@ -59,7 +59,7 @@ class Notes:
         unwritten = self._unwritten.keys
         index = bisect_right(unwritten, position, key=_position) - 1
         if index < 0:
-            return store.keys_at(self._connection, position)
+            return key_store.keys_at(self._connection, position)
         keys = unwritten[index]
         return keys if position < keys.position + keys.count else None
 
@@ -85,7 +85,7 @@ class Notes:
         """Writes down all there is, what the transaction at hand holds too, inside that transaction; once in each."""
         known = _Gathered({**self._unwritten.subjects, **self._now.subjects}, self._unwritten.keys + self._now.keys)
         store.move_subjects(self._connection, _texts(known.subjects))
-        store.insert_keys(self._connection, known.keys)
+        key_store.insert_keys(self._connection, known.keys)
         store.set_noted(self._connection, head)
         self._writing = True
 

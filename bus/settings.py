@@ -39,7 +39,8 @@ class BusSettings(Section):
     )
     ballast_bytes: int = setting(
         64 * MIB,
-        "Space kept back for acknowledgements, retention and checkpoints when the disk is full; at most a sixteenth of the disk.",
+        "Most space kept back for acknowledgements, retention and checkpoints when the disk is full; never more than a sixteenth "
+        "of the disk, nor than the log itself takes.",
         low=0,
     )
     commit_batch: int = setting(512, "Writes that may share one commit.", low=1)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from bus import subscription_store as sql
-from bus.dealing import Changes, Retry
+from bus.deliveries import Changes, Retry
 from bus.log import Log
 from bus.storage import Stored, StoredDeadLetter
 

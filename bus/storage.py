@@ -13,7 +13,7 @@ from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
 
 from bus.batches import Append, Appended
-from bus.dealing import Changes, Retry
+from bus.deliveries import Changes, Retry
 from bus.filters import Filter
 from bus.intake import Intake
 from bus.ranges import AckState

@@ -13,7 +13,8 @@ from tooloo.bus.v1.subscription_pb2 import Subscription
 
 from bus import definitions
 from bus.bodies import Bodies
-from bus.dealing import Changes, Dealer, Entry, Retry
+from bus.dealing import Dealer
+from bus.deliveries import Changes, Entry, Retry
 from bus.log import BeforeRetention
 from bus.matching import Matcher
 from bus.member import Member

@@ -7,7 +7,7 @@ from tooloo.event.v1.event_pb2 import Event
 
 from bus import native, store
 from bus.batches import GONE, CorruptBatch
-from bus.dealing import Changes, Retry
+from bus.deliveries import Changes, Retry
 from bus.ranges import AckState
 from bus.storage import Stored, StoredDeadLetter
 

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterable, Iterator
 
-from bus import store, subscription_store
+from bus import key_store, store, subscription_store
 from bus.batches import TYPE_BYTES, CorruptBatch
 from mesh import contracts
 
@@ -28,7 +28,7 @@ def to_records(connection: sqlite3.Connection) -> None:
         if store.checksum_before_crc32c(batch) != checksum:
             raise CorruptBatch(batch.position)
         store.replace_batch(connection, batch)
-        store.insert_keys(connection, [store.keys_in(batch)])
+        key_store.insert_keys(connection, [key_store.keys_in(batch)])
     # schema 1 wrote subjects down with each commit
     store.set_noted(connection, head)
     subscription_store.add_checksums(connection)
@@ -41,7 +41,7 @@ def _take_over_ids(connection: sqlite3.Connection, first: int, time_us: int) -> 
     known = ((position, key, source) for position, key, source in store.ids_before_records(connection, first) if source in numbers)
     for run in _neighbours(known):
         keys = b"".join(key for _, key, _ in run) + b"".join(numbers[source] for _, _, source in run)
-        store.insert_keys(connection, [store.Keys(run[0][0], time_us, keys)])
+        key_store.insert_keys(connection, [key_store.Keys(run[0][0], time_us, keys)])
 
 
 def _neighbours(ids: Iterable[tuple[int, bytes, str]]) -> Iterator[list[tuple[int, bytes, str]]]:

@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from bus import store
@@ -37,8 +36,6 @@ EXIT_DISK_FAILED = 74
 _ALONE_BYTES = 64 * 1024
 # how often it is looked whether a full disk has room again
 _LOOK_AGAIN_SECONDS = 0.5
-# how soon a write-ahead log that a reader holds on to is tried to be emptied again
-_TRUNCATE_AGAIN_SECONDS = 0.02
 
 
 class DiskFull(Exception):
@@ -214,9 +211,13 @@ class Writer:
         for waiting, outcome in zip(appends, outcomes, strict=True):
             waiting.outcome = outcome
             duplicates += outcome.duplicates if isinstance(outcome, Appended) else 0
-        alone = not jobs and len(batches) == 1 and len(batches[0].events) <= _ALONE_BYTES and not self._appender.notes_due
-        began = self._insert_alone(batches) if alone else self._transact(batches, jobs)
-        self.pace.took(time.perf_counter() - began)
+        # once, and not in a job: what a job does is rolled back when it fails
+        noting = self._appender.notes_due or any(waiting.noted for waiting in jobs)
+        alone = not (jobs or noting) and len(batches) == 1 and len(batches[0].events) <= _ALONE_BYTES
+        began = self._insert_alone(batches) if alone else self._transact(batches, jobs, noting=noting)
+        if not noting:
+            # one in a thousand, of hundreds of pages, says nothing of how long the others take
+            self.pace.took(time.perf_counter() - began)
         self._appender.committed()
         return Committed(batches, self._appender.head, duplicates)
 
@@ -226,12 +227,11 @@ class Writer:
         self._appender.insert(batches)
         return began
 
-    def _transact(self, batches: Sequence[Batch], jobs: Sequence[_Waiting]) -> float:
-        """Records first, then jobs in their order. Gives the time when the commit began."""
+    def _transact(self, batches: Sequence[Batch], jobs: Sequence[_Waiting], *, noting: bool) -> float:
+        """Records first, then notes, then jobs in their order. Gives the time when the commit began."""
         self._connection.execute("BEGIN IMMEDIATE")
         self._appender.insert(batches)
-        # once, and not in a job: what a job does is rolled back when it fails
-        if self._appender.notes_due or any(waiting.noted for waiting in jobs):
+        if noting:
             self._appender.write_notes()
         for waiting in jobs:
             if not isinstance(waiting.work, Append):
@@ -303,59 +303,3 @@ class Writer:
             log.warning("the disk that holds the log has room again: publishes are taken")
         else:
             self._fill_up()
-
-
-class Checkpointer:
-    """Moves the write-ahead log into the database in a thread and over a connection of its own, so that no commit waits for it."""
-
-    def __init__(
-        self,
-        path: Path,
-        ballast: Ballast,
-        settings: BusSettings,
-        on_failure: Callable[[BaseException], None] = end_process,
-    ) -> None:
-        self._ballast = ballast
-        self._on_failure = on_failure
-        self._wal = path.with_name(path.name + "-wal")
-        self._settings = settings
-        self._stop = threading.Event()
-        self._one_at_a_time = threading.Lock()
-        self._connection = store.connect(path)
-        # emptying the write-ahead log keeps the writer out while it waits for readers: it must not wait
-        store.wait_for_locks(self._connection, 0)
-        self._thread = threading.Thread(target=self._run, name="bus checkpointer", daemon=True)
-        self._thread.start()
-
-    async def close(self) -> None:
-        """Ends the thread."""
-        self._stop.set()
-        await asyncio.to_thread(self._thread.join)
-        self._connection.close()
-
-    async def truncate(self) -> None:
-        """Moves everything and empties the write-ahead log; returns when that is done, once no reader holds on to it."""
-        while not await asyncio.to_thread(self._checkpoint, truncate=True):  # noqa: ASYNC110 - no reader tells that it ends
-            await asyncio.sleep(_TRUNCATE_AGAIN_SECONDS)
-
-    def _run(self) -> None:
-        while not self._stop.wait(self._settings.checkpoint_interval.total_seconds()):
-            try:
-                self._checkpoint(truncate=self._wal.stat().st_size > self._settings.wal_limit_bytes)
-            except (sqlite3.Error, OSError) as error:
-                self._failed(error)
-
-    def _failed(self, error: Exception) -> None:
-        """Nothing is lost yet: the write-ahead log holds it all until a later checkpoint. But a failed sync ends the process."""
-        if isinstance(error, sqlite3.Error) and store.is_sync_failure(error):
-            self._on_failure(error)
-        log.warning("a checkpoint failed: %s", error)
-
-    def _checkpoint(self, *, truncate: bool) -> bool:
-        with self._one_at_a_time:
-            while True:
-                try:
-                    return store.checkpoint(self._connection, truncate=truncate)
-                except sqlite3.Error as error:
-                    if not (store.is_disk_full(error) and self._ballast.give()):
-                        raise

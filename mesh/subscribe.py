@@ -202,10 +202,10 @@ class Subscription:
             while True:
                 async with asyncio.timeout(_STALLED_SECONDS):
                     response = await call.read()
-                if not isinstance(response, pb.PullResponse):
-                    return True
-                backoff.reset()
-                await self._receive(response)
+                    if not isinstance(response, pb.PullResponse):
+                        return True
+                    backoff.reset()
+                    await self._receive(response)
         finally:
             self._call = None
             call.cancel()

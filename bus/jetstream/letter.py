@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tooloo.event.v1.event_pb2 import Event
 
-from bus.dealing import Dead
+from bus.deliveries import Dead
 from bus.storage import StoredDeadLetter
 
 

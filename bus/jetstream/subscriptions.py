@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from tooloo.event.v1.event_pb2 import Event
 
-from bus.dealing import Changes, Dead, Retry
+from bus.deliveries import Changes, Dead, Retry
 from bus.jetstream import retries as retry_values
 from bus.jetstream.ballast import Ballast
 from bus.jetstream.bucket import Bucket, Change

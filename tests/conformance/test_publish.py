@@ -1,6 +1,7 @@
 """Publish, on every way: positions, uniqueness, versions, all or none, refusals by field, the publish stream."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from tooloo.bus.v1 import bus_service_pb2 as pb
@@ -8,7 +9,7 @@ from tooloo.event.v1.event_pb2 import Event
 
 from mesh.ids import new_id
 from tests.conformance.asking import next_answer, read_all, refused
-from tests.integration.bus_bench import BusBench, event, number_of
+from tests.integration.bus_bench import PATIENCE, BusBench, event, number_of
 
 
 async def test_positions_grow_by_one_from_one(bus: BusBench) -> None:
@@ -144,3 +145,18 @@ async def test_a_number_out_of_order_ends_the_publish_stream(bus: BusBench) -> N
     told = await refused(call.read())
     assert (told.code, told.fields) == ("INVALID_ARGUMENT", ["sequence"])
     assert len(await read_all(bus)) == 1
+
+
+@pytest.mark.parametrize("answered", [0, 2])
+async def test_a_drain_ends_an_idle_stream_and_says_why(bus: BusBench, answered: int) -> None:
+    """UNAVAILABLE, at once; what was answered stays."""
+    call: Any = bus.stub.PublishStream()
+    for sequence in range(1, answered + 1):
+        await call.write(pb.PublishStreamRequest(events=[event(sequence)], sequence=sequence))
+        await next_answer(call, lambda each, sequence=sequence: each.sequence == sequence)  # type: ignore[misc]  # bound here
+    # whatever stands behind it on the connection is answered, so the stream is known
+    await bus.stub.ListEventTypes(pb.ListEventTypesRequest())
+    await bus.bench.drain()
+    async with asyncio.timeout(PATIENCE):
+        assert (await refused(call.read())).code == "UNAVAILABLE"
+    assert len(await read_all(bus)) == answered

@@ -1,4 +1,4 @@
-"""Dealing in the moment of the commit: it may fail, find no credit, be paused or full, and the publisher notices nothing of that."""
+"""Dealing in the moment of the commit: it may fail, find no credit, be paused or full; the publisher notices nothing."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tooloo.bus.v1.bus_service_pb2 import PullRequest, PullResponse
-from tooloo.bus.v1.subscription_pb2 import Subscription
+from tooloo.bus.v1.subscription_pb2 import StartAt, Subscription
 
 from bus.core import Core, open_core
 from bus.member import Member
@@ -16,6 +16,7 @@ from bus.settings import BusSettings
 from bus.subscription import Running
 from mesh.clock import SystemClock
 from tests.support.events import sample
+from tests.support.waiting import until
 
 NAME = "reader"
 
@@ -71,9 +72,7 @@ async def subscribed(path: Path, **definition: Any) -> AsyncIterator[tuple[Core,
 
 async def rested(running: Running) -> None:
     """Waits until the dealing task has nothing to do."""
-    async with asyncio.timeout(20):
-        while not running._resting or running._wake.is_set():
-            await asyncio.sleep(0)
+    await until(lambda: running._resting and not running._wake.is_set())
 
 
 async def test_an_exception_in_it_does_not_reach_the_publisher(
@@ -162,9 +161,7 @@ async def test_single_events_go_to_the_members_in_turn(tmp_path: Path) -> None:
         for number in range(1, 31):
             await rested(running)
             await core.log.publish([sample(number)])
-        async with asyncio.timeout(20):
-            while sum(len(reader.got) for reader in readers) < 30:
-                await asyncio.sleep(0)
+        await until(lambda: sum(len(reader.got) for reader in readers) == 30)
         assert min(len(reader.got) for reader in readers) >= 9
         for reader in readers:
             await reader.end()
@@ -174,7 +171,7 @@ async def test_what_was_erased_before_it_was_sent_is_no_measure_of_order(tmp_pat
     """A cumulative ack still settles what the member got behind it in order."""
     async with subscribed(tmp_path, order_by_subject=True) as (core, running):
         await core.log.publish([sample(1, "a"), sample(2, "a"), sample(3, "b")])
-        await core.subscriptions.seek(NAME, Subscription().start.__class__(beginning=True))
+        await core.subscriptions.seek(NAME, StartAt(beginning=True))
         await core.log.erase("b")
         reader = Reader(running, credit_events=100)
         assert await reader.until(1) == [1]

@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from bus.dealing import MAX_DELIVERIES, PARKED, Changes, Dealer, Policy, Retry
+from bus.dealing import Dealer
+from bus.deliveries import MAX_DELIVERIES, PARKED, Changes, Policy, Retry
 from bus.ranges import AckState
 from bus.slices import Slice
 

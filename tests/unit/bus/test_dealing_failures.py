@@ -1,6 +1,7 @@
 """Events that a subscription's filter failed on: parked at the scan without a delivery, with the floor that passes them."""
 
-from bus.dealing import FILTER_FAILED, Dead, Dealer, Policy, Retry
+from bus.dealing import Dealer
+from bus.deliveries import FILTER_FAILED, Dead, Policy, Retry
 from bus.ranges import AckState
 
 

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 
 import pytest
 from tooloo.bus.v1.bus_service_pb2 import PullResponse
+from tooloo.event.v1.event_pb2 import Event
 
-from bus.dealing import Entry
+from bus.deliveries import Entry
 from bus.member import Member
+from tests.support.waiting import turns
 
-BODY = PullResponse(events=[{"id": "x"}]).SerializeToString()
+BODY = PullResponse(events=[Event(id="x")]).SerializeToString()
 
 
 class Loop:
@@ -51,12 +53,6 @@ async def stamp(response: PullResponse) -> None:
 def send(member: Member, positions: Sequence[int]) -> None:
     """Queues events."""
     member.send([Entry(position, "a", attempts=1) for position in positions], dict.fromkeys(positions, BODY), 1 << 20)
-
-
-async def turns() -> None:
-    """Lets everything that can go on do so."""
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 async def test_a_sign_of_life_comes_after_each_silence_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The bus's C library against plain Python: cutting records, the window of ids, checksums."""
 
+import random
 from array import array
 from contextlib import closing
 
@@ -143,6 +144,16 @@ def test_crc32c_is_the_same_by_instruction_table_and_parts(left: bytes, right: b
     whole = native.crc32c(left + right)
     assert whole == native.crc32c_by_table(left + right)
     assert whole == native.crc32c(right, native.crc32c(left)) == native.crc32c_by_table(right, native.crc32c_by_table(left))
+
+
+@pytest.mark.parametrize("size", [3071, 3072, 3073, 3 * 3072 - 1, 3 * 3072, 3 * 3072 + 9, 100_003])
+@pytest.mark.parametrize("offset", range(3))
+def test_crc32c_in_lanes_is_the_same(size: int, offset: int) -> None:
+    """Beyond three lanes of 1 KiB the instruction takes them side by side; wherever the bytes begin, whatever they are."""
+    data = random.Random(size).randbytes(size + offset)[offset:]
+    assert native.crc32c(data) == native.crc32c_by_table(data)
+    assert native.crc32c(data, 0xDEADBEEF) == native.crc32c_by_table(data, 0xDEADBEEF)
+    assert native.crc32c(bytes(size)) == native.crc32c_by_table(bytes(size))
 
 
 def test_hand_made_varints_are_read_back() -> None:

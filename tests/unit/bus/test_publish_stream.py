@@ -18,6 +18,7 @@ from mesh import errors
 from mesh.clock import SystemClock
 from mesh.errors import Refusal
 from tests.support.events import sample, sized
+from tests.support.waiting import turns, until
 
 
 async def opened(path: Path, **values: Any) -> Log:
@@ -136,12 +137,6 @@ class Requests:
         return request
 
 
-async def turns(count: int = 20) -> None:
-    """Lets everything that can go on do so."""
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
 @pytest.mark.parametrize("inline", [timedelta(0), timedelta(seconds=1)])
 async def test_what_waits_for_the_disk_is_bounded(tmp_path: Path, inline: timedelta) -> None:
     """Beyond its bytes the stream is not read on before some of them are stored and answered."""
@@ -173,15 +168,13 @@ async def test_a_client_that_goes_away_leaves_nothing_behind(
             heard.append(answer)
 
     listening = asyncio.create_task(listen())
-    while not heard:
-        await asyncio.sleep(0)
+    await until(lambda: heard)
     listening.cancel()
     assert await asyncio.gather(listening, return_exceptions=True)
     pipeline.abandon()
     answers, failure = await run(log, [request(n, n) for n in range(1, 7)])
     assert (positions(answers), failure) == (list(range(1, 7)), None)
     await log.close()
-    del pipeline, requests, listening
     gc.collect()
     assert not caplog.records
 
@@ -197,10 +190,13 @@ async def test_ending_an_idle_stream_wakes_it(tmp_path: Path, inline: timedelta,
     pipeline = Pipeline(log, 1 << 20)
     heard: list[PublishStreamResponse] = []
 
+    async def take(requests: Requests) -> None:
+        async for answer in pipeline.answers(requests):
+            heard.append(answer)
+
     async def listen() -> None:
         with pytest.raises(Refusal, match="drains"):
-            async for answer in pipeline.answers(Requests(*(request(number, number) for number in range(1, before + 1)))):
-                heard.append(answer)
+            await take(Requests(*(request(number, number) for number in range(1, before + 1))))
         task = asyncio.current_task()
         assert task
         assert not task.cancelling()
@@ -208,8 +204,7 @@ async def test_ending_an_idle_stream_wakes_it(tmp_path: Path, inline: timedelta,
             await asyncio.sleep(0)
 
     listening = asyncio.create_task(listen())
-    while len(positions(heard)) < before:
-        await asyncio.sleep(0)
+    await until(lambda: len(positions(heard)) == before)
     await turns()
     pipeline.end(DRAINING)
     await asyncio.wait_for(listening, 10)
@@ -252,12 +247,12 @@ async def test_ending_a_busy_stream_takes_nothing_more(tmp_path: Path, inline: t
     found: list[PublishStreamResponse] = []
 
     async def listen() -> None:
-        with pytest.raises(Refusal, match="drains"):
-            async for answer in pipeline.answers(endless()):
-                found.append(answer)
-                if len(found) == 3:
-                    pipeline.end(DRAINING)
+        async for answer in pipeline.answers(endless()):
+            found.append(answer)
+            if len(found) == 3:
+                pipeline.end(DRAINING)
 
-    await asyncio.wait_for(listen(), 10)
+    with pytest.raises(Refusal, match="drains"):
+        await asyncio.wait_for(listen(), 10)
     assert positions(found) == list(range(1, log.head + 1))
     await log.close()

@@ -136,7 +136,7 @@ async def test_a_damaged_record_refuses_the_upgrade_by_its_position(tmp_path: Pa
 KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from bus import store
+from bus import key_store, store
 from bus.log import Log
 
 calls = 0
@@ -147,7 +147,7 @@ def killed(*arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     return insert(*arguments)
 
-insert, store.insert_keys = store.insert_keys, killed
+insert, key_store.insert_keys = key_store.insert_keys, killed
 drop = store.drop_before_records
 def killed_late(connection):
     drop(connection)

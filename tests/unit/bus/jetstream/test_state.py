@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus.dealing import Dead
+from bus.deliveries import Dead
 from bus.jetstream import retries
 from bus.jetstream.letter import Letter
 from bus.jetstream.retries import Waiting

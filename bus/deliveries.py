@@ -1,0 +1,81 @@
+"""What a subscription's dealing speaks of: its policy, events that are out or wait, and what has to be written down.
+
+Times are seconds of a clock that only grows.
+"""
+
+from dataclasses import dataclass, field
+
+PARKED = "parked"
+MAX_DELIVERIES = "max_deliveries"
+FILTER_FAILED = "filter_failed"
+DEADLINE_PASSED = "the ack deadline passed"
+STREAM_BROKE = "the member's stream broke"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The rules of one subscription, in seconds. `backoff[n]` is the wait after delivery n + 1, and the last one repeats."""
+
+    ack_deadline: float = 30.0
+    backoff: tuple[float, ...] = (1.0,)
+    max_deliveries: int = 10
+    max_in_flight: int = 1000
+    order_by_subject: bool = True
+    keep_dead_letters: bool = True
+
+    def wait_after(self, attempts: int) -> float:
+        """How long to wait after the delivery number `attempts`, from 1."""
+        return self.backoff[min(attempts, len(self.backoff)) - 1]
+
+
+@dataclass(slots=True)
+class Entry:
+    """An event that is known and not settled."""
+
+    position: int
+    subject: str
+    attempts: int = 0
+    due: float = 0.0
+    error: str = ""
+    holder: int | None = None
+    deadline: float = 0.0
+    # not sent yet, or sent when its member had got this position or a higher one: no acknowledgement up to a position means it
+    late: bool = True
+    queued: bool = False
+    recorded: bool = False
+
+
+@dataclass(frozen=True)
+class Retry:
+    """An event that waits for its next delivery."""
+
+    position: int
+    subject: str
+    attempts: int
+    due: float
+    error: str
+
+
+@dataclass(frozen=True)
+class Dead:
+    """An event that became a dead letter."""
+
+    position: int
+    subject: str
+    reason: str
+    attempts: int
+    error: str
+
+
+@dataclass
+class Changes:
+    """What has to be written in one transaction."""
+
+    retries: dict[int, Retry] = field(default_factory=dict)
+    forgotten: set[int] = field(default_factory=set)
+    dead: dict[int, Dead] = field(default_factory=dict)
+    settled: int = 0
+    acked: dict[int, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.settled or self.retries or self.forgotten or self.dead)
