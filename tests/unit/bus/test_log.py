@@ -384,3 +384,16 @@ async def test_what_waits_behind_a_full_disk_is_refused_too(tmp_path: Path) -> N
     await noted
     assert (log.head, log.disk_full) == (0, True)
     await log.close()
+
+
+async def test_ids_of_a_quiet_log_are_forgotten_when_they_are_old(tmp_path: Path) -> None:
+    """At the first upkeep after it, though no later publish has had them noted; times do not move with it."""
+    clock = ManualClock(START)
+    log = await opened(tmp_path, clock=clock, unique_age=timedelta(days=1))
+    await log.publish([sample(1)])
+    clock.advance(timedelta(days=2))
+    await log.upkeep(1)
+    clock.advance(timedelta(hours=-1))
+    assert list((await log.publish([sample(1)])).positions) == [2]
+    assert await log.time_of(2) == clock.now()
+    await log.close()
