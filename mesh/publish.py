@@ -33,7 +33,7 @@ _SHARED_EVENTS = 500
 _SHARED_BYTES = 96 * 1024
 _IN_FLIGHT = 16
 # of requests that are not half full: what waits meanwhile fills the next one, or a hundred callers would make a hundred requests
-_SMALL_IN_FLIGHT = 4
+_SMALL_IN_FLIGHT = 1
 # a stream that answers nothing for so long is taken for dead
 _STALLED_SECONDS = 5.0
 # what a caller may write by itself: it must not wait, beyond its own time, for a server that takes nothing
@@ -89,6 +89,8 @@ class Publisher:
             _PUBLISH_STREAM, response_deserializer=PublishStreamResponse.FromString
         )
         self._call: Callable[..., Any] = channel.unary_unary(_PUBLISH, response_deserializer=PublishResponse.FromString)
+        # asking for the loop at each publish costs a system call (CPython compares process ids)
+        self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Waiting] = deque()
         self._again: deque[_Request] = deque()
         self._sent: deque[_Request] = deque()
@@ -143,7 +145,7 @@ class Publisher:
             raise _too_late() from None
 
     async def _together(self, body: bytes, count: int, seconds: float | None) -> list[int]:
-        loop = asyncio.get_running_loop()
+        loop = self._loop
         waiting = _Waiting(body, count, loop.create_future(), math.inf if seconds is None else loop.time() + seconds)
         if seconds is not None and self._sweeping is None:
             self._sweeping = loop.call_later(min(seconds, _SWEEP_SECONDS), self._sweep)
@@ -250,7 +252,7 @@ class Publisher:
         """Sends a request. A write on a stream that has ended says nothing of why; the reader does."""
         self._sequence += 1
         self._sent.append(request)
-        request.sent = asyncio.get_running_loop().time()
+        request.sent = self._loop.time()
         await written(call, b"".join([*(caller.body for caller in request.callers), _SEQUENCE, _varint(self._sequence)]))
 
     def _next_request(self) -> _Request | None:
