@@ -101,7 +101,7 @@ bench: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Measure beside named p
 	done
 
 bench-bus: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Measure the bus beside NATS, Redis and RabbitMQ, and alone; prints tables
-	@for program in bench.bus bench.bus.followers bench.bus.backlog bench.bus.soak; do \
+	@for program in bench.bus bench.bus.parts bench.bus.followers bench.bus.backlog bench.bus.soak; do \
 		echo "== $$program"; $(DEV)/python -m $$program || exit 1; \
 	done
 

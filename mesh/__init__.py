@@ -4,5 +4,5 @@ import os
 
 # gRPC reads this when it is loaded, so it stands before any module of ours that loads it. Its event engine hands each message
 # from a thread of its own to the thread that grpc.aio polls in, and that to the loop; without it one of the two hand-overs is
-# gone, which takes a quarter off every round trip (docs/decisions/0008-bus-fast-path.md). Whoever has set it keeps what was set.
+# gone, which takes a third off a round trip (docs/decisions/0008-bus-fast-path.md). Whoever has set it keeps what was set.
 os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")

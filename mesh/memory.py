@@ -12,8 +12,8 @@ _KEPT_BYTES = 32 * 1024 * 1024
 def keep_freed_memory() -> None:
     """Lets blocks up to 32 MiB come from the heap, and leaves that much free at its end.
 
-    By default a block over 128 KiB is mapped anew each time, and the kernel clears every page of it: serialising a message of
-    such a size then takes ten times as long (bench/bus). Without the GNU C library it does nothing.
+    By default such a block may be mapped anew each time, and the kernel clears every page of it. A tenth of the price of encoding
+    300 KiB again and again (`python -m bench.bus.parts`). Without the GNU C library it does nothing.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
