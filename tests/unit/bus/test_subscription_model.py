@@ -36,6 +36,8 @@ class Reader:
         opening = PullRequest(subscription=NAME, credit_events=100_000)
         self.member: Member = self.running.join(opening)
         self.got: dict[int, tuple[int, str]] = {}
+        self.highest = 0
+        self.late: set[int] = set()
         self.running.handle(self.member, opening)
         self.reading = asyncio.get_running_loop().create_task(self._read())
 
@@ -46,6 +48,8 @@ class Reader:
                 assert event.position == position
                 assert position not in self.got, "given out twice at a time"
                 self.got[position] = attempt, event.subject
+                (self.late.add if position <= self.highest else self.late.discard)(position)
+                self.highest = max(self.highest, position)
 
     async def say(self, **values: Any) -> None:
         """Answers, and waits until that is on the disk."""
@@ -135,11 +139,11 @@ class SubscriptionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.unsettled)
     @rule(data=st.data(), cumulative=st.booleans())
     def ack(self, data: st.DataObject, cumulative: bool) -> None:
-        """Some of them, or all up to one."""
+        """Some of them, or all up to one that came in order: what came at or behind a higher one is acknowledged by name alone."""
         positions = self.some(data, self.unsettled)
         if cumulative:
             self.run(self.reader.say(ack_up_to=positions[0]))
-            positions = [position for position in self.unsettled if position <= positions[0]]
+            positions = [one for one in self.unsettled if one <= positions[0] and one not in self.reader.late]
         else:
             self.run(self.reader.say(ack=positions))
         for position in positions:
