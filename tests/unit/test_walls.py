@@ -96,6 +96,8 @@ def _is_domain(module: Path) -> bool:
     names = {module.stem, *inside[1:-1]}
     return not (
         names & (ROOMS | {"flows", "remote", "workers", "wire"})
+        # a service of several gRPC services has a room of calls for each, and a room of wire forms for each
+        or module.stem.endswith(("_service", "_wire"))
         or "store" in module.stem
         or any("store" in part for part in inside)
     )
