@@ -1,0 +1,164 @@
+"""A conversation with a model in a neutral form: what every dialect is read into and written from."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Role(enum.IntEnum):
+    """Who speaks; the numbers are those of the contract."""
+
+    SYSTEM = 1
+    USER = 2
+    ASSISTANT = 3
+    TOOL = 4
+
+
+class Finish(enum.IntEnum):
+    """Why an answer ended; the numbers are those of the contract."""
+
+    STOP = 1
+    LENGTH = 2
+    TOOL_CALLS = 3
+    CONTENT_FILTER = 4
+
+
+@dataclass(frozen=True)
+class Text:
+    """Words."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture: its bytes in base64, or where to fetch it; exactly one of them."""
+
+    media_type: str = ""
+    data: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """The model wants a tool called; `arguments` is JSON text as the model wrote it, which may be broken."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """What a tool gave."""
+
+    call_id: str
+    text: str
+    is_error: bool = False
+
+
+@dataclass(frozen=True)
+class Reasoning:
+    """Thoughts that a model shows; `signature` must go back to it unchanged."""
+
+    text: str
+    signature: str = ""
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A part that only its own dialect knows (a file, audio, a cache mark …): goes to that dialect as it came, else is refused."""
+
+    dialect: str
+    value: Mapping[str, Any]
+
+
+Part = Text | Image | ToolCall | ToolResult | Reasoning | Foreign
+
+
+@dataclass(frozen=True)
+class Message:
+    """What one speaker says at once."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function that the model may ask for; `parameters` is a JSON Schema."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A request for an answer; None and empty mean: the provider's default.
+
+    `tool_choice` is "auto", "none", "required" or "=" and a tool's name. `schema` is a JSON Schema that the answer must follow
+    ({}: any JSON). `extra` are fields of the caller's dialect that the neutral form has no word for, by dialect: they go along
+    only there.
+    """
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: str = ""
+    max_output_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    schema: Mapping[str, Any] | None = None
+    reasoning_effort: str = ""
+    extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of a call.
+
+    `input_tokens` are all of the input, those read from and written to the provider's cache included; `output_tokens` all of the
+    output, reasoning included: so each token counts once whatever the dialect says.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer; `usage` is None when the provider told none."""
+
+    parts: tuple[Part, ...]
+    finish: Finish
+    usage: Usage | None = None
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class ToolCallDelta:
+    """A piece of a tool call; the first piece of an `index` has id and name."""
+
+    index: int
+    call_id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A piece of a streamed answer; any of its fields may be there. `usage` is the whole so far, never an increment."""
+
+    text: str = ""
+    reasoning: str = ""
+    signature: str = ""
+    tool_call: ToolCallDelta | None = None
+    finish: Finish | None = None
+    usage: Usage | None = None
+    model: str = ""
