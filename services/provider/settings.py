@@ -45,6 +45,50 @@ class ProviderSettings(Section):
     degraded_after: int = setting(3, "Failures in a row after which a provider is called degraded.", low=1, high=1000)
     look_interval: timedelta = setting(timedelta(seconds=30), "How often the addresses of local providers are looked at.")
     look_timeout: timedelta = setting(timedelta(seconds=1), "How long such a look waits for an answer.")
+    health_bucket: timedelta = setting(timedelta(seconds=30), "Granularity of the rolling health windows; at least 1s.")
+    health_buckets: int = setting(10, "How many such buckets a health window holds.", low=2, high=60)
+    health_memory: timedelta = setting(
+        timedelta(hours=1), "How long after it ended a cooldown still makes the next one of its kind longer."
+    )
+    breaker_in_row: int = setting(5, "Failures in a row that open a model's breaker.", low=1, high=1000)
+    breaker_ratio: float = setting(0.5, "Share of failed calls in the health window that opens it.", low=0.01, high=1)
+    breaker_least_calls: int = setting(10, "Calls there must be in the window before that share counts.", low=1, high=100_000)
+    breaker_open: timedelta = setting(timedelta(seconds=30), "How long it stays open the first time; doubled each time in a row.")
+    breaker_longest_open: timedelta = setting(timedelta(minutes=10), "How long it stays open at most.")
+    breaker_trials: int = setting(1, "Trial calls at a time while it is half-open.", low=1, high=100)
+    breaker_lease: timedelta = setting(timedelta(minutes=2), "After how long a trial call that was not heard of again is given up.")
+    cooldown_rate_limited: timedelta = setting(
+        timedelta(seconds=5), "How long a key rests for a model after 429 without Retry-After; doubled each time in a row."
+    )
+    cooldown_quota: timedelta = setting(timedelta(hours=1), "How long a key rests after 402; doubled each time in a row.")
+    cooldown_unauthenticated: timedelta = setting(timedelta(hours=1), "How long a key rests after 401 or 403; doubled likewise.")
+    cooldown_not_found: timedelta = setting(timedelta(minutes=10), "How long a model rests after 404; doubled each time in a row.")
+    cooldown_longest: timedelta = setting(timedelta(hours=6), "Longest cooldown that nobody asked for.")
+    longest_retry_after: timedelta = setting(timedelta(hours=1), "Longest Retry-After that is honoured; a longer one is cut.")
+    availability_sweep: timedelta = setting(
+        timedelta(seconds=1), "How often ended cooldowns and open times are looked for and told."
+    )
+    retries_rate_limited: int = setting(1, "Waits for Retry-After of a target when nothing else is left to try.", low=0, high=10)
+    retries_timeout: int = setting(0, "Further calls of the same target after a timeout.", low=0, high=10)
+    retries_unreachable: int = setting(1, "Further calls of the same target when it cannot be reached.", low=0, high=10)
+    retries_server_error: int = setting(1, "Further calls of the same target after 5xx.", low=0, high=10)
+    retries_malformed: int = setting(1, "Further calls of the same target after a malformed answer.", low=0, high=10)
+    retries_broken_stream: int = setting(
+        0, "Further calls of the same target after a stream that broke before its first token.", low=0, high=10
+    )
+    retry_base: timedelta = setting(
+        timedelta(milliseconds=250), "Backoff before the first retry: between 0 and this; then doubled."
+    )
+    retry_longest: timedelta = setting(timedelta(seconds=8), "Longest backoff.")
+    retry_share: float = setting(0.2, "Retries of a process, as a share of its calls within `retry_window`.", low=0, high=10)
+    retry_minimum: float = setting(1.0, "Retries a second that are always allowed.", low=0, high=10_000)
+    retry_window: timedelta = setting(timedelta(seconds=10), "Window of the retry budget; at least 1s.")
+    attempt_timeout: timedelta = setting(timedelta(minutes=10), "How long one call to a provider may take.")
+    first_token_timeout: timedelta = setting(timedelta(minutes=1), "How long the first token of a stream may take.")
+    least_attempt: timedelta = setting(timedelta(milliseconds=50), "With less time than this left no call is begun.")
+    max_attempts: int = setting(8, "Calls to providers that one request may lead to.", low=1, high=100)
+    max_targets: int = setting(4, "Different models that one request may try.", low=1, high=100)
+    max_fallback_chains: int = setting(1000, "Fallback chains there may be.", low=1, high=100_000)
     max_budgets: int = setting(1000, "Budgets there may be.", low=1, high=100_000)
     max_report_span: timedelta = setting(timedelta(days=1100), "Longest time that a report may cover.")
     default_budget: str = setting(
