@@ -26,9 +26,10 @@ class Finish(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Text:
-    """Words."""
+    """Words. `cache` on any part asks the provider to keep the prompt up to here: "5m" or "1h"; a hint that others may ignore."""
 
     text: str
+    cache: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,22 @@ class Image:
     media_type: str = ""
     data: str = ""
     url: str = ""
+    detail: str = ""
+    cache: str = ""
 
 
 @dataclass(frozen=True)
 class ToolCall:
-    """The model wants a tool called; `arguments` is JSON text as the model wrote it, which may be broken."""
+    """The model wants a tool called; `arguments` is JSON text as the model wrote it, which may be broken.
+
+    `signature` must go back to the model unchanged (Gemini's thought signature).
+    """
 
     call_id: str
     name: str
     arguments: str
+    signature: str = ""
+    cache: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,8 @@ class ToolResult:
     call_id: str
     text: str
     is_error: bool = False
+    images: tuple[Image, ...] = ()
+    cache: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +102,8 @@ class Tool:
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    strict: bool | None = None
+    cache: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,21 +111,30 @@ class Chat:
     """A request for an answer; None and empty mean: the provider's default.
 
     `tool_choice` is "auto", "none", "required" or "=" and a tool's name. `schema` is a JSON Schema that the answer must follow
-    ({}: any JSON). `extra` are fields of the caller's dialect that the neutral form has no word for, by dialect: they go along
-    only there.
+    ({}: any JSON). `reasoning_tokens` is how much thinking is allowed; 0 forbids it. `extra` are fields of the caller's dialect
+    that the neutral form has no word for, by dialect: a call to another dialect is refused by their names. `hints` are such fields
+    that change nothing about the answer: another dialect goes without them.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     tool_choice: str = ""
+    parallel_tools: bool | None = None
     max_output_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
+    top_k: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
     schema: Mapping[str, Any] | None = None
+    schema_name: str = ""
+    schema_strict: bool | None = None
     reasoning_effort: str = ""
+    reasoning_tokens: int | None = None
     extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    hints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -139,6 +160,7 @@ class Answer:
     finish: Finish
     usage: Usage | None = None
     model: str = ""
+    stop_sequence: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,16 +171,22 @@ class ToolCallDelta:
     call_id: str = ""
     name: str = ""
     arguments: str = ""
+    signature: str = ""
 
 
 @dataclass(frozen=True)
 class Delta:
-    """A piece of a streamed answer; any of its fields may be there. `usage` is the whole so far, never an increment."""
+    """A piece of a streamed answer; any of its fields may be there.
+
+    `usage` is the whole so far, never an increment. `signature` ends the thought that it belongs to. `part` came whole.
+    """
 
     text: str = ""
     reasoning: str = ""
     signature: str = ""
     tool_call: ToolCallDelta | None = None
+    part: Foreign | None = None
     finish: Finish | None = None
     usage: Usage | None = None
     model: str = ""
+    stop_sequence: str = ""

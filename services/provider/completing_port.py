@@ -1,0 +1,62 @@
+"""What the doors ask of whoever completes conversations (flows/completing.py), and what may come back."""
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Protocol
+
+from services.provider.chat import Answer, Chat, Delta
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A conversation to be completed. `model` is as the caller wrote it: "provider/model", a model, an alias, or "auto".
+
+    `request_id` is the caller's idempotency key; "" without one. `deadline` is how long the caller waits; None: as settings say.
+    """
+
+    chat: Chat
+    model: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    session_id: str = ""
+    request_id: str = ""
+    stream: bool = False
+    deadline: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Started:
+    """The first that a stream tells: who answers. `estimated_cost` is in nano units; None when nobody knows."""
+
+    query_id: str
+    provider_id: str
+    model: str
+    estimated_cost: int | None = None
+
+
+@dataclass(frozen=True)
+class Completed:
+    """The last that a stream tells, and what a call without a stream gives. `cost` is in nano units; None when nobody knows.
+
+    `answer` is whole in both cases. `usage_estimated` says that the provider told no usage.
+    """
+
+    query_id: str
+    provider_id: str
+    model: str
+    answer: Answer
+    cost: int | None = None
+    usage_estimated: bool = False
+    attempts: int = 1
+
+
+class Completer(Protocol):
+    """Completes conversations. Both raise CallFailedError when no model could answer, or a Refusal (mesh.errors) of ours."""
+
+    async def complete(self, ask: Ask) -> Completed:
+        """The whole answer."""
+        ...
+
+    def stream(self, ask: Ask) -> AsyncGenerator[Started | Delta | Completed, None]:
+        """Started, the pieces, Completed. Closing it early (the caller hung up) ends the call to the provider and settles it."""
+        ...

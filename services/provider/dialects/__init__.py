@@ -1,0 +1,1 @@
+"""Wire formats of providers, read and written without I/O."""

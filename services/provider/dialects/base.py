@@ -1,0 +1,132 @@
+"""What every dialect offers to the one who calls providers: it writes requests and reads answers, streams and errors. No I/O."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.provider.chat import Answer, Chat, Delta, Foreign
+from services.provider.failure import CallFailedError, Failure, FailureKind
+from services.provider.target import Target
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """An HTTP POST without its secret: where to, headers, body."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Unsupported(ValueError):
+    """A conversation that a dialect cannot carry; the message names the field."""
+
+
+class StreamReader(ABC):
+    """Reads one stream: bytes as they come, cut anywhere, give deltas."""
+
+    @abstractmethod
+    def feed(self, data: bytes) -> list[Delta]:
+        """The deltas that these bytes complete; CallFailedError when the stream tells an error or cannot be read."""
+
+    @abstractmethod
+    def end(self) -> list[Delta]:
+        """What is left when the connection ended; CallFailedError (BROKEN_STREAM) when the end was not said before."""
+
+    @property
+    @abstractmethod
+    def ended(self) -> bool:
+        """Whether the stream said that nothing follows."""
+
+
+class Dialect(ABC):
+    """One provider's way to speak."""
+
+    name: str
+
+    @abstractmethod
+    def request(self, chat: Chat, target: Target, *, stream: bool) -> Outgoing:
+        """The HTTP request without the key; Unsupported for what the dialect cannot say."""
+
+    @abstractmethod
+    def credentials(self, target: Target) -> dict[str, str]:
+        """The header that carries the key; empty without one."""
+
+    @abstractmethod
+    def answer(self, body: bytes) -> Answer:
+        """The answer in a body; CallFailedError (MALFORMED) when it is none."""
+
+    @abstractmethod
+    def reader(self) -> StreamReader:
+        """A reader for one stream."""
+
+    @abstractmethod
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        """The failure that a status of 400 or more and its body mean; `retry_after` comes from the headers elsewhere."""
+
+
+def dump(value: Any) -> bytes:
+    """JSON as it goes over the wire."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def load(body: bytes | str) -> dict[str, Any]:
+    """A JSON object; CallFailedError (MALFORMED) for anything else."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise malformed("the answer is no JSON") from error
+    if not isinstance(value, dict):
+        raise malformed("the answer is no JSON object")
+    return value
+
+
+def malformed(detail: str) -> CallFailedError:
+    """An answer that is not what the dialect says."""
+    return CallFailedError(Failure(FailureKind.MALFORMED, detail))
+
+
+def broken(detail: str = "the stream ended before its end was said") -> CallFailedError:
+    """A stream that ended too early."""
+    return CallFailedError(Failure(FailureKind.BROKEN_STREAM, detail))
+
+
+def own_extra(chat: Chat, dialect: str) -> Mapping[str, Any]:
+    """The fields that only this dialect knows; Unsupported when there are such of another dialect."""
+    for other, fields in chat.extra.items():
+        if other != dialect and fields:
+            raise Unsupported(f"{', '.join(sorted(fields))}: only providers that speak the {other} dialect know this field")
+    return {**chat.hints.get(dialect, {}), **chat.extra.get(dialect, {})}
+
+
+def own_part(part: Foreign, dialect: str) -> dict[str, Any]:
+    """A part that only this dialect knows; Unsupported when it is another's."""
+    if part.dialect != dialect:
+        kind = part.value.get("type", "unnamed")
+        raise Unsupported(f"a part of type {kind!r}: only providers that speak the {part.dialect} dialect know it")
+    return dict(part.value)
+
+
+def arguments_of(text: str) -> dict[str, Any]:
+    """A tool call's arguments as an object; text that is none goes under one name, so that the model sees what it wrote."""
+    if not text.strip():
+        return {}
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {"invalid_json": text}
+    return value if isinstance(value, dict) else {"value": value}
+
+
+def whole(value: Any) -> int:
+    """A count of tokens as an answer gives it: an integer of 0 or more, else 0."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def texts(parts: Iterable[Any]) -> str:
+    """The words of parts, one after the other."""
+    return "".join(part.text for part in parts if hasattr(part, "text"))

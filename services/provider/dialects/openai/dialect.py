@@ -1,0 +1,76 @@
+"""Calls in the OpenAI dialect: a request out, an answer, a stream or an error in."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from services.provider.chat import Answer, Chat
+from services.provider.dialects.base import JSON, Dialect, Outgoing, dump, load
+from services.provider.dialects.openai import answers, requests
+from services.provider.dialects.openai.streams import Reader
+from services.provider.dialects.refusals import refusal
+from services.provider.failure import Failure
+from services.provider.target import Target
+
+PATH = "/chat/completions"
+
+
+class OpenAI(Dialect):
+    """POST /chat/completions."""
+
+    name = requests.NAME
+
+    def request(self, chat: Chat, target: Target, *, stream: bool) -> Outgoing:
+        """The request; the usage of a stream is always asked for."""
+        manner = target.manner
+        body = requests.write(chat, target.model, send_reasoning=manner.send_reasoning)
+        if stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        body = {manner.rename.get(name, name): value for name, value in body.items() if name not in manner.drop}
+        url = target.base_url.rstrip("/").replace("{model}", target.model) + (manner.path or PATH)
+        url += f"?api-version={manner.api_version}" if manner.api_version else ""
+        accept = "text/event-stream" if stream else JSON
+        return Outgoing(url, {"content-type": JSON, "accept": accept, **manner.headers}, dump(body))
+
+    def credentials(self, target: Target) -> dict[str, str]:
+        """A bearer token, or the bare key in the header that the provider wants."""
+        if not target.key:
+            return {}
+        own = target.manner.auth_header
+        return {own: target.key} if own else {"authorization": f"Bearer {target.key}"}
+
+    def answer(self, body: bytes) -> Answer:
+        """A chat.completion."""
+        return answers.read(load(body))
+
+    def reader(self) -> Reader:
+        """Reads chat.completion.chunk events."""
+        return Reader()
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        """`{"error": {message, type, code}}`, and what the others make of it."""
+        code, message = error_of(body)
+        return refusal(status, code, message)
+
+
+def error_of(body: bytes) -> tuple[str, str]:
+    """Code and words of an error body, whatever its shape."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return "", body[:200].decode(errors="replace") if not body.lstrip().startswith(b"<") else ""
+    error: Any = value
+    if isinstance(value, list) and value:
+        error = value[0]
+    if isinstance(error, dict):
+        error = error.get("error", error)
+    if not isinstance(error, dict):
+        return "", str(error)
+    inner = error.get("innererror") or {}
+    codes = (error.get("code"), error.get("type"), error.get("status"), inner.get("code") if isinstance(inner, dict) else None)
+    message = error.get("message") or error.get("detail") or ""
+    metadata = error.get("metadata")
+    if isinstance(metadata, dict) and metadata.get("raw"):
+        # OpenRouter: what the provider behind it said
+        message = f"{message}: {metadata['raw']}"
+    return " ".join(str(code) for code in codes if code), message if isinstance(message, str) else json.dumps(message)

@@ -1,0 +1,140 @@
+"""A stream of chat completion chunks: read from a provider, written for a caller."""
+
+from typing import Any
+
+from services.provider.chat import Delta, Finish, ToolCallDelta, Usage
+from services.provider.dialects.base import StreamReader, broken, dump, load, malformed
+from services.provider.dialects.framing import Events, write_event
+from services.provider.dialects.openai import answers, usage
+
+DONE = "[DONE]"
+
+
+class Reader(StreamReader):
+    """Reads chunks. The usage counts wherever it stands: in a last chunk with or without choices, or in every chunk."""
+
+    def __init__(self) -> None:
+        self._events = Events()
+        self._done = False
+        self._finished = False
+        # index of a tool call by its id, for those who leave the index out
+        self._calls: dict[str, int] = {}
+
+    @property
+    def ended(self) -> bool:
+        """[DONE] was said."""
+        return self._done
+
+    def feed(self, data: bytes) -> list[Delta]:
+        """The deltas of complete chunks."""
+        deltas: list[Delta] = []
+        for event in self._events.feed(data):
+            if self._done:
+                break
+            if event.data.strip() == DONE:
+                self._done = True
+            elif event.data.strip():
+                deltas += self._chunk(load(event.data))
+        return deltas
+
+    def end(self) -> list[Delta]:
+        """Nothing more; a reason to finish counts as the end for those who never say [DONE]."""
+        if not self._done and not self._finished:
+            raise broken()
+        return []
+
+    def _chunk(self, chunk: dict[str, Any]) -> list[Delta]:
+        if chunk.get("error"):
+            raise answers.in_body_failure(chunk["error"])
+        deltas: list[Delta] = []
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, dict):
+                raise malformed("a choice that is no object")
+            if choice.get("index") in (0, None):
+                deltas += self._choice(choice, str(chunk.get("model") or ""))
+        groq = chunk.get("x_groq")
+        told = usage.read(chunk.get("usage")) or (usage.read(groq.get("usage")) if isinstance(groq, dict) else None)
+        if told is not None:
+            deltas.append(Delta(usage=told))
+        return deltas
+
+    def _choice(self, choice: dict[str, Any], model: str) -> list[Delta]:
+        piece = choice.get("delta")
+        piece = piece if isinstance(piece, dict) else {}
+        thoughts, words = answers.words_of(piece.get("content"))
+        thoughts = answers.thought_of(piece) or thoughts
+        refused = piece.get("refusal")
+        deltas = [Delta(reasoning=thoughts, model=model)] if thoughts else []
+        if words := words or (refused if isinstance(refused, str) else ""):
+            deltas.append(Delta(text=words, model=model))
+        calls = (call for call in piece.get("tool_calls") or () if isinstance(call, dict))
+        deltas += [Delta(tool_call=self._call(call), model=model) for call in calls]
+        finish = answers.finish_of(choice.get("finish_reason"))
+        if finish is not None:
+            self._finished = True
+            deltas.append(Delta(finish=Finish.CONTENT_FILTER if refused else finish, model=model))
+        return deltas
+
+    def _call(self, call: dict[str, Any]) -> ToolCallDelta:
+        function = call.get("function")
+        function = function if isinstance(function, dict) else {}
+        call_id, index = str(call.get("id") or ""), call.get("index")
+        if not isinstance(index, int):
+            index = self._calls.get(call_id, len(self._calls)) if call_id else max(len(self._calls) - 1, 0)
+        if call_id:
+            self._calls.setdefault(call_id, index)
+        arguments = function.get("arguments") or ""
+        return ToolCallDelta(index, call_id, str(function.get("name") or ""), str(arguments), answers.signature_of(call))
+
+
+class Writer:
+    """Writes chunks for a caller, who gets the usage only when asked for: as a last chunk without choices, as OpenAI does."""
+
+    def __init__(self, answer_id: str, created: int, model: str, *, with_usage: bool) -> None:
+        self._head = {"id": answer_id, "object": "chat.completion.chunk", "created": created, "model": model}
+        self._with_usage = with_usage
+        self._usage: Usage | None = None
+        self._known: set[int] = set()
+        self._began = False
+
+    def write(self, delta: Delta) -> bytes:
+        """The events of one delta; b"" when it tells a caller nothing."""
+        self._usage = delta.usage or self._usage
+        piece: dict[str, Any] = {}
+        if delta.reasoning:
+            piece["reasoning_content"] = delta.reasoning
+        if delta.text:
+            piece["content"] = delta.text
+        if delta.tool_call:
+            piece["tool_calls"] = [self._call(delta.tool_call)]
+        if not piece and delta.finish is None:
+            return b""
+        if not self._began:
+            piece = {"role": "assistant", "content": None if delta.tool_call else "", **piece}
+            self._began = True
+        finish = answers.NAMES[delta.finish] if delta.finish else None
+        return self._chunk([{"index": 0, "delta": piece, "logprobs": None, "finish_reason": finish}])
+
+    def end(self) -> bytes:
+        """The usage, when it was asked for, and [DONE]."""
+        last = b""
+        if self._with_usage:
+            last = write_event(dump({**self._head, "choices": [], "usage": usage.write(self._usage or Usage())}).decode())
+        return last + write_event(DONE)
+
+    def error(self, body: dict[str, Any]) -> bytes:
+        """An error in the middle: the official client raises it; [DONE] is not said."""
+        return write_event(dump(body).decode())
+
+    def _chunk(self, choices: list[dict[str, Any]]) -> bytes:
+        chunk = {**self._head, "choices": choices, **({"usage": None} if self._with_usage else {})}
+        return write_event(dump(chunk).decode())
+
+    def _call(self, call: ToolCallDelta) -> dict[str, Any]:
+        made: dict[str, Any] = {"index": call.index, "function": {"arguments": call.arguments}}
+        if call.index not in self._known:
+            self._known.add(call.index)
+            made = {"index": call.index, "id": call.call_id, "type": "function"}
+            made["function"] = {"name": call.name, "arguments": call.arguments}
+        return made | ({"extra_content": {"google": {"thought_signature": call.signature}}} if call.signature else {})

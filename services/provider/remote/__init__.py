@@ -1,0 +1,1 @@
+"""The way out to providers; the only room with a network library."""

@@ -1,0 +1,132 @@
+"""Calls to providers: a conversation out, an answer or its pieces in, and every way to fail as a Failure."""
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Self
+
+from mesh.clock import Clock
+from services.provider import echo
+from services.provider.chat import Answer, Chat, Delta
+from services.provider.dialects import base
+from services.provider.dialects.base import Dialect, Unsupported
+from services.provider.dialects.refusals import retry_after, without_keys
+from services.provider.dialects.table import DIALECTS
+from services.provider.failure import CallFailedError, Failure, FailureKind
+from services.provider.remote.connection import ConnectError, CutError, ProtocolError, TransportError, WaitError
+from services.provider.remote.http import Exchange, Pool
+from services.provider.target import Target
+
+log = logging.getLogger(__name__)
+_AGENT = "tooloo-provider"
+_MOST_ERROR_BYTES = 64 * 1024
+# how long the end of a body may take after its content said that nothing follows
+_DRAIN_SECONDS = 0.25
+_REDIRECT, _ERROR = 300, 400
+_KINDS = {
+    ConnectError: FailureKind.UNREACHABLE,
+    WaitError: FailureKind.TIMEOUT,
+    CutError: FailureKind.UNREACHABLE,
+    ProtocolError: FailureKind.MALFORMED,
+}
+
+
+class Remote:
+    """Talks to providers. Addresses come from the registry, never from callers; nothing of a call is logged but how it failed."""
+
+    def __init__(
+        self, clock: Clock, *, connections: int = 256, keep_seconds: float = 30.0, answer_bytes: int = 32 * 1024 * 1024
+    ) -> None:
+        self._clock = clock
+        self._pool = Pool(connections, keep_seconds)
+        self._most = answer_bytes
+
+    async def __aenter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Closes its connections."""
+        await self.close()
+
+    @property
+    def busy(self) -> int:
+        """Calls that are under way."""
+        return self._pool.busy
+
+    async def complete(self, target: Target, chat: Chat) -> Answer:
+        """The whole answer; CallFailedError when there is none."""
+        if target.dialect == echo.DIALECT:
+            return echo.answer(chat, target.model)
+        dialect = DIALECTS[target.dialect]
+        try:
+            async with await self._post(dialect, target, chat, stream=False) as exchange:
+                body = await exchange.body(target.timeouts.idle.total_seconds(), self._most)
+        except TransportError as error:
+            raise _failed(error) from error
+        return dialect.answer(body)
+
+    async def stream(self, target: Target, chat: Chat) -> AsyncGenerator[Delta, None]:
+        """The pieces of an answer as they come; CallFailedError when it breaks. Leaving it early ends the connection."""
+        if target.dialect == echo.DIALECT:
+            for delta in echo.deltas(chat, target.model):
+                yield delta
+            return
+        dialect = DIALECTS[target.dialect]
+        reader = dialect.reader()
+        try:
+            async with await self._post(dialect, target, chat, stream=True) as exchange:
+                async with aclosing(exchange.chunks(target.timeouts.idle.total_seconds())) as chunks:
+                    async for data in chunks:
+                        for delta in reader.feed(data):
+                            yield delta
+                        if reader.ended:
+                            break
+                await exchange.drain(_DRAIN_SECONDS)
+        except CutError as error:
+            raise base.broken() from error
+        except TransportError as error:
+            raise _failed(error) from error
+        for delta in reader.end():
+            yield delta
+
+    async def close(self) -> None:
+        """Ends every connection."""
+        await self._pool.close()
+
+    async def _post(self, dialect: Dialect, target: Target, chat: Chat, *, stream: bool) -> Exchange:
+        try:
+            outgoing = dialect.request(chat, target, stream=stream)
+        except Unsupported as error:
+            raise CallFailedError(Failure(FailureKind.BAD_REQUEST, str(error))) from error
+        limits = target.timeouts
+        exchange = await self._pool.post(
+            outgoing.url,
+            {"user-agent": _AGENT, **outgoing.headers, **dialect.credentials(target)},
+            outgoing.body,
+            connect=limits.connect.total_seconds(),
+            first_byte=limits.first_byte.total_seconds(),
+            total=limits.total.total_seconds(),
+        )
+        if exchange.status >= _REDIRECT:
+            async with exchange:
+                raise await self._refused(dialect, target, exchange)
+        return exchange
+
+    async def _refused(self, dialect: Dialect, target: Target, exchange: Exchange) -> CallFailedError:
+        status = exchange.status
+        if status < _ERROR:
+            detail = "the provider redirects, which is not followed; correct its base_url"
+            return CallFailedError(Failure(FailureKind.NOT_FOUND, detail, status))
+        try:
+            body = await exchange.body(target.timeouts.idle.total_seconds(), _MOST_ERROR_BYTES)
+        except TransportError:
+            body = b""
+        told = dialect.failure(status, exchange.headers, body)
+        detail = told.detail.replace(target.key, "[key]") if target.key else told.detail
+        wait = retry_after(exchange.headers, self._clock.now()) or told.retry_after
+        return CallFailedError(Failure(told.kind, detail, status, wait))
+
+
+def _failed(error: TransportError) -> CallFailedError:
+    return CallFailedError(Failure(_KINDS[type(error)], without_keys(str(error))))

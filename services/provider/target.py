@@ -1,0 +1,47 @@
+"""Where a call goes: one model of one provider under one key, and how that provider wants to be spoken to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How long a provider may take: to accept a connection, until the first byte of its answer, between bytes, and altogether."""
+
+    connect: timedelta = timedelta(seconds=5)
+    first_byte: timedelta = timedelta(seconds=120)
+    idle: timedelta = timedelta(seconds=60)
+    total: timedelta = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a provider differs from the plain dialect.
+
+    `path` replaces the dialect's own; `auth_header` names a header that takes the bare key ("api-key" on Azure); `api_version`
+    goes into the query (OpenAI dialect) or the version header (Anthropic); `rename` gives other names to fields of the body, and
+    `drop` leaves fields out that the provider would refuse; `send_reasoning` gives a model its earlier thoughts back.
+    """
+
+    path: str = ""
+    auth_header: str = ""
+    api_version: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    rename: Mapping[str, str] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+    send_reasoning: bool = False
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a call needs to know. `model` is the name that the provider knows it by; the key never shows in a repr."""
+
+    provider_id: str
+    model: str
+    dialect: str
+    base_url: str = ""
+    key: str = field(default="", repr=False)
+    key_id: str = ""
+    manner: Manner = Manner()
+    timeouts: Timeouts = Timeouts()

@@ -1,0 +1,42 @@
+"""How many tokens a text may be, without any model's own tokenizer: an estimate that reservations and the echo model rest on."""
+
+import json
+from math import ceil
+
+from services.provider.chat import Answer, Chat, Foreign, Image, Part, Reasoning, Text, ToolCall, ToolResult
+
+CHARACTERS_PER_TOKEN = 3.5
+# what the vendors' formulas give for a picture of about a megapixel
+TOKENS_PER_IMAGE = 1200
+_PER_MESSAGE = 4
+
+
+def of_characters(count: int) -> int:
+    """Tokens of so many characters, rounded up."""
+    return ceil(count / CHARACTERS_PER_TOKEN)
+
+
+def of_chat(chat: Chat) -> int:
+    """Tokens of everything that a request says: messages, tools and the wished schema."""
+    parts = [part for message in chat.messages for part in message.parts]
+    characters = sum(map(_characters, parts))
+    characters += sum(len(tool.name) + len(tool.description) + len(json.dumps(tool.parameters)) for tool in chat.tools)
+    characters += len(json.dumps(chat.schema)) if chat.schema else 0
+    return of_characters(characters) + _images(parts) * TOKENS_PER_IMAGE + _PER_MESSAGE * len(chat.messages)
+
+
+def of_answer(answer: Answer) -> int:
+    """Tokens of what a model said: for a provider that tells no usage."""
+    return of_characters(sum(map(_characters, answer.parts)))
+
+
+def _images(parts: list[Part]) -> int:
+    return sum(len(part.images) if isinstance(part, ToolResult) else isinstance(part, Image) for part in parts)
+
+
+def _characters(part: Part) -> int:
+    if isinstance(part, Text | ToolResult | Reasoning):
+        return len(part.text)
+    if isinstance(part, ToolCall):
+        return len(part.name) + len(part.arguments)
+    return len(json.dumps(part.value)) if isinstance(part, Foreign) else 0
