@@ -1,6 +1,6 @@
 """The provider service's calls: a message in, the rules and the store asked, a message out."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import grpc
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
@@ -11,15 +11,15 @@ from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceServicer
 from mesh import errors, page
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import budget_store, events, quality, routing, store, wire
+from services.provider import budget_store, quality, routing, store, wire
 from services.provider.budget import Labels
-from services.provider.flows import accounts, conditions, offers
+from services.provider.flows import accounts, conditions, offers, selecting
 from services.provider.flows.known import Known
 from services.provider.health import ModelHealth, ProviderHealth
 from services.provider.quality import Feedback
 from services.provider.registry import Provider
 from services.provider.report import Group, by_day
-from services.provider.routing import Exclusion, Ranked, Size, Strategy
+from services.provider.routing import Exclusion, Ranked, Strategy
 
 Context = grpc.aio.ServicerContext[object, object]
 _DEFAULT_SPAN = timedelta(days=30)
@@ -72,14 +72,13 @@ class ProviderService(ProviderServiceServicer):
         default = self._known.settings.default_output_tokens
         size = routing.estimate_size(len(request.query), request.estimated_tokens, default)
 
+        ask = selecting.Ask(size, request.query, request.focus_area, request.user_id, strategy)
+
         async def effect(tx: Transaction) -> api.SelectProviderResponse:
-            now = self._host.clock.now()
-            offered = await offers.gather(tx, self._known, request.user_id, request.focus_area, size, now)
-            weights = self._known.weights(strategy).with_cost_factor(offered.cost_factor)
-            ranked = routing.rank(offered.options, size, strategy, weights, self._known.half_points)
-            selection = self._choose(request, ranked, size, strategy, now)
-            await store.insert_selection(tx, selection)
-            await self._host.tell(tx, events.selected(selection))
+            choice = await selecting.choose(self._host, tx, self._known, ask)
+            if not choice.candidates:
+                raise _no_candidate(choice.ranked)
+            selection = await selecting.keep(self._host, tx, choice)
             return api.SelectProviderResponse(
                 selection_id=selection.selection_id,
                 provider_id=selection.labels.provider_id,
@@ -87,20 +86,11 @@ class ProviderService(ProviderServiceServicer):
                 estimated_cost=wire.to_money(selection.cost),
                 estimated_tokens=size.total,
                 strategy=provider_pb2.Strategy.ValueType(strategy),
-                cost_weight_factor=offered.cost_factor,
-                candidates=[wire.to_candidate(candidate, weights) for candidate in ranked],
+                cost_weight_factor=choice.cost_factor,
+                candidates=[wire.to_candidate(candidate, choice.weights) for candidate in choice.ranked],
             )
 
         return await self._host.once(request, api.SelectProviderResponse, effect)
-
-    def _choose(
-        self, request: api.SelectProviderRequest, ranked: list[Ranked], size: Size, strategy: Strategy, now: datetime
-    ) -> store.Selection:
-        if not ranked or ranked[0].exclusion is not None:
-            raise _no_candidate(ranked)
-        best = ranked[0].option
-        labels = Labels(best.provider_id, best.model, request.user_id)
-        return store.Selection(self._host.ids(), now, labels, request.focus_area, strategy, best.cost or 0, size.total)
 
     async def GetSelection(self, request: api.GetSelectionRequest, context: Context) -> api.GetSelectionResponse:
         """A choice that was made."""
