@@ -124,4 +124,3 @@ def from_usage(usage: chat_pb2.TokenUsage) -> Usage:
 def to_finish(number: int) -> chat_pb2.FinishReason.ValueType:
     """Why an answer ended."""
     return chat_pb2.FinishReason.ValueType(number)
-

@@ -13,8 +13,7 @@ from services.provider.dialects.base import Dialect, Unsupported
 from services.provider.dialects.refusals import retry_after, without_keys
 from services.provider.dialects.table import DIALECTS
 from services.provider.failure import CallFailedError, Failure, FailureKind
-from services.provider.remote.connection import ConnectError, CutError, ProtocolError, TransportError, WaitError
-from services.provider.remote.http import Exchange, Pool
+from services.provider.remote.http import ConnectError, CutError, Exchange, Pool, ProtocolError, TransportError, WaitError
 from services.provider.target import Target
 
 log = logging.getLogger(__name__)
@@ -48,11 +47,6 @@ class Remote:
     async def __aexit__(self, *_: object) -> None:
         """Closes its connections."""
         await self.close()
-
-    @property
-    def busy(self) -> int:
-        """Calls that are under way."""
-        return self._pool.busy
 
     async def complete(self, target: Target, chat: Chat) -> Answer:
         """The whole answer; CallFailedError when there is none."""
