@@ -1,0 +1,55 @@
+"""Queries: one conversation given to providers, what was tried for it, and what it used and cost."""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from services.provider.chat import Usage
+from services.provider.failure import FailureKind
+from services.provider.labels import Labels
+
+
+class State(enum.IntEnum):
+    """How a query stands; the numbers are those of the contract."""
+
+    RUNNING = 1
+    COMPLETED = 2
+    FAILED = 3
+    EXPIRED = 4
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One attempt: at which model, with which key, and how it ended (kind None: it answered)."""
+
+    provider_id: str
+    model: str
+    key_id: str = ""
+    kind: FailureKind | None = None
+    detail: str = ""
+    latency: timedelta = timedelta()
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query as it stands; `cost` in nano units, `usage_estimated` when the provider told no usage.
+
+    `request_id` is the caller's idempotency key, `request_hash` says of what; `answer` is kept only for such a caller.
+    """
+
+    query_id: str
+    created: datetime
+    labels: Labels
+    provider_id: str
+    model: str
+    focus_area: str = ""
+    state: State = State.RUNNING
+    ended: datetime | None = None
+    usage: Usage = Usage()
+    usage_estimated: bool = False
+    cost: int = 0
+    tried: Sequence[Tried] = ()
+    request_id: str = ""
+    request_hash: bytes = b""
+    answer: bytes = b""

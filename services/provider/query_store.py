@@ -1,0 +1,121 @@
+"""Every SQL statement about queries, each a named function inside the caller's transaction."""
+
+import json
+from dataclasses import asdict
+from datetime import datetime, timedelta
+
+from mesh.clock import from_us, to_us
+from mesh.db import Row, Transaction
+from services.provider.chat import Usage
+from services.provider.failure import FailureKind
+from services.provider.labels import from_text
+from services.provider.query import Query, State, Tried
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+async def insert(tx: Transaction, query: Query) -> None:
+    """Adds a query that begins."""
+    await tx.execute(
+        "INSERT INTO query (query_id, created_us, state, provider_id, model, labels, focus_area, ended_us, usage, usage_estimated,"
+        " cost_nanos, tried, request_id, request_hash, answer) VALUES (:query_id, :created_us, :state, :provider_id, :model,"
+        " :labels, :focus_area, :ended_us, :usage, :usage_estimated, :cost_nanos, :tried, :request_id, :request_hash, :answer)",
+        _params(query),
+    )
+
+
+async def put(tx: Transaction, query: Query) -> None:
+    """Writes how a query stands."""
+    await tx.execute(
+        "UPDATE query SET state = :state, provider_id = :provider_id, model = :model, ended_us = :ended_us, usage = :usage,"
+        " usage_estimated = :usage_estimated, cost_nanos = :cost_nanos, tried = :tried, answer = :answer"
+        " WHERE query_id = :query_id",
+        _params(query),
+    )
+
+
+async def get(tx: Transaction, query_id: str) -> Query | None:
+    """The query of that id."""
+    row = await tx.fetch_one("SELECT * FROM query WHERE query_id = :query_id", {"query_id": query_id})
+    return _query(row) if row else None
+
+
+async def by_request(tx: Transaction, request_id: str) -> Query | None:
+    """The query that a request id led to."""
+    row = await tx.fetch_one("SELECT * FROM query WHERE request_id = :request_id", {"request_id": request_id})
+    return _query(row) if row else None
+
+
+async def free_request(tx: Transaction, query_id: str) -> None:
+    """Lets the request id of a query that failed be used for another try."""
+    await tx.execute("UPDATE query SET request_id = NULL WHERE query_id = :query_id", {"query_id": query_id})
+
+
+async def abandoned(tx: Transaction, now: datetime, limit: int) -> list[Query]:
+    """Queries that run on by their state though their reservation is gone: whoever ran them died."""
+    rows = await tx.fetch_all(
+        "SELECT query.* FROM query JOIN reservation ON reservation.reservation_id = query.query_id"
+        " WHERE query.state = :running AND reservation.state = :expired AND query.created_us < :now_us LIMIT :limit",
+        {"running": int(State.RUNNING), "expired": 4, "now_us": to_us(now), "limit": limit},
+    )
+    return [_query(row) for row in rows]
+
+
+async def forget(tx: Transaction, before: datetime, limit: int) -> int:
+    """Drops at most so many queries that began before then; gives their number."""
+    return await tx.execute(
+        "DELETE FROM query WHERE query_id IN (SELECT query_id FROM query WHERE created_us < :before_us"
+        " AND state <> :running LIMIT :limit)",
+        {"before_us": to_us(before), "running": int(State.RUNNING), "limit": limit},
+    )
+
+
+def _params(query: Query) -> dict[str, object]:
+    return {
+        "query_id": query.query_id,
+        "created_us": to_us(query.created),
+        "state": int(query.state),
+        "provider_id": query.provider_id,
+        "model": query.model,
+        "labels": query.labels.text,
+        "focus_area": query.focus_area,
+        "ended_us": None if query.ended is None else to_us(query.ended),
+        "usage": json.dumps(asdict(query.usage)),
+        "usage_estimated": int(query.usage_estimated),
+        "cost_nanos": query.cost,
+        "tried": json.dumps([_plain(tried) for tried in query.tried]),
+        "request_id": query.request_id or None,
+        "request_hash": query.request_hash or None,
+        "answer": query.answer or None,
+    }
+
+
+def _plain(tried: Tried) -> list[object]:
+    kind = 0 if tried.kind is None else int(tried.kind)
+    return [tried.provider_id, tried.model, tried.key_id, kind, tried.detail, tried.latency // _MICROSECOND]
+
+
+def _tried(row: list[object]) -> Tried:
+    provider_id, model, key_id, kind, detail, latency = row
+    failed = FailureKind(int(str(kind))) if kind else None
+    return Tried(str(provider_id), str(model), str(key_id), failed, str(detail), int(str(latency)) * _MICROSECOND)
+
+
+def _query(row: Row) -> Query:
+    return Query(
+        row["query_id"],
+        from_us(row["created_us"]),
+        from_text(row["labels"]),
+        row["provider_id"],
+        row["model"],
+        row["focus_area"],
+        State(row["state"]),
+        None if row["ended_us"] is None else from_us(row["ended_us"]),
+        Usage(**json.loads(row["usage"])),
+        bool(row["usage_estimated"]),
+        row["cost_nanos"],
+        tuple(map(_tried, json.loads(row["tried"]))),
+        row["request_id"] or "",
+        row["request_hash"] or b"",
+        row["answer"] or b"",
+    )
