@@ -35,6 +35,7 @@ class Tried:
 class Query:
     """A query as it stands; `cost` in nano units, `usage_estimated` when the provider told no usage.
 
+    `reservation_id` is what is set aside for the model that is asked now.
     `request_id` is the caller's idempotency key, `request_hash` says of what; `answer` is kept only for such a caller.
     """
 
@@ -43,6 +44,7 @@ class Query:
     labels: Labels
     provider_id: str
     model: str
+    reservation_id: str
     focus_area: str = ""
     state: State = State.RUNNING
     ended: datetime | None = None

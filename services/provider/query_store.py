@@ -17,9 +17,9 @@ _MICROSECOND = timedelta(microseconds=1)
 async def insert(tx: Transaction, query: Query) -> None:
     """Adds a query that begins."""
     await tx.execute(
-        "INSERT INTO query (query_id, created_us, state, provider_id, model, labels, focus_area, ended_us, usage, usage_estimated,"
+        "INSERT INTO query (query_id, created_us, state, provider_id, model, reservation_id, labels, focus_area, ended_us, usage, usage_estimated,"
         " cost_nanos, tried, request_id, request_hash, answer) VALUES (:query_id, :created_us, :state, :provider_id, :model,"
-        " :labels, :focus_area, :ended_us, :usage, :usage_estimated, :cost_nanos, :tried, :request_id, :request_hash, :answer)",
+        " :reservation_id, :labels, :focus_area, :ended_us, :usage, :usage_estimated, :cost_nanos, :tried, :request_id, :request_hash, :answer)",
         _params(query),
     )
 
@@ -27,7 +27,7 @@ async def insert(tx: Transaction, query: Query) -> None:
 async def put(tx: Transaction, query: Query) -> None:
     """Writes how a query stands."""
     await tx.execute(
-        "UPDATE query SET state = :state, provider_id = :provider_id, model = :model, ended_us = :ended_us, usage = :usage,"
+        "UPDATE query SET state = :state, provider_id = :provider_id, model = :model, reservation_id = :reservation_id, ended_us = :ended_us, usage = :usage,"
         " usage_estimated = :usage_estimated, cost_nanos = :cost_nanos, tried = :tried, answer = :answer"
         " WHERE query_id = :query_id",
         _params(query),
@@ -54,7 +54,7 @@ async def free_request(tx: Transaction, query_id: str) -> None:
 async def abandoned(tx: Transaction, now: datetime, limit: int) -> list[Query]:
     """Queries that run on by their state though their reservation is gone: whoever ran them died."""
     rows = await tx.fetch_all(
-        "SELECT query.* FROM query JOIN reservation ON reservation.reservation_id = query.query_id"
+        "SELECT query.* FROM query JOIN reservation ON reservation.reservation_id = query.reservation_id"
         " WHERE query.state = :running AND reservation.state = :expired AND query.created_us < :now_us LIMIT :limit",
         {"running": int(State.RUNNING), "expired": 4, "now_us": to_us(now), "limit": limit},
     )
@@ -77,6 +77,7 @@ def _params(query: Query) -> dict[str, object]:
         "state": int(query.state),
         "provider_id": query.provider_id,
         "model": query.model,
+        "reservation_id": query.reservation_id,
         "labels": query.labels.text,
         "focus_area": query.focus_area,
         "ended_us": None if query.ended is None else to_us(query.ended),
@@ -108,6 +109,7 @@ def _query(row: Row) -> Query:
         from_text(row["labels"]),
         row["provider_id"],
         row["model"],
+        row["reservation_id"],
         row["focus_area"],
         State(row["state"]),
         None if row["ended_us"] is None else from_us(row["ended_us"]),

@@ -6,6 +6,7 @@ CREATE TABLE query (
     state INTEGER NOT NULL,
     provider_id TEXT NOT NULL,
     model TEXT NOT NULL,
+    reservation_id TEXT NOT NULL,
     labels TEXT NOT NULL,
     focus_area TEXT NOT NULL,
     ended_us INTEGER,

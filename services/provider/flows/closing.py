@@ -1,0 +1,88 @@
+"""The last of a query's two transactions: what was used is charged, what was reserved beyond it is given back, all of it is told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from mesh.db import Transaction
+from mesh.host import Host
+from services.provider import events, query_store
+from services.provider.chat import Finish, Usage
+from services.provider.failure import Failure
+from services.provider.flows import availability, reserving, selecting
+from services.provider.flows.availability import Outcome
+from services.provider.flows.known import Known
+from services.provider.labels import Labels
+from services.provider.pricing import Price
+from services.provider.query import Query, State, Tried
+
+_SUCCESS, _FAILURE = 1, 2
+
+
+@dataclass(frozen=True)
+class End:
+    """How a query ended: `usage` None when nothing came that would have to be paid for, `failure` None when it was answered."""
+
+    usage: Usage | None
+    estimated: bool
+    price: Price | None
+    best: Price | None
+    tried: Sequence[Tried]
+    outcomes: Sequence[Outcome]
+    latency: timedelta
+    first_token: timedelta | None = None
+    finish: Finish | None = None
+    failure: Failure | None = None
+    answer: bytes = b""
+
+
+async def end(host: Host, tx: Transaction, known: Known, query: Query, end: End) -> Query:
+    """Settles a query, or gives its reservation back when there is nothing to pay; gives it as it stands then."""
+    await availability.note(host, tx, known, query.query_id, end.outcomes)
+    cost = 0
+    if end.usage is None:
+        await reserving.release(host, tx, known, query.query_id)
+    else:
+        cost = (await reserving.settle(host, tx, known, query.query_id, _used(query, end, end.usage))).cost
+    after = replace(
+        query,
+        state=State.COMPLETED if end.failure is None else State.FAILED,
+        ended=host.clock.now(),
+        usage=end.usage or Usage(),
+        usage_estimated=end.estimated,
+        cost=cost,
+        tried=tuple(end.tried),
+        answer=end.answer if query.request_id else b"",
+    )
+    await query_store.put(tx, after)
+    if end.failure is None:
+        await host.tell(tx, events.query_completed(after, end.finish or Finish.STOP, end.latency, end.first_token))
+    else:
+        await host.tell(tx, events.query_failed(after, end.failure, end.latency))
+    await selecting.observe(tx, known, after, failed=end.failure is not None)
+    return after
+
+
+def _used(query: Query, end: End, usage: Usage) -> reserving.Used:
+    price, best = end.price, end.best
+    return reserving.Used(
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cached_input_tokens,
+        cost=None if price is None else price_of(price, usage),
+        labels=Labels.of(query.labels.values).plus(provider=query.provider_id, model=query.model),
+        outcome=_SUCCESS if end.failure is None else _FAILURE,
+        latency=end.latency,
+        selection_id=query.query_id,
+        best_cost=None if best is None else price_of(best, usage),
+    )
+
+
+def price_of(price: Price, usage: Usage) -> int:
+    """What a usage costs, in nano units."""
+    return price.cost(usage.input_tokens, usage.output_tokens, usage.cached_input_tokens, usage.cache_write_tokens)
+
+
+async def abandon(host: Host, tx: Transaction, query: Query) -> None:
+    """Notes that whoever ran a query died: its reservation has expired, what the provider did of it is not known."""
+    await query_store.put(tx, replace(query, state=State.EXPIRED, ended=host.clock.now()))

@@ -1,0 +1,191 @@
+"""Answering a conversation: a query is opened, its attempts are made one after the other, and it is settled whatever happens.
+
+Between the two transactions nothing is kept in this process that another one would need: when it dies, the reservation expires and
+is told (flows/sweeping.py), and the next call finds budgets, breakers and sessions as they are.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import timedelta
+from functools import partial
+
+from mesh.errors import Refusal
+from mesh.host import Host
+from services.provider import attempts
+from services.provider.assembling import pieces
+from services.provider.attempts import SUCCESS, GiveUp, Try, Wait
+from services.provider.chat import Delta
+from services.provider.completing_port import Ask, Completed, QueryFailedError, Started
+from services.provider.failure import CallFailedError, Failure, FailureKind
+from services.provider.flows import keeping, opening, reserving, rules
+from services.provider.flows.known import Known
+from services.provider.flows.opening import Opened
+from services.provider.flows.running import Running
+from services.provider.flows.targets import Targets
+from services.provider.query import Query
+from services.provider.remote.calling import Remote
+
+Event = Started | Delta | Completed
+
+
+class Completing:
+    """Completes conversations; `close` waits for what is still to be settled."""
+
+    def __init__(self, host: Host, known: Known, remote: Remote, targets: Targets) -> None:
+        self._host, self._known, self._remote, self._targets = host, known, remote, targets
+        self._retries = rules.retry_budget(known.settings)
+        # settlements of callers who hung up
+        self._ending: set[asyncio.Task[Query]] = set()
+
+    async def complete(self, ask: Ask) -> Completed:
+        """The whole answer; QueryFailedError when no model could give one, a Refusal when it may not be asked for."""
+        async with aclosing(self._answer(ask)) as events:
+            async for event in events:
+                if isinstance(event, Completed):
+                    return event
+        raise QueryFailedError(Failure(FailureKind.BROKEN_STREAM, "the answer has no end"), None)
+
+    async def stream(self, ask: Ask) -> AsyncGenerator[Event, None]:
+        """Started, the pieces, Completed. Closing it early ends the call to the provider and settles what came."""
+        async with aclosing(self._answer(ask)) as events:
+            async for event in events:
+                yield event
+
+    async def close(self) -> None:
+        """Waits until everything is settled."""
+        while self._ending:
+            await asyncio.gather(*self._ending, return_exceptions=True)
+
+    async def _answer(self, ask: Ask) -> AsyncGenerator[Event, None]:
+        deadline = self._deadline(ask)
+        begun = self._host.clock.monotonic()
+        opened = await self._host.db.write(partial(self._begin, ask, deadline))
+        if isinstance(opened, Query):
+            for event in _again(keeping.completed(opened)):
+                yield event
+            return
+        running = Running(self._host, self._known, ask, opened, deadline, begun)
+        try:
+            await asyncio.sleep(opened.reservation.wait.total_seconds())
+            async with aclosing(self._run(ask, opened, running, deadline)) as events:
+                async for event in events:
+                    yield event
+        except (CallFailedError, Refusal) as error:
+            query = await self._end(running, _failure(error))
+            if isinstance(error, Refusal):
+                raise
+            raise QueryFailedError(error.failure, query) from error
+        except BaseException:
+            # the caller hung up, or something unexpected happened: what came is paid for all the same
+            await self._end(running, Failure(FailureKind.CANCELLED, "the caller hung up"))
+            raise
+        completed = await self._completed(running)
+        yield completed
+
+    def _deadline(self, ask: Ask) -> timedelta:
+        longest = self._known.settings.query_timeout
+        return longest if ask.deadline is None else min(ask.deadline, longest)
+
+    async def _begin(self, ask: Ask, deadline: timedelta, tx: "keeping.Transaction") -> Opened | Query:
+        await self._known.refresh(tx)
+        return await opening.begin(self._host, tx, self._known, ask, deadline)
+
+    async def _run(self, ask: Ask, opened: Opened, running: Running, deadline: timedelta) -> AsyncGenerator[Event, None]:
+        """Attempts until one succeeds; CallFailedError when none does."""
+        state = attempts.begin(opened.plan, rules.limits(self._known.settings, deadline))
+        self._retries.deposit(self._host.clock.monotonic())
+        while True:
+            action = attempts.next_action(state, running.elapsed())
+            if isinstance(action, GiveUp):
+                raise CallFailedError(action.failure)
+            if isinstance(action, Wait):
+                await asyncio.sleep(action.duration.total_seconds())
+                continue
+            failure = await self._moved(running, action)
+            if failure is None:
+                try:
+                    async with aclosing(self._attempt(ask, running, action)) as events:
+                        async for event in events:
+                            yield event
+                except CallFailedError as error:
+                    failure = error.failure
+                except BaseException:
+                    running.end_attempt(action, Failure(FailureKind.CANCELLED, "the caller hung up"))
+                    raise
+                running.end_attempt(action, failure)
+                if failure is None:
+                    return
+            state = attempts.after(
+                state,
+                action,
+                failure or SUCCESS,
+                running.elapsed(),
+                first_token_seen=ask.stream and running.answer.begun,
+                chance=random.random,
+                may_retry=lambda: self._retries.withdraw(self._host.clock.monotonic()),
+            )
+
+    async def _moved(self, running: Running, action: Try) -> Failure | None:
+        """Sets money aside for another model when the attempt is at one."""
+        running.begin_attempt()
+        if action.candidate.target == running.target:
+            return None
+        return await self._host.db.write(lambda tx: running.move(tx, action.candidate))
+
+    async def _attempt(self, ask: Ask, running: Running, action: Try) -> AsyncGenerator[Event, None]:
+        """One call to one model; tells who answers as soon as there is something to show."""
+        target = await self._targets.of(action)
+        if not ask.stream:
+            for delta in pieces(await self._remote.complete(target, ask.chat)):
+                running.add(delta)
+            return
+        started = False
+        async with aclosing(self._remote.stream(target, ask.chat)) as deltas:
+            async for delta in deltas:
+                running.add(delta)
+                if running.answer.begun and not started:
+                    started = True
+                    yield _started(running)
+                if started:
+                    yield delta
+                if running.needs_more:
+                    await self._top_up(running)
+        if not started:
+            yield _started(running)
+
+    async def _top_up(self, running: Running) -> None:
+        denied = await self._host.db.write(running.top_up)
+        if denied is not None:
+            raise reserving.refusal(denied)
+
+    async def _completed(self, running: Running) -> Completed:
+        query = await self._end(running, None)
+        return keeping.told(query, running.answer.answer())
+
+    async def _end(self, running: Running, failure: Failure | None) -> Query:
+        """Settles; goes on to its end also when whoever waits for it is cancelled meanwhile."""
+        answer = keeping.kept(running.answer.answer()) if failure is None and running.query.request_id else b""
+        task = asyncio.create_task(self._host.db.write(lambda tx: running.end(tx, failure, answer)), name="settle")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return await asyncio.shield(task)
+
+
+def _started(running: Running) -> Started:
+    query = running.query
+    return Started(query.query_id, query.provider_id, query.model, running.reservation.amount)
+
+
+def _failure(error: CallFailedError | Refusal) -> Failure:
+    """Why it ended; a budget that lets no more through is nobody's failure but the caller must know."""
+    if isinstance(error, CallFailedError):
+        return error.failure
+    return Failure(FailureKind.QUOTA_EXHAUSTED, error.message)
+
+
+def _again(completed: Completed) -> list[Event]:
+    """An answer of before as a stream."""
+    started = Started(completed.query_id, completed.provider_id, completed.model, completed.cost)
+    return [started, *pieces(completed.answer), completed]
