@@ -2,12 +2,14 @@
 
 import os
 
+from tooloo.provider.v1.availability_service_pb2_grpc import add_AvailabilityServiceServicer_to_server
 from tooloo.provider.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
 
 from mesh import boot
 from mesh.host import Host, Parts
 from services.provider import events
-from services.provider.flows import accounts, conditions, known
+from services.provider.availability_service import AvailabilityService
+from services.provider.flows import accounts, availability, conditions, known
 from services.provider.service import ProviderService
 from services.provider.settings import ProviderSettings
 
@@ -18,9 +20,12 @@ async def build(host: Host) -> Parts:
     await accounts.put_default(host, knows.settings.default_budget)
     await conditions.look(host, knows)
     return Parts(
-        servicers=[(add_ProviderServiceServicer_to_server, ProviderService(host, knows))],
+        servicers=[
+            (add_ProviderServiceServicer_to_server, ProviderService(host, knows)),
+            (add_AvailabilityServiceServicer_to_server, AvailabilityService(host, knows)),
+        ],
         handlers=events.handlers(host.clock),
-        background=[lambda: conditions.watch(host, knows)],
+        background=[lambda: conditions.watch(host, knows), lambda: availability.watch(host, knows)],
     )
 
 

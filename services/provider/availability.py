@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from services.provider.breaker import Breaker, Phase, Rule
-from services.provider.cooldown import Cooldown
+from services.provider.cooldown import MEANINGS, Cooldown, Meaning
+from services.provider.failure import Failure
 from services.provider.fallback import Candidate, Target
 from services.provider.health import State
 
@@ -47,6 +48,27 @@ class Resource:
         keys = f"/keys/{self.key_id}" if self.key_id else ""
         return f"providers/{self.provider_id}{models}{keys}"
 
+    def within(self, whole: "Resource") -> bool:
+        """Whether it is that resource or a part of it: a key with a model is part of both."""
+        return self.provider_id == whole.provider_id and whole.model in ("", self.model) and whole.key_id in ("", self.key_id)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one attempt ended (failure None: well); lengths of time None: not measured."""
+
+    target: Target
+    key_id: str = ""
+    failure: Failure | None = None
+    latency: timedelta | None = None
+    first_token: timedelta | None = None
+    output_tokens: int = 0
+
+    @property
+    def meaning(self) -> Meaning:
+        """What its failure says."""
+        return Meaning() if self.failure is None else MEANINGS[self.failure.kind]
+
 
 @dataclass(frozen=True)
 class Drain:
@@ -66,6 +88,12 @@ class Out:
     since: datetime
     until: datetime | None
     reason: str
+
+    @property
+    def text(self) -> str:
+        """The same in a sentence."""
+        until = "until somebody acts" if self.until is None else f"until {self.until.isoformat(timespec='seconds')}"
+        return f"{self.resource.text} is out {until}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -169,6 +197,22 @@ class Availability:
             return Priority.OUT
         condition = self.conditions.get(resource)
         return Priority.TRIAL if condition is not None and condition.on_trial(self.now) else Priority.NORMAL
+
+    def trouble(self, provider_id: str, models: Sequence[str], key_ids: Sequence[str]) -> tuple[State, str] | None:
+        """What is wrong with a provider because of itself, its models and its keys, in a sentence; None: nothing."""
+        whole = self.resource_out(Resource(provider_id)) or self.keys_out(Target(provider_id, ""), key_ids)
+        if whole is not None:
+            return State.UNAVAILABLE, whole.text
+        targets = [Target(provider_id, model) for model in models]
+        outs = [self.resource_out(Resource(provider_id, at.model)) or self.keys_out(at, key_ids) for at in targets]
+        found = [out for out in outs if out is not None]
+        if found and len(found) == len(outs):
+            return State.UNAVAILABLE, f"none of its {len(outs)} models is available: {found[0].text}"
+        found += [out for key in key_ids if (out := self.key_out(Target(provider_id, ""), key))]
+        if found:
+            return State.DEGRADED, found[0].text
+        trial = next((at for at in (Target(provider_id, ""), *targets) if self.on_trial(at)), None)
+        return None if trial is None else (State.DEGRADED, f"{Resource(trial.provider_id, trial.model).text} is on trial")
 
     def usable(self, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
         """The candidates that take a call now, with the keys that are free; of those on trial only the one to begin with.

@@ -5,14 +5,20 @@ from typing import cast
 from google.protobuf.message import Message
 from tooloo.event.v1.event_pb2 import Event
 from tooloo.learning.v1.learning_events_pb2 import CoachFeedbackGiven
-from tooloo.provider.v1 import budget_pb2, provider_pb2
-from tooloo.provider.v1.provider_events_pb2 import BudgetThresholdExceeded, ProviderHealthChanged, ProviderSelected
+from tooloo.provider.v1 import budget_pb2, health_pb2, provider_pb2
+from tooloo.provider.v1.provider_events_pb2 import (
+    BudgetThresholdExceeded,
+    ProviderHealthChanged,
+    ProviderPriorityChanged,
+    ProviderSelected,
+)
 
 from mesh.clock import Clock
 from mesh.db import Transaction
 from mesh.inbox import Handler
 from mesh.outbox import Fact
 from services.provider import budget_store, quality, store, wire
+from services.provider.availability import Out, Priority, Resource
 from services.provider.budget import Standing, reached, window_at
 from services.provider.health import State
 from services.provider.quality import Feedback
@@ -53,15 +59,31 @@ def threshold_exceeded(standing: Standing, threshold: int, user_id: str) -> Fact
     return Fact(message, f"budgets/{budget.budget_id}", _of_user(user_id))
 
 
-def health_changed(provider_id: str, previous: State, state: State, reason: str) -> Fact:
-    """A provider's state changed."""
+def health_changed(resource: Resource, previous: State, state: State, reason: str) -> Fact:
+    """The state of a provider, a model or a key changed."""
     message = ProviderHealthChanged(
-        provider_id=provider_id,
+        **vars(resource),
         previous_state=provider_pb2.ProviderState.ValueType(previous),
         state=provider_pb2.ProviderState.ValueType(state),
         reason=reason,
     )
-    return Fact(message, f"providers/{provider_id}")
+    return Fact(message, resource.text)
+
+
+def priority_changed(resource: Resource, previous: Priority, priority: Priority, out: Out | None) -> Fact:
+    """A provider or a model got another place in the order."""
+    message = ProviderPriorityChanged(
+        provider_id=resource.provider_id,
+        model=resource.model,
+        previous_priority=health_pb2.Priority.ValueType(previous),
+        priority=health_pb2.Priority.ValueType(priority),
+    )
+    if out is not None:
+        message.cause = health_pb2.UnavailableCause.ValueType(out.cause)
+        message.reason = out.reason
+        if out.until is not None:
+            message.until.CopyFrom(wire.to_timestamp(out.until))
+    return Fact(message, resource.text)
 
 
 def _of_user(user_id: str) -> dict[str, str]:

@@ -27,10 +27,11 @@ class ModelHealth:
 
 @dataclass(frozen=True)
 class ProviderHealth:
-    """What was seen of one provider: failures since the last success, and whether its local address answers."""
+    """What was seen of one provider: failures since the last success, whether its local address answers, the state told last."""
 
     failures_in_row: int = 0
     reachable: bool = False
+    told: State | None = None
 
 
 def after_outcome(health: ModelHealth, *, success: bool, output_tokens: int, latency: timedelta, weight: float) -> ModelHealth:

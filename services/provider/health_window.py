@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from services.provider.cooldown import MEANINGS
 from services.provider.failure import FailureKind
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,10 +59,35 @@ class Figures:
 Window = tuple[Bucket, ...]
 
 
-def added(
-    window: Window, grain: Grain, now: datetime, kind: FailureKind | None, latency: timedelta | None, first_token: timedelta | None
-) -> Window:
-    """The window with one more call: how it failed (None: not), how long it took and its first token (None: not measured)."""
+@dataclass(frozen=True)
+class Call:
+    """One call: how it failed (None: not), whether that counts (None: it says nothing), how long it took (None: not measured)."""
+
+    kind: FailureKind | None = None
+    counts: bool | None = False
+    latency: timedelta | None = None
+    first_token: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that is kept of a model or a key; the lengths of time are moving averages (None: not measured)."""
+
+    failures_in_row: int = 0
+    latency: timedelta | None = None
+    first_token: timedelta | None = None
+    window: Window = ()
+
+
+def after(seen: Seen, grain: Grain, now: datetime, call: Call, weight: float) -> Seen:
+    """What was seen with one more call; `weight` (0..1) is what the newest length of time counts."""
+    in_row = {True: seen.failures_in_row + 1, False: 0, None: seen.failures_in_row}[call.counts]
+    window = added(seen.window, grain, now, call)
+    return Seen(in_row, _average(seen.latency, call.latency, weight), _average(seen.first_token, call.first_token, weight), window)
+
+
+def added(window: Window, grain: Grain, now: datetime, call: Call) -> Window:
+    """The window with one more call."""
     # a clock that was set back must not bring old buckets to life
     number = max([grain.number(now), *(bucket.number for bucket in window[-1:])])
     kept = [bucket for bucket in window if bucket.number > number - grain.buckets]
@@ -69,9 +95,9 @@ def added(
     newest = replace(
         newest,
         calls=newest.calls + 1,
-        failures=_plus(newest.failures, kind),
-        latencies=_plus(newest.latencies, None if latency is None else bin_of(latency)),
-        first_tokens=_plus(newest.first_tokens, None if first_token is None else bin_of(first_token)),
+        failures=_plus(newest.failures, call.kind),
+        latencies=_plus(newest.latencies, None if call.latency is None else bin_of(call.latency)),
+        first_tokens=_plus(newest.first_tokens, None if call.first_token is None else bin_of(call.first_token)),
     )
     return (*kept, newest)
 
@@ -83,6 +109,13 @@ def counted(window: Window, grain: Grain, now: datetime, after: datetime = EPOCH
     for bucket in buckets:
         failures.update(bucket.failures)
     return sum(bucket.calls for bucket in buckets), failures
+
+
+def tested(window: Window, grain: Grain, now: datetime, after: datetime) -> tuple[int, int]:
+    """Failures that are the model's own, and calls that could have been: successes and those failures; since a moment."""
+    calls, failures = counted(window, grain, now, after)
+    own = sum(count for kind, count in failures.items() if MEANINGS[FailureKind(kind)].of_model)
+    return own, calls - sum(failures.values()) + own
 
 
 def figures(window: Window, grain: Grain, now: datetime) -> Figures:
@@ -110,6 +143,12 @@ def bin_of(length: timedelta) -> int:
 def length_of(number: int) -> timedelta:
     """The length of time that stands for a bin: off by at most `ERROR` for any in it."""
     return timedelta(seconds=_SHORTEST * 2 * _GAMMA**number / (1 + _GAMMA))
+
+
+def _average(before: timedelta | None, seen: timedelta | None, weight: float) -> timedelta | None:
+    if before is None or seen is None:
+        return before if seen is None else seen
+    return before + weight * (seen - before)
 
 
 def _current(window: Window, grain: Grain, now: datetime) -> list[Bucket]:

@@ -11,9 +11,10 @@ from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceServicer
 from mesh import errors, page
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import budget_store, quality, routing, store, wire
+from services.provider import availability_wire, budget_store, quality, routing, store, wire
 from services.provider.budget import Labels
-from services.provider.flows import accounts, conditions, offers, selecting
+from services.provider.fallback import Target
+from services.provider.flows import accounts, availability, selecting
 from services.provider.flows.known import Known
 from services.provider.health import ModelHealth, ProviderHealth
 from services.provider.quality import Feedback
@@ -42,7 +43,11 @@ class ProviderService(ProviderServiceServicer):
 
         async def read(tx: Transaction) -> offers.Seen:
             return offers.Seen(
-                await store.provider_healths(tx), await store.model_healths(tx), await store.feedback_overall(tx), ()
+                await store.provider_healths(tx),
+                await store.model_healths(tx),
+                await store.feedback_overall(tx),
+                (),
+                await availability.read(self._host, tx, self._known),
             )
 
         seen = await self._host.db.read(read)
@@ -50,7 +55,7 @@ class ProviderService(ProviderServiceServicer):
 
     def _provider(self, provider: Provider, seen: offers.Seen) -> provider_pb2.Provider:
         health, changed = seen.providers.get(provider.provider_id, (ProviderHealth(), None))
-        state, why = self._known.state(provider, health)
+        state, why = self._known.state(provider, health, seen.availability)
         message = provider_pb2.Provider(
             provider_id=provider.provider_id,
             display_name=provider.display_name,
@@ -75,10 +80,13 @@ class ProviderService(ProviderServiceServicer):
         ask = selecting.Ask(size, request.query, request.focus_area, request.user_id, strategy)
 
         async def effect(tx: Transaction) -> api.SelectProviderResponse:
-            choice = await selecting.choose(self._host, tx, self._known, ask)
+            seen = await availability.read(self._host, tx, self._known)
+            choice = await selecting.choose(self._host, tx, self._known, ask, seen)
             if not choice.candidates:
                 raise _no_candidate(choice.ranked)
             selection = await selecting.keep(self._host, tx, choice)
+            chosen = Target(selection.labels.provider_id, selection.labels.model)
+            await availability.claim(tx, seen, selection.selection_id, chosen)
             return api.SelectProviderResponse(
                 selection_id=selection.selection_id,
                 provider_id=selection.labels.provider_id,
@@ -122,11 +130,8 @@ class ProviderService(ProviderServiceServicer):
             await store.insert_usage(tx, usage)
             standings = await accounts.charge(self._host, tx, usage.labels, usage.cost, usage.time)
             if request.outcome:
-                success = request.outcome == api.TrackBudgetRequest.OUTCOME_SUCCESS
-                model = (request.provider_id, request.model)
-                await conditions.note_outcome(
-                    self._host, tx, self._known, model, success=success, output_tokens=request.output_tokens, latency=latency
-                )
+                outcome = availability_wire.to_outcome(request, latency)
+                await availability.note(self._host, tx, self._known, request.selection_id, [outcome])
             given, listed = api.TrackBudgetResponse.COST_SOURCE_GIVEN, api.TrackBudgetResponse.COST_SOURCE_LIST_PRICE
             return api.TrackBudgetResponse(
                 usage_id=usage.usage_id,

@@ -65,9 +65,7 @@ class ProviderSettings(Section):
     cooldown_not_found: timedelta = setting(timedelta(minutes=10), "How long a model rests after 404; doubled each time in a row.")
     cooldown_longest: timedelta = setting(timedelta(hours=6), "Longest cooldown that nobody asked for.")
     longest_retry_after: timedelta = setting(timedelta(hours=1), "Longest Retry-After that is honoured; a longer one is cut.")
-    availability_sweep: timedelta = setting(
-        timedelta(seconds=1), "How often ended cooldowns and open times are looked for and told."
-    )
+    availability_sweep: timedelta = setting(timedelta(seconds=1), "How often the ends of cooldowns and open times are told.")
     retries_rate_limited: int = setting(1, "Waits for Retry-After of a target when nothing else is left to try.", low=0, high=10)
     retries_timeout: int = setting(0, "Further calls of the same target after a timeout.", low=0, high=10)
     retries_unreachable: int = setting(1, "Further calls of the same target when it cannot be reached.", low=0, high=10)
@@ -76,9 +74,7 @@ class ProviderSettings(Section):
     retries_broken_stream: int = setting(
         0, "Further calls of the same target after a stream that broke before its first token.", low=0, high=10
     )
-    retry_base: timedelta = setting(
-        timedelta(milliseconds=250), "Backoff before the first retry: between 0 and this; then doubled."
-    )
+    retry_base: timedelta = setting(timedelta(milliseconds=250), "Backoff before a first retry: from 0 to this; then doubled.")
     retry_longest: timedelta = setting(timedelta(seconds=8), "Longest backoff.")
     retry_share: float = setting(0.2, "Retries of a process, as a share of its calls within `retry_window`.", low=0, high=10)
     retry_minimum: float = setting(1.0, "Retries a second that are always allowed.", low=0, high=10_000)

@@ -6,7 +6,7 @@ from datetime import datetime
 from mesh.clock import from_us, to_us
 from mesh.db import Row, Transaction
 from services.provider.budget import Labels, Window
-from services.provider.health import ModelHealth, ProviderHealth
+from services.provider.health import ModelHealth, ProviderHealth, State
 from services.provider.money import NANOS
 from services.provider.quality import Feedback
 from services.provider.report import QUARTER, Group, Sums
@@ -211,47 +211,35 @@ async def model_healths(tx: Transaction) -> dict[tuple[str, str], ModelHealth]:
     }
 
 
-async def model_health(tx: Transaction, model: tuple[str, str]) -> ModelHealth:
-    """What was seen of one model."""
-    row = await tx.fetch_one(
-        "SELECT uptime, tokens_per_second, outcomes FROM model_health WHERE provider_id = :provider_id AND model = :model",
-        {"provider_id": model[0], "model": model[1]},
-    )
-    return ModelHealth(row["uptime"], row["tokens_per_second"], row["outcomes"]) if row else ModelHealth()
-
-
-async def put_model_health(tx: Transaction, model: tuple[str, str], health: ModelHealth) -> None:
-    """Sets what was seen of a model."""
-    await tx.execute(
-        "INSERT INTO model_health (provider_id, model, uptime, tokens_per_second, outcomes)"
-        " VALUES (:provider_id, :model, :uptime, :tokens_per_second, :outcomes) ON CONFLICT (provider_id, model) DO UPDATE"
-        " SET uptime = excluded.uptime, tokens_per_second = excluded.tokens_per_second, outcomes = excluded.outcomes",
-        {"provider_id": model[0], "model": model[1], **vars(health)},
-    )
-
-
 async def provider_healths(tx: Transaction) -> dict[str, tuple[ProviderHealth, datetime | None]]:
     """What was seen of providers, and when their state changed last, by id."""
-    rows = await tx.fetch_all("SELECT provider_id, failures_in_row, reachable, changed_us FROM provider_health")
-    return {
-        row["provider_id"]: (
-            ProviderHealth(row["failures_in_row"], bool(row["reachable"])),
-            None if row["changed_us"] is None else from_us(row["changed_us"]),
-        )
-        for row in rows
-    }
+    return {row["provider_id"]: _provider_health(row) for row in await tx.fetch_all("SELECT * FROM provider_health")}
+
+
+async def provider_health(tx: Transaction, provider_id: str) -> tuple[ProviderHealth, datetime | None]:
+    """The same of one provider."""
+    row = await tx.fetch_one("SELECT * FROM provider_health WHERE provider_id = :provider_id", {"provider_id": provider_id})
+    return _provider_health(row) if row else (ProviderHealth(), None)
 
 
 async def put_provider_health(tx: Transaction, provider_id: str, health: ProviderHealth, changed: datetime | None) -> None:
     """Sets what was seen of a provider and when its state changed last."""
     await tx.execute(
-        "INSERT INTO provider_health (provider_id, failures_in_row, reachable, changed_us)"
-        " VALUES (:provider_id, :failures_in_row, :reachable, :changed_us) ON CONFLICT (provider_id) DO UPDATE"
-        " SET failures_in_row = excluded.failures_in_row, reachable = excluded.reachable, changed_us = excluded.changed_us",
+        "INSERT INTO provider_health (provider_id, failures_in_row, reachable, changed_us, told)"
+        " VALUES (:provider_id, :failures_in_row, :reachable, :changed_us, :told) ON CONFLICT (provider_id) DO UPDATE"
+        " SET failures_in_row = excluded.failures_in_row, reachable = excluded.reachable, changed_us = excluded.changed_us,"
+        " told = excluded.told",
         {
             "provider_id": provider_id,
             "failures_in_row": health.failures_in_row,
             "reachable": int(health.reachable),
+            "told": health.told or 0,
             "changed_us": None if changed is None else to_us(changed),
         },
     )
+
+
+def _provider_health(row: Row) -> tuple[ProviderHealth, datetime | None]:
+    told = State(row["told"]) if row["told"] else None
+    changed = None if row["changed_us"] is None else from_us(row["changed_us"])
+    return ProviderHealth(row["failures_in_row"], bool(row["reachable"]), told), changed

@@ -4,60 +4,257 @@ Everything is in the store, so it survives a kill, and each replica sees in its 
 written when a cooldown or an open time ends: the state follows from the time; `sweep` only tells that it changed.
 """
 
+import asyncio
+import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider.availability import Availability, Drain, Resource
-from services.provider.failure import Failure
+from services.provider import availability_store, cooldown, health, health_window, store
+from services.provider.availability import Availability, Condition, Drain, ModelFigures, Outcome, Resource
+from services.provider.breaker import Phase
+from services.provider.cooldown import Rests
 from services.provider.fallback import Candidate, Target
+from services.provider.flows import changes, rules
+from services.provider.flows.changes import Ledger
 from services.provider.flows.known import Known
+from services.provider.health_window import Call
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one attempt ended (failure None: well); lengths of time None: not measured."""
-
-    target: Target
-    key_id: str = ""
-    failure: Failure | None = None
-    latency: timedelta | None = None
-    first_token: timedelta | None = None
-    output_tokens: int = 0
+_SEVERAL = 2
+# spreads what would happen at the same moment; nothing that must be kept secret depends on it
+_chance = random.random
 
 
 async def read(host: Host, tx: Transaction, known: Known) -> Availability:
-    """What can be used now, and how models do; for selection and for the start of a call."""
-    raise NotImplementedError
+    """What can be used now, and how models do; for selection and for the start of a call. Three statements."""
+    now = host.clock.now()
+    conditions, in_flight = await availability_store.conditions(tx), await availability_store.in_flight(tx, now)
+    latencies = await availability_store.latencies(tx)
+    figures = {
+        target: ModelFigures(*latencies.get(target, (None, None)), in_flight.get(target, 0)) for target in {*latencies, *in_flight}
+    }
+    return Availability(now, rules.breaker(known.settings), conditions, figures)
 
 
 async def enter(
-    host: Host, tx: Transaction, known: Known, seen: Availability, call_id: str, candidates: Iterable[Candidate], ttl: timedelta
+    tx: Transaction, seen: Availability, call_id: str, candidates: Iterable[Candidate], ttl: timedelta
 ) -> tuple[Candidate, ...]:
     """The candidates that take this call now, with their free keys; the first counts as in flight for at most `ttl`.
 
-    When the first one is on trial, the call is its trial. To be called in the transaction that reserves; `note` ends both.
+    When the first one is on trial, the call is its trial. To be called in the transaction that reserves, with what `read` gave in
+    it; `note` ends both.
     """
-    raise NotImplementedError
+    usable = seen.usable(candidates)
+    if usable:
+        first = usable[0]
+        await availability_store.enter(tx, call_id, first.target, first.keys[0], seen.now + ttl)
+        await claim(tx, seen, call_id, first.target)
+    return usable
+
+
+async def claim(tx: Transaction, seen: Availability, call_id: str, target: Target) -> None:
+    """Makes a call to a target that is on trial its trial; does nothing for any other."""
+    for resource in seen.on_trial(target):
+        condition = seen.conditions[resource]
+        admitted = condition.breaker.admit(seen.rule, call_id, seen.now)
+        if admitted is not None:
+            await availability_store.put_condition(tx, resource, replace(condition, breaker=admitted))
 
 
 async def note(host: Host, tx: Transaction, known: Known, call_id: str, outcomes: Sequence[Outcome]) -> None:
-    """Notes how the attempts of a call ended, which then is no longer in flight; tells what changed. Part of the settlement."""
-    raise NotImplementedError
+    """Notes how the attempts of a call ended, which then is no longer in flight; tells what changed. Part of the settlement.
+
+    What the registry does not know has no health.
+    """
+    if call_id:
+        await availability_store.leave(tx, call_id)
+    for provider_id in dict.fromkeys(outcome.target.provider_id for outcome in outcomes):
+        provider = known.registry.providers.get(provider_id)
+        if provider is not None:
+            ledger = await changes.opened(host, tx, known, provider)
+            for outcome in outcomes:
+                if outcome.target.provider_id == provider_id:
+                    await _apply(tx, ledger, call_id, outcome)
+            await changes.close(host, tx, ledger)
+
+
+async def _apply(tx: Transaction, ledger: Ledger, call_id: str, outcome: Outcome) -> None:
+    """One outcome's effect on provider, model and key."""
+    neutral = outcome.failure is not None and outcome.meaning.neutral
+    if not neutral:
+        ledger.health = health.after_call(ledger.health, success=outcome.failure is None)
+    if any(model.name == outcome.target.model for model in ledger.provider.models):
+        await _apply_to_model(tx, ledger, outcome)
+    if outcome.key_id:
+        await _apply_to_key(tx, ledger, outcome)
+    _rest(ledger, outcome)
+    for resource in (ledger.own, Resource(ledger.provider.provider_id, outcome.target.model)):
+        if resource in ledger.conditions:
+            ledger.change(resource, lambda before: replace(before, breaker=before.breaker.released(call_id)))
+
+
+async def _apply_to_model(tx: Transaction, ledger: Ledger, outcome: Outcome) -> None:
+    """Window, averages and breaker of the model; when it opens, perhaps that of the whole provider."""
+    settings, now, target = ledger.known.settings, ledger.now, outcome.target
+    grain, rule = rules.grain(settings), rules.breaker(settings)
+    model, seen = await availability_store.model_seen(tx, target, grain)
+    success, failed = outcome.failure is None, outcome.meaning.of_model
+    seen = health_window.after(seen, grain, now, _call(outcome, own=failed), settings.outcome_weight)
+    if success or failed:
+        latency = outcome.latency or timedelta()
+        model = health.after_outcome(
+            model, success=success, output_tokens=outcome.output_tokens, latency=latency, weight=settings.outcome_weight
+        )
+    await availability_store.put_model_seen(tx, target, grain, model, seen, now)
+    resource = Resource(target.provider_id, target.model)
+    if success:
+        _succeeded(ledger, resource)
+        _succeeded(ledger, ledger.own)
+    elif failed:
+        closed_at = ledger.conditions.get(resource, Condition()).breaker.closed_at
+        trips = rule.trips(seen.failures_in_row, *health_window.tested(seen.window, grain, now, closed_at))
+        _failed(ledger, resource, outcome, trips=trips)
+        _failed(ledger, ledger.own, outcome, trips=await _all_fail(tx, ledger))
+
+
+async def _all_fail(tx: Transaction, ledger: Ledger) -> bool:
+    """Whether the breakers of two models or more are open, and of every model that was called lately."""
+    failing = {
+        resource.model
+        for resource, condition in ledger.conditions.items()
+        if resource.model and not resource.key_id and condition.breaker.phase(ledger.now) is not Phase.CLOSED
+    }
+    if len(failing) < _SEVERAL:
+        return False
+    grain = rules.grain(ledger.known.settings)
+    return await availability_store.models_called(tx, ledger.own.provider_id, ledger.now - grain.width * grain.buckets) <= failing
+
+
+async def _apply_to_key(tx: Transaction, ledger: Ledger, outcome: Outcome) -> None:
+    """Window and averages of the key."""
+    settings, provider_id = ledger.known.settings, ledger.provider.provider_id
+    grain = rules.grain(settings)
+    failed = outcome.meaning.rests in (Rests.KEY, Rests.KEY_AT_MODEL)
+    call = _call(outcome, own=failed)
+    seen = await availability_store.key_seen(tx, provider_id, outcome.key_id, grain)
+    seen = health_window.after(seen, grain, ledger.now, call, settings.outcome_weight)
+    await availability_store.put_key_seen(tx, provider_id, outcome.key_id, grain, seen, ledger.now)
+
+
+def _call(outcome: Outcome, *, own: bool) -> Call:
+    """As a window counts it; `own`: it failed because of what the window is about. How long a failure took says nothing."""
+    if outcome.failure is None:
+        return Call(None, False, outcome.latency, outcome.first_token)
+    return Call(outcome.failure.kind, True if own else None, None, outcome.first_token)
+
+
+def _succeeded(ledger: Ledger, resource: Resource) -> None:
+    if resource in ledger.conditions:
+        ledger.change(resource, lambda before: replace(before, breaker=before.breaker.after_success(ledger.now)))
+
+
+def _failed(ledger: Ledger, resource: Resource, outcome: Outcome, *, trips: bool) -> None:
+    """Tells the breaker; it keeps why it opened."""
+    failure = outcome.failure
+    before = ledger.conditions.get(resource, Condition())
+    breaker = before.breaker.after_failure(rules.breaker(ledger.known.settings), ledger.now, _chance, trips=trips)
+    if failure is not None and breaker != before.breaker:
+        why = f"too many calls failed, the last one with {failure.kind.name}: {failure.detail}".removesuffix(": ")
+        ledger.change(resource, partial(replace, breaker=breaker, why=why))
+
+
+def _rest(ledger: Ledger, outcome: Outcome) -> None:
+    """Lets rest what the failure says; a success forgets the rests that are over."""
+    target, key = outcome.target, outcome.key_id
+    resources = {
+        Rests.KEY: Resource(target.provider_id, "", key),
+        Rests.KEY_AT_MODEL: Resource(target.provider_id, target.model, key),
+        Rests.MODEL: Resource(target.provider_id, target.model),
+    }
+    failure = outcome.failure
+    if failure is None:
+        for resource in set(resources.values()) & ledger.conditions.keys():
+            ledger.change(resource, partial(_without_rest, ledger))
+    elif outcome.meaning.rests is not Rests.NOTHING:
+        lengths = rules.cooldowns(ledger.known.settings)
+        ledger.change(
+            resources[outcome.meaning.rests],
+            lambda before: replace(before, cooldown=cooldown.after_failure(before.cooldown, failure, lengths, ledger.now)),
+        )
+
+
+def _without_rest(ledger: Ledger, before: Condition) -> Condition:
+    """A success while it rests comes from a call that began before, and ends no rest."""
+    resting = before.cooldown is not None and before.cooldown.until > ledger.now
+    return before if resting else replace(before, cooldown=None)
 
 
 async def reset(host: Host, tx: Transaction, known: Known, resource: Resource) -> None:
-    """Ends cooldown and breaker of a resource; for operators, and for whoever changes a key."""
-    raise NotImplementedError
+    """Ends cooldowns and breakers of a resource and of all that is part of it; for operators, and for whoever changes a key."""
+    ledger = await changes.opened(host, tx, known, known.registry.providers[resource.provider_id])
+    for part in [part for part in ledger.conditions if part.within(resource)]:
+        ledger.change(part, lambda before: replace(before, breaker=before.breaker.close(ledger.now), cooldown=None, why=""))
+    if not resource.key_id:
+        await availability_store.forget_failures(tx, resource.provider_id, resource.model)
+        if not resource.model:
+            ledger.health = replace(ledger.health, failures_in_row=0)
+    await changes.close(host, tx, ledger)
 
 
-async def drain(host: Host, tx: Transaction, known: Known, resource: Resource, drain: Drain | None) -> None:
+async def drain(host: Host, tx: Transaction, known: Known, resource: Resource, wish: Drain | None) -> None:
     """Takes a resource out of rotation, or puts it back (None)."""
-    raise NotImplementedError
+    ledger = await changes.opened(host, tx, known, known.registry.providers[resource.provider_id])
+    ledger.change(resource, lambda before: replace(before, drain=wish))
+    await changes.close(host, tx, ledger)
+
+
+async def note_reachable(host: Host, tx: Transaction, known: Known, provider_id: str, *, reachable: bool) -> None:
+    """Notes whether a local provider's address answers."""
+    ledger = await changes.opened(host, tx, known, known.registry.providers[provider_id])
+    ledger.health = replace(ledger.health, reachable=reachable)
+    await changes.close(host, tx, ledger)
 
 
 async def sweep(host: Host, known: Known) -> None:
-    """Tells what changed because time passed, and forgets what is over."""
-    raise NotImplementedError
+    """Tells what changed because time passed, and forgets what is over; writes only when there is something to."""
+    if await host.db.read(partial(_is_due, host, known)):
+        await host.db.write(partial(_sweep, host, known))
+
+
+async def watch(host: Host, known: Known) -> None:
+    """Sweeps again and again, for ever."""
+    while True:
+        await asyncio.sleep(known.settings.availability_sweep.total_seconds())
+        await sweep(host, known)
+
+
+async def _is_due(host: Host, known: Known, tx: Transaction) -> bool:
+    if await availability_store.any_lost(tx, host.clock.now()):
+        return True
+    return any(ledger.is_due() for ledger in await _all(host, known, tx))
+
+
+async def _sweep(host: Host, known: Known, tx: Transaction) -> None:
+    await availability_store.forget_lost(tx, host.clock.now())
+    for ledger in await _all(host, known, tx):
+        await changes.close(host, tx, ledger)
+
+
+async def _all(host: Host, known: Known, tx: Transaction) -> list[Ledger]:
+    """The ledgers of the providers of which anything is stored."""
+    now, healths, conditions = host.clock.now(), await store.provider_healths(tx), await availability_store.conditions(tx)
+    ids = {*healths, *(resource.provider_id for resource in conditions)}
+    return [
+        Ledger(
+            known,
+            provider,
+            now,
+            *healths.get(provider_id, (health.ProviderHealth(), None)),
+            {resource: condition for resource, condition in conditions.items() if resource.provider_id == provider_id},
+        )
+        for provider_id, provider in known.registry.providers.items()
+        if provider_id in ids
+    ]

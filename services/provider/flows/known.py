@@ -3,8 +3,9 @@
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from services.provider.availability import Availability
 from services.provider.health import ProviderHealth, State, judge
 from services.provider.registry import Provider, Registry, RegistryError, parse_registry
 from services.provider.routing import HalfPoints, Strategy, Weights
@@ -20,6 +21,12 @@ class Known:
     registry: Registry
     with_key: frozenset[str]
     settings: ProviderSettings
+    # ids of the keys that are registered, by provider; without any it is not known when the last one rests
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def keys_of(self, provider_id: str) -> tuple[str, ...]:
+        """Ids of a provider's keys."""
+        return self.keys.get(provider_id, ())
 
     @property
     def needs_key(self) -> bool:
@@ -44,8 +51,16 @@ class Known:
             )
         return Weights(chosen.weight_cost, chosen.weight_quality, chosen.weight_speed, chosen.weight_uptime)
 
-    def state(self, provider: Provider, health: ProviderHealth) -> tuple[State, str]:
-        """The state of a provider and why, in a sentence."""
+    def state(self, provider: Provider, health: ProviderHealth, availability: Availability | None = None) -> tuple[State, str]:
+        """The state of a provider and why, in a sentence: the worst of what was seen of it and of what is available."""
+        state, why = self._seen(provider, health)
+        models = [model.name for model in provider.models if model.enabled]
+        trouble = availability and availability.trouble(provider.provider_id, models, self.keys_of(provider.provider_id))
+        if not trouble or state is State.UNAVAILABLE:
+            return state, why
+        return trouble if trouble[0] is State.UNAVAILABLE or state is not State.DEGRADED else (state, why)
+
+    def _seen(self, provider: Provider, health: ProviderHealth) -> tuple[State, str]:
         state = judge(
             health,
             local=provider.local,

@@ -6,7 +6,9 @@ from datetime import datetime
 
 from mesh.db import Transaction
 from services.provider import budget_store, quality, store
+from services.provider.availability import Availability
 from services.provider.budget import Labels, Standing, cost_pressure
+from services.provider.fallback import Target
 from services.provider.flows import accounts
 from services.provider.flows.known import Known
 from services.provider.health import ModelHealth, ProviderHealth, State
@@ -45,16 +47,18 @@ class Seen:
     models: dict[tuple[str, str], ModelHealth]
     feedback: dict[tuple[str, str], Feedback]
     budgets: Sequence[Watched]
+    availability: Availability
 
 
-async def gather(tx: Transaction, known: Known, user_id: str, focus_area: str, size: Size, now: datetime) -> Offers:
+async def gather(tx: Transaction, known: Known, available: Availability, user_id: str, focus_area: str, size: Size) -> Offers:
     """The offers for a request; reads only."""
-    watched = await _watched(tx, known, user_id, now)
+    watched = await _watched(tx, known, user_id, available.now)
     seen = Seen(
         await store.provider_healths(tx),
         await store.model_healths(tx),
         await store.feedback_in(tx, quality.domain_of(focus_area)) if focus_area else await store.feedback_overall(tx),
         watched,
+        available,
     )
     options = [_option(known, seen, model, user_id, size) for model in known.registry.models]
     return Offers(options, max((item.pressure for item in watched if item.covers_every_model), default=1.0))
@@ -92,12 +96,15 @@ def _excluded(known: Known, seen: Seen, model: Model, cost: int, covering: Seque
     provider = known.registry.providers[model.provider_id]
     health, _ = seen.providers.get(model.provider_id, (ProviderHealth(), None))
     state, why = known.state(provider, health)
+    out = seen.availability.out(Target(*model.key), known.keys_of(model.provider_id))
     if not model.enabled:
         return Exclusion.DISABLED, "switched off in the registry file"
     if known.needs_key and not provider.local and model.provider_id not in known.with_key:
         return Exclusion.NOT_CONFIGURED, why
     if state is State.UNAVAILABLE:
         return Exclusion.UNAVAILABLE, why
+    if out is not None:
+        return Exclusion.UNAVAILABLE, out.text
     for item in covering:
         if not item.standing.allows(cost):
             end = item.standing.window.end.isoformat()

@@ -67,3 +67,8 @@ def limits(settings: ProviderSettings, deadline: timedelta) -> Limits:
 def retry_budget(settings: ProviderSettings) -> RetryBudget:
     """The retries of this process."""
     return RetryBudget(settings.retry_share, settings.retry_minimum, max(settings.retry_window, _SECOND))
+
+
+def memory(settings: ProviderSettings) -> timedelta:
+    """How long what is over is kept: as long as it makes a difference."""
+    return max(settings.health_memory, settings.health_bucket * settings.health_buckets)

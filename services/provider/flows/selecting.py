@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from mesh.db import Transaction
 from mesh.host import Host
 from services.provider import events, routing, store
+from services.provider.availability import Availability
 from services.provider.budget import Labels
 from services.provider.flows import offers
 from services.provider.flows.known import Known
@@ -38,9 +39,9 @@ class Choice:
         return [item for item in self.ranked if item.exclusion is None]
 
 
-async def choose(host: Host, tx: Transaction, known: Known, ask: Ask) -> Choice:
+async def choose(host: Host, tx: Transaction, known: Known, ask: Ask, seen: Availability) -> Choice:
     """Ranks every model for a request; reads only."""
-    offered = await offers.gather(tx, known, ask.user_id, ask.focus_area, ask.size, host.clock.now())
+    offered = await offers.gather(tx, known, seen, ask.user_id, ask.focus_area, ask.size)
     weights = known.weights(ask.strategy).with_cost_factor(offered.cost_factor)
     ranked = routing.rank(offered.options, ask.size, ask.strategy, weights, known.half_points)
     return Choice(ask, ranked, ask.strategy, weights, offered.cost_factor)

@@ -1,0 +1,236 @@
+"""Every SQL statement about what is available, what was seen of models and keys, and calls on their way."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from mesh.clock import from_us, to_us
+from mesh.db import Row, Transaction
+from services.provider.availability import Condition, Drain, Priority, Resource
+from services.provider.breaker import Breaker, Trial
+from services.provider.cooldown import Cooldown
+from services.provider.failure import FailureKind
+from services.provider.fallback import Target
+from services.provider.health import ModelHealth, State
+from services.provider.health_window import Bucket, Grain, Seen
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+async def conditions(tx: Transaction) -> dict[Resource, Condition]:
+    """Everything that something speaks against."""
+    return _conditions(await tx.fetch_all("SELECT * FROM availability ORDER BY provider_id, model, key_id"))
+
+
+async def conditions_of(tx: Transaction, provider_id: str) -> dict[Resource, Condition]:
+    """The same of one provider, its models and keys."""
+    return _conditions(
+        await tx.fetch_all(
+            "SELECT * FROM availability WHERE provider_id = :provider_id ORDER BY model, key_id", {"provider_id": provider_id}
+        )
+    )
+
+
+async def put_condition(tx: Transaction, resource: Resource, condition: Condition) -> None:
+    """Sets what speaks against a resource."""
+    breaker, cooldown, drain = condition.breaker, condition.cooldown, condition.drain
+    await tx.execute(
+        "INSERT INTO availability (provider_id, model, key_id, opened_us, open_until_us, opens, closed_us, trials, why, cool_kind,"
+        " cool_detail, cool_since_us, cool_until_us, cool_times, drained_us, drain_until_us, drain_reason, told_state,"
+        " told_priority) VALUES (:provider_id, :model, :key_id, :opened_us, :open_until_us, :opens, :closed_us, :trials, :why,"
+        " :cool_kind, :cool_detail, :cool_since_us, :cool_until_us, :cool_times, :drained_us, :drain_until_us, :drain_reason,"
+        " :told_state, :told_priority) ON CONFLICT (provider_id, model, key_id) DO UPDATE SET opened_us = excluded.opened_us,"
+        " open_until_us = excluded.open_until_us, opens = excluded.opens, closed_us = excluded.closed_us, trials = excluded.trials,"
+        " why = excluded.why, cool_kind = excluded.cool_kind, cool_detail = excluded.cool_detail,"
+        " cool_since_us = excluded.cool_since_us, cool_until_us = excluded.cool_until_us, cool_times = excluded.cool_times,"
+        " drained_us = excluded.drained_us, drain_until_us = excluded.drain_until_us, drain_reason = excluded.drain_reason,"
+        " told_state = excluded.told_state, told_priority = excluded.told_priority",
+        {
+            **vars(resource),
+            "opened_us": _us(breaker.opened),
+            "open_until_us": to_us(breaker.until),
+            "opens": breaker.opens,
+            "closed_us": to_us(breaker.closed_at),
+            "trials": json.dumps([[trial.call_id, to_us(trial.until)] for trial in breaker.trials]),
+            "why": condition.why,
+            "cool_kind": cooldown.cause if cooldown else 0,
+            "cool_detail": cooldown.detail if cooldown else "",
+            "cool_since_us": to_us(cooldown.since) if cooldown else 0,
+            "cool_until_us": to_us(cooldown.until) if cooldown else 0,
+            "cool_times": cooldown.times if cooldown else 0,
+            "drained_us": _us(drain.since) if drain else None,
+            "drain_until_us": _us(drain.until) if drain else None,
+            "drain_reason": drain.reason if drain else "",
+            "told_state": condition.state,
+            "told_priority": condition.priority,
+        },
+    )
+
+
+async def forget_condition(tx: Transaction, resource: Resource) -> None:
+    """Nothing speaks against it any more."""
+    await tx.execute(
+        "DELETE FROM availability WHERE provider_id = :provider_id AND model = :model AND key_id = :key_id", vars(resource)
+    )
+
+
+async def model_seen(tx: Transaction, target: Target, grain: Grain) -> tuple[ModelHealth, Seen]:
+    """What was seen of a model."""
+    row = await tx.fetch_one("SELECT * FROM model_health WHERE provider_id = :provider_id AND model = :model", vars(target))
+    if row is None:
+        return ModelHealth(), Seen()
+    return ModelHealth(row["uptime"], row["tokens_per_second"], row["outcomes"]), _seen(row, grain)
+
+
+async def put_model_seen(tx: Transaction, target: Target, grain: Grain, health: ModelHealth, seen: Seen, now: datetime) -> None:
+    """Sets what was seen of a model."""
+    await tx.execute(
+        "INSERT INTO model_health (provider_id, model, uptime, tokens_per_second, outcomes, failures_in_row, latency_us,"
+        " first_token_us, last_us, seen) VALUES (:provider_id, :model, :uptime, :tokens_per_second, :outcomes, :failures_in_row,"
+        " :latency_us, :first_token_us, :last_us, :seen) ON CONFLICT (provider_id, model) DO UPDATE SET uptime = excluded.uptime,"
+        " tokens_per_second = excluded.tokens_per_second, outcomes = excluded.outcomes, failures_in_row = excluded.failures_in_row,"
+        " latency_us = excluded.latency_us, first_token_us = excluded.first_token_us, last_us = excluded.last_us,"
+        " seen = excluded.seen",
+        {**vars(target), **vars(health), **_params(seen, grain, now)},
+    )
+
+
+async def key_seen(tx: Transaction, provider_id: str, key_id: str, grain: Grain) -> Seen:
+    """What was seen of a key."""
+    row = await tx.fetch_one(
+        "SELECT * FROM key_health WHERE provider_id = :provider_id AND key_id = :key_id",
+        {"provider_id": provider_id, "key_id": key_id},
+    )
+    return Seen() if row is None else _seen(row, grain)
+
+
+async def put_key_seen(tx: Transaction, provider_id: str, key_id: str, grain: Grain, seen: Seen, now: datetime) -> None:
+    """Sets what was seen of a key."""
+    await tx.execute(
+        "INSERT INTO key_health (provider_id, key_id, failures_in_row, latency_us, first_token_us, last_us, seen)"
+        " VALUES (:provider_id, :key_id, :failures_in_row, :latency_us, :first_token_us, :last_us, :seen)"
+        " ON CONFLICT (provider_id, key_id) DO UPDATE SET failures_in_row = excluded.failures_in_row,"
+        " latency_us = excluded.latency_us, first_token_us = excluded.first_token_us, last_us = excluded.last_us,"
+        " seen = excluded.seen",
+        {"provider_id": provider_id, "key_id": key_id, **_params(seen, grain, now)},
+    )
+
+
+async def forget_failures(tx: Transaction, provider_id: str, model: str) -> None:
+    """No failure in a row counts any more for a model, or for each of a provider's ("")."""
+    await tx.execute(
+        "UPDATE model_health SET failures_in_row = 0 WHERE provider_id = :provider_id AND (:model = '' OR model = :model)",
+        {"provider_id": provider_id, "model": model},
+    )
+
+
+async def models_called(tx: Transaction, provider_id: str, since: datetime) -> set[str]:
+    """Models of a provider of which an outcome was noted since then."""
+    rows = await tx.fetch_all(
+        "SELECT model FROM model_health WHERE provider_id = :provider_id AND last_us >= :since_us",
+        {"provider_id": provider_id, "since_us": to_us(since)},
+    )
+    return {row["model"] for row in rows}
+
+
+async def seen_of_models(tx: Transaction, grain: Grain) -> dict[Resource, Seen]:
+    """What was seen of every model."""
+    rows = await tx.fetch_all("SELECT * FROM model_health WHERE seen <> ''")
+    return {Resource(row["provider_id"], row["model"]): _seen(row, grain) for row in rows}
+
+
+async def seen_of_keys(tx: Transaction, grain: Grain) -> dict[Resource, Seen]:
+    """What was seen of every key."""
+    rows = await tx.fetch_all("SELECT * FROM key_health")
+    return {Resource(row["provider_id"], "", row["key_id"]): _seen(row, grain) for row in rows}
+
+
+async def latencies(tx: Transaction) -> dict[Target, tuple[timedelta | None, timedelta | None]]:
+    """Moving averages of every model: of whole answers, and of first tokens."""
+    rows = await tx.fetch_all("SELECT provider_id, model, latency_us, first_token_us FROM model_health WHERE last_us > 0")
+    return {Target(row["provider_id"], row["model"]): (_length(row["latency_us"]), _length(row["first_token_us"])) for row in rows}
+
+
+async def enter(tx: Transaction, call_id: str, target: Target, key_id: str, until: datetime) -> None:
+    """Counts a call as on its way."""
+    await tx.execute(
+        "INSERT INTO in_flight (call_id, provider_id, model, key_id, until_us)"
+        " VALUES (:call_id, :provider_id, :model, :key_id, :until_us) ON CONFLICT (call_id) DO UPDATE"
+        " SET provider_id = excluded.provider_id, model = excluded.model, key_id = excluded.key_id, until_us = excluded.until_us",
+        {"call_id": call_id, **vars(target), "key_id": key_id, "until_us": to_us(until)},
+    )
+
+
+async def leave(tx: Transaction, call_id: str) -> None:
+    """Counts a call no more."""
+    await tx.execute("DELETE FROM in_flight WHERE call_id = :call_id", {"call_id": call_id})
+
+
+async def in_flight(tx: Transaction, now: datetime) -> dict[Target, int]:
+    """Calls on their way, by model."""
+    rows = await tx.fetch_all(
+        "SELECT provider_id, model, COUNT(*) AS calls FROM in_flight WHERE until_us > :now_us GROUP BY provider_id, model",
+        {"now_us": to_us(now)},
+    )
+    return {Target(row["provider_id"], row["model"]): row["calls"] for row in rows}
+
+
+async def any_lost(tx: Transaction, now: datetime) -> bool:
+    """Whether a call's lease ended before the call did."""
+    return await tx.fetch_one("SELECT call_id FROM in_flight WHERE until_us <= :now_us LIMIT 1", {"now_us": to_us(now)}) is not None
+
+
+async def forget_lost(tx: Transaction, now: datetime) -> None:
+    """Drops calls whose lease has ended."""
+    await tx.execute("DELETE FROM in_flight WHERE until_us <= :now_us", {"now_us": to_us(now)})
+
+
+def _conditions(rows: list[Row]) -> dict[Resource, Condition]:
+    return {Resource(row["provider_id"], row["model"], row["key_id"]): _condition(row) for row in rows}
+
+
+def _condition(row: Row) -> Condition:
+    trials = tuple(Trial(call_id, from_us(until)) for call_id, until in json.loads(row["trials"]))
+    breaker = Breaker(_moment(row["opened_us"]), from_us(row["open_until_us"]), row["opens"], from_us(row["closed_us"]), trials)
+    cooldown, drain = None, None
+    if row["cool_kind"]:
+        since, until = from_us(row["cool_since_us"]), from_us(row["cool_until_us"])
+        cooldown = Cooldown(FailureKind(row["cool_kind"]), row["cool_detail"], since, until, row["cool_times"])
+    if row["drained_us"] is not None:
+        drain = Drain(row["drain_reason"], from_us(row["drained_us"]), _moment(row["drain_until_us"]))
+    return Condition(breaker, row["why"], cooldown, drain, State(row["told_state"]), Priority(row["told_priority"]))
+
+
+def _params(seen: Seen, grain: Grain, now: datetime) -> dict[str, object]:
+    buckets = [[part.number, part.calls, part.failures, part.latencies, part.first_tokens] for part in seen.window]
+    return {
+        "failures_in_row": seen.failures_in_row,
+        "latency_us": None if seen.latency is None else seen.latency // _MICROSECOND,
+        "first_token_us": None if seen.first_token is None else seen.first_token // _MICROSECOND,
+        "last_us": to_us(now),
+        # buckets are numbered by their width, so those of another width mean nothing
+        "seen": json.dumps([grain.width // _MICROSECOND, buckets], separators=(",", ":")),
+    }
+
+
+def _seen(row: Row, grain: Grain) -> Seen:
+    width, buckets = json.loads(row["seen"] or "[0,[]]")
+    known = buckets if width == grain.width // _MICROSECOND else []
+    window = tuple(Bucket(number, calls, *map(_counts, maps)) for number, calls, *maps in known)
+    return Seen(row["failures_in_row"], _length(row["latency_us"]), _length(row["first_token_us"]), window)
+
+
+def _counts(table: Mapping[str, int]) -> dict[int, int]:
+    return {int(key): count for key, count in table.items()}
+
+
+def _length(microseconds: int | None) -> timedelta | None:
+    return None if microseconds is None else timedelta(microseconds=microseconds)
+
+
+def _moment(microseconds: int | None) -> datetime | None:
+    return None if microseconds is None else from_us(microseconds)
+
+
+def _us(moment: datetime | None) -> int | None:
+    return None if moment is None else to_us(moment)
