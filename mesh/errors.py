@@ -148,6 +148,7 @@ def unavailable(
     retry_after: timedelta = timedelta(seconds=1),
     reason: ErrorReason.ValueType = ErrorReason.ERROR_REASON_DEPENDENCY_UNAVAILABLE,
     detail: str = "",
+    **metadata: str,
 ) -> Refusal:
     """UNAVAILABLE with RetryInfo: `dependency` cannot be reached now."""
     message = f"{dependency} cannot be reached now; try again in {retry_after.total_seconds():g} s"
@@ -158,6 +159,7 @@ def unavailable(
         message,
         _retry(retry_after),
         dependency=dependency,
+        **metadata,
     )
 
 

@@ -31,7 +31,7 @@ def from_chat(
 ) -> Chat:
     """The conversation of a request; INVALID_ARGUMENT for a message without content or a limit that is no number."""
     return Chat(
-        messages=tuple(_message(index, message) for index, message in enumerate(messages)),
+        messages=tuple(_checked(index, message) for index, message in enumerate(messages)),
         tools=tuple(Tool(tool.name, tool.description, plain(tool.parameters)) for tool in tools),
         tool_choice=generation.tool_choice,
         max_output_tokens=generation.max_output_tokens or None,
@@ -57,12 +57,17 @@ def _whole(value: object) -> object:
     return {name: _whole(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
-def _message(index: int, message: chat_pb2.ChatMessage) -> Message:
-    words: tuple[Part, ...] = (Text(message.text),) if message.text else ()
-    parts = (*words, *map(_part, message.parts))
-    if not parts:
+def _checked(index: int, message: chat_pb2.ChatMessage) -> Message:
+    found = from_message(message)
+    if not found.parts:
         raise errors.invalid(f"messages[{index}].text", "say something: give text, or parts")
-    return Message(Role(message.role or Role.USER), parts)
+    return found
+
+
+def from_message(message: chat_pb2.ChatMessage) -> Message:
+    """What one speaker says: the words first, then the parts."""
+    words: tuple[Part, ...] = (Text(message.text),) if message.text else ()
+    return Message(Role(message.role or Role.USER), (*words, *map(_part, message.parts)))
 
 
 def _part(part: chat_pb2.ChatPart) -> Part:
@@ -112,15 +117,3 @@ def to_usage(usage: Usage) -> chat_pb2.TokenUsage:
         cache_write_tokens=usage.cache_write_tokens,
         reasoning_tokens=usage.reasoning_tokens,
     )
-
-
-def from_usage(usage: chat_pb2.TokenUsage) -> Usage:
-    """Tokens of a call."""
-    return Usage(
-        usage.input_tokens, usage.output_tokens, usage.cached_input_tokens, usage.cache_write_tokens, usage.reasoning_tokens
-    )
-
-
-def to_finish(number: int) -> chat_pb2.FinishReason.ValueType:
-    """Why an answer ended."""
-    return chat_pb2.FinishReason.ValueType(number)

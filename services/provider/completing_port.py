@@ -1,11 +1,13 @@
 """What the doors ask of whoever completes conversations (flows/completing.py), and what may come back."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
-from services.provider.chat import Answer, Chat, Delta
+from services.provider.chat import Answer, Chat, Delta, Usage
+from services.provider.failure import CallFailedError, Failure
+from services.provider.query import Query, Tried
 
 
 @dataclass(frozen=True)
@@ -13,6 +15,7 @@ class Ask:
     """A conversation to be completed. `model` is as the caller wrote it: "provider/model", a model, an alias, or "auto".
 
     `request_id` is the caller's idempotency key; "" without one. `deadline` is how long the caller waits; None: as settings say.
+    `policy` and `fallback_chain` name what was set under that name; "" is the installation's own.
     """
 
     chat: Chat
@@ -22,6 +25,9 @@ class Ask:
     request_id: str = ""
     stream: bool = False
     deadline: timedelta | None = None
+    focus_area: str = ""
+    policy: str = ""
+    fallback_chain: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Started:
 class Completed:
     """The last that a stream tells, and what a call without a stream gives. `cost` is in nano units; None when nobody knows.
 
-    `answer` is whole in both cases. `usage_estimated` says that the provider told no usage.
+    `answer` is whole in both cases. `usage` is what was charged; `usage_estimated` says that the provider told none.
     """
 
     query_id: str
@@ -46,12 +52,21 @@ class Completed:
     model: str
     answer: Answer
     cost: int | None = None
+    usage: Usage = Usage()
     usage_estimated: bool = False
-    attempts: int = 1
+    tried: Sequence[Tried] = ()
+
+
+class QueryFailedError(CallFailedError):
+    """No model could answer, or not to the end; `query` is what was tried and charged all the same."""
+
+    def __init__(self, failure: Failure, query: Query) -> None:
+        super().__init__(failure)
+        self.query = query
 
 
 class Completer(Protocol):
-    """Completes conversations. Both raise CallFailedError when no model could answer, or a Refusal (mesh.errors) of ours."""
+    """Completes conversations. Both raise QueryFailedError when no model could answer, or a Refusal (mesh.errors) of ours."""
 
     async def complete(self, ask: Ask) -> Completed:
         """The whole answer."""

@@ -17,9 +17,10 @@ _MICROSECOND = timedelta(microseconds=1)
 async def insert(tx: Transaction, query: Query) -> None:
     """Adds a query that begins."""
     await tx.execute(
-        "INSERT INTO query (query_id, created_us, state, provider_id, model, reservation_id, labels, focus_area, ended_us, usage, usage_estimated,"
-        " cost_nanos, tried, request_id, request_hash, answer) VALUES (:query_id, :created_us, :state, :provider_id, :model,"
-        " :reservation_id, :labels, :focus_area, :ended_us, :usage, :usage_estimated, :cost_nanos, :tried, :request_id, :request_hash, :answer)",
+        "INSERT INTO query (query_id, created_us, state, provider_id, model, reservation_id, labels, focus_area, ended_us, usage,"
+        " usage_estimated, cost_nanos, tried, request_id, request_hash, answer) VALUES (:query_id, :created_us, :state,"
+        " :provider_id, :model, :reservation_id, :labels, :focus_area, :ended_us, :usage, :usage_estimated, :cost_nanos, :tried,"
+        " :request_id, :request_hash, :answer)",
         _params(query),
     )
 
@@ -27,8 +28,9 @@ async def insert(tx: Transaction, query: Query) -> None:
 async def put(tx: Transaction, query: Query) -> None:
     """Writes how a query stands."""
     await tx.execute(
-        "UPDATE query SET state = :state, provider_id = :provider_id, model = :model, reservation_id = :reservation_id, ended_us = :ended_us, usage = :usage,"
-        " usage_estimated = :usage_estimated, cost_nanos = :cost_nanos, tried = :tried, answer = :answer"
+        "UPDATE query SET state = :state, provider_id = :provider_id, model = :model,"
+        " reservation_id = :reservation_id, ended_us = :ended_us, usage = :usage, usage_estimated = :usage_estimated,"
+        " cost_nanos = :cost_nanos, tried = :tried, answer = :answer"
         " WHERE query_id = :query_id",
         _params(query),
     )

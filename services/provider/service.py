@@ -14,7 +14,7 @@ from mesh.host import Host
 from services.provider import availability_wire, budget_store, quality, routing, store, wire
 from services.provider.budget import Labels
 from services.provider.fallback import Target
-from services.provider.flows import accounts, availability, selecting
+from services.provider.flows import accounts, availability, offers, selecting
 from services.provider.flows.known import Known
 from services.provider.health import ModelHealth, ProviderHealth
 from services.provider.quality import Feedback

@@ -11,15 +11,16 @@ from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
 
+from mesh.db import Transaction
 from mesh.errors import Refusal
 from mesh.host import Host
-from services.provider import attempts
+from services.provider import attempts, completion_wire
 from services.provider.assembling import pieces
 from services.provider.attempts import SUCCESS, GiveUp, Try, Wait
 from services.provider.chat import Delta
 from services.provider.completing_port import Ask, Completed, QueryFailedError, Started
 from services.provider.failure import CallFailedError, Failure, FailureKind
-from services.provider.flows import keeping, opening, reserving, rules
+from services.provider.flows import opening, reserving, rules
 from services.provider.flows.known import Known
 from services.provider.flows.opening import Opened
 from services.provider.flows.running import Running
@@ -45,7 +46,7 @@ class Completing:
             async for event in events:
                 if isinstance(event, Completed):
                     return event
-        raise QueryFailedError(Failure(FailureKind.BROKEN_STREAM, "the answer has no end"), None)
+        raise RuntimeError("a query ends with an answer or an error")
 
     async def stream(self, ask: Ask) -> AsyncGenerator[Event, None]:
         """Started, the pieces, Completed. Closing it early ends the call to the provider and settles what came."""
@@ -63,7 +64,7 @@ class Completing:
         begun = self._host.clock.monotonic()
         opened = await self._host.db.write(partial(self._begin, ask, deadline))
         if isinstance(opened, Query):
-            for event in _again(keeping.completed(opened)):
+            for event in _again(completion_wire.told_again(opened)):
                 yield event
             return
         running = Running(self._host, self._known, ask, opened, deadline, begun)
@@ -88,7 +89,7 @@ class Completing:
         longest = self._known.settings.query_timeout
         return longest if ask.deadline is None else min(ask.deadline, longest)
 
-    async def _begin(self, ask: Ask, deadline: timedelta, tx: "keeping.Transaction") -> Opened | Query:
+    async def _begin(self, ask: Ask, deadline: timedelta, tx: Transaction) -> Opened | Query:
         await self._known.refresh(tx)
         return await opening.begin(self._host, tx, self._known, ask, deadline)
 
@@ -162,11 +163,11 @@ class Completing:
 
     async def _completed(self, running: Running) -> Completed:
         query = await self._end(running, None)
-        return keeping.told(query, running.answer.answer())
+        return completion_wire.told(query, running.answer.answer())
 
     async def _end(self, running: Running, failure: Failure | None) -> Query:
         """Settles; goes on to its end also when whoever waits for it is cancelled meanwhile."""
-        answer = keeping.kept(running.answer.answer()) if failure is None and running.query.request_id else b""
+        answer = completion_wire.kept(running.answer.answer()) if failure is None and running.query.request_id else b""
         task = asyncio.create_task(self._host.db.write(lambda tx: running.end(tx, failure, answer)), name="settle")
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)

@@ -1,0 +1,104 @@
+"""The calls that ask a model: a conversation in, the query run, its answer or its pieces out."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from datetime import timedelta
+
+import grpc
+from tooloo.error.v1.error_reason_pb2 import ErrorReason
+from tooloo.provider.v1 import completion_service_pb2 as api
+from tooloo.provider.v1.completion_service_pb2_grpc import CompletionServiceServicer
+
+from mesh import answers, errors
+from mesh.host import Host
+from services.provider import chat_wire, completion_wire, query_store
+from services.provider.completing_port import Ask, Completer, QueryFailedError
+from services.provider.failure import Failure, FailureKind
+from services.provider.flows.known import Known
+from services.provider.wire import checked_labels, from_duration
+
+Context = grpc.aio.ServicerContext[object, object]
+_Request = api.CompleteRequest | api.StreamCompleteRequest
+# what the caller's conversation is the cause of: no other model and no later time would do better
+_REFUSED = frozenset({FailureKind.BAD_REQUEST, FailureKind.CONTEXT_WINDOW, FailureKind.CONTENT_POLICY})
+_SOON = timedelta(seconds=1)
+
+
+class CompletionService(CompletionServiceServicer):
+    """Answers tooloo.provider.v1.CompletionService."""
+
+    def __init__(self, host: Host, known: Known, completer: Completer) -> None:
+        self._host = host
+        self._known = known
+        self._completer = completer
+
+    async def Complete(self, request: api.CompleteRequest, context: Context) -> api.CompleteResponse:
+        """The whole answer."""
+        try:
+            return completion_wire.to_response(await self._completer.complete(self._ask(request, context)))
+        except QueryFailedError as error:
+            raise refusal(error) from error
+
+    async def StreamComplete(
+        self, request: api.StreamCompleteRequest, context: Context
+    ) -> AsyncIterator[api.StreamCompleteResponse]:
+        """The answer as it comes."""
+        begun = False
+        try:
+            async with aclosing(self._completer.stream(self._ask(request, context, stream=True))) as events:
+                async for event in events:
+                    begun = True
+                    if (message := completion_wire.to_event(event)) is not None:
+                        yield message
+        except QueryFailedError as error:
+            if not begun:
+                raise refusal(error) from error
+            yield completion_wire.to_failed(error)
+
+    async def GetQuery(self, request: api.GetQueryRequest, context: Context) -> api.GetQueryResponse:
+        """What was tried, used and spent."""
+        query = await self._host.db.read(lambda tx: query_store.get(tx, request.query_id))
+        if query is None:
+            raise errors.not_found("query", request.query_id)
+        return completion_wire.to_query(query)
+
+    def _ask(self, request: _Request, context: Context, *, stream: bool = False) -> Ask:
+        labels = checked_labels(self._known.settings, request.labels, user=request.user_id)
+        return Ask(
+            chat_wire.from_chat(request.messages, request.tools, request.generation),
+            request.model or "auto",
+            labels.values,
+            request.session_id,
+            answers.request_id_of(request),
+            stream=stream,
+            deadline=_deadline(request, context),
+            focus_area=request.focus_area,
+            policy=request.policy,
+            fallback_chain=request.fallback_chain,
+        )
+
+
+def _deadline(request: _Request, context: Context) -> timedelta | None:
+    """The shorter of what the request and what the call itself allow."""
+    wished = from_duration(request.timeout, "timeout") if request.HasField("timeout") else None
+    remaining = context.time_remaining()
+    given = None if remaining is None else timedelta(seconds=max(remaining, 0.0))
+    known = [length for length in (wished, given) if length is not None]
+    return min(known, default=None)
+
+
+def refusal(error: QueryFailedError) -> errors.Refusal:
+    """A query that no model answered, as a Status: INVALID_ARGUMENT for what the conversation is the cause of, else UNAVAILABLE."""
+    failure, query = error.failure, error.query
+    told = {"query_id": query.query_id, "failure": failure.kind.name, "attempts": str(len(query.tried))}
+    if failure.kind in _REFUSED:
+        description = f"the provider refused the conversation: {_words(failure)}"
+        reason = ErrorReason.ERROR_REASON_PROVIDER_REFUSED
+        return errors.invalid("messages", description, reason=reason)
+    retry_after = failure.retry_after or _SOON
+    reason = ErrorReason.ERROR_REASON_PROVIDER_FAILED
+    return errors.unavailable("every model that was tried", retry_after=retry_after, reason=reason, detail=_words(failure), **told)
+
+
+def _words(failure: Failure) -> str:
+    return f"{failure.kind.name}: {failure.detail}" if failure.detail else failure.kind.name

@@ -1,0 +1,122 @@
+"""Queries and their answers to messages of the contract and back."""
+
+from datetime import timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from tooloo.provider.v1 import chat_pb2, health_pb2
+from tooloo.provider.v1 import completion_service_pb2 as api
+
+from services.provider import chat_wire
+from services.provider.chat import Answer, Delta, Finish, Message
+from services.provider.completing_port import Completed, QueryFailedError, Started
+from services.provider.failure import Failure
+from services.provider.query import Query, Tried
+from services.provider.wire import to_money, to_timestamp
+
+
+def to_response(completed: Completed) -> api.CompleteResponse:
+    """The whole answer."""
+    return api.CompleteResponse(
+        message=chat_wire.to_answer(completed.answer),
+        finish_reason=chat_pb2.FinishReason.ValueType(completed.answer.finish),
+        account=api.QueryAccount(
+            query_id=completed.query_id,
+            provider_id=completed.provider_id,
+            model=completed.model,
+            usage=chat_wire.to_usage(completed.usage),
+            usage_estimated=completed.usage_estimated,
+            cost=None if completed.cost is None else to_money(completed.cost),
+            attempts=map(_attempt, completed.tried),
+        ),
+    )
+
+
+def to_event(event: Started | Delta | Completed) -> api.StreamCompleteResponse | None:
+    """A piece of an answer; None for one that has nothing to show."""
+    if isinstance(event, Started):
+        started = api.QueryStarted(query_id=event.query_id, provider_id=event.provider_id, model=event.model)
+        return api.StreamCompleteResponse(started=started)
+    if isinstance(event, Completed):
+        whole = to_response(event)
+        return api.StreamCompleteResponse(completed=api.QueryCompleted(finish_reason=whole.finish_reason, account=whole.account))
+    if event.text:
+        return api.StreamCompleteResponse(text=event.text)
+    if event.reasoning:
+        return api.StreamCompleteResponse(reasoning=event.reasoning)
+    if event.tool_call is not None:
+        call = event.tool_call
+        delta = api.ToolCallDelta(index=call.index, call_id=call.call_id, name=call.name, arguments=call.arguments)
+        return api.StreamCompleteResponse(tool_call=delta)
+    return None
+
+
+def to_failed(error: QueryFailedError) -> api.StreamCompleteResponse:
+    """The end of a stream that broke off."""
+    failure = error.failure
+    failed = api.QueryFailed(failure=to_kind(failure), detail=failure.detail, account=to_account(error.query))
+    return api.StreamCompleteResponse(failed=failed)
+
+
+def to_kind(failure: Failure) -> health_pb2.FailureKind.ValueType:
+    """Class of a failure."""
+    return health_pb2.FailureKind.ValueType(failure.kind)
+
+
+def to_account(query: Query) -> api.QueryAccount:
+    """What a query used and cost."""
+    return api.QueryAccount(
+        query_id=query.query_id,
+        provider_id=query.provider_id,
+        model=query.model,
+        usage=chat_wire.to_usage(query.usage),
+        usage_estimated=query.usage_estimated,
+        cost=to_money(query.cost),
+        attempts=map(_attempt, query.tried),
+    )
+
+
+def _attempt(tried: Tried) -> api.QueryAttempt:
+    return api.QueryAttempt(
+        provider_id=tried.provider_id,
+        model=tried.model,
+        key_id=tried.key_id,
+        failure=health_pb2.FailureKind.ValueType(tried.kind or 0),
+        detail=tried.detail,
+        latency=_duration(tried.latency),
+    )
+
+
+def _duration(length: timedelta) -> Duration:
+    duration = Duration()
+    duration.FromTimedelta(length)
+    return duration
+
+
+def to_query(query: Query) -> api.GetQueryResponse:
+    """A query as it stands."""
+    return api.GetQueryResponse(
+        account=to_account(query),
+        state=api.GetQueryResponse.State.ValueType(query.state),
+        create_time=to_timestamp(query.created),
+        end_time=None if query.ended is None else to_timestamp(query.ended),
+    )
+
+
+def kept(answer: Answer) -> bytes:
+    """An answer as it is kept for a caller who may ask again; parts that only one dialect knows are not."""
+    message, finish = chat_wire.to_answer(answer), chat_pb2.FinishReason.ValueType(answer.finish)
+    return api.CompleteResponse(message=message, finish_reason=finish).SerializeToString()
+
+
+def told(query: Query, answer: Answer) -> Completed:
+    """A query that was answered."""
+    return Completed(
+        query.query_id, query.provider_id, query.model, answer, query.cost, query.usage, query.usage_estimated, query.tried
+    )
+
+
+def told_again(query: Query) -> Completed:
+    """A query that was answered before, with the answer that was kept."""
+    response = api.CompleteResponse.FromString(query.answer)
+    message: Message = chat_wire.from_message(response.message)
+    return told(query, Answer(message.parts, Finish(response.finish_reason), query.usage, query.model))
