@@ -47,6 +47,14 @@ def decode_token(token: str, query: str = "") -> dict[str, object]:
     return cursor
 
 
+def text_of(cursor: Mapping[str, object], name: str) -> str:
+    """A text of a cursor, "" when it is not there; INVALID_ARGUMENT when it is no text, for somebody may have made the token up."""
+    value = cursor.get(name, "")
+    if not isinstance(value, str):
+        raise errors.invalid("page_token", "this query did not give that token", reason=ErrorReason.ERROR_REASON_INVALID_PAGE_TOKEN)
+    return value
+
+
 def size_of(requested: int) -> int:
     """The page size to use: the default for 0."""
     return requested or DEFAULT_SIZE

@@ -2,12 +2,18 @@
 
 import os
 
+from tooloo.provider.v1.burst_service_pb2_grpc import add_BurstServiceServicer_to_server
 from tooloo.provider.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
+from tooloo.provider.v1.report_service_pb2_grpc import add_ReportServiceServicer_to_server
+from tooloo.provider.v1.reservation_service_pb2_grpc import add_ReservationServiceServicer_to_server
 
 from mesh import boot
 from mesh.host import Host, Parts
 from services.provider import events
-from services.provider.flows import accounts, conditions, known
+from services.provider.burst_service import BurstService
+from services.provider.flows import accounts, conditions, known, sweeping
+from services.provider.report_service import ReportService
+from services.provider.reservation_service import ReservationService
 from services.provider.service import ProviderService
 from services.provider.settings import ProviderSettings
 
@@ -18,9 +24,14 @@ async def build(host: Host) -> Parts:
     await accounts.put_default(host, knows.settings.default_budget)
     await conditions.look(host, knows)
     return Parts(
-        servicers=[(add_ProviderServiceServicer_to_server, ProviderService(host, knows))],
+        servicers=[
+            (add_ProviderServiceServicer_to_server, ProviderService(host, knows)),
+            (add_ReservationServiceServicer_to_server, ReservationService(host, knows)),
+            (add_BurstServiceServicer_to_server, BurstService(host, knows)),
+            (add_ReportServiceServicer_to_server, ReportService(host, knows)),
+        ],
         handlers=events.handlers(host.clock),
-        background=[lambda: conditions.watch(host, knows)],
+        background=[lambda: conditions.watch(host, knows), lambda: sweeping.sweep(host, knows)],
     )
 
 

@@ -3,8 +3,9 @@
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from services.provider.flows.limits import Cache
 from services.provider.health import ProviderHealth, State, judge
 from services.provider.registry import Provider, Registry, RegistryError, parse_registry
 from services.provider.routing import HalfPoints, Strategy, Weights
@@ -20,6 +21,7 @@ class Known:
     registry: Registry
     with_key: frozenset[str]
     settings: ProviderSettings
+    limits: Cache = field(default_factory=Cache, compare=False)
 
     @property
     def needs_key(self) -> bool:
