@@ -160,15 +160,15 @@ async def book(tx: Transaction, budget_id: str, holder: str, slot: datetime, spe
     )
 
 
-async def move(tx: Transaction, budget_id: str, holder: str, slot: datetime, released: int, spent: int) -> None:
-    """Takes from what is reserved in a slot and adds to what is spent, each held where 64 bits end."""
-    await tx.execute(
+async def move(tx: Transaction, budget_id: str, holder: str, slot: datetime, released: int, spent: int) -> Account:
+    """Takes from what is reserved in a slot and adds to what is spent, each held where 64 bits end; gives what it holds then."""
+    row = await tx.fetch_one(
         "INSERT INTO budget_account (budget_id, holder, slot_us, spent_nanos, reserved_nanos)"
         " VALUES (:budget_id, :holder, :slot_us, :spent, 0) ON CONFLICT (budget_id, holder, slot_us) DO UPDATE"
         " SET spent_nanos = CASE WHEN budget_account.spent_nanos > :largest - :spent THEN :largest"
         " ELSE budget_account.spent_nanos + :spent END,"
         " reserved_nanos = CASE WHEN budget_account.reserved_nanos < :released THEN 0"
-        " ELSE budget_account.reserved_nanos - :released END",
+        " ELSE budget_account.reserved_nanos - :released END RETURNING spent_nanos, reserved_nanos",
         {
             "budget_id": budget_id,
             "holder": holder,
@@ -178,6 +178,7 @@ async def move(tx: Transaction, budget_id: str, holder: str, slot: datetime, rel
             "largest": LARGEST,
         },
     )
+    return Account(row["spent_nanos"], row["reserved_nanos"]) if row else Account()
 
 
 async def told(tx: Transaction, budget_id: str, holder: str, window: Window) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """Every SQL statement about what was learned of models' answers, each a named function inside the caller's transaction."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from mesh.clock import to_us
@@ -18,26 +19,18 @@ async def learned(tx: Transaction, model: tuple[str, str], user_id: str) -> tupl
     return found.get("", Learned()), found.get(user_id, Learned()) if user_id else Learned()
 
 
-async def put(tx: Transaction, model: tuple[str, str], user_id: str, seen: Learned, now: datetime) -> None:
-    """Keeps what is known after one more call."""
-    await tx.execute(
+async def put(tx: Transaction, model: tuple[str, str], seen: Mapping[str, Learned], now: datetime) -> None:
+    """Keeps what is known after one more call, by user; "" is everybody."""
+    await tx.execute_many(
         "INSERT INTO estimate (provider_id, model, user_id, calls, mean, variance, z, ratio, covered, seen_us)"
         " VALUES (:provider_id, :model, :user_id, :calls, :mean, :variance, :z, :ratio, :covered, :seen_us)"
         " ON CONFLICT (provider_id, model, user_id) DO UPDATE SET calls = excluded.calls, mean = excluded.mean,"
         " variance = excluded.variance, z = excluded.z, ratio = excluded.ratio, covered = excluded.covered,"
         " seen_us = excluded.seen_us",
-        {
-            "provider_id": model[0],
-            "model": model[1],
-            "user_id": user_id,
-            "calls": seen.calls,
-            "mean": seen.mean,
-            "variance": seen.variance,
-            "z": seen.z,
-            "ratio": seen.ratio,
-            "covered": seen.covered,
-            "seen_us": to_us(now),
-        },
+        [
+            {"provider_id": model[0], "model": model[1], "user_id": user_id, **vars(learned), "seen_us": to_us(now)}
+            for user_id, learned in seen.items()
+        ],
     )
 
 

@@ -8,7 +8,7 @@ distribution shift", NeurIPS 2021). Few calls are blended with a prior, those of
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import NormalDist
 
 _LARGEST = 100_000_000
@@ -75,8 +75,7 @@ def observe(seen: Learned, actual: int, estimate: int, tuning: Tuning) -> Learne
     covered = actual <= estimate
     z = (seen.z if seen.z is not None else tuning.z) + tuning.step * (tuning.quantile - (1.0 if covered else 0.0))
     ratio = actual / max(estimate, 1)
-    return replace(
-        seen,
+    return Learned(
         calls=seen.calls + 1,
         mean=seen.mean + weight * difference,
         variance=(1 - weight) * (seen.variance + weight * difference**2),

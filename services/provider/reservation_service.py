@@ -8,6 +8,7 @@ from tooloo.provider.v1 import reservation_service_pb2 as api
 from tooloo.provider.v1.reservation_service_pb2_grpc import ReservationServiceServicer
 
 from mesh import errors, page
+from mesh.clock import to_us
 from mesh.db import Transaction
 from mesh.host import Host
 from services.provider import estimate_store, reservation_store, wire
@@ -106,12 +107,13 @@ class ReservationService(ReservationServiceServicer):
         return api.GetReservationResponse(reservation=own_wire.to_reservation(found))
 
     async def ListReservations(self, request: api.ListReservationsRequest, context: Context) -> api.ListReservationsResponse:
-        """Open reservations by id."""
+        """Open reservations, the first to expire first."""
         wanted = wire.from_filter(self._known.settings, request.labels)
         size, query = page.size_of(request.page_size), page.fingerprint(request)
-        after = page.text_of(page.decode_token(request.page_token, query), "id")
+        cursor = page.decode_token(request.page_token, query)
+        after = (page.whole_of(cursor, "expires"), page.text_of(cursor, "id"))
         found = await self._host.db.read(lambda tx: _open(tx, wanted, after, size + 1))
-        token = page.encode_token({"id": found[size - 1].reservation_id}, query) if len(found) > size else ""
+        token = page.encode_token(_cursor(found[size - 1]), query) if len(found) > size else ""
         shown = [own_wire.to_reservation(reservation) for reservation in found[:size]]
         return api.ListReservationsResponse(reservations=shown, next_page_token=token)
 
@@ -137,7 +139,7 @@ class ReservationService(ReservationServiceServicer):
         return await self._host.db.read(read)
 
 
-async def _open(tx: Transaction, wanted: Labels, after: str, limit: int) -> list[Reservation]:
+async def _open(tx: Transaction, wanted: Labels, after: tuple[int, str], limit: int) -> list[Reservation]:
     """At most `limit` open reservations that have all the labels."""
     found: list[Reservation] = []
     while len(found) < limit:
@@ -145,8 +147,12 @@ async def _open(tx: Transaction, wanted: Labels, after: str, limit: int) -> list
         found += [reservation for reservation in batch if wanted.covers(reservation.labels)]
         if len(batch) < limit:
             break
-        after = batch[-1].reservation_id
+        after = to_us(batch[-1].expires), batch[-1].reservation_id
     return found[:limit]
+
+
+def _cursor(last: Reservation) -> dict[str, object]:
+    return {"expires": to_us(last.expires), "id": last.reservation_id}
 
 
 def _made(answer: Reservation | Denied) -> Reservation:

@@ -64,27 +64,29 @@ async def get(tx: Transaction, reservation_id: str) -> Reservation | None:
 async def due(tx: Transaction, now: datetime, limit: int) -> list[Reservation]:
     """At most `limit` open reservations whose time has run out, the oldest first."""
     rows = await tx.fetch_all(
-        "SELECT * FROM reservation WHERE state = :state AND expires_us <= :now_us ORDER BY expires_us, reservation_id LIMIT :limit",
-        {"state": int(State.OPEN), "now_us": to_us(now), "limit": limit},
+        "SELECT * FROM reservation WHERE state = 1 AND expires_us <= :now_us ORDER BY expires_us, reservation_id LIMIT :limit",
+        {"now_us": to_us(now), "limit": limit},
     )
     return [_reservation(row) for row in rows]
 
 
-async def open_ones(tx: Transaction, after: str, limit: int) -> list[Reservation]:
-    """At most `limit` open reservations after that id, by id."""
+async def open_ones(tx: Transaction, after: tuple[int, str], limit: int) -> list[Reservation]:
+    """At most `limit` open reservations by expiry and id, those after that pair (microseconds, id)."""
     rows = await tx.fetch_all(
-        "SELECT * FROM reservation WHERE state = :state AND reservation_id > :after ORDER BY reservation_id LIMIT :limit",
-        {"state": int(State.OPEN), "after": after, "limit": limit},
+        "SELECT * FROM reservation WHERE state = 1 AND (expires_us, reservation_id) > (:after_us, :after)"
+        " ORDER BY expires_us, reservation_id LIMIT :limit",
+        {"after_us": after[0], "after": after[1], "limit": limit},
     )
     return [_reservation(row) for row in rows]
 
 
-async def forget(tx: Transaction, before: datetime, limit: int) -> int:
-    """Drops at most `limit` reservations that ended before; gives their number."""
+async def forget(tx: Transaction, before: datetime, looked_at: int) -> int:
+    """Of so many reservations with the lowest ids, which are the oldest, drops those that ended before; gives their number."""
     return await tx.execute(
-        "DELETE FROM reservation WHERE reservation_id IN (SELECT reservation_id FROM reservation"
-        " WHERE state <> :state AND expires_us < :before_us AND ended_us < :before_us LIMIT :limit)",
-        {"state": int(State.OPEN), "before_us": to_us(before), "limit": limit},
+        "DELETE FROM reservation WHERE reservation_id IN (SELECT reservation_id FROM"
+        " (SELECT reservation_id, state, ended_us FROM reservation ORDER BY reservation_id LIMIT :looked_at) AS oldest"
+        " WHERE state <> 1 AND ended_us < :before_us)",
+        {"before_us": to_us(before), "looked_at": looked_at},
     )
 
 

@@ -1,16 +1,16 @@
 """Budgets on their store: how they stand, what a call adds, and telling thresholds once."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from mesh.clock import to_us
 from mesh.db import Transaction
 from mesh.host import Host
 from services.provider import budget_store, events, money, reservation_store, usage_store
-from services.provider.budget import Account, Budget, Standing, newly_reached, reached
+from services.provider.budget import Account, Budget, Mode, Standing, newly_reached, reached
 from services.provider.flows.known import Known
 from services.provider.labels import Labels
-from services.provider.windows import Window
 
 DEFAULT_ID = "default"
 _PAGE = 1000
@@ -28,40 +28,55 @@ async def standing_of(tx: Transaction, budget: Budget, now: datetime, holder: st
     return Standing(budget, window, min(spent, money.LARGEST), told, min(reserved, money.LARGEST), holder, slots)
 
 
-async def standings_of(tx: Transaction, budgets: Iterable[Budget], labels: Labels, now: datetime) -> list[Standing]:
-    """How the shares of several budgets stand that usage with these labels takes, in the budgets' order."""
-    return [await standing_of(tx, budget, now, budget.holder(labels)) for budget in budgets]
-
-
 async def covering(tx: Transaction, known: Known, labels: Labels, now: datetime, booked: datetime | None = None) -> list[Standing]:
     """Every budget that covers usage with these labels, by id: the order in which all transactions touch them."""
     budgets = (await known.limits.read(tx)).budgets.covering(labels)
     return [await standing_of(tx, budget, now, budget.holder(labels), booked) for budget in budgets]
 
 
+async def hold(tx: Transaction, budgets: Sequence[Budget], labels: Labels, amount: int, booked: datetime, now: datetime) -> bool:
+    """Sets an amount aside in all of these budgets or, when it does not fit into one, in none.
+
+    One conditional update a budget, in the order of their ids: nobody who does the same can be between a check and its write, and
+    two who do it cannot wait for each other.
+    """
+    for place, budget in enumerate(budgets):
+        if not await _hold_one(tx, budget, labels, amount, booked, now):
+            for held in budgets[:place]:
+                slot = held.rule.counting(booked, now).booked
+                await budget_store.move(tx, held.budget_id, held.holder(labels), slot, amount, 0)
+            return False
+    return True
+
+
+async def _hold_one(tx: Transaction, budget: Budget, labels: Labels, amount: int, booked: datetime, now: datetime) -> bool:
+    window, holder = budget.rule.counting(booked, now), budget.holder(labels)
+    room = money.LARGEST if budget.mode is Mode.NOTIFY else budget.limit
+    if budget.rule.rolling and budget.mode is not Mode.NOTIFY:
+        slots = await budget_store.accounts(tx, budget.budget_id, holder, window)
+        room -= sum(account.taken for slot, account in slots.items() if slot != window.booked)
+    return amount <= room and await budget_store.reserve(tx, budget.budget_id, holder, window.booked, amount, room)
+
+
 async def charge(
     host: Host, tx: Transaction, known: Known, labels: Labels, cost: int, now: datetime, booked: datetime | None = None
 ) -> list[Standing]:
     """Adds a cost to every budget that covers it, tells what is newly reached, and gives how they stand then."""
-    standings = await covering(tx, known, labels, now, booked)
-    return [await spend(host, tx, standing, 0, cost, labels.user_id, now) for standing in standings]
+    budgets = (await known.limits.read(tx)).budgets.covering(labels)
+    return [await spend(host, tx, budget, labels, 0, cost, booked or now, now) for budget in budgets]
 
 
-async def spend(host: Host, tx: Transaction, standing: Standing, released: int, cost: int, user_id: str, now: datetime) -> Standing:
-    """Takes what was reserved of one budget and adds what was spent; tells what is newly reached."""
-    budget, window = standing.budget, standing.window
-    if released or cost:
-        await budget_store.move(tx, budget.budget_id, standing.holder, window.booked, released, cost)
-    slots = {**standing.slots}
-    before = slots.get(window.booked, Account())
-    slots[window.booked] = Account(money.saturating_sum(before.spent, cost), max(before.reserved - released, 0))
-    after = replace(
-        standing,
-        spent=money.saturating_sum(standing.spent, cost),
-        reserved=max(standing.reserved - released, 0),
-        slots=slots,
-    )
-    return await tell_reached(host, tx, after, user_id, now)
+async def spend(
+    host: Host, tx: Transaction, budget: Budget, labels: Labels, released: int, cost: int, booked: datetime, now: datetime
+) -> Standing:
+    """Takes what was reserved of one budget and adds what was spent; tells what is newly reached, and gives how it stands then."""
+    window, holder = budget.rule.counting(booked, now), budget.holder(labels)
+    account = await budget_store.move(tx, budget.budget_id, holder, window.booked, released, cost)
+    if budget.rule.rolling:
+        standing = await standing_of(tx, budget, now, holder, booked)
+    else:
+        standing = Standing(budget, window, account.spent, reserved=account.reserved, holder=holder)
+    return await tell_reached(host, tx, standing, labels.user_id, now)
 
 
 async def tell_reached(host: Host, tx: Transaction, standing: Standing, user_id: str, now: datetime) -> Standing:
@@ -69,7 +84,7 @@ async def tell_reached(host: Host, tx: Transaction, standing: Standing, user_id:
     budget = standing.budget
     if not newly_reached(budget, standing.spent, standing.told):
         return standing
-    # of a share that had reached none, nobody has read yet what was told
+    # what was told is read only here: most calls reach nothing
     told = await budget_store.told(tx, budget.budget_id, standing.holder, standing.window)
     new = newly_reached(budget, standing.spent, told)
     for threshold in new:
@@ -103,14 +118,14 @@ async def _recount(tx: Transaction, budget: Budget, now: datetime) -> None:
     span = usage_store.Span(window.start, window.end, budget.scope)
     for (holder, slot), spent in (await usage_store.spent_of_ledger(tx, span, budget.each, slot_us)).items():
         accounts[holder, slot] = Account(min(spent, money.LARGEST))
-    after = ""
+    after = (0, "")
     while page := await reservation_store.open_ones(tx, after, _PAGE):
         for reservation in page:
             if budget.scope.covers(reservation.labels):
                 key = budget.holder(reservation.labels), budget.rule.window_at(reservation.created).booked
                 held = accounts.get(key, Account())
                 accounts[key] = replace(held, reserved=held.reserved + reservation.amount)
-        after = page[-1].reservation_id
+        after = to_us(page[-1].expires), page[-1].reservation_id
     for (holder, slot), account in accounts.items():
         await budget_store.book(tx, budget.budget_id, holder, slot, account.spent, account.reserved)
 
@@ -126,8 +141,3 @@ async def put_default(host: Host, limit: str) -> None:
 
     if limit:
         await host.db.write(work)
-
-
-def span_of(window: Window, labels: Labels) -> usage_store.Span:
-    """The part of the ledger that a window counts."""
-    return usage_store.Span(window.start, window.end, labels)

@@ -37,5 +37,7 @@ async def observe(tx: Transaction, known: Known, labels: Labels, actual: int, ca
     if cap and actual >= cap and cap <= estimate:
         # it was cut off before it could say anything about the estimate
         return
-    for user_id, seen in (("", everybody), (labels.user_id, user))[: 2 if labels.user_id else 1]:
-        await estimate_store.put(tx, model, user_id, estimating.observe(seen, actual, estimate, tuning(known)), now)
+    chosen = tuning(known)
+    seen = {labels.user_id: estimating.observe(user, actual, estimate, chosen)}
+    seen[""] = estimating.observe(everybody, actual, estimate, chosen)
+    await estimate_store.put(tx, model, seen, now)

@@ -4,6 +4,7 @@ A reservation counts in the windows of the moment at which it was made, whenever
 moment too. So what budgets say was spent in a window is what the ledger says, and what is reserved is what open reservations hold.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -14,12 +15,12 @@ from mesh.db import Transaction
 from mesh.host import Host
 from services.provider import budget_store, events, money, reservation_store, usage_store
 from services.provider import reservation as rules
-from services.provider.budget import Mode, Standing
+from services.provider.budget import Budget
 from services.provider.burst import Load
 from services.provider.flows import accounts, bursting, costing, learning
 from services.provider.flows.known import Known
 from services.provider.labels import Labels
-from services.provider.reservation import Denied, Reservation, State
+from services.provider.reservation import Denial, Denied, Reservation, State
 
 
 @dataclass(frozen=True)
@@ -75,16 +76,17 @@ async def reserve(host: Host, tx: Transaction, known: Known, ask: Ask) -> Reserv
         return before
     now = host.clock.now()
     wanted = await _wanted(host, tx, known, ask, now)
-    standings = await accounts.covering(tx, known, ask.labels, now)
     load = Load(1, wanted.tokens, wanted.amount)
-    turn = await _admit(tx, known, standings, wanted, wanted.amount, load, now, ask.max_wait, dry_run=ask.dry_run)
+    turn = await _admit(tx, known, wanted, wanted.amount, load, now, ask.max_wait, dry_run=ask.dry_run)
     if isinstance(turn, Denied):
         return turn
     if ask.dry_run:
+        standings = await accounts.covering(tx, known, ask.labels, now)
         return replace(wanted, reservation_id="", wait=turn.wait, standings=tuple(standings))
-    made = replace(wanted, wait=turn.wait, taken=turn.taken, expires=wanted.expires + turn.wait)
-    await reservation_store.insert(tx, made)
-    return made
+    if turn.wait or turn.taken:
+        wanted = replace(wanted, wait=turn.wait, taken=turn.taken, expires=wanted.expires + turn.wait)
+    await reservation_store.insert(tx, wanted)
+    return wanted
 
 
 async def _wanted(host: Host, tx: Transaction, known: Known, ask: Ask, now: datetime) -> Reservation:
@@ -97,14 +99,21 @@ async def _wanted(host: Host, tx: Transaction, known: Known, ask: Ask, now: date
         amount = costing.price_of(known, ask.labels).cost(ask.input_tokens, output or 0)
     ttl = known.settings.reservation_ttl if ask.ttl is None else ask.ttl
     expires = now + min(ttl, known.settings.reservation_longest)
-    made = Reservation(ask.reservation_id or host.ids(), ask.labels, amount, now, expires, ask.input_tokens, output or 0)
-    return replace(made, max_output_tokens=ask.max_output_tokens)
+    return Reservation(
+        ask.reservation_id or host.ids(),
+        ask.labels,
+        amount,
+        now,
+        expires,
+        ask.input_tokens,
+        output or 0,
+        max_output_tokens=ask.max_output_tokens,
+    )
 
 
 async def _admit(
     tx: Transaction,
     known: Known,
-    standings: list[Standing],
     wanted: Reservation,
     amount: int,
     load: Load,
@@ -114,26 +123,26 @@ async def _admit(
     dry_run: bool = False,
 ) -> bursting.Turn | Denied:
     """Asks every budget and every burst policy, and takes from all of them only when none stands against it."""
-    against = rules.denials(standings, amount, now)
+    budgets = (await known.limits.read(tx)).budgets.covering(wanted.labels)
+    held = bool(amount) and not dry_run and await accounts.hold(tx, budgets, wanted.labels, amount, wanted.created, now)
+    against: tuple[Denial, ...] = ()
+    if not held:
+        standings = await accounts.covering(tx, known, wanted.labels, now, wanted.created)
+        against = rules.denials(standings, amount, now)
     # a call that budgets deny must not use up a turn
     turn = await bursting.admit(tx, known, wanted.labels, load, now, max_wait=max_wait, dry_run=dry_run or bool(against))
-    if isinstance(turn, tuple):
-        against += turn
-    if against or isinstance(turn, tuple):
-        return Denied(against, rules.affordable(standings))
-    if not dry_run and amount:
-        for standing in standings:
-            await _hold(tx, standing, amount)
-    return turn
+    if isinstance(turn, bursting.Turn) and not against:
+        return turn
+    if held:
+        await _unhold(tx, budgets, wanted, amount, now)
+    standings = await accounts.covering(tx, known, wanted.labels, now, wanted.created)
+    return Denied(against + (turn if isinstance(turn, tuple) else ()), rules.affordable(standings))
 
 
-async def _hold(tx: Transaction, standing: Standing, amount: int) -> None:
-    """The conditional update of one budget; where nobody else can have written since it was read, its condition holds."""
-    budget, slot = standing.budget, standing.window.booked
-    elsewhere = sum(account.taken for start, account in standing.slots.items() if start != slot)
-    room = money.LARGEST if budget.mode is Mode.NOTIFY else budget.limit - elsewhere
-    if not await budget_store.reserve(tx, budget.budget_id, standing.holder, slot, amount, room):
-        raise errors.aborted("another call took what was left of a budget at this moment; try again", budget=budget.budget_id)
+async def _unhold(tx: Transaction, budgets: Sequence[Budget], wanted: Reservation, amount: int, now: datetime) -> None:
+    for budget in budgets:
+        slot = budget.rule.counting(wanted.created, now).booked
+        await budget_store.move(tx, budget.budget_id, budget.holder(wanted.labels), slot, amount, 0)
 
 
 async def extend(
@@ -156,9 +165,8 @@ async def extend(
     anew = before.state is State.EXPIRED
     more = amount + (before.amount if anew else 0)
     if more or anew:
-        standings = await accounts.covering(tx, known, before.labels, now, before.created)
         # a stream that runs cannot wait for a turn
-        turn = await _admit(tx, known, standings, before, more, Load(0, tokens, amount), now, timedelta())
+        turn = await _admit(tx, known, before, more, Load(0, tokens, amount), now, timedelta())
         if isinstance(turn, Denied):
             return turn
         before = replace(before, taken=before.taken + turn.taken)
@@ -219,14 +227,15 @@ def _usage(host: Host, known: Known, before: Reservation, used: Used) -> usage_s
 async def _move(host: Host, tx: Transaction, known: Known, before: Reservation, usage: usage_store.Usage, now: datetime) -> None:
     """Frees what was reserved and charges what was spent, budget by budget in the order of their ids."""
     held = before.amount if before.state is State.OPEN else 0
-    charged = await accounts.covering(tx, known, usage.labels, now, before.created)
-    shares = {(standing.budget.budget_id, standing.holder): (standing, usage.cost, 0) for standing in charged}
-    reserved = charged if usage.labels == before.labels else await accounts.covering(tx, known, before.labels, now, before.created)
-    for standing in reserved:
-        key = standing.budget.budget_id, standing.holder
-        shares[key] = standing, usage.cost if key in shares else 0, held
-    for _, (standing, cost, released) in sorted(shares.items()):
-        await accounts.spend(host, tx, standing, released, cost, usage.labels.user_id, now)
+    index = (await known.limits.read(tx)).budgets
+    if usage.labels == before.labels:
+        for budget in index.covering(usage.labels):
+            await accounts.spend(host, tx, budget, usage.labels, held, usage.cost, before.created, now)
+        return
+    shares = [(budget.budget_id, 0, budget, before.labels, held, 0) for budget in index.covering(before.labels)]
+    shares += [(budget.budget_id, 1, budget, usage.labels, 0, usage.cost) for budget in index.covering(usage.labels)]
+    for _, _, budget, labels, released, cost in sorted(shares, key=lambda share: share[:2]):
+        await accounts.spend(host, tx, budget, labels, released, cost, before.created, now)
 
 
 async def release(host: Host, tx: Transaction, known: Known, reservation_id: str) -> Reservation:
@@ -259,8 +268,8 @@ async def expire(host: Host, tx: Transaction, known: Known, limit: int) -> int:
 
 
 async def _free(host: Host, tx: Transaction, known: Known, reservation: Reservation, now: datetime) -> None:
-    for standing in await accounts.covering(tx, known, reservation.labels, now, reservation.created):
-        await accounts.spend(host, tx, standing, reservation.amount, 0, reservation.labels.user_id, now)
+    for budget in (await known.limits.read(tx)).budgets.covering(reservation.labels):
+        await accounts.spend(host, tx, budget, reservation.labels, reservation.amount, 0, reservation.created, now)
 
 
 async def _get(tx: Transaction, reservation_id: str) -> Reservation:

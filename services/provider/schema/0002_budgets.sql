@@ -79,7 +79,7 @@ CREATE TABLE reservation (
     taken TEXT NOT NULL,
     max_output_tokens INTEGER NOT NULL
 );
-CREATE INDEX reservation_by_expiry ON reservation (state, expires_us);
+CREATE INDEX reservation_open ON reservation (expires_us, reservation_id) WHERE state = 1;
 
 CREATE TABLE burst_policy (
     policy_id TEXT NOT NULL PRIMARY KEY,
