@@ -136,10 +136,23 @@ def exhausted(
     **metadata: str,
 ) -> Refusal:
     """RESOURCE_EXHAUSTED with QuotaFailure (`subject` names the limit), and RetryInfo when waiting helps."""
+    return exhausted_by([(subject, description)], reason=reason, retry_after=retry_after, **metadata)
+
+
+def exhausted_by(
+    violations: list[tuple[str, str]],
+    *,
+    reason: ErrorReason.ValueType = ErrorReason.ERROR_REASON_LIMIT_REACHED,
+    retry_after: timedelta | None = None,
+    **metadata: str,
+) -> Refusal:
+    """RESOURCE_EXHAUSTED by several limits at once; `violations` holds (subject, description)."""
     quota = error_details_pb2.QuotaFailure()
-    quota.violations.add(subject=subject, description=description)
+    for subject, description in violations:
+        quota.violations.add(subject=subject, description=description)
     details: tuple[Message, ...] = (quota,) if retry_after is None else (quota, _retry(retry_after))
-    return refused(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, description, *details, **metadata)
+    message = "; ".join(description for _, description in violations)
+    return refused(grpc.StatusCode.RESOURCE_EXHAUSTED, reason, message, *details, **metadata)
 
 
 def unavailable(

@@ -47,6 +47,22 @@ def decode_token(token: str, query: str = "") -> dict[str, object]:
     return cursor
 
 
+def text_of(cursor: Mapping[str, object], name: str) -> str:
+    """A text of a cursor, "" when it is not there; INVALID_ARGUMENT when it is no text, for somebody may have made the token up."""
+    value = cursor.get(name, "")
+    if not isinstance(value, str):
+        raise errors.invalid("page_token", "this query did not give that token", reason=ErrorReason.ERROR_REASON_INVALID_PAGE_TOKEN)
+    return value
+
+
+def whole_of(cursor: Mapping[str, object], name: str) -> int:
+    """A whole number of a cursor, 0 when it is not there; INVALID_ARGUMENT when it is none, or one that no store holds."""
+    value = cursor.get(name, 0)
+    if not isinstance(value, int) or not -(2**63) <= value < 2**63:
+        raise errors.invalid("page_token", "this query did not give that token", reason=ErrorReason.ERROR_REASON_INVALID_PAGE_TOKEN)
+    return value
+
+
 def size_of(requested: int) -> int:
     """The page size to use: the default for 0."""
     return requested or DEFAULT_SIZE

@@ -3,13 +3,19 @@
 import os
 
 from tooloo.provider.v1.availability_service_pb2_grpc import add_AvailabilityServiceServicer_to_server
+from tooloo.provider.v1.burst_service_pb2_grpc import add_BurstServiceServicer_to_server
 from tooloo.provider.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
+from tooloo.provider.v1.report_service_pb2_grpc import add_ReportServiceServicer_to_server
+from tooloo.provider.v1.reservation_service_pb2_grpc import add_ReservationServiceServicer_to_server
 
 from mesh import boot
 from mesh.host import Host, Parts
 from services.provider import events
 from services.provider.availability_service import AvailabilityService
-from services.provider.flows import accounts, availability, conditions, known
+from services.provider.burst_service import BurstService
+from services.provider.flows import accounts, availability, conditions, known, sweeping
+from services.provider.report_service import ReportService
+from services.provider.reservation_service import ReservationService
 from services.provider.service import ProviderService
 from services.provider.settings import ProviderSettings
 
@@ -23,9 +29,12 @@ async def build(host: Host) -> Parts:
         servicers=[
             (add_ProviderServiceServicer_to_server, ProviderService(host, knows)),
             (add_AvailabilityServiceServicer_to_server, AvailabilityService(host, knows)),
+            (add_ReservationServiceServicer_to_server, ReservationService(host, knows)),
+            (add_BurstServiceServicer_to_server, BurstService(host, knows)),
+            (add_ReportServiceServicer_to_server, ReportService(host, knows)),
         ],
         handlers=events.handlers(host.clock),
-        background=[lambda: conditions.watch(host, knows), lambda: availability.watch(host, knows)],
+        background=[lambda: conditions.watch(host, knows), lambda: availability.watch(host, knows), lambda: sweeping.sweep(host, knows)],
     )
 
 

@@ -18,12 +18,10 @@ from services.provider.wire import to_timestamp
 _FIELDS = {Cause.GENERAL: "general", Cause.CONTEXT_WINDOW: "context_window", Cause.CONTENT_POLICY: "content_policy"}
 
 
-def to_outcome(request: api.TrackBudgetRequest, latency: timedelta) -> Outcome:
+def to_outcome(target: Target, latency: timedelta, output_tokens: int, *, success: bool) -> Outcome:
     """The outcome that a caller tells; of a failure it tells no class, so it counts as the provider's error."""
-    success = request.outcome == api.TrackBudgetRequest.OUTCOME_SUCCESS
     failure = None if success else Failure(FailureKind.SERVER_ERROR, "as a caller told")
-    target = Target(request.provider_id, request.model)
-    return Outcome(target, failure=failure, latency=latency or None, output_tokens=request.output_tokens)
+    return Outcome(target, failure=failure, latency=latency or None, output_tokens=output_tokens)
 
 
 def to_entry(entry: Entry) -> health_pb2.AvailabilityEntry:

@@ -1,21 +1,15 @@
-"""Budgets: what they cover, in which stretch of the calendar, and which thresholds spending has reached."""
+"""Budgets: what they cover, what they let through, and which thresholds spending has reached."""
 
 import enum
-from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from services.provider.labels import EVERYTHING, MODEL, PROVIDER, Labels
+from services.provider.windows import FOREVER, MONTHLY, Rule, Window
 
 PERCENT = 100
-_DECEMBER = 12
-
-
-class Period(enum.IntEnum):
-    """Length of a budget's window; the numbers are those of the contract."""
-
-    DAY = 1
-    WEEK = 2
-    MONTH = 3
 
 
 class Mode(enum.IntEnum):
@@ -23,112 +17,110 @@ class Mode(enum.IntEnum):
 
     NOTIFY = 1
     DENY = 2
-
-
-class UnknownTimeZoneError(ValueError):
-    """A name that no time zone of the tz database has."""
-
-
-@dataclass(frozen=True)
-class Labels:
-    """Provider, model and user of some usage, or of what a budget covers; empty means any."""
-
-    provider_id: str = ""
-    model: str = ""
-    user_id: str = ""
-
-    def covers(self, usage: "Labels") -> bool:
-        """Whether usage with these labels has every label that is given here."""
-        pairs = zip((self.provider_id, self.model, self.user_id), (usage.provider_id, usage.model, usage.user_id), strict=True)
-        return all(not wanted or wanted == given for wanted, given in pairs)
+    # cheaper models that still fit, and free ones, go on
+    DEGRADE = 3
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A limit in nano units on what its scope may cost in each period; `thresholds` in percent of the limit, ascending."""
+    """A limit in nano units on what its scope may cost in each window; `thresholds` in percent of the limit, ascending.
+
+    With `each`, the name of a label, every value of that label has the limit to itself; usage without it counts as value "".
+    """
 
     budget_id: str
     limit: int
     display_name: str = ""
-    scope: Labels = Labels()
-    period: Period = Period.MONTH
-    time_zone: str = "UTC"
+    scope: Labels = EVERYTHING
+    rule: Rule = MONTHLY
     thresholds: tuple[int, ...] = (50, 80, 100)
     mode: Mode = Mode.NOTIFY
+    each: str = ""
     created: datetime = datetime(1970, 1, 1, tzinfo=UTC)
     updated: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
     def same_ledger(self, other: "Budget") -> bool:
-        """Whether both count the same usage in the same periods."""
-        return (self.scope, self.period, self.time_zone) == (other.scope, other.period, other.time_zone)
+        """Whether both count the same usage in the same windows."""
+        return (self.scope, self.rule, self.each) == (other.scope, other.rule, other.each)
+
+    def holder(self, labels: Labels) -> str:
+        """Whose share of the limit usage with these labels takes; "" when there are no shares."""
+        return labels.get(self.each) if self.each else ""
 
 
 @dataclass(frozen=True)
-class Window:
-    """The instants `start` (in) to `end` (out), UTC."""
+class Account:
+    """What one slot of a budget holds, in nano units: spent for good, and reserved by calls that run."""
 
-    start: datetime
-    end: datetime
+    spent: int = 0
+    reserved: int = 0
+
+    @property
+    def taken(self) -> int:
+        """Both."""
+        return self.spent + self.reserved
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A budget with what was spent (nano units) in the period that runs, and the thresholds told in it."""
+    """A budget's share of one holder: spent and reserved (nano units) in the window that counts, and thresholds told in it.
+
+    `slots` holds the parts of a rolling window by the slot's beginning; empty for any other.
+    """
 
     budget: Budget
     window: Window
     spent: int
     told: tuple[int, ...] = ()
+    reserved: int = 0
+    holder: str = ""
+    slots: Mapping[datetime, Account] = field(default_factory=dict, compare=False)
+
+    def takes(self, labels: Labels) -> bool:
+        """Whether usage with these labels counts in this share."""
+        return self.budget.scope.covers(labels) and self.budget.holder(labels) == self.holder
 
     @property
     def remaining(self) -> int:
         """What is left of the limit, at least 0."""
         return max(self.budget.limit - self.spent, 0)
 
+    @property
+    def room(self) -> int:
+        """What may still be reserved, at least 0."""
+        return max(self.budget.limit - self.spent - self.reserved, 0)
+
     def allows(self, cost: int) -> bool:
-        """Whether a call of that cost fits; a spent budget lets nothing through, not even what is free."""
+        """Whether a call of that cost fits beside what is spent and reserved.
+
+        A spent budget in mode DENY lets nothing through, not even what is free; in mode DEGRADE what is free always passes.
+        """
         if self.budget.mode is Mode.NOTIFY:
             return True
-        return self.spent < self.budget.limit and self.spent + cost <= self.budget.limit
+        if self.budget.mode is Mode.DEGRADE and cost == 0:
+            return True
+        return self.spent < self.budget.limit and cost <= self.room
 
+    @property
+    def most(self) -> int | None:
+        """The dearest call that it lets through; None: any, -1: not even a free one."""
+        if self.budget.mode is Mode.NOTIFY:
+            return None
+        return self.room if self.allows(0) else -1
 
-def zone(name: str) -> ZoneInfo:
-    """The time zone of an IANA name; UnknownTimeZoneError when there is none."""
-    try:
-        return ZoneInfo(name or "UTC")
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: the name of a folder of the tz database
-        raise UnknownTimeZoneError(f"{name!r} is not in the tz database; write a name such as Europe/Berlin") from error
-
-
-def window_at(moment: datetime, period: Period, time_zone: str) -> Window:
-    """The calendar period that holds the moment.
-
-    It begins at the first instant of its first local day, so periods touch without gap or overlap also where daylight saving
-    skips or repeats midnight (then the first of the two midnights counts).
-    """
-    place = zone(time_zone)
-    first = _first_day(moment.astimezone(place).date(), period)
-    # where clocks go back over midnight, the local date can be a day behind the period that has begun
-    if moment >= _midnight(_next_first(first, period), place):
-        first = _next_first(first, period)
-    return Window(_midnight(first, place), _midnight(_next_first(first, period), place))
-
-
-def _first_day(day: date, period: Period) -> date:
-    if period is Period.MONTH:
-        return day.replace(day=1)
-    return day - timedelta(days=day.weekday()) if period is Period.WEEK else day
-
-
-def _next_first(first: date, period: Period) -> date:
-    if period is Period.MONTH:
-        return date(first.year + 1, 1, 1) if first.month == _DECEMBER else first.replace(month=first.month + 1)
-    return first + timedelta(days=7 if period is Period.WEEK else 1)
-
-
-def _midnight(day: date, place: ZoneInfo) -> datetime:
-    """The first instant of a local day: fold=0 means the first of two midnights, and the end of the gap when there is none."""
-    return datetime.combine(day, time(), place).astimezone(UTC)
+    def frees(self, cost: int, now: datetime) -> timedelta | None:
+        """How long until the passing of time alone lets such a call through; None when time alone never does."""
+        if cost > self.budget.limit:
+            return None
+        if not self.budget.rule.rolling:
+            return self.window.end - now if self.window.end < FOREVER else None
+        left = self.spent + self.reserved
+        for slot in sorted(self.slots):
+            left -= self.slots[slot].taken
+            if left + cost <= self.budget.limit and left < self.budget.limit:
+                # the slot is out when the window begins at its end
+                return slot + self.budget.rule.slot_length + self.budget.rule.length - now
+        return None
 
 
 def reached(limit: int, spent: int, threshold: int) -> bool:
@@ -137,7 +129,7 @@ def reached(limit: int, spent: int, threshold: int) -> bool:
 
 
 def newly_reached(budget: Budget, spent: int, told: Collection[int]) -> list[int]:
-    """Thresholds that are reached and were not told in this period yet, ascending: a jump tells each that it passes."""
+    """Thresholds that are reached and were not told in this window yet, ascending: a jump tells each that it passes."""
     return [percent for percent in budget.thresholds if percent not in told and reached(budget.limit, spent, percent)]
 
 
@@ -146,3 +138,44 @@ def cost_pressure(threshold: int, *, tight_from: int, factor: float) -> float:
     if threshold < tight_from:
         return 1.0
     return factor * factor if threshold >= PERCENT else factor
+
+
+class Index:
+    """Budgets by label, so that those which cover some usage are found without looking at all."""
+
+    def __init__(self, budgets: Collection[Budget]) -> None:
+        self.budgets = {budget.budget_id: budget for budget in sorted(budgets, key=lambda budget: budget.budget_id)}
+        self._exact = _Lookup({key: budget.scope.pairs for key, budget in self.budgets.items()})
+        self._callers = _Lookup({key: _of_caller(budget.scope) for key, budget in self.budgets.items()})
+
+    def covering(self, labels: Labels) -> list[Budget]:
+        """Every budget that covers usage with these labels, by id: an order that is the same for everyone who locks them."""
+        return [self.budgets[key] for key in self._exact.within(labels.pairs)]
+
+    def touching(self, labels: Labels) -> list[Budget]:
+        """Every budget that covers usage with these labels and some provider and model, by id."""
+        return [self.budgets[key] for key in self._callers.within(labels.pairs)]
+
+
+def _of_caller(scope: Labels) -> frozenset[tuple[str, str]]:
+    return frozenset(pair for pair in scope.pairs if pair[0] not in (PROVIDER, MODEL))
+
+
+class _Lookup:
+    """Sets of pairs, each filed under its rarest pair, so that no list is long without need."""
+
+    def __init__(self, sets: Mapping[str, frozenset[tuple[str, str]]]) -> None:
+        self._sets = sets
+        self._everywhere: list[str] = []
+        self._filed: dict[tuple[str, str], list[str]] = {}
+        counts = Counter(pair for pairs in sets.values() for pair in pairs)
+        for key, pairs in sets.items():
+            if pairs:
+                self._filed.setdefault(min(pairs, key=lambda pair: (counts[pair], pair)), []).append(key)
+            else:
+                self._everywhere.append(key)
+
+    def within(self, pairs: frozenset[tuple[str, str]]) -> list[str]:
+        """Keys, in order, of the sets that these pairs hold whole."""
+        found = [key for pair in pairs for key in self._filed.get(pair, ()) if self._sets[key] <= pairs]
+        return sorted([*self._everywhere, *found])

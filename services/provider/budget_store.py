@@ -2,29 +2,44 @@
 
 import json
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from mesh.clock import from_us, to_us
 from mesh.db import Row, Transaction
-from services.provider.budget import Budget, Labels, Mode, Period
+from services.provider.budget import Account, Budget, Mode
+from services.provider.labels import Labels, from_text
+from services.provider.money import LARGEST
+from services.provider.windows import Kind, Period, Rule, Window
+
+_MICROSECOND = timedelta(microseconds=1)
 
 
 async def put_budget(tx: Transaction, budget: Budget) -> None:
     """Makes a budget or replaces the one of that id."""
     await tx.execute(
-        "INSERT INTO budget (budget_id, display_name, provider_id, model, user_id, period, time_zone, limit_nanos, thresholds,"
-        " mode, created_us, updated_us) VALUES (:budget_id, :display_name, :provider_id, :model, :user_id, :period,"
-        " :time_zone, :limit_nanos, :thresholds, :mode, :created_us, :updated_us) ON CONFLICT (budget_id) DO UPDATE SET"
+        "INSERT INTO budget (budget_id, display_name, provider_id, model, user_id, labels, each_label, kind, period, time_zone,"
+        " length_us, anchor_us, limit_nanos, thresholds, mode, created_us, updated_us) VALUES (:budget_id, :display_name,"
+        " :provider_id, :model, :user_id, :labels, :each_label, :kind, :period, :time_zone, :length_us, :anchor_us, :limit_nanos,"
+        " :thresholds, :mode, :created_us, :updated_us) ON CONFLICT (budget_id) DO UPDATE SET"
         " display_name = excluded.display_name, provider_id = excluded.provider_id, model = excluded.model,"
-        " user_id = excluded.user_id, period = excluded.period, time_zone = excluded.time_zone,"
+        " user_id = excluded.user_id, labels = excluded.labels, each_label = excluded.each_label, kind = excluded.kind,"
+        " period = excluded.period, time_zone = excluded.time_zone, length_us = excluded.length_us,"
+        " anchor_us = excluded.anchor_us,"
         " limit_nanos = excluded.limit_nanos, thresholds = excluded.thresholds, mode = excluded.mode,"
         " created_us = excluded.created_us, updated_us = excluded.updated_us, deleted_us = NULL",
         {
             "budget_id": budget.budget_id,
             "display_name": budget.display_name,
-            **vars(budget.scope),
-            "period": int(budget.period),
-            "time_zone": budget.time_zone,
+            "provider_id": budget.scope.provider_id,
+            "model": budget.scope.model,
+            "user_id": budget.scope.user_id,
+            "labels": Labels.of(budget.scope.further).text,
+            "each_label": budget.each,
+            "kind": int(budget.rule.kind),
+            "period": int(budget.rule.period),
+            "time_zone": budget.rule.time_zone,
+            "length_us": budget.rule.length // _MICROSECOND,
+            "anchor_us": to_us(budget.rule.anchor),
             "limit_nanos": budget.limit,
             "thresholds": json.dumps(budget.thresholds),
             "mode": int(budget.mode),
@@ -64,12 +79,9 @@ async def list_budgets(tx: Transaction, user_id: str, after: str, limit: int) ->
     return [_budget(row) for row in rows]
 
 
-async def budgets_for_user(tx: Transaction, user_id: str) -> list[Budget]:
-    """Budgets that may cover usage on behalf of the user, whatever provider and model."""
-    rows = await tx.fetch_all(
-        "SELECT * FROM budget WHERE deleted_us IS NULL AND (user_id = '' OR user_id = :user_id) ORDER BY budget_id",
-        {"user_id": user_id},
-    )
+async def all_budgets(tx: Transaction) -> list[Budget]:
+    """Every budget, by id."""
+    rows = await tx.fetch_all("SELECT * FROM budget WHERE deleted_us IS NULL ORDER BY budget_id")
     return [_budget(row) for row in rows]
 
 
@@ -78,11 +90,17 @@ def _budget(row: Row) -> Budget:
         row["budget_id"],
         row["limit_nanos"],
         row["display_name"],
-        Labels(row["provider_id"], row["model"], row["user_id"]),
-        Period(row["period"]),
-        row["time_zone"],
+        from_text(row["labels"]).plus(provider=row["provider_id"], model=row["model"], user=row["user_id"]),
+        Rule(
+            Kind(row["kind"]),
+            Period(row["period"]),
+            row["time_zone"],
+            timedelta(microseconds=row["length_us"]),
+            from_us(row["anchor_us"]),
+        ),
         tuple(json.loads(row["thresholds"])),
         Mode(row["mode"]),
+        row["each_label"],
         from_us(row["created_us"]),
         from_us(row["updated_us"]),
     )
@@ -97,73 +115,155 @@ async def delete_budget(tx: Transaction, budget_id: str, now: datetime) -> bool:
     return changed == 1
 
 
-async def forget_spent(tx: Transaction, budget_id: str) -> None:
-    """Drops what was kept of a budget's spending, because what it counts has changed; the ledger still has it."""
-    await tx.execute("DELETE FROM budget_spend WHERE budget_id = :budget_id", {"budget_id": budget_id})
+async def drop_accounts(tx: Transaction, budget_id: str) -> None:
+    """Drops what was kept of a budget's spending, because what it counts has changed; ledger and reservations still have it."""
+    await tx.execute("DELETE FROM budget_account WHERE budget_id = :budget_id", {"budget_id": budget_id})
 
 
-async def spent(tx: Transaction, budget_id: str, start: datetime) -> int:
-    """What was spent of a budget in the period that begins at `start`."""
-    row = await tx.fetch_one(
-        "SELECT spent_nanos FROM budget_spend WHERE budget_id = :budget_id AND period_us = :period_us",
-        {"budget_id": budget_id, "period_us": to_us(start)},
-    )
-    return int(row["spent_nanos"]) if row else 0
-
-
-async def put_spent(tx: Transaction, budget_id: str, start: datetime, amount: int) -> None:
-    """Sets what was spent of a budget in the period that begins at `start`."""
-    await tx.execute(
-        "INSERT INTO budget_spend (budget_id, period_us, spent_nanos) VALUES (:budget_id, :period_us, :spent_nanos)"
-        " ON CONFLICT (budget_id, period_us) DO UPDATE SET spent_nanos = excluded.spent_nanos",
-        {"budget_id": budget_id, "period_us": to_us(start), "spent_nanos": amount},
+async def drop_old_accounts(tx: Transaction, budget_id: str, before: datetime) -> int:
+    """Drops slots of a rolling window that can count no more; gives their number."""
+    return await tx.execute(
+        "DELETE FROM budget_account WHERE budget_id = :budget_id AND slot_us < :before_us AND reserved_nanos = 0",
+        {"budget_id": budget_id, "before_us": to_us(before)},
     )
 
 
-async def told(tx: Transaction, budget_id: str, start: datetime) -> tuple[int, ...]:
-    """Thresholds of a budget that were told in the period that begins at `start`, ascending."""
+async def accounts(tx: Transaction, budget_id: str, holder: str, window: Window) -> dict[datetime, Account]:
+    """What a holder's slots of a window hold, by their beginning."""
     rows = await tx.fetch_all(
-        "SELECT threshold FROM budget_alert WHERE budget_id = :budget_id AND period_us = :period_us ORDER BY threshold",
-        {"budget_id": budget_id, "period_us": to_us(start)},
+        "SELECT slot_us, spent_nanos, reserved_nanos FROM budget_account WHERE budget_id = :budget_id AND holder = :holder"
+        " AND slot_us >= :start_us AND slot_us < :end_us",
+        {"budget_id": budget_id, "holder": holder, "start_us": to_us(window.start), "end_us": to_us(window.end)},
+    )
+    return {from_us(row["slot_us"]): Account(row["spent_nanos"], row["reserved_nanos"]) for row in rows}
+
+
+async def reserve(tx: Transaction, budget_id: str, holder: str, slot: datetime, amount: int, room: int) -> bool:
+    """Sets an amount aside if the slot then holds at most `room`; False when it does not fit, and nothing is changed."""
+    changed = await tx.execute(
+        "INSERT INTO budget_account (budget_id, holder, slot_us, spent_nanos, reserved_nanos)"
+        " VALUES (:budget_id, :holder, :slot_us, 0, :amount) ON CONFLICT (budget_id, holder, slot_us) DO UPDATE"
+        " SET reserved_nanos = budget_account.reserved_nanos + :amount"
+        " WHERE budget_account.spent_nanos + budget_account.reserved_nanos <= :room - :amount",
+        {"budget_id": budget_id, "holder": holder, "slot_us": to_us(slot), "amount": amount, "room": room},
+    )
+    return changed == 1
+
+
+async def book(tx: Transaction, budget_id: str, holder: str, slot: datetime, spent: int, reserved: int) -> None:
+    """Sets what a slot holds."""
+    await tx.execute(
+        "INSERT INTO budget_account (budget_id, holder, slot_us, spent_nanos, reserved_nanos)"
+        " VALUES (:budget_id, :holder, :slot_us, :spent, :reserved) ON CONFLICT (budget_id, holder, slot_us) DO UPDATE"
+        " SET spent_nanos = excluded.spent_nanos, reserved_nanos = excluded.reserved_nanos",
+        {"budget_id": budget_id, "holder": holder, "slot_us": to_us(slot), "spent": spent, "reserved": reserved},
+    )
+
+
+async def move(tx: Transaction, budget_id: str, holder: str, slot: datetime, released: int, spent: int) -> Account:
+    """Takes from what is reserved in a slot and adds to what is spent, each held where 64 bits end; gives what it holds then."""
+    row = await tx.fetch_one(
+        "INSERT INTO budget_account (budget_id, holder, slot_us, spent_nanos, reserved_nanos)"
+        " VALUES (:budget_id, :holder, :slot_us, :spent, 0) ON CONFLICT (budget_id, holder, slot_us) DO UPDATE"
+        " SET spent_nanos = CASE WHEN budget_account.spent_nanos > :largest - :spent THEN :largest"
+        " ELSE budget_account.spent_nanos + :spent END,"
+        " reserved_nanos = CASE WHEN budget_account.reserved_nanos < :released THEN 0"
+        " ELSE budget_account.reserved_nanos - :released END RETURNING spent_nanos, reserved_nanos",
+        {
+            "budget_id": budget_id,
+            "holder": holder,
+            "slot_us": to_us(slot),
+            "released": released,
+            "spent": spent,
+            "largest": LARGEST,
+        },
+    )
+    return Account(row["spent_nanos"], row["reserved_nanos"]) if row else Account()
+
+
+async def told(tx: Transaction, budget_id: str, holder: str, window: Window) -> tuple[int, ...]:
+    """Thresholds that were told of a holder's share in a window, ascending."""
+    rows = await tx.fetch_all(
+        "SELECT DISTINCT threshold FROM budget_notice WHERE budget_id = :budget_id AND holder = :holder"
+        " AND slot_us >= :start_us AND slot_us < :end_us ORDER BY threshold",
+        {"budget_id": budget_id, "holder": holder, "start_us": to_us(window.start), "end_us": to_us(window.end)},
     )
     return tuple(row["threshold"] for row in rows)
 
 
-async def note_told(tx: Transaction, budget_id: str, start: datetime, threshold: int, now: datetime) -> bool:
+async def note_told(tx: Transaction, budget_id: str, holder: str, slot: datetime, threshold: int, now: datetime) -> bool:
     """Notes that a threshold is told; False when it was already."""
     added = await tx.execute(
-        "INSERT INTO budget_alert (budget_id, period_us, threshold, told_us) VALUES (:budget_id, :period_us, :threshold, :told_us)"
-        " ON CONFLICT (budget_id, period_us, threshold) DO NOTHING",
-        {"budget_id": budget_id, "period_us": to_us(start), "threshold": threshold, "told_us": to_us(now)},
+        "INSERT INTO budget_notice (budget_id, holder, slot_us, threshold, told_us)"
+        " VALUES (:budget_id, :holder, :slot_us, :threshold, :told_us)"
+        " ON CONFLICT (budget_id, holder, slot_us, threshold) DO NOTHING",
+        {"budget_id": budget_id, "holder": holder, "slot_us": to_us(slot), "threshold": threshold, "told_us": to_us(now)},
     )
     return added == 1
 
 
-async def forget_told(tx: Transaction, budget_id: str, start: datetime, thresholds: Iterable[int]) -> None:
-    """Lets thresholds be told again in the period that begins at `start`, and forgets that selection heard of them."""
-    rows = [{"budget_id": budget_id, "period_us": to_us(start), "threshold": threshold} for threshold in thresholds]
+async def forget_told(tx: Transaction, budget_id: str, holder: str, window: Window, thresholds: Iterable[int]) -> None:
+    """Lets thresholds be told again in a window, and forgets that selection heard of them."""
+    rows = [
+        {
+            "budget_id": budget_id,
+            "holder": holder,
+            "start_us": to_us(window.start),
+            "end_us": to_us(window.end),
+            "threshold": threshold,
+        }
+        for threshold in thresholds
+    ]
     await tx.execute_many(
-        "DELETE FROM budget_alert WHERE budget_id = :budget_id AND period_us = :period_us AND threshold = :threshold", rows
+        "DELETE FROM budget_notice WHERE budget_id = :budget_id AND holder = :holder"
+        " AND slot_us >= :start_us AND slot_us < :end_us AND threshold = :threshold",
+        rows,
     )
     await tx.execute_many(
-        "DELETE FROM tightening WHERE budget_id = :budget_id AND period_us = :period_us AND threshold = :threshold", rows
+        "DELETE FROM budget_tightening WHERE budget_id = :budget_id AND holder = :holder"
+        " AND slot_us >= :start_us AND slot_us < :end_us AND threshold = :threshold",
+        rows,
     )
 
 
-async def tighten(tx: Transaction, budget_id: str, start: datetime, threshold: int) -> None:
-    """Notes the highest threshold that was heard of in the period that begins at `start`."""
+async def holders(tx: Transaction, budget_id: str) -> list[str]:
+    """Whose shares of a budget were ever touched."""
+    rows = await tx.fetch_all(
+        "SELECT DISTINCT holder FROM budget_account WHERE budget_id = :budget_id ORDER BY holder", {"budget_id": budget_id}
+    )
+    return [row["holder"] for row in rows]
+
+
+async def tighten(tx: Transaction, budget_id: str, holder: str, slot: datetime, threshold: int) -> None:
+    """Notes the highest threshold that was heard of in a slot."""
     await tx.execute(
-        "INSERT INTO tightening (budget_id, period_us, threshold) VALUES (:budget_id, :period_us, :threshold)"
-        " ON CONFLICT (budget_id, period_us) DO UPDATE SET threshold ="
-        " CASE WHEN excluded.threshold > tightening.threshold THEN excluded.threshold ELSE tightening.threshold END",
-        {"budget_id": budget_id, "period_us": to_us(start), "threshold": threshold},
+        "INSERT INTO budget_tightening (budget_id, holder, slot_us, threshold) VALUES (:budget_id, :holder, :slot_us, :threshold)"
+        " ON CONFLICT (budget_id, holder, slot_us) DO UPDATE SET threshold ="
+        " CASE WHEN excluded.threshold > budget_tightening.threshold THEN excluded.threshold ELSE budget_tightening.threshold END",
+        {"budget_id": budget_id, "holder": holder, "slot_us": to_us(slot), "threshold": threshold},
     )
 
 
-async def tightened(tx: Transaction, budget_id: str, start: datetime) -> int:
-    """The highest threshold heard of in the period that begins at `start`; 0 when none."""
+async def tightened(tx: Transaction, budget_id: str, holder: str, window: Window) -> int:
+    """The highest threshold heard of in a window; 0 when none."""
     row = await tx.fetch_one(
-        "SELECT threshold FROM tightening WHERE budget_id = :budget_id AND period_us = :period_us",
-        {"budget_id": budget_id, "period_us": to_us(start)},
+        "SELECT MAX(threshold) AS threshold FROM budget_tightening WHERE budget_id = :budget_id AND holder = :holder"
+        " AND slot_us >= :start_us AND slot_us < :end_us",
+        {"budget_id": budget_id, "holder": holder, "start_us": to_us(window.start), "end_us": to_us(window.end)},
     )
-    return int(row["threshold"]) if row else 0
+    return int(row["threshold"]) if row and row["threshold"] is not None else 0
+
+
+async def revision(tx: Transaction) -> str:
+    """Another text after each change of budgets or burst policies, by whatever process."""
+    row = await tx.fetch_one("SELECT revision FROM limits_revision WHERE name = 'limits'")
+    return str(row["revision"]) if row else ""
+
+
+async def put_revision(tx: Transaction, revision: str) -> None:
+    """Says that budgets or burst policies are changed; needs a text that never was, also not in a transaction that was undone."""
+    await tx.execute(
+        "INSERT INTO limits_revision (name, revision) VALUES ('limits', :revision)"
+        " ON CONFLICT (name) DO UPDATE SET revision = excluded.revision",
+        {"revision": revision},
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
-from services.provider.chat import Answer, Chat, Delta, Usage
+from services.provider.chat import NONE_USED, Answer, Chat, Delta, Usage
 from services.provider.failure import CallFailedError, Failure
 from services.provider.query import Query, Tried
 
@@ -52,7 +52,7 @@ class Completed:
     model: str
     answer: Answer
     cost: int | None = None
-    usage: Usage = Usage()
+    usage: Usage = NONE_USED
     usage_estimated: bool = False
     tried: Sequence[Tried] = ()
 

@@ -7,6 +7,8 @@ from tooloo.event.v1.event_pb2 import Event
 from tooloo.learning.v1.learning_events_pb2 import CoachFeedbackGiven
 from tooloo.provider.v1 import budget_pb2, health_pb2, provider_pb2
 from tooloo.provider.v1.provider_events_pb2 import (
+    BudgetReservationExpired,
+    BudgetReservationReconciled,
     BudgetThresholdExceeded,
     ProviderHealthChanged,
     ProviderPriorityChanged,
@@ -19,9 +21,10 @@ from mesh.inbox import Handler
 from mesh.outbox import Fact
 from services.provider import budget_store, quality, store, wire
 from services.provider.availability import Out, Priority, Resource
-from services.provider.budget import Standing, reached, window_at
+from services.provider.budget import Standing, reached
 from services.provider.health import State
 from services.provider.quality import Feedback
+from services.provider.reservation import Reservation
 
 
 def selected(selection: store.Selection) -> Fact:
@@ -55,8 +58,34 @@ def threshold_exceeded(standing: Standing, threshold: int, user_id: str) -> Fact
         period_start=wire.to_timestamp(standing.window.start),
         period_end=wire.to_timestamp(standing.window.end),
         user_id=user_id,
+        each=budget.each,
+        holder=standing.holder,
     )
     return Fact(message, f"budgets/{budget.budget_id}", _of_user(user_id))
+
+
+def reservation_expired(reservation: Reservation) -> Fact:
+    """A reservation's time ran out before it was settled or released."""
+    message = BudgetReservationExpired(
+        reservation_id=reservation.reservation_id,
+        labels=reservation.labels.values,
+        amount=wire.to_money(reservation.amount),
+        create_time=wire.to_timestamp(reservation.created),
+        expire_time=wire.to_timestamp(reservation.expires),
+    )
+    return Fact(message, f"reservations/{reservation.reservation_id}", _of_user(reservation.labels.user_id))
+
+
+def reservation_reconciled(reservation: Reservation) -> Fact:
+    """A settlement came after its reservation had ended."""
+    message = BudgetReservationReconciled(
+        reservation_id=reservation.reservation_id,
+        labels=reservation.labels.values,
+        amount=wire.to_money(reservation.amount),
+        cost=wire.to_money(reservation.cost or 0),
+        usage_id=reservation.usage_id,
+    )
+    return Fact(message, f"reservations/{reservation.reservation_id}", _of_user(reservation.labels.user_id))
 
 
 def health_changed(resource: Resource, previous: State, state: State, reason: str) -> Fact:
@@ -99,10 +128,12 @@ def handlers(clock: Clock) -> dict[str, Handler]:
         budget = await budget_store.get_budget(tx, told.budget_id)
         if budget is None:
             return
-        start = window_at(clock.now(), budget.period, budget.time_zone).start
-        spent = await budget_store.spent(tx, budget.budget_id, start)
-        if wire.to_timestamp(start) == told.period_start and reached(budget.limit, spent, told.threshold):
-            await budget_store.tighten(tx, budget.budget_id, start, told.threshold)
+        window = budget.rule.window_at(clock.now())
+        slots = await budget_store.accounts(tx, budget.budget_id, told.holder, window)
+        # a rolling window has moved on since it was told: what is spent now decides
+        same = budget.rule.rolling or wire.to_timestamp(window.start) == told.period_start
+        if same and reached(budget.limit, sum(account.spent for account in slots.values()), told.threshold):
+            await budget_store.tighten(tx, budget.budget_id, told.holder, window.booked, told.threshold)
 
     async def learn(tx: Transaction, event: Event, data: Message) -> None:
         """Counts the score for the model that served the learner in that domain, if one did."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from services.provider.chat import Usage
+from services.provider.chat import NONE_USED, Usage
 from services.provider.failure import FailureKind
 from services.provider.labels import Labels
 
@@ -48,7 +48,7 @@ class Query:
     focus_area: str = ""
     state: State = State.RUNNING
     ended: datetime | None = None
-    usage: Usage = Usage()
+    usage: Usage = NONE_USED
     usage_estimated: bool = False
     cost: int = 0
     tried: Sequence[Tried] = ()

@@ -11,20 +11,21 @@ from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceServicer
 from mesh import errors, page
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import availability_wire, budget_store, quality, routing, store, wire
-from services.provider.budget import Labels
+from services.provider import availability_wire, budget_store, quality, routing, store, usage_store, wire
 from services.provider.fallback import Target
-from services.provider.flows import accounts, availability, offers, selecting
+from services.provider.flows import accounts, availability, costing, offers, reporting, selecting
 from services.provider.flows.known import Known
 from services.provider.health import ModelHealth, ProviderHealth
+from services.provider.labels import Labels
 from services.provider.quality import Feedback
 from services.provider.registry import Provider
-from services.provider.report import Group, by_day
+from services.provider.report import Group
 from services.provider.routing import Exclusion, Ranked, Strategy
+from services.provider.usage_store import Usage
 
 Context = grpc.aio.ServicerContext[object, object]
-_DEFAULT_SPAN = timedelta(days=30)
 _MICROSECOND = timedelta(microseconds=1)
+_SUCCESS = api.TrackBudgetRequest.OUTCOME_SUCCESS
 
 
 class ProviderService(ProviderServiceServicer):
@@ -127,10 +128,11 @@ class ProviderService(ProviderServiceServicer):
         async def effect(tx: Transaction) -> api.TrackBudgetResponse:
             if request.selection_id and await store.get_selection(tx, request.selection_id) is None:
                 raise errors.not_found("selection", request.selection_id)
-            await store.insert_usage(tx, usage)
-            standings = await accounts.charge(self._host, tx, usage.labels, usage.cost, usage.time)
+            await usage_store.insert_usage(tx, usage)
+            standings = await accounts.charge(self._host, tx, self._known, usage.labels, usage.cost, usage.time)
             if request.outcome:
-                outcome = availability_wire.to_outcome(request, latency)
+                success, target = request.outcome == _SUCCESS, Target(request.provider_id, request.model)
+                outcome = availability_wire.to_outcome(target, latency, request.output_tokens, success=success)
                 await availability.note(self._host, tx, self._known, request.selection_id, [outcome])
             given, listed = api.TrackBudgetResponse.COST_SOURCE_GIVEN, api.TrackBudgetResponse.COST_SOURCE_LIST_PRICE
             return api.TrackBudgetResponse(
@@ -142,71 +144,53 @@ class ProviderService(ProviderServiceServicer):
 
         return await self._host.once(request, api.TrackBudgetResponse, effect)
 
-    def _usage(self, request: api.TrackBudgetRequest) -> store.Usage:
+    def _usage(self, request: api.TrackBudgetRequest) -> Usage:
         given = request.HasField("cost")
-        return store.Usage(
-            usage_id=self._host.ids(),
-            time=self._host.clock.now(),
-            labels=Labels(request.provider_id, request.model, request.user_id),
-            input_tokens=request.input_tokens,
-            output_tokens=request.output_tokens,
-            cached_input_tokens=request.cached_input_tokens,
-            cost=wire.from_money(request.cost, "cost") if given else self._list_cost(request),
+        labels = self._labels(request)
+        tokens = request.input_tokens, request.output_tokens, request.cached_input_tokens
+        return Usage(
+            self._host.ids(),
+            self._host.clock.now(),
+            labels,
+            *tokens,
+            cost=wire.from_money(request.cost, "cost") if given else costing.price_of(self._known, labels).cost(*tokens),
             cost_given=given,
             selection_id=request.selection_id,
             outcome=request.outcome,
             latency_us=wire.from_duration(request.latency, "latency") // _MICROSECOND,
         )
 
-    def _list_cost(self, request: api.TrackBudgetRequest) -> int:
-        price = self._known.registry.price_of(request.provider_id, request.model)
-        if price is None:
-            raise errors.failed_precondition(
-                f"providers/{request.provider_id}/models/{request.model}",
-                "this model has no list price here; give `cost`, or add its price to the registry file and restart",
-                reason=ErrorReason.ERROR_REASON_UNKNOWN_PRICE,
-                provider_id=request.provider_id,
-                model=request.model,
-            )
-        return price.cost(request.input_tokens, request.output_tokens, request.cached_input_tokens)
+    def _labels(self, request: api.TrackBudgetRequest | api.CheckBudgetRequest) -> Labels:
+        return wire.from_labels(
+            self._known.settings, request.labels, provider=request.provider_id, model=request.model, user=request.user_id
+        )
 
     async def GetBudgetReport(self, request: api.GetBudgetReportRequest, context: Context) -> api.GetBudgetReportResponse:
         """Sums of usage between two times."""
-        span = self._span(request)
+        known, now = self._known.settings, self._host.clock.now()
+        labels = wire.from_filter(known, request.labels, user=request.user_id)
+        span = reporting.span_of(known, *wire.from_span(request), labels, now)
         size, query = page.size_of(request.page_size), page.fingerprint(request)
         cursor = page.decode_token(request.page_token, query)
         zone = wire.checked_zone(request.time_zone, "time_zone")
 
         async def read(tx: Transaction) -> tuple[list[Group], Group]:
-            return await _groups(tx, request.group_by, span, zone, cursor, size + 1), Group("total", await store.total(tx, span))
+            groups = await reporting.groups(tx, request.group_by, span, zone, cursor, size + 1)
+            return groups, Group("total", await usage_store.total(tx, span))
 
         groups, total = await self._host.db.read(read)
-        shown = groups[:size]
         more = len(groups) > size
-        after = {"key": shown[-1].key, "provider": shown[-1].provider_id, "model": shown[-1].model} if more else {}
         return api.GetBudgetReportResponse(
-            rows=[wire.to_row(group) for group in shown],
+            rows=[wire.to_row(group) for group in groups[:size]],
             total=wire.to_row(total),
-            next_page_token=page.encode_token(after, query) if more else "",
+            next_page_token=page.encode_token(reporting.cursor_after(groups[size - 1]), query) if more else "",
             **{"from": wire.to_timestamp(span.start), "to": wire.to_timestamp(span.end)},
         )
-
-    def _span(self, request: api.GetBudgetReportRequest) -> store.Span:
-        # an end that is not given is after what was recorded at this very instant
-        end = wire.from_timestamp(request.to, "to") if request.HasField("to") else self._host.clock.now() + _MICROSECOND
-        # `from` is a word of Python
-        start = wire.from_timestamp(getattr(request, "from"), "from") if request.HasField("from") else end - _DEFAULT_SPAN
-        longest = self._known.settings.max_report_span
-        if start >= end:
-            raise errors.invalid("from", "must be before `to`")
-        if end - start > longest:
-            raise errors.invalid("from", f"must be at most {longest.days} days before `to` (setting max_report_span)")
-        return store.Span(start, end, request.user_id)
 
     async def SetBudget(self, request: api.SetBudgetRequest, context: Context) -> api.SetBudgetResponse:
         """Makes or replaces a budget."""
         now = self._host.clock.now()
-        wanted = wire.from_budget(request.budget, request.budget.budget_id or self._host.ids(), now, now)
+        wanted = wire.from_budget(self._known.settings, request.budget, request.budget.budget_id or self._host.ids(), now)
 
         async def effect(tx: Transaction) -> api.SetBudgetResponse:
             before = await budget_store.get_budget(tx, wanted.budget_id)
@@ -221,8 +205,8 @@ class ProviderService(ProviderServiceServicer):
     async def CheckBudget(self, request: api.CheckBudgetRequest, context: Context) -> api.CheckBudgetResponse:
         """Whether spending would be allowed now."""
         cost = wire.from_money(request.cost, "cost") if request.HasField("cost") else 0
-        labels, now = Labels(request.provider_id, request.model, request.user_id), self._host.clock.now()
-        standings = await self._host.db.read(lambda tx: accounts.covering(tx, labels, now))
+        labels, now = self._labels(request), self._host.clock.now()
+        standings = await self._host.db.read(lambda tx: accounts.covering(tx, self._known, labels, now))
         denied = [standing.budget.budget_id for standing in standings if not standing.allows(cost)]
         budgets = [wire.to_standing(standing) for standing in standings]
         return api.CheckBudgetResponse(allowed=not denied, denied_by=denied, budgets=budgets)
@@ -235,19 +219,19 @@ class ProviderService(ProviderServiceServicer):
             budget = await budget_store.get_budget(tx, request.budget_id)
             if budget is None:
                 raise errors.not_found("budget", request.budget_id)
-            return api.GetBudgetResponse(standing=wire.to_standing(await accounts.standing_of(tx, budget, now)))
+            return api.GetBudgetResponse(standing=wire.to_standing(await accounts.standing_of(tx, budget, now, request.holder)))
 
         return await self._host.db.read(read)
 
     async def ListBudgets(self, request: api.ListBudgetsRequest, context: Context) -> api.ListBudgetsResponse:
         """Budgets by id."""
         size, query = page.size_of(request.page_size), page.fingerprint(request)
-        after = _text(page.decode_token(request.page_token, query), "id")
+        after = page.text_of(page.decode_token(request.page_token, query), "id")
         now = self._host.clock.now()
 
         async def read(tx: Transaction) -> api.ListBudgetsResponse:
             found = await budget_store.list_budgets(tx, request.user_id, after, size + 1)
-            standings = await accounts.standings_of(tx, found[:size], now)
+            standings = [await accounts.standing_of(tx, budget, now) for budget in found[:size]]
             token = page.encode_token({"id": found[size - 1].budget_id}, query) if len(found) > size else ""
             return api.ListBudgetsResponse(budgets=map(wire.to_standing, standings), next_page_token=token)
 
@@ -259,6 +243,8 @@ class ProviderService(ProviderServiceServicer):
         async def effect(tx: Transaction) -> api.DeleteBudgetResponse:
             if not await budget_store.delete_budget(tx, request.budget_id, self._host.clock.now()):
                 raise errors.not_found("budget", request.budget_id)
+            await budget_store.drop_accounts(tx, request.budget_id)
+            await budget_store.put_revision(tx, self._host.ids())
             return api.DeleteBudgetResponse()
 
         return await self._host.once(request, api.DeleteBudgetResponse, effect)
@@ -280,24 +266,3 @@ def _no_candidate(ranked: list[Ranked]) -> errors.Refusal:
     description = f"no model can take this request, mostly because of {commonest.name}, e.g. {option.model}: {example.detail}"
     refuse = errors.exhausted if commonest is Exclusion.BUDGET_SPENT else errors.failed_precondition
     return refuse("candidates", description, reason=ErrorReason.ERROR_REASON_NO_CANDIDATE, commonest_exclusion=commonest.name)
-
-
-async def _groups(
-    tx: Transaction, group_by: str, span: store.Span, zone: str, cursor: dict[str, object], limit: int
-) -> list[Group]:
-    """At most `limit` rows of a report after the cursor."""
-    provider, model = _text(cursor, "provider"), _text(cursor, "model")
-    if group_by == "day":
-        after = _text(cursor, "key")
-        return [group for group in by_day(await store.quarters(tx, span), zone) if group.key > after][:limit]
-    if group_by == "model":
-        return await store.groups_by_model(tx, span, (provider, model), limit)
-    return await store.groups_by_provider(tx, span, provider, limit)
-
-
-def _text(cursor: dict[str, object], name: str) -> str:
-    """A field of a page token that somebody may have made up."""
-    value = cursor.get(name, "")
-    if not isinstance(value, str):
-        raise errors.invalid("page_token", "this query did not give that token", reason=ErrorReason.ERROR_REASON_INVALID_PAGE_TOKEN)
-    return value

@@ -86,6 +86,32 @@ class ProviderSettings(Section):
     max_targets: int = setting(4, "Different models that one request may try.", low=1, high=100)
     max_fallback_chains: int = setting(1000, "Fallback chains there may be.", low=1, high=100_000)
     max_budgets: int = setting(1000, "Budgets there may be.", low=1, high=100_000)
+    max_labels: int = setting(8, "Labels that usage or a scope may have beside provider, model and user.", low=0, high=8)
+    max_label_length: int = setting(128, "Longest value of such a label, in characters.", low=1, high=200)
+    max_burst_policies: int = setting(200, "Burst policies there may be.", low=1, high=10_000)
+    burst_max_wait: timedelta = setting(
+        timedelta(seconds=30), "Longest time that a burst policy in mode QUEUE may let a call wait for its turn."
+    )
+    reservation_ttl: timedelta = setting(
+        timedelta(minutes=10), "How long a reservation stands that gives no time of its own; then it expires."
+    )
+    reservation_longest: timedelta = setting(timedelta(hours=24), "Longest time that a reservation may ask for.")
+    reservation_sweep: timedelta = setting(timedelta(seconds=1), "How often reservations are looked for whose time has run out.")
+    reservation_keep: timedelta = setting(
+        timedelta(days=30), "How long an ended reservation is kept, so that late settlements find it."
+    )
+    estimate_quantile: float = setting(
+        0.8, "Share of calls whose output tokens stay within what is reserved for them.", low=0.01, high=0.99
+    )
+    estimate_weight: float = setting(0.05, "What the newest call counts in learned output lengths, 0..1.", low=0.001, high=1)
+    estimate_prior_calls: float = setting(
+        10.0, "How many calls count as much as what is assumed without any: `default_output_tokens`.", low=0.001, high=1e6
+    )
+    estimate_step: float = setting(
+        0.05, "How far one call moves the estimate towards its share, in standard deviations.", low=0.0, high=1
+    )
+    estimate_keep: timedelta = setting(timedelta(days=90), "How long what was learned of a user is kept without a call of theirs.")
+    max_csv_rows: int = setting(50_000, "Rows that a report as CSV may have.", low=1, high=1_000_000)
     max_report_span: timedelta = setting(timedelta(days=1100), "Longest time that a report may cover.")
     default_budget: str = setting(
         "20",

@@ -1,32 +1,13 @@
-"""Every SQL statement about usage, selections, feedback and health, each a named function inside the caller's transaction."""
+"""Every SQL statement about selections, feedback and health, each a named function inside the caller's transaction."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from mesh.clock import from_us, to_us
 from mesh.db import Row, Transaction
-from services.provider.budget import Labels, Window
 from services.provider.health import ModelHealth, ProviderHealth, State
-from services.provider.money import NANOS
+from services.provider.labels import Labels
 from services.provider.quality import Feedback
-from services.provider.report import QUARTER, Group, Sums
-
-
-@dataclass(frozen=True)
-class Usage:
-    """One call that was told; cost in nano units, latency in microseconds."""
-
-    usage_id: str
-    time: datetime
-    labels: Labels
-    input_tokens: int
-    output_tokens: int
-    cached_input_tokens: int
-    cost: int
-    cost_given: bool
-    selection_id: str = ""
-    outcome: int = 0
-    latency_us: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,116 +23,6 @@ class Selection:
     tokens: int
 
 
-@dataclass(frozen=True)
-class Span:
-    """What a report covers: from `start` (in) to `end` (out), of one user or of all ("")."""
-
-    start: datetime
-    end: datetime
-    user_id: str = ""
-
-    @property
-    def params(self) -> dict[str, object]:
-        """As statement parameters."""
-        return {"start_us": to_us(self.start), "end_us": to_us(self.end), "user_id": self.user_id}
-
-
-async def insert_usage(tx: Transaction, usage: Usage) -> None:
-    """Adds a call to the ledger; units and nanos apart, so that no sum of them can leave 64 bits."""
-    units, nanos = divmod(usage.cost, NANOS)
-    await tx.execute(
-        "INSERT INTO usage (usage_id, time_us, provider_id, model, user_id, selection_id, input_tokens, output_tokens,"
-        " cached_input_tokens, cost_units, cost_nanos, cost_given, outcome, latency_us) VALUES (:usage_id, :time_us, :provider_id,"
-        " :model, :user_id, :selection_id, :input_tokens, :output_tokens, :cached_input_tokens, :cost_units, :cost_nanos,"
-        " :cost_given, :outcome, :latency_us)",
-        {
-            "usage_id": usage.usage_id,
-            "time_us": to_us(usage.time),
-            **vars(usage.labels),
-            "selection_id": usage.selection_id,
-            "input_tokens": usage.input_tokens,
-            "output_tokens": usage.output_tokens,
-            "cached_input_tokens": usage.cached_input_tokens,
-            "cost_units": units,
-            "cost_nanos": nanos,
-            "cost_given": int(usage.cost_given),
-            "outcome": usage.outcome,
-            "latency_us": usage.latency_us,
-        },
-    )
-
-
-async def total(tx: Transaction, span: Span) -> Sums:
-    """Everything in the span."""
-    return _sums(
-        await tx.fetch_one(
-            "SELECT SUM(cost_units) AS units, SUM(cost_nanos) AS nanos, SUM(input_tokens) AS input_tokens,"
-            " SUM(output_tokens) AS output_tokens, COUNT(*) AS calls FROM usage WHERE time_us >= :start_us AND time_us < :end_us"
-            " AND (:user_id = '' OR user_id = :user_id)",
-            span.params,
-        )
-    )
-
-
-async def groups_by_provider(tx: Transaction, span: Span, after: str, limit: int) -> list[Group]:
-    """At most `limit` rows by provider, those after the key `after`."""
-    rows = await tx.fetch_all(
-        "SELECT provider_id, SUM(cost_units) AS units, SUM(cost_nanos) AS nanos,"
-        " SUM(input_tokens) AS input_tokens, SUM(output_tokens) AS output_tokens, COUNT(*) AS calls"
-        " FROM usage WHERE time_us >= :start_us AND time_us < :end_us"
-        " AND (:user_id = '' OR user_id = :user_id) AND provider_id > :after"
-        " GROUP BY provider_id ORDER BY provider_id LIMIT :limit",
-        {**span.params, "after": after, "limit": limit},
-    )
-    return [Group(row["provider_id"], _sums(row), row["provider_id"]) for row in rows]
-
-
-async def groups_by_model(tx: Transaction, span: Span, after: tuple[str, str], limit: int) -> list[Group]:
-    """At most `limit` rows by provider and model, those after the pair `after`."""
-    rows = await tx.fetch_all(
-        "SELECT provider_id, model, SUM(cost_units) AS units, SUM(cost_nanos) AS nanos,"
-        " SUM(input_tokens) AS input_tokens, SUM(output_tokens) AS output_tokens, COUNT(*) AS calls"
-        " FROM usage WHERE time_us >= :start_us AND time_us < :end_us"
-        " AND (:user_id = '' OR user_id = :user_id)"
-        " AND (provider_id > :provider_id OR (provider_id = :provider_id AND model > :model))"
-        " GROUP BY provider_id, model ORDER BY provider_id, model LIMIT :limit",
-        {**span.params, "provider_id": after[0], "model": after[1], "limit": limit},
-    )
-    return [Group(f"{row['provider_id']}/{row['model']}", _sums(row), row["provider_id"], row["model"]) for row in rows]
-
-
-async def quarters(tx: Transaction, span: Span) -> list[tuple[int, Sums]]:
-    """Sums by quarter of an hour, numbered since the Unix epoch."""
-    rows = await tx.fetch_all(
-        "SELECT time_us / :quarter_us AS quarter, SUM(cost_units) AS units, SUM(cost_nanos) AS nanos,"
-        " SUM(input_tokens) AS input_tokens, SUM(output_tokens) AS output_tokens, COUNT(*) AS calls"
-        " FROM usage WHERE time_us >= :start_us AND time_us < :end_us"
-        " AND (:user_id = '' OR user_id = :user_id)"
-        " GROUP BY time_us / :quarter_us ORDER BY quarter",
-        {**span.params, "quarter_us": int(QUARTER.total_seconds() * 1_000_000)},
-    )
-    return [(row["quarter"], _sums(row)) for row in rows]
-
-
-def _sums(row: Row | None) -> Sums:
-    if row is None or not row["calls"]:
-        return Sums()
-    return Sums(row["units"] * NANOS + row["nanos"], row["input_tokens"], row["output_tokens"], row["calls"])
-
-
-async def spent_of_ledger(tx: Transaction, scope: Labels, window: Window) -> int:
-    """What the ledger says was spent on a scope in a window."""
-    row = await tx.fetch_one(
-        "SELECT SUM(cost_units) AS units, SUM(cost_nanos) AS nanos,"
-        " SUM(input_tokens) AS input_tokens, SUM(output_tokens) AS output_tokens, COUNT(*) AS calls"
-        " FROM usage WHERE time_us >= :start_us AND time_us < :end_us"
-        " AND (:provider_id = '' OR provider_id = :provider_id)"
-        " AND (:model = '' OR model = :model) AND (:user_id = '' OR user_id = :user_id)",
-        {"start_us": to_us(window.start), "end_us": to_us(window.end), **vars(scope)},
-    )
-    return _sums(row).cost
-
-
 async def insert_selection(tx: Transaction, selection: Selection) -> None:
     """Keeps a choice."""
     await tx.execute(
@@ -160,7 +31,9 @@ async def insert_selection(tx: Transaction, selection: Selection) -> None:
         {
             "selection_id": selection.selection_id,
             "time_us": to_us(selection.time),
-            **vars(selection.labels),
+            "provider_id": selection.labels.provider_id,
+            "model": selection.labels.model,
+            "user_id": selection.labels.user_id,
             "focus_area": selection.focus_area,
             "strategy": selection.strategy,
             "cost_nanos": selection.cost,
@@ -174,7 +47,7 @@ async def get_selection(tx: Transaction, selection_id: str) -> Selection | None:
     row = await tx.fetch_one("SELECT * FROM selection WHERE selection_id = :selection_id", {"selection_id": selection_id})
     if row is None:
         return None
-    labels = Labels(row["provider_id"], row["model"], row["user_id"])
+    labels = Labels.of(provider=row["provider_id"], model=row["model"], user=row["user_id"])
     return Selection(
         row["selection_id"], from_us(row["time_us"]), labels, row["focus_area"], row["strategy"], row["cost_nanos"], row["tokens"]
     )

@@ -48,7 +48,7 @@ HARMLESS = {
     *("tooloo.bus.v1.EventBus/PauseSubscription", "tooloo.bus.v1.EventBus/ResumeSubscription"),
     *("tooloo.bus.v1.EventBus/RedriveDeadLetters", "tooloo.bus.v1.EventBus/DropDeadLetters"),
     *("tooloo.bus.v1.EventBus/PublishCloudEvents", "tooloo.bus.v1.EventBus/EraseSubject", "tooloo.bus.v1.EventBus/CompactLog"),
-    "tooloo.provider.v1.ProviderService/CheckBudget",
+    *("tooloo.provider.v1.ProviderService/CheckBudget", "tooloo.provider.v1.BurstService/CheckBurst"),
 }
 # a map cannot be said in a query; over REST this filter is simply not to be had, over gRPC it is
 NOT_IN_QUERIES = {"tooloo.bus.v1.EventFilter.attributes"}

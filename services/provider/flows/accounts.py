@@ -1,66 +1,133 @@
 """Budgets on their store: how they stand, what a call adds, and telling thresholds once."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from mesh.clock import to_us
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import budget_store, events, money, store
-from services.provider.budget import Budget, Labels, Standing, newly_reached, reached, window_at
+from services.provider import budget_store, events, money, reservation_store, usage_store
+from services.provider.budget import Account, Budget, Mode, Standing, newly_reached, reached
+from services.provider.flows.known import Known
+from services.provider.labels import Labels
 
 DEFAULT_ID = "default"
+_PAGE = 1000
+_MICROSECOND = timedelta(microseconds=1)
 
 
-async def standing_of(tx: Transaction, budget: Budget, now: datetime) -> Standing:
-    """How a budget stands in the period that runs."""
-    window = window_at(now, budget.period, budget.time_zone)
-    spent = await budget_store.spent(tx, budget.budget_id, window.start)
-    return Standing(budget, window, spent, await budget_store.told(tx, budget.budget_id, window.start))
+async def standing_of(tx: Transaction, budget: Budget, now: datetime, holder: str = "", booked: datetime | None = None) -> Standing:
+    """How a holder's share of a budget stands in the window that runs, or in that where the moment `booked` counts."""
+    window = budget.rule.counting(booked or now, now)
+    slots = await budget_store.accounts(tx, budget.budget_id, holder, window)
+    spent = sum(account.spent for account in slots.values())
+    reserved = sum(account.reserved for account in slots.values())
+    least = min(budget.thresholds, default=0)
+    told = await budget_store.told(tx, budget.budget_id, holder, window) if reached(budget.limit, spent, least) else ()
+    return Standing(budget, window, min(spent, money.LARGEST), told, min(reserved, money.LARGEST), holder, slots)
 
 
-async def standings_of(tx: Transaction, budgets: Iterable[Budget], now: datetime) -> list[Standing]:
-    """How several budgets stand, in their order."""
-    return [await standing_of(tx, budget, now) for budget in budgets]
+async def covering(tx: Transaction, known: Known, labels: Labels, now: datetime, booked: datetime | None = None) -> list[Standing]:
+    """Every budget that covers usage with these labels, by id: the order in which all transactions touch them."""
+    budgets = (await known.limits.read(tx)).budgets.covering(labels)
+    return [await standing_of(tx, budget, now, budget.holder(labels), booked) for budget in budgets]
 
 
-async def covering(tx: Transaction, labels: Labels, now: datetime) -> list[Standing]:
-    """Every budget that covers usage with these labels, by id."""
-    budgets = await budget_store.budgets_for_user(tx, labels.user_id)
-    return await standings_of(tx, (budget for budget in budgets if budget.scope.covers(labels)), now)
+async def hold(tx: Transaction, budgets: Sequence[Budget], labels: Labels, amount: int, booked: datetime, now: datetime) -> bool:
+    """Sets an amount aside in all of these budgets or, when it does not fit into one, in none.
+
+    One conditional update a budget, in the order of their ids: nobody who does the same can be between a check and its write, and
+    two who do it cannot wait for each other.
+    """
+    for place, budget in enumerate(budgets):
+        if not await _hold_one(tx, budget, labels, amount, booked, now):
+            for held in budgets[:place]:
+                slot = held.rule.counting(booked, now).booked
+                await budget_store.move(tx, held.budget_id, held.holder(labels), slot, amount, 0)
+            return False
+    return True
 
 
-async def charge(host: Host, tx: Transaction, labels: Labels, cost: int, now: datetime) -> list[Standing]:
+async def _hold_one(tx: Transaction, budget: Budget, labels: Labels, amount: int, booked: datetime, now: datetime) -> bool:
+    window, holder = budget.rule.counting(booked, now), budget.holder(labels)
+    room = money.LARGEST if budget.mode is Mode.NOTIFY else budget.limit
+    if budget.rule.rolling and budget.mode is not Mode.NOTIFY:
+        slots = await budget_store.accounts(tx, budget.budget_id, holder, window)
+        room -= sum(account.taken for slot, account in slots.items() if slot != window.booked)
+    return amount <= room and await budget_store.reserve(tx, budget.budget_id, holder, window.booked, amount, room)
+
+
+async def charge(
+    host: Host, tx: Transaction, known: Known, labels: Labels, cost: int, now: datetime, booked: datetime | None = None
+) -> list[Standing]:
     """Adds a cost to every budget that covers it, tells what is newly reached, and gives how they stand then."""
-    charged = []
-    for standing in await covering(tx, labels, now):
-        spent = money.saturating_sum(standing.spent, cost)
-        await budget_store.put_spent(tx, standing.budget.budget_id, standing.window.start, spent)
-        charged.append(await tell_reached(host, tx, replace(standing, spent=spent), labels.user_id, now))
-    return charged
+    budgets = (await known.limits.read(tx)).budgets.covering(labels)
+    return [await spend(host, tx, budget, labels, 0, cost, booked or now, now) for budget in budgets]
+
+
+async def spend(
+    host: Host, tx: Transaction, budget: Budget, labels: Labels, released: int, cost: int, booked: datetime, now: datetime
+) -> Standing:
+    """Takes what was reserved of one budget and adds what was spent; tells what is newly reached, and gives how it stands then."""
+    window, holder = budget.rule.counting(booked, now), budget.holder(labels)
+    account = await budget_store.move(tx, budget.budget_id, holder, window.booked, released, cost)
+    if budget.rule.rolling:
+        standing = await standing_of(tx, budget, now, holder, booked)
+    else:
+        standing = Standing(budget, window, account.spent, reserved=account.reserved, holder=holder)
+    return await tell_reached(host, tx, standing, labels.user_id, now)
 
 
 async def tell_reached(host: Host, tx: Transaction, standing: Standing, user_id: str, now: datetime) -> Standing:
-    """Tells each threshold that is reached and was not told in this period; the key of its note is what makes it once."""
-    budget, window = standing.budget, standing.window
-    new = newly_reached(budget, standing.spent, standing.told)
+    """Tells each threshold that is reached and was not told in this window; the key of its note is what makes it once."""
+    budget = standing.budget
+    if not newly_reached(budget, standing.spent, standing.told):
+        return standing
+    # what was told is read only here: most calls reach nothing
+    told = await budget_store.told(tx, budget.budget_id, standing.holder, standing.window)
+    new = newly_reached(budget, standing.spent, told)
     for threshold in new:
-        if await budget_store.note_told(tx, budget.budget_id, window.start, threshold, now):
+        if await budget_store.note_told(tx, budget.budget_id, standing.holder, standing.window.booked, threshold, now):
             await host.tell(tx, events.threshold_exceeded(standing, threshold, user_id))
-    return replace(standing, told=tuple(sorted({*standing.told, *new})))
+    return replace(standing, told=tuple(sorted({*told, *new})))
 
 
 async def put(host: Host, tx: Transaction, budget: Budget, before: Budget | None, now: datetime) -> Standing:
-    """Sets a budget: counts its period's spending from the ledger when needed, re-arms and tells thresholds."""
+    """Sets a budget: counts anew from ledger and reservations what is taken of it, when needed; re-arms and tells thresholds."""
     await budget_store.put_budget(tx, budget)
-    window = window_at(now, budget.period, budget.time_zone)
+    await budget_store.put_revision(tx, host.ids())
     if before is None or not budget.same_ledger(before):
-        await budget_store.forget_spent(tx, budget.budget_id)
-        await budget_store.put_spent(tx, budget.budget_id, window.start, await store.spent_of_ledger(tx, budget.scope, window))
-    standing = await standing_of(tx, budget, now)
-    no_longer = [percent for percent in standing.told if not reached(budget.limit, standing.spent, percent)]
-    await budget_store.forget_told(tx, budget.budget_id, window.start, no_longer)
-    return await tell_reached(host, tx, await standing_of(tx, budget, now), "", now)
+        await _recount(tx, budget, now)
+    for holder in await budget_store.holders(tx, budget.budget_id):
+        window = budget.rule.window_at(now)
+        told = await budget_store.told(tx, budget.budget_id, holder, window)
+        standing = await standing_of(tx, budget, now, holder)
+        no_longer = [percent for percent in told if not reached(budget.limit, standing.spent, percent)]
+        await budget_store.forget_told(tx, budget.budget_id, holder, window, no_longer)
+        await tell_reached(host, tx, replace(standing, told=tuple(sorted({*told} - {*no_longer}))), "", now)
+    return await standing_of(tx, budget, now)
+
+
+async def _recount(tx: Transaction, budget: Budget, now: datetime) -> None:
+    """Sets every slot anew: spent is what the ledger says, reserved what open reservations hold."""
+    await budget_store.drop_accounts(tx, budget.budget_id)
+    window = budget.rule.window_at(now)
+    slot_us = budget.rule.slot_length // _MICROSECOND if budget.rule.rolling else None
+    accounts: dict[tuple[str, datetime], Account] = {}
+    span = usage_store.Span(window.start, window.end, budget.scope)
+    for (holder, slot), spent in (await usage_store.spent_of_ledger(tx, span, budget.each, slot_us)).items():
+        accounts[holder, slot] = Account(min(spent, money.LARGEST))
+    after = (0, "")
+    while page := await reservation_store.open_ones(tx, after, _PAGE):
+        for reservation in page:
+            if budget.scope.covers(reservation.labels):
+                key = budget.holder(reservation.labels), budget.rule.window_at(reservation.created).booked
+                held = accounts.get(key, Account())
+                accounts[key] = replace(held, reserved=held.reserved + reservation.amount)
+        after = to_us(page[-1].expires), page[-1].reservation_id
+    for (holder, slot), account in accounts.items():
+        await budget_store.book(tx, budget.budget_id, holder, slot, account.spent, account.reserved)
 
 
 async def put_default(host: Host, limit: str) -> None:

@@ -1,4 +1,4 @@
-"""The last of a query's two transactions: what was used is charged, what was reserved beyond it is given back, all of it is told."""
+"""The last of a query's two transactions: what was used is charged, what was reserved beyond it given back, all of it told."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

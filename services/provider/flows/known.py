@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from services.provider.availability import Availability
+from services.provider.flows.limits import Cache
 from services.provider.health import ProviderHealth, State, judge
 from services.provider.registry import Provider, Registry, RegistryError, parse_registry
 from services.provider.routing import HalfPoints, Strategy, Weights
@@ -23,6 +24,7 @@ class Known:
     settings: ProviderSettings
     # ids of the keys that are registered, by provider; without any it is not known when the last one rests
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    limits: Cache = field(default_factory=Cache, compare=False)
 
     def keys_of(self, provider_id: str) -> tuple[str, ...]:
         """Ids of a provider's keys."""

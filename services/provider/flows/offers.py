@@ -7,11 +7,12 @@ from datetime import datetime
 from mesh.db import Transaction
 from services.provider import budget_store, quality, store
 from services.provider.availability import Availability
-from services.provider.budget import Labels, Standing, cost_pressure
+from services.provider.budget import Standing, cost_pressure
 from services.provider.fallback import Target
 from services.provider.flows import accounts
 from services.provider.flows.known import Known
 from services.provider.health import ModelHealth, ProviderHealth, State
+from services.provider.labels import Labels
 from services.provider.quality import Feedback
 from services.provider.registry import Model
 from services.provider.routing import Exclusion, Option, Size
@@ -66,16 +67,21 @@ async def gather(tx: Transaction, known: Known, available: Availability, user_id
 
 async def _watched(tx: Transaction, known: Known, user_id: str, now: datetime) -> list[Watched]:
     watched = []
-    for standing in await accounts.standings_of(tx, await budget_store.budgets_for_user(tx, user_id), now):
-        threshold = await budget_store.tightened(tx, standing.budget.budget_id, standing.window.start)
+    caller = Labels.of(user=user_id)
+    budgets = (await known.limits.read(tx)).budgets.touching(caller)
+    candidates = [caller.plus(provider=model.provider_id, model=model.name) for model in known.registry.models]
+    shares = [(budget, holder) for budget in budgets for holder in sorted({budget.holder(labels) for labels in candidates})]
+    for budget, holder in shares:
+        standing = await accounts.standing_of(tx, budget, now, holder)
+        threshold = await budget_store.tightened(tx, standing.budget.budget_id, standing.holder, standing.window)
         pressure = cost_pressure(threshold, tight_from=known.settings.tight_from, factor=known.settings.tight_factor)
         watched.append(Watched(standing, pressure))
     return watched
 
 
 def _option(known: Known, seen: Seen, model: Model, user_id: str, size: Size) -> Option:
-    labels = Labels(model.provider_id, model.name, user_id)
-    covering = [item for item in seen.budgets if item.standing.budget.scope.covers(labels)]
+    labels = Labels.of(provider=model.provider_id, model=model.name, user=user_id)
+    covering = [item for item in seen.budgets if item.standing.takes(labels)]
     health = seen.models.get(model.key, ModelHealth())
     cost = model.price.cost(size.input_tokens, size.output_tokens) if model.price else None
     return Option(

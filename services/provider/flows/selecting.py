@@ -6,9 +6,9 @@ from mesh.db import Transaction
 from mesh.host import Host
 from services.provider import events, routing, store
 from services.provider.availability import Availability
-from services.provider.budget import Labels
 from services.provider.flows import offers
 from services.provider.flows.known import Known
+from services.provider.labels import Labels
 from services.provider.routing import Ranked, Size, Strategy, Weights
 
 
@@ -50,7 +50,7 @@ async def choose(host: Host, tx: Transaction, known: Known, ask: Ask, seen: Avai
 async def keep(host: Host, tx: Transaction, choice: Choice) -> store.Selection:
     """Keeps the first of the candidates as what was chosen and tells it; there must be one."""
     best, ask = choice.candidates[0].option, choice.ask
-    labels = Labels(best.provider_id, best.model, ask.user_id)
+    labels = Labels.of(provider=best.provider_id, model=best.model, user=ask.user_id)
     selection = store.Selection(
         host.ids(), host.clock.now(), labels, ask.focus_area, choice.strategy, best.cost or 0, ask.size.total
     )

@@ -1,73 +1,18 @@
-"""Budgets: calendar periods over daylight saving, thresholds told once, scopes by label."""
+"""Budgets: what they let through, when waiting helps, thresholds told once; and the index that finds them."""
 
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo, available_timezones
 
-import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.provider import budget
-from services.provider.budget import Budget, Labels, Mode, Period, Standing, UnknownTimeZoneError, Window, window_at
+from services.provider.budget import Account, Budget, Index, Mode, Standing
+from services.provider.labels import Labels
+from services.provider.windows import Kind, Rule, Window
 
-moments = st.datetimes(datetime(2000, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))
-# Havana, Beirut, Cairo, Sao Paulo skip or repeat midnight; Apia skipped a day; Lord Howe shifts half an hour;
-# Toronto fell back at 00:01
-HARD_ZONES = (
-    "UTC", "Europe/Berlin", "America/New_York", "America/Havana", "Asia/Beirut", "Africa/Cairo", "America/Sao_Paulo",
-    "Pacific/Apia", "Australia/Lord_Howe", "America/Toronto", "Asia/Kathmandu", "Pacific/Kiritimati",
-)  # fmt: skip
-zones = st.sampled_from(HARD_ZONES) | st.sampled_from(sorted(available_timezones()))
-labels = st.builds(Labels, st.sampled_from(["", "a", "b"]), st.sampled_from(["", "m", "n"]), st.sampled_from(["", "ada", "bob"]))
-
-
-@given(moments, st.sampled_from(Period), zones)
-@example(datetime(2011, 12, 30, 9, 59, tzinfo=UTC), Period.DAY, "Pacific/Apia")  # the eve of the day that never was
-@example(datetime(2001, 10, 28, 4, 30, tzinfo=UTC), Period.DAY, "America/Toronto")  # the local date went back by a day
-@example(datetime(2025, 11, 2, 4, 30, tzinfo=UTC), Period.DAY, "America/Havana")  # between two midnights
-@example(datetime(2018, 11, 4, 3, 0, tzinfo=UTC), Period.DAY, "America/Sao_Paulo")  # a day without midnight
-def test_periods_hold_their_moment_and_touch(moment: datetime, period: Period, zone: str) -> None:
-    """Every instant lies in exactly one period: its window holds it, and the windows beside it begin and end where it does."""
-    window = window_at(moment, period, zone)
-    assert window.start <= moment < window.end
-    assert window_at(window.start, period, zone) == window
-    assert window_at(window.end - timedelta(microseconds=1), period, zone) == window
-    assert window_at(window.end, period, zone).start == window.end
-
-
-@pytest.mark.parametrize("zone", HARD_ZONES)
-def test_every_day_of_ten_years_begins_at_its_first_instant(zone: str) -> None:
-    """Walking from end to start: one microsecond before a day it is another local date, unless clocks went back over midnight."""
-    place, moment = ZoneInfo(zone), datetime(2018, 1, 1, 12, tzinfo=UTC)
-    for _ in range(3650):
-        window = window_at(moment, Period.DAY, zone)
-        before = (window.start - timedelta(microseconds=1)).astimezone(place).date()
-        assert before < window.start.astimezone(place).date()
-        moment = window.end
-
-
-@pytest.mark.parametrize(
-    ("moment", "period", "zone", "start", "end"),
-    [
-        ("2026-03-29T10:00+00:00", Period.DAY, "Europe/Berlin", "2026-03-28T23:00+00:00", "2026-03-29T22:00+00:00"),
-        ("2026-10-25T10:00+00:00", Period.DAY, "Europe/Berlin", "2026-10-24T22:00+00:00", "2026-10-25T23:00+00:00"),
-        ("2026-11-22T10:00+00:00", Period.WEEK, "UTC", "2026-11-16T00:00+00:00", "2026-11-23T00:00+00:00"),
-        ("2026-10-31T23:30+00:00", Period.MONTH, "Europe/Berlin", "2026-10-31T23:00+00:00", "2026-11-30T23:00+00:00"),
-        ("2026-12-31T23:59+00:00", Period.MONTH, "UTC", "2026-12-01T00:00+00:00", "2027-01-01T00:00+00:00"),
-        ("2018-11-04T12:00+00:00", Period.DAY, "America/Sao_Paulo", "2018-11-04T03:00+00:00", "2018-11-05T02:00+00:00"),
-    ],
-)
-def test_known_periods(moment: str, period: Period, zone: str, start: str, end: str) -> None:
-    """Days of 23 and 25 hours, ISO weeks, the turn of a year, a midnight that did not exist; worked out by hand."""
-    expected = Window(datetime.fromisoformat(start), datetime.fromisoformat(end))
-    assert window_at(datetime.fromisoformat(moment), period, zone) == expected
-
-
-@pytest.mark.parametrize("name", ["Mars/Olympus", "Europe", "Europe/berlin/x", "../etc/passwd", "/etc/passwd"])
-def test_a_time_zone_that_is_none_is_refused(name: str) -> None:
-    """Unknown names, folders of the database and paths out of it."""
-    with pytest.raises(UnknownTimeZoneError):
-        budget.zone(name)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+JANUARY = Window(START, datetime(2026, 2, 1, tzinfo=UTC))
+labels = st.dictionaries(st.sampled_from(["provider", "model", "user", "team", "key"]), st.sampled_from("abc")).map(Labels.of)
 
 
 @given(
@@ -100,24 +45,85 @@ def test_reaching_is_exact_in_integers(limit: int, spent: int, percent: int) -> 
     assert budget.reached(limit, spent, percent) == (spent >= least)
 
 
-@given(labels, labels)
-def test_a_scope_covers_usage_that_has_all_its_labels(scope: Labels, usage: Labels) -> None:
-    """Each label given must match; one not given does not restrict."""
-    pairs = ((scope.provider_id, usage.provider_id), (scope.model, usage.model), (scope.user_id, usage.user_id))
-    assert scope.covers(usage) == all(wanted in ("", given) for wanted, given in pairs)
-
-
 @given(st.integers(1, 1000), st.integers(0, 2000), st.integers(0, 1000))
 def test_a_denying_budget_lets_nothing_pass_its_limit(limit: int, spent: int, cost: int) -> None:
     """What it allows never takes it over its limit, and once spent it allows nothing, not even what is free."""
-    window = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
-    standing = Standing(Budget("b", limit, mode=Mode.DENY), window, spent)
+    standing = Standing(Budget("b", limit, mode=Mode.DENY), JANUARY, spent)
     assert standing.allows(cost) == (spent < limit and spent + cost <= limit)
     assert standing.remaining == max(limit - spent, 0)
-    assert Standing(Budget("b", limit), window, spent).allows(cost)
+    assert Standing(Budget("b", limit), JANUARY, spent).allows(cost)
 
 
 def test_pressure_grows_with_the_threshold() -> None:
     """Below `tight_from` nothing changes; from there cost counts `factor` times, from 100 % its square."""
     steps = [budget.cost_pressure(percent, tight_from=80, factor=2.0) for percent in (0, 79, 80, 99, 100, 150)]
     assert steps == [1.0, 1.0, 2.0, 2.0, 4.0, 4.0]
+
+
+@given(
+    st.sampled_from([Mode.DENY, Mode.DEGRADE]), st.integers(1, 100), st.integers(0, 150), st.integers(0, 150), st.integers(0, 120)
+)
+def test_what_is_reserved_counts_and_the_most_that_fits_is_right(
+    mode: Mode, limit: int, spent: int, reserved: int, cost: int
+) -> None:
+    """`most` is exactly the dearest call that is let through; mode DEGRADE always lets through what is free."""
+    standing = Standing(Budget("b", limit, mode=mode), JANUARY, spent, reserved=reserved)
+    assert standing.allows(cost) == (standing.most is not None and cost <= standing.most)
+    if standing.allows(cost) and cost:
+        assert spent + reserved + cost <= limit
+    if mode is Mode.DEGRADE:
+        assert standing.allows(0)
+
+
+@given(st.lists(st.tuples(st.integers(0, 59), st.integers(0, 50)), max_size=12), st.integers(1, 120), st.integers(0, 120))
+def test_a_rolling_budget_says_exactly_when_enough_has_rolled_out(parts: list[tuple[int, int]], limit: int, cost: int) -> None:
+    """At the moment it names the call fits, one microsecond before it does not; none when it never will."""
+    rule = Rule(Kind.ROLLING, length=timedelta(minutes=60))
+    slots: dict[datetime, Account] = {}
+    for minute, spent in parts:
+        slot = START + timedelta(minutes=minute)
+        slots[slot] = Account(slots.get(slot, Account()).spent + spent)
+    one = Budget("b", limit, rule=rule, mode=Mode.DENY)
+    now = START + timedelta(minutes=59, seconds=30)
+
+    def at(moment: datetime) -> Standing:
+        window = rule.window_at(moment)
+        inside = {slot: account for slot, account in slots.items() if window.holds(slot)}
+        return Standing(one, window, sum(account.spent for account in inside.values()), slots=inside)
+
+    if at(now).allows(cost):
+        return
+    wait = at(now).frees(cost, now)
+    assert (wait is None) == (cost > limit)
+    if wait is not None:
+        assert at(now + wait).allows(cost)
+        assert not at(now + wait - timedelta(microseconds=1)).allows(cost)
+
+
+def test_when_waiting_helps() -> None:
+    """A calendar's budget frees at its end, a lifetime's never, and none frees for a call dearer than its limit."""
+    spent = Standing(Budget("b", 10, mode=Mode.DENY), JANUARY, 10)
+    assert spent.frees(5, START) == timedelta(days=31)
+    assert spent.frees(11, START) is None
+    forever = Rule(Kind.LIFETIME)
+    assert Standing(Budget("b", 10, rule=forever, mode=Mode.DENY), forever.window_at(START), 10).frees(5, START) is None
+
+
+@given(st.lists(labels, max_size=12), labels)
+def test_the_index_finds_exactly_what_covers(scopes: list[Labels], usage: Labels) -> None:
+    """The same, in the order of ids, as looking at every one; and those that some provider and model would make cover."""
+    index = Index([Budget(f"b{number:02}", 1, scope=scope) for number, scope in enumerate(scopes)])
+    assert [one.budget_id for one in index.covering(usage)] == [f"b{n:02}" for n, scope in enumerate(scopes) if scope.covers(usage)]
+    possible = [
+        f"b{n:02}"
+        for n, scope in enumerate(scopes)
+        if scope.covers(usage.plus(provider=scope.provider_id or usage.provider_id, model=scope.model or usage.model))
+    ]
+    assert [one.budget_id for one in index.touching(usage)] == possible
+
+
+def test_each_value_of_a_label_has_its_own_share() -> None:
+    """Also one that is seen for the first time; usage without the label shares one."""
+    one = Budget("b", 10, each="user")
+    assert [one.holder(Labels.of(user=user)) for user in ("ada", "never-seen", "")] == ["ada", "never-seen", ""]
+    assert Budget("b", 10).holder(Labels.of(user="ada")) == ""

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.provider.budget import Period, window_at
 from services.provider.report import QUARTER, Sums, by_day
+from services.provider.windows import Period, window_at
 
 sums = st.builds(Sums, st.integers(0, 10**15), st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 9))
 quarters = st.lists(st.tuples(st.integers(1_700_000, 1_900_000), sums), max_size=40)

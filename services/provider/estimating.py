@@ -1,0 +1,90 @@
+"""What a call will give in output tokens, learned from the calls before: enough for most of them, not the worst case.
+
+Output lengths are skewed to the right, so what is learned is mean and variance of their logarithm, exponentially weighted
+(T. Finch, "Incremental calculation of weighted mean and variance", 2009). The estimate is exp(mean + z * deviation) with a z that
+is steered so that the wished share of calls stays within the estimate, whatever their distribution: after each call z falls a
+little, or rises by more when the call went over (quantile tracking; Gibbs & Candes, "Adaptive conformal inference under
+distribution shift", NeurIPS 2021). Few calls are blended with a prior, those of a user with those of everybody (shrinkage).
+"""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+_LARGEST = 100_000_000
+_BOUND = 8.0
+_PRIOR_DEVIATION = 0.7
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How it learns: share of calls to cover, weight of the newest call, calls that a prior counts as, tokens without knowledge."""
+
+    quantile: float = 0.8
+    weight: float = 0.05
+    prior_calls: float = 10.0
+    prior_tokens: int = 500
+    step: float = 0.05
+
+    @property
+    def z(self) -> float:
+        """Where z begins: right for a log-normal distribution."""
+        return NormalDist().inv_cdf(self.quantile)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What was seen of a model, of all calls or of one user's: of log tokens the mean and variance, z, and how right it was."""
+
+    calls: int = 0
+    mean: float = 0.0
+    variance: float = 0.0
+    z: float | None = None
+    ratio: float = 1.0
+    covered: float = 1.0
+
+
+def expected(everybody: Learned, user: Learned, tuning: Tuning) -> float:
+    """Output tokens that the wished share of calls stays within."""
+    prior = (math.log1p(tuning.prior_tokens), _PRIOR_DEVIATION**2)
+    mean, variance = _blended(user, _blended(everybody, prior, tuning), tuning)
+    z = everybody.z if everybody.z is not None else tuning.z
+    return min(math.expm1(min(mean + z * math.sqrt(variance), math.log(_LARGEST))), _LARGEST)
+
+
+def _blended(seen: Learned, prior: tuple[float, float], tuning: Tuning) -> tuple[float, float]:
+    """Mean and variance with the prior counting as so many calls; how far both means lie apart is variance too."""
+    share = seen.calls / (seen.calls + tuning.prior_calls)
+    mean = share * seen.mean + (1 - share) * prior[0]
+    apart = share * (1 - share) * (seen.mean - prior[0]) ** 2
+    return mean, share * seen.variance + (1 - share) * prior[1] + apart
+
+
+def output_tokens(everybody: Learned, user: Learned, tuning: Tuning, max_output_tokens: int = 0) -> int:
+    """Output tokens to reserve: what is expected, at most what the call may give (0: not known)."""
+    estimate = max(math.ceil(expected(everybody, user, tuning)), 1)
+    return min(estimate, max_output_tokens) if max_output_tokens else estimate
+
+
+def observe(seen: Learned, actual: int, estimate: int, tuning: Tuning) -> Learned:
+    """What is known after a call gave `actual` output tokens of which `estimate` were reserved."""
+    value = math.log1p(actual)
+    # the first calls count as their plain mean
+    weight = max(tuning.weight, 1 / (seen.calls + 1))
+    difference = value - seen.mean
+    covered = actual <= estimate
+    z = (seen.z if seen.z is not None else tuning.z) + tuning.step * (tuning.quantile - (1.0 if covered else 0.0))
+    ratio = actual / max(estimate, 1)
+    return Learned(
+        calls=seen.calls + 1,
+        mean=seen.mean + weight * difference,
+        variance=(1 - weight) * (seen.variance + weight * difference**2),
+        z=min(max(z, -_BOUND), _BOUND),
+        ratio=ratio if seen.calls == 0 else seen.ratio + weight * (ratio - seen.ratio),
+        covered=float(covered) if seen.calls == 0 else seen.covered + weight * (float(covered) - seen.covered),
+    )
+
+
+def typical(seen: Learned) -> float:
+    """The geometric mean of what calls gave."""
+    return math.expm1(seen.mean)

@@ -1,0 +1,43 @@
+"""Estimates of output tokens on their store: asked when money is reserved, corrected when it is settled."""
+
+from datetime import datetime
+
+from mesh.db import Transaction
+from services.provider import estimate_store, estimating
+from services.provider.estimating import Tuning
+from services.provider.flows.known import Known
+from services.provider.labels import Labels
+
+
+def tuning(known: Known) -> Tuning:
+    """How the settings wish it to learn."""
+    chosen = known.settings
+    return Tuning(
+        chosen.estimate_quantile,
+        chosen.estimate_weight,
+        chosen.estimate_prior_calls,
+        chosen.default_output_tokens,
+        chosen.estimate_step,
+    )
+
+
+async def output_tokens(tx: Transaction, known: Known, labels: Labels, max_output_tokens: int = 0) -> int:
+    """Output tokens to reserve for a call with these labels."""
+    everybody, user = await estimate_store.learned(tx, (labels.provider_id, labels.model), labels.user_id)
+    return estimating.output_tokens(everybody, user, tuning(known), max_output_tokens)
+
+
+async def observe(tx: Transaction, known: Known, labels: Labels, actual: int, cap: int, now: datetime) -> None:
+    """Learns from a call that gave `actual` output tokens and could have given `cap` (0: not known)."""
+    if not labels.model or actual <= 0:
+        return
+    model = labels.provider_id, labels.model
+    everybody, user = await estimate_store.learned(tx, model, labels.user_id)
+    estimate = estimating.output_tokens(everybody, user, tuning(known))
+    if cap and actual >= cap and cap <= estimate:
+        # it was cut off before it could say anything about the estimate
+        return
+    chosen = tuning(known)
+    seen = {labels.user_id: estimating.observe(user, actual, estimate, chosen)}
+    seen[""] = estimating.observe(everybody, actual, estimate, chosen)
+    await estimate_store.put(tx, model, seen, now)
