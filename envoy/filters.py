@@ -49,6 +49,20 @@ function envoy_on_response(handle)
   end
 end
 """
+# A success of the transcoder is always 200. A service that speaks another vendor's dialect says the status that belongs to its body
+# in a header; native callers, who come by the same route, must keep their 200.
+GIVEN_STATUS = """
+function envoy_on_response(handle)
+  local headers = handle:headers()
+  local status = headers:get("x-tooloo-status")
+  if status == nil then return end
+  local kind = headers:get("content-type") or ""
+  if kind:sub(1, 16) ~= "application/grpc" then
+    headers:remove("x-tooloo-status")
+    headers:replace(":status", status)
+  end
+end
+"""
 
 
 def typed(name: str, **config: Any) -> Config:

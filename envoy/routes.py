@@ -12,6 +12,7 @@ from envoy.door import MESH_SERVICE, Door, Upstream
 from envoy.filters import (
     BUFFER,
     CORS,
+    GIVEN_STATUS,
     HEADERS,
     HEALTH_SERVICE,
     HEALTH_STATUS,
@@ -35,6 +36,7 @@ UNREACHED = "connect-failure,refused-stream,reset-before-request"
 CALLERS_HEADERS = (
     *("authorization", "content-type", "grpc-timeout", "idempotency-key"),
     *("last-event-id", "traceparent", "x-grpc-web", "x-user-agent"),
+    *("anthropic-version", "x-api-key", "x-tooloo-labels", "x-tooloo-session"),
 )
 EXPOSED_HEADERS = ("grpc-message", "grpc-status", "grpc-status-details-bin", "retry-after", "x-request-id")
 GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-accept-encoding", "grpc-encoding")
@@ -127,7 +129,8 @@ def _streams(grpc_service: str, upstream: Upstream, limits: DoorSettings) -> Ite
             path = {"path": f"/{method.name}"}
             if _is_json_stream(method):
                 yield _stream(path | _accepting(LINES), upstream, limits) | {"typed_per_filter_config": {LUA: lua(LINES_TYPE)}}
-            yield _stream(path, upstream, limits)
+            scripts = {LUA: lua(GIVEN_STATUS)} if _is_byte_stream(method) else {}
+            yield _stream(path, upstream, limits) | ({"typed_per_filter_config": scripts} if scripts else {})
 
 
 def _stream(match: Config, upstream: Upstream, limits: DoorSettings) -> Config:
@@ -200,7 +203,16 @@ def _rest(door: Door, upstreams: tuple[Upstream, ...]) -> Iterator[Config]:
 
 def _is_json_stream(method: contracts.Method) -> bool:
     """True for a stream whose messages the transcoder writes; the bytes of an HttpBody are the service's own."""
-    return bool(method.http and method.server_streaming and method.response.DESCRIPTOR.full_name != "google.api.HttpBody")
+    return bool(method.http and method.server_streaming and not _gives_bytes(method))
+
+
+def _is_byte_stream(method: contracts.Method) -> bool:
+    """True for a stream of a service's own bytes, which may say the HTTP status that belongs to them."""
+    return bool(method.http and method.server_streaming and _gives_bytes(method))
+
+
+def _gives_bytes(method: contracts.Method) -> bool:
+    return method.response.DESCRIPTOR.full_name == "google.api.HttpBody"
 
 
 def _accepting(content_type: str) -> Config:

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from mesh.vault import Sealed, Vault
 from services.integration.oauth import Tokens
-from services.integration.vault import Sealed, Vault
 
 ACTIVE, LAPSED = "active", "lapsed"
 

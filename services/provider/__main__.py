@@ -4,7 +4,10 @@ import os
 
 from tooloo.provider.v1.availability_service_pb2_grpc import add_AvailabilityServiceServicer_to_server
 from tooloo.provider.v1.burst_service_pb2_grpc import add_BurstServiceServicer_to_server
+from tooloo.provider.v1.compatibility_service_pb2_grpc import add_CompatibilityServiceServicer_to_server
+from tooloo.provider.v1.completion_service_pb2_grpc import add_CompletionServiceServicer_to_server
 from tooloo.provider.v1.provider_service_pb2_grpc import add_ProviderServiceServicer_to_server
+from tooloo.provider.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
 from tooloo.provider.v1.report_service_pb2_grpc import add_ReportServiceServicer_to_server
 from tooloo.provider.v1.reservation_service_pb2_grpc import add_ReservationServiceServicer_to_server
 
@@ -13,7 +16,13 @@ from mesh.host import Host, Parts
 from services.provider import events
 from services.provider.availability_service import AvailabilityService
 from services.provider.burst_service import BurstService
+from services.provider.compatibility_service import CompatibilityService
+from services.provider.completion_service import CompletionService
 from services.provider.flows import accounts, availability, conditions, known, sweeping
+from services.provider.flows.completing import Completing
+from services.provider.flows.keyring import Keyring
+from services.provider.registry_service import RegistryService
+from services.provider.remote.calling import Remote
 from services.provider.report_service import ReportService
 from services.provider.reservation_service import ReservationService
 from services.provider.service import ProviderService
@@ -23,18 +32,35 @@ from services.provider.settings import ProviderSettings
 async def build(host: Host) -> Parts:
     """What the service consists of."""
     knows = known.read(host.settings_of(ProviderSettings), os.environ)
-    await accounts.put_default(host, knows.settings.default_budget)
+    settings = knows.settings
+    await accounts.put_default(host, settings.default_budget)
     await conditions.look(host, knows)
+    keyring = await Keyring.open(host, knows)
+    remote = Remote(
+        host.clock,
+        connections=settings.call_connections,
+        keep_seconds=settings.call_keep_alive.total_seconds(),
+        answer_bytes=settings.call_answer_bytes,
+    )
+    completer = Straight(host, knows, keyring, remote)
     return Parts(
         servicers=[
             (add_ProviderServiceServicer_to_server, ProviderService(host, knows)),
+            (add_CompletionServiceServicer_to_server, CompletionService(host, knows, completer)),
+            (add_CompatibilityServiceServicer_to_server, CompatibilityService(host, completer, knows)),
+            (add_RegistryServiceServicer_to_server, RegistryService(host, knows, keyring)),
             (add_AvailabilityServiceServicer_to_server, AvailabilityService(host, knows)),
             (add_ReservationServiceServicer_to_server, ReservationService(host, knows)),
             (add_BurstServiceServicer_to_server, BurstService(host, knows)),
             (add_ReportServiceServicer_to_server, ReportService(host, knows)),
         ],
         handlers=events.handlers(host.clock),
-        background=[lambda: conditions.watch(host, knows), lambda: availability.watch(host, knows), lambda: sweeping.sweep(host, knows)],
+        background=[
+            lambda: conditions.watch(host, knows),
+            lambda: availability.watch(host, knows),
+            lambda: sweeping.sweep(host, knows),
+        ],
+        close=[completer.close, remote.close],
     )
 
 

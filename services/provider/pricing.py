@@ -7,11 +7,12 @@ TOKENS_PER_PRICE = 1_000_000
 
 @dataclass(frozen=True)
 class Rate:
-    """Prices in nano units for one million tokens; `cached_input` is None when cached input has no price of its own."""
+    """Prices in nano units for one million tokens; None when input read from or written to the cache has no price of its own."""
 
     input: int
     output: int
     cached_input: int | None = None
+    cache_write: int | None = None
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Price:
     def free(self) -> bool:
         """Whether every rate is zero."""
         rates = [self.base, *(rate for _, rate in self.tiers)]
-        return all(rate.input == 0 and rate.output == 0 and not rate.cached_input for rate in rates)
+        return all(rate.input == 0 and rate.output == 0 and not rate.cached_input and not rate.cache_write for rate in rates)
 
     def rate(self, input_tokens: int) -> Rate:
         """The rate that a call with so many input tokens pays."""
@@ -35,16 +36,18 @@ class Price:
                 rate = dearer
         return rate
 
-    def cost(self, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0) -> int:
+    def cost(self, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0, cache_write_tokens: int = 0) -> int:
         """Nano units, rounded up once at the end so that a budget is never undercounted.
 
-        `input_tokens` include the cached ones, which are charged once: at their own rate when there is one.
+        `input_tokens` include those read from and written to the cache, which are charged once, at their own rate if any.
         """
         rate = self.rate(input_tokens)
-        cached_rate = rate.input if rate.cached_input is None else rate.cached_input
+        read_rate = rate.input if rate.cached_input is None else rate.cached_input
+        write_rate = rate.input if rate.cache_write is None else rate.cache_write
         parts = (
-            (input_tokens - cached_input_tokens) * rate.input,
-            cached_input_tokens * cached_rate,
+            (input_tokens - cached_input_tokens - cache_write_tokens) * rate.input,
+            cached_input_tokens * read_rate,
+            cache_write_tokens * write_rate,
             output_tokens * rate.output,
         )
         return -(-sum(parts) // TOKENS_PER_PRICE)

@@ -1,23 +1,45 @@
-"""The registry of providers and models: read from two tables (the edited registry, the copied prices), checked, never changed."""
+"""The registry of providers and models: read from tables (the edited file, what was registered since, the prices), checked."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
-from services.provider.money import CURRENCY, MoneyError, parse
-from services.provider.pricing import FREE, Price, Rate
+from services.provider.pricelist import Key, PriceList, RegistryError, read_price, read_prices
+from services.provider.pricing import FREE, Price
+from services.provider.target import Manner, Target, Timeouts
 
-_MODEL_KEYS = {"tier", "context_window", "capabilities", "price", "quality", "tokens_per_second", "enabled"}
-_PROVIDER_KEYS = {"display_name", "key_environment", "local", "address", "tokens_per_second", "models"}
+__all__ = ["Model", "Provider", "Registry", "RegistryError", "build_registry", "parse_registry"]
 
-
-class RegistryError(ValueError):
-    """A registry that cannot be used; the message names the entry and says what would be right."""
+_MODEL_KEYS = {
+    *("tier", "context_window", "capabilities", "price", "quality", "tokens_per_second", "enabled"),
+    *("upstream", "region", "data_policy"),
+}
+_MANNER_KEYS = {"path", "auth_header", "api_version", "headers", "rename", "drop", "send_reasoning"}
+_PROVIDER_KEYS = {
+    *("display_name", "key_environment", "local", "address", "tokens_per_second", "models", "enabled"),
+    *("dialect", "base_url", "region", "data_policy", "timeouts"),
+    *_MANNER_KEYS,
+}
+_TIMEOUT_KEYS = {"connect", "first_byte", "idle", "total"}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
+_PROVIDER_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+DIALECTS = ("openai", "anthropic", "gemini", "ollama", "echo")
+ECHO = "echo"
+DATA_POLICIES = ("", "no_training", "zero_retention", "local")
 
 
 @dataclass(frozen=True)
 class Model:
-    """One model: `quality` is 0..1, `tokens_per_second` counts output; both are priors."""
+    """One model: `quality` is 0..1, `tokens_per_second` counts output; both are priors.
+
+    `upstream` is the name that its provider knows it by. `region` is where it runs (e.g. "eu"; "" when unknown), and `data_policy`
+    what the provider does with what it is told: "local" (nothing leaves this machine), "zero_retention", "no_training", "" unknown.
+    """
 
     provider_id: str
     name: str
@@ -27,6 +49,9 @@ class Model:
     tokens_per_second: float
     capabilities: tuple[str, ...] = ()
     enabled: bool = True
+    upstream: str = ""
+    region: str = ""
+    data_policy: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -36,7 +61,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Provider:
-    """One provider: `key_environment` names variables of which one must hold its key; `address` is "host:port" of a local one."""
+    """One provider: `key_environment` names variables of which one must hold its key; `address` is "host:port" of a local one.
+
+    `dialect`, `base_url`, `manner` and `timeouts` say how it is called. A disabled one has no enabled model.
+    """
 
     provider_id: str
     display_name: str
@@ -44,6 +72,28 @@ class Provider:
     key_environment: tuple[str, ...] = ()
     local: bool = False
     address: str = ""
+    dialect: str = "openai"
+    base_url: str = ""
+    manner: Manner = field(default_factory=Manner)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    enabled: bool = True
+    region: str = ""
+    data_policy: str = ""
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether it is the echo, which is no provider: it answers only when nothing else is configured, or when asked by name."""
+        return self.dialect == ECHO
+
+    @property
+    def callable(self) -> bool:
+        """Whether the registry says where to call it."""
+        return self.stands_in or bool(self.base_url)
+
+    def target(self, model: Model, key: str = "", key_id: str = "") -> Target:
+        """Where a call to one of its models goes, under one of its keys."""
+        upstream = model.upstream or model.name
+        return Target(self.provider_id, upstream, self.dialect, self.base_url, key, key_id, self.manner, self.timeouts)
 
 
 @dataclass(frozen=True)
@@ -58,6 +108,11 @@ class Registry:
         """Every model, by provider and name."""
         return (model for provider in self.providers.values() for model in provider.models)
 
+    def model(self, provider_id: str, name: str) -> Model | None:
+        """A model by its provider and name; None when the registry has none."""
+        provider = self.providers.get(provider_id)
+        return next((model for model in provider.models if model.name == name), None) if provider else None
+
     def price_of(self, provider_id: str, model: str) -> Price | None:
         """The list price; zero for whatever runs locally; None when nobody knows."""
         provider = self.providers.get(provider_id)
@@ -68,26 +123,100 @@ class Registry:
 
 def parse_registry(table: Mapping[str, Any], price_table: Mapping[str, Any]) -> Registry:
     """Registry of a parsed providers.toml and prices.json; RegistryError for what does not fit."""
-    if price_table.get("currency", CURRENCY) != CURRENCY:
-        raise RegistryError(f"the price file is in {price_table['currency']}; prices must be in {CURRENCY}")
+    return build_registry(table, read_prices(price_table))
+
+
+def build_registry(table: Mapping[str, Any], prices: PriceList) -> Registry:
+    """Registry of a parsed providers.toml and a price list; RegistryError for what does not fit."""
     tiers = table.get("tiers", {})
-    prices, windows = _parse_prices(price_table.get("providers", {}))
-    providers = {}
-    for provider_id, entry in sorted(table.get("providers", {}).items()):
-        _known(f"providers.{provider_id}", entry, _PROVIDER_KEYS)
-        models = tuple(
-            _parse_model(provider_id, entry, name, row, tiers, prices, windows) for name, row in sorted(entry["models"].items())
-        )
-        providers[provider_id] = Provider(
-            provider_id,
-            entry.get("display_name", provider_id),
-            models,
-            tuple(entry.get("key_environment", ())),
-            entry.get("local", False),
-            entry.get("address", ""),
-        )
+    providers = {
+        provider_id: parse_provider(provider_id, entry, tiers, prices)
+        for provider_id, entry in sorted(table.get("providers", {}).items())
+    }
     own = {model.key: model.price for provider in providers.values() for model in provider.models if model.price is not None}
-    return Registry(providers, {**prices, **own})
+    return Registry(providers, {**prices.prices, **own})
+
+
+def parse_provider(provider_id: str, entry: Mapping[str, Any], tiers: Mapping[str, Any], prices: PriceList) -> Provider:
+    """One provider with its models; RegistryError for what does not fit."""
+    where = f"providers.{provider_id}"
+    if not _PROVIDER_ID.fullmatch(provider_id):
+        raise RegistryError(f"{where}: an id is lower-case letters, digits, - and _, at most 63")
+    _known(where, entry, _PROVIDER_KEYS)
+    dialect, address, local = entry.get("dialect", "openai"), entry.get("address", ""), entry.get("local", False)
+    if dialect not in DIALECTS:
+        raise RegistryError(f"{where}: dialect {dialect!r} is not one of {', '.join(DIALECTS)}")
+    models = tuple(_parse_model(provider_id, entry, name, row, tiers, prices) for name, row in sorted(entry["models"].items()))
+    base_url = entry.get("base_url", "") or (f"http://{address}" if local and address else "")
+    return Provider(
+        provider_id,
+        entry.get("display_name", provider_id),
+        models,
+        tuple(entry.get("key_environment", ())),
+        local,
+        address,
+        dialect,
+        _checked_url(where, base_url) if base_url else "",
+        _manner(where, entry),
+        _timeouts(where, entry.get("timeouts", {})),
+        entry.get("enabled", True),
+        entry.get("region", ""),
+        entry.get("data_policy", ""),
+    )
+
+
+def _checked_url(where: str, url: str) -> str:
+    """An address that may be called: keys must not travel in it, nor over a plain wire unless the operator writes http."""
+    try:
+        parts = urlsplit(url)
+        port_fits = parts.port is None or parts.port > 0
+    except ValueError:
+        port_fits = False
+    if not port_fits or parts.scheme not in ("https", "http") or not parts.hostname:
+        raise RegistryError(f"{where}: base_url must be an http or https URL, e.g. https://api.example.com/v1")
+    if (
+        parts.username
+        or parts.password
+        or parts.query
+        or parts.fragment
+        or not url.isascii()
+        or not url.isprintable()
+        or " " in url
+    ):
+        raise RegistryError(f"{where}: base_url must hold no user, password, query or fragment; keys are added with AddProviderKey")
+    return url.rstrip("/")
+
+
+def _manner(where: str, entry: Mapping[str, Any]) -> Manner:
+    headers, rename = entry.get("headers", {}), entry.get("rename", {})
+    own = entry.get("auth_header", "")
+    for name in (*headers, *((own,) if own else ())):
+        if not _HEADER.fullmatch(name):
+            raise RegistryError(f"{where}: {name!r} is no name of a header")
+    texts = (*headers.values(), *rename, *rename.values(), entry.get("path", ""), entry.get("api_version", ""))
+    if not all(isinstance(text, str) and text.isascii() and (text == "" or text.isprintable()) for text in texts):
+        raise RegistryError(f"{where}: headers, rename, path and api_version are plain text")
+    return Manner(
+        entry.get("path", ""),
+        own,
+        entry.get("api_version", ""),
+        dict(headers),
+        dict(rename),
+        tuple(entry.get("drop", ())),
+        bool(entry.get("send_reasoning", False)),
+    )
+
+
+def _timeouts(where: str, entry: Mapping[str, str]) -> Timeouts:
+    _known(f"{where}.timeouts", entry, _TIMEOUT_KEYS)
+    return Timeouts(**{name: _duration(f"{where}.timeouts.{name}", text) for name, text in entry.items()})
+
+
+def _duration(where: str, text: str) -> timedelta:
+    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    if match is None or not float(match[1]):
+        raise RegistryError(f'{where}: write a length of time such as "500ms", "30s" or "5m"')
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
 
 
 def _known(where: str, entry: Mapping[str, Any], keys: set[str]) -> None:
@@ -101,63 +230,51 @@ def _parse_model(
     name: str,
     row: Mapping[str, Any],
     tiers: Mapping[str, Any],
-    prices: Mapping[tuple[str, str], Price],
-    windows: Mapping[tuple[str, str], int],
+    prices: PriceList,
 ) -> Model:
     where, key = f'providers.{provider_id}.models."{name}"', (provider_id, name)
     _known(where, row, _MODEL_KEYS)
-    if row.get("tier") not in tiers:
-        raise RegistryError(f"{where}: tier {row.get('tier')!r} is not one of {', '.join(sorted(tiers))}")
-    prior = {**tiers[row["tier"]], **_only(provider, "tokens_per_second"), **_only(row, "quality", "tokens_per_second")}
-    window = row.get("context_window", windows.get(key, 0))
+    prior = {**_tier(where, row, tiers), **_only(provider, "tokens_per_second"), **_only(row, "quality", "tokens_per_second")}
+    window = row.get("context_window", prices.windows.get(key, 0))
     if window < 1:
         raise RegistryError(f"{where}: give its context_window in tokens; the price list does not know it")
     if not 0 <= prior["quality"] <= 1 or not prior["tokens_per_second"] > 0:
         raise RegistryError(f"{where}: quality must lie in 0..1 and tokens_per_second above 0")
-    own = FREE if provider.get("local") else _own_price(where, row)
+    local = provider.get("local", False)
+    policy = row.get("data_policy", provider.get("data_policy", "local" if local else ""))
+    if policy not in DATA_POLICIES:
+        raise RegistryError(f"{where}: data_policy {policy!r} is not one of {', '.join(filter(None, DATA_POLICIES))}")
     return Model(
         provider_id,
         name,
-        own or prices.get(key),
+        FREE if local else _price(where, row, key, prices),
         window,
         float(prior["quality"]),
         float(prior["tokens_per_second"]),
         tuple(row.get("capabilities", ())),
-        row.get("enabled", True),
+        row.get("enabled", True) and provider.get("enabled", True),
+        row.get("upstream", ""),
+        row.get("region", provider.get("region", "local" if local else "")),
+        policy,
     )
+
+
+def _tier(where: str, row: Mapping[str, Any], tiers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The priors of a tier; none are needed where both are given."""
+    if "tier" not in row and {"quality", "tokens_per_second"} <= set(row):
+        return {}
+    if row.get("tier") not in tiers:
+        raise RegistryError(f"{where}: tier {row.get('tier')!r} is not one of {', '.join(sorted(tiers))}")
+    found: Mapping[str, Any] = tiers[row["tier"]]
+    return found
+
+
+def _price(where: str, row: Mapping[str, Any], key: Key, prices: PriceList) -> Price | None:
+    """A price of its own, else that of the list: under its own name, or under the name that the provider knows it by."""
+    if "price" in row:
+        return read_price(where, row["price"])
+    return prices.prices.get(key) or prices.prices.get((key[0], row.get("upstream", "")))
 
 
 def _only(table: Mapping[str, Any], *keys: str) -> dict[str, Any]:
     return {key: table[key] for key in keys if key in table}
-
-
-def _own_price(where: str, row: Mapping[str, Any]) -> Price | None:
-    return Price(_rate(where, row["price"])) if "price" in row else None
-
-
-def _parse_prices(table: Mapping[str, Any]) -> tuple[dict[tuple[str, str], Price], dict[tuple[str, str], int]]:
-    """Prices and context windows by (provider, model or another name of it)."""
-    prices: dict[tuple[str, str], Price] = {}
-    windows: dict[tuple[str, str], int] = {}
-    for provider_id, models in table.items():
-        for name, row in models.items():
-            where = f"prices of {provider_id} {name}"
-            tiers = tuple(sorted((tier["above"], _rate(where, tier)) for tier in row.get("tiers", ())))
-            price = Price(_rate(where, row), tiers)
-            for known_as in (name, *row.get("names", ())):
-                prices.setdefault((provider_id, known_as), price)
-                windows.setdefault((provider_id, known_as), row.get("context_window", 0))
-    return prices, windows
-
-
-def _rate(where: str, row: Mapping[str, Any]) -> Rate:
-    try:
-        cached = parse(row["cached_input"]) if "cached_input" in row else None
-        rate = Rate(parse(row["input"]), parse(row["output"]), cached)
-    except (MoneyError, KeyError, TypeError) as error:
-        raise RegistryError(
-            f'{where}: write prices per million tokens as text, e.g. input = "0.25", output = "2" ({error})'
-        ) from error
-    if rate.input < 0 or rate.output < 0 or (cached or 0) < 0:
-        raise RegistryError(f"{where}: a price cannot be negative")
-    return rate

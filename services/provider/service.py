@@ -37,6 +37,7 @@ class ProviderService(ProviderServiceServicer):
 
     async def GetProviderStatus(self, request: api.GetProviderStatusRequest, context: Context) -> api.GetProviderStatusResponse:
         """Every provider with its state and models."""
+        await self._host.db.read(self._known.look)
         providers = self._known.registry.providers
         if request.provider_id and request.provider_id not in providers:
             raise errors.not_found("provider", request.provider_id)
@@ -123,6 +124,7 @@ class ProviderService(ProviderServiceServicer):
         # here and not in the contract: a rule over two fields names neither in its refusal
         if request.cached_input_tokens > request.input_tokens:
             raise errors.invalid("cached_input_tokens", "they are part of input_tokens, so they cannot be more")
+        await self._host.db.read(self._known.look)
         usage, latency = self._usage(request), wire.from_duration(request.latency, "latency")
 
         async def effect(tx: Transaction) -> api.TrackBudgetResponse:

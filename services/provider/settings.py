@@ -18,6 +18,27 @@ class ProviderSettings(Section):
 
     registry_file: Path = setting(HERE / "providers.toml", "Registry of providers and models; read at start.")
     prices_file: Path = setting(HERE / "prices.json", "List prices, which the registry may override; read at start.")
+    price_overrides_file: Path = setting(
+        Path(),
+        "TOML file of prices that win over the list, in its form (providers.<id>.<model> = { input, output, ... }); empty: none.",
+    )
+    default_input_price: str = setting(
+        "", "Price assumed for a million input tokens of a model that has none, e.g. `5`; empty: such a model is refused."
+    )
+    default_output_price: str = setting("", "The same for a million output tokens; set both or neither.")
+    encryption_key: str = setting(
+        "",
+        "Key that encrypts providers' keys: base64 of 32 bytes. Empty: a key file made at the first start.",
+        secret=True,
+    )
+    encryption_old_keys: tuple[str, ...] = setting(
+        (), "Keys that were used before; what they encrypted is encrypted anew at start.", secret=True
+    )
+    max_provider_keys: int = setting(100, "Keys that one provider may have.", low=1, high=10_000)
+    max_registered: int = setting(5000, "Providers and models that may be registered or changed at run time.", low=1, high=100_000)
+    call_connections: int = setting(256, "Connections to one provider at a time; more calls wait for one.", low=1, high=10_000)
+    call_keep_alive: timedelta = setting(timedelta(seconds=30), "How long an idle connection to a provider is kept.")
+    call_answer_bytes: int = setting(32 * 1024 * 1024, "Largest answer of a provider in bytes.", low=1024)
     require_key: str = setting(
         "auto",
         "Leave providers without a key out of selection: `always`, `never` (callers hold keys) or `auto` (once any has a key).",

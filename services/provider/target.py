@@ -43,5 +43,5 @@ class Target:
     base_url: str = ""
     key: str = field(default="", repr=False)
     key_id: str = ""
-    manner: Manner = Manner()
-    timeouts: Timeouts = Timeouts()
+    manner: Manner = field(default_factory=Manner)
+    timeouts: Timeouts = field(default_factory=Timeouts)

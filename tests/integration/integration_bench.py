@@ -18,14 +18,12 @@ from google.rpc import error_details_pb2
 from tooloo.integration.v1 import integration_service_pb2 as pb
 from tooloo.integration.v1.integration_service_pb2_grpc import IntegrationServiceStub
 
-from mesh import errors, testing
+from mesh import errors, keyfile, testing
 from mesh.clock import ManualClock
-from services.integration import keyfile
+from mesh.vault import Vault
 from services.integration.__main__ import build
 from services.integration.connection import Connection
-from services.integration.flows import keys
 from services.integration.store import connections as store
-from services.integration.vault import Vault
 from tests.peers import oidc
 
 if TYPE_CHECKING:
@@ -57,7 +55,7 @@ class Bench:
 
     async def tokens(self, user: str = "ada", provider: str = "oidc") -> tuple[str, str]:
         """The access and the refresh token of a user, opened with the key file as the service does it."""
-        vault = Vault([keyfile.load_or_make(self.running.host.data_folder / keys.KEY_FILE)], os.urandom)
+        vault = Vault([keyfile.load_or_make(self.running.host.data_folder / keyfile.FILE)], os.urandom, "integration")
         opened = (await self.stored(user, provider)).tokens(vault)
         return opened.access_token, opened.refresh_token
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from tooloo.integration.v1 import connection_pb2
 
+from mesh import keyfile
 from mesh.settings import SettingError
-from services.integration.flows import keys
 from services.integration.providers import ProviderError
 from tests.integration.integration_bench import CALLBACK, came_back, files_with, integration, oidc_settings, refusal
 from tests.peers import oidc
@@ -48,7 +48,7 @@ async def test_no_token_stands_in_a_file_an_answer_an_event_or_a_log(
 async def test_the_key_file_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     """Mode 0600, kept over a restart."""
     async with integration(tmp_path) as bench:
-        path = bench.running.host.data_folder / keys.KEY_FILE
+        path = bench.running.host.data_folder / keyfile.FILE
         first = path.read_text()
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         await bench.running.restart()

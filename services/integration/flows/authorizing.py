@@ -8,6 +8,7 @@ from tooloo.integration.v1 import integration_service_pb2 as pb
 from mesh import errors
 from mesh.db import Transaction
 from mesh.host import Host
+from mesh.vault import Vault, VaultError
 from services.integration import connection as connections
 from services.integration import events, id_token, oauth, wire
 from services.integration.connection import Authorization, Connection
@@ -21,7 +22,6 @@ from services.integration.providers import Provider
 from services.integration.remote.outgoing import Outgoing
 from services.integration.settings import IntegrationSettings
 from services.integration.store import connections as store
-from services.integration.vault import Vault, VaultError
 
 log = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from mesh import errors
 from mesh.host import Host
+from mesh.vault import Vault, VaultError
 from services.integration import oauth
 from services.integration.connection import LAPSED, Connection
 from services.integration.exchange import Refused, RemoteError
@@ -16,7 +17,6 @@ from services.integration.oauth import Tokens
 from services.integration.remote.outgoing import Outgoing
 from services.integration.settings import IntegrationSettings
 from services.integration.store import connections as store
-from services.integration.vault import Vault, VaultError
 
 log = logging.getLogger(__name__)
 _LOOK_AGAIN_SECONDS = 0.05

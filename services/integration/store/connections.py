@@ -5,8 +5,8 @@ from datetime import datetime
 
 from mesh.clock import from_us, to_us
 from mesh.db import Row, Transaction
+from mesh.vault import Sealed
 from services.integration.connection import ACTIVE, LAPSED, Authorization, Connection
-from services.integration.vault import Sealed
 
 
 async def insert_authorization(tx: Transaction, authorization: Authorization) -> None:

@@ -13,8 +13,9 @@ from services.provider.registry import Provider
 
 async def look(host: Host, known: Known) -> None:
     """Looks once at the address of every local provider and notes whether something answers there."""
+    await host.db.read(known.look)
     for provider in known.registry.providers.values():
-        if provider.local:
+        if provider.local and provider.address:
             await _note_reachable(host, known, provider, await answers(provider.address, known.settings.look_timeout))
 
 

@@ -10,7 +10,7 @@ from services.provider.pricing import Price
 
 def price_of(known: Known, labels: Labels) -> Price:
     """The list price of the labels' provider and model; FAILED_PRECONDITION with UNKNOWN_PRICE when nobody knows it, never zero."""
-    price = known.registry.price_of(labels.provider_id, labels.model)
+    price = known.price_of(labels.provider_id, labels.model)
     if price is None:
         raise errors.failed_precondition(
             f"providers/{labels.provider_id}/models/{labels.model}",

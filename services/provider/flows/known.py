@@ -1,14 +1,21 @@
-"""What the service knows from its start on: the registry, which providers have a key here, and the settings."""
+"""What the service knows: the registry (its file, and what was registered since), which providers have a key, the settings."""
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from mesh.db import Transaction
+from services.provider import registry_store
 from services.provider.availability import Availability
 from services.provider.flows.limits import Cache
 from services.provider.health import ProviderHealth, State, judge
-from services.provider.registry import Provider, Registry, RegistryError, parse_registry
+from services.provider.keys import ENVIRONMENT
+from services.provider.overlay import lay_over
+from services.provider.pricelist import PriceList, read_price, read_prices
+from services.provider.pricing import Price
+from services.provider.registry import Model, Provider, Registry, RegistryError, build_registry
 from services.provider.routing import HalfPoints, Strategy, Weights
 from services.provider.settings import ProviderSettings
 
@@ -16,19 +23,77 @@ _REQUIRE_KEY = ("auto", "always", "never")
 
 
 @dataclass(frozen=True)
-class Known:
-    """Registry, ids of the providers that have a key, settings."""
+class _Snapshot:
+    """What is known as of one state of the database; replaced as a whole, so that no reader sees half of a change."""
 
+    stamp: str
     registry: Registry
     with_key: frozenset[str]
-    settings: ProviderSettings
-    # ids of the keys that are registered, by provider; without any it is not known when the last one rests
+    # ids of the keys of each provider that has any
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    limits: Cache = field(default_factory=Cache, compare=False)
+
+
+class Known:
+    """What is known. `look` at the beginning of a transaction makes it current; between transactions it may be a little old."""
+
+    def __init__(
+        self, settings: ProviderSettings, table: Mapping[str, Any], prices: PriceList, environment_keys: Mapping[str, str]
+    ) -> None:
+        self.settings = settings
+        self.environment_keys = environment_keys
+        self._table = table
+        self._prices = prices
+        self._default_price = _default_price(settings)
+        # budgets and burst policies, as of their own change counter
+        self.limits = Cache()
+        self._now = _Snapshot("", build_registry(table, prices), frozenset(environment_keys), self._key_ids({}))
+
+    @property
+    def registry(self) -> Registry:
+        """Providers and models."""
+        return self._now.registry
+
+    @property
+    def with_key(self) -> frozenset[str]:
+        """Ids of the providers that have a key."""
+        return self._now.with_key
+
+    async def look(self, tx: Transaction) -> None:
+        """Reads what changed, here or in another process; one small statement when nothing did."""
+        stamp = await registry_store.stamp(tx)
+        if stamp != self._now.stamp:
+            changes = await registry_store.entries(tx)
+            stored: dict[str, list[str]] = {}
+            for key in await registry_store.keys(tx):
+                stored.setdefault(key.provider_id, []).append(key.key_id)
+            keys = self._key_ids(stored)
+            self._now = _Snapshot(stamp, self.built(lay_over(self._table, changes)), frozenset(keys), keys)
 
     def keys_of(self, provider_id: str) -> tuple[str, ...]:
         """Ids of a provider's keys."""
-        return self.keys.get(provider_id, ())
+        return self._now.keys.get(provider_id, ())
+
+    def _key_ids(self, stored: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+        given = {provider_id: (ENVIRONMENT,) for provider_id in self.environment_keys}
+        ids = {*stored, *given}
+        return {provider_id: (*stored.get(provider_id, ()), *given.get(provider_id, ())) for provider_id in ids}
+
+    def built(self, table: Mapping[str, Any]) -> Registry:
+        """The registry of a table under this installation's prices; RegistryError for what does not fit."""
+        return build_registry(table, self._prices)
+
+    @property
+    def file_table(self) -> Mapping[str, Any]:
+        """The registry file's table."""
+        return self._table
+
+    def price_of(self, provider_id: str, model: str) -> Price | None:
+        """The list price, else the stated default of the settings, else None: then nobody may assume that it costs nothing."""
+        return self.registry.price_of(provider_id, model) or self._default_price
+
+    def price_of_model(self, model: Model) -> Price | None:
+        """The price of a model of the registry, in the same way."""
+        return model.price or self._default_price
 
     @property
     def needs_key(self) -> bool:
@@ -63,16 +128,19 @@ class Known:
         return trouble if trouble[0] is State.UNAVAILABLE or state is not State.DEGRADED else (state, why)
 
     def _seen(self, provider: Provider, health: ProviderHealth) -> tuple[State, str]:
+        if provider.stands_in:
+            return State.AVAILABLE, "it runs in this process, and stands in while no provider is configured"
         state = judge(
             health,
             local=provider.local,
             has_key=provider.provider_id in self.with_key,
             degraded_after=self.settings.degraded_after,
         )
+        variables = " or ".join(provider.key_environment)
         reasons = {
             State.UNAVAILABLE: f"nothing answers at {provider.address}",
             State.DEGRADED: f"its last {health.failures_in_row} calls failed",
-            State.NOT_CONFIGURED: f"no key: set {' or '.join(provider.key_environment)}",
+            State.NOT_CONFIGURED: f"no key: {f'set {variables}, or ' if variables else ''}add one with AddProviderKey",
             State.AVAILABLE: f"something answers at {provider.address}"
             if provider.local
             else "it has a key; no call failed lately",
@@ -81,13 +149,30 @@ class Known:
 
 
 def read(settings: ProviderSettings, environment: Mapping[str, str]) -> Known:
-    """Reads the registry and price files; RegistryError names what does not fit. Of keys only their presence is looked at."""
+    """Reads the registry and price files; RegistryError names what does not fit. Keys of the environment are read here."""
     if settings.require_key not in _REQUIRE_KEY:
         raise RegistryError(f"TOOLOO_PROVIDER_REQUIRE_KEY is {settings.require_key!r}; write one of {', '.join(_REQUIRE_KEY)}")
-    registry = parse_registry(tomllib.loads(settings.registry_file.read_text()), json.loads(settings.prices_file.read_text()))
-    with_key = (
-        provider.provider_id
-        for provider in registry.providers.values()
-        if any(environment.get(name, "").strip() for name in provider.key_environment)
-    )
-    return Known(registry, frozenset(with_key), settings)
+    table = tomllib.loads(settings.registry_file.read_text())
+    prices = read_prices(json.loads(settings.prices_file.read_text()))
+    if settings.price_overrides_file.name:
+        prices = prices.overridden(read_prices(tomllib.loads(settings.price_overrides_file.read_text())))
+    keys = {name: key for name, entry in table.get("providers", {}).items() if (key := _key(entry, environment))}
+    return Known(settings, table, prices, keys)
+
+
+def _key(entry: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+    """The first key that the variables of a provider hold; "" when none does."""
+    found = (environment.get(name, "").strip() for name in entry.get("key_environment", ()))
+    return next(filter(None, found), "")
+
+
+def _default_price(settings: ProviderSettings) -> Price | None:
+    given = {"input": settings.default_input_price, "output": settings.default_output_price}
+    if not any(given.values()):
+        return None
+    if not all(given.values()):
+        raise RegistryError("set both TOOLOO_PROVIDER_DEFAULT_INPUT_PRICE and TOOLOO_PROVIDER_DEFAULT_OUTPUT_PRICE, or neither")
+    price = read_price("the default price of the settings", given)
+    if price.free:
+        raise RegistryError("the default price must be above 0; to refuse what has no price, leave both settings empty")
+    return price

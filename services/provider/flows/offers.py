@@ -53,6 +53,7 @@ class Seen:
 
 async def gather(tx: Transaction, known: Known, available: Availability, user_id: str, focus_area: str, size: Size) -> Offers:
     """The offers for a request; reads only."""
+    await known.look(tx)
     watched = await _watched(tx, known, user_id, available.now)
     seen = Seen(
         await store.provider_healths(tx),
@@ -83,7 +84,8 @@ def _option(known: Known, seen: Seen, model: Model, user_id: str, size: Size) ->
     labels = Labels.of(provider=model.provider_id, model=model.name, user=user_id)
     covering = [item for item in seen.budgets if item.standing.takes(labels)]
     health = seen.models.get(model.key, ModelHealth())
-    cost = model.price.cost(size.input_tokens, size.output_tokens) if model.price else None
+    price = known.price_of_model(model)
+    cost = price.cost(size.input_tokens, size.output_tokens) if price else None
     return Option(
         model.provider_id,
         model.name,
@@ -93,7 +95,7 @@ def _option(known: Known, seen: Seen, model: Model, user_id: str, size: Size) ->
         health.tokens_per_second or model.tokens_per_second,
         health.uptime,
         pressure=max((item.pressure for item in covering if not item.covers_every_model), default=1.0),
-        free=model.price is not None and model.price.free,
+        free=price is not None and price.free,
         excluded=_excluded(known, seen, model, cost or 0, covering),
     )
 
@@ -104,7 +106,9 @@ def _excluded(known: Known, seen: Seen, model: Model, cost: int, covering: Seque
     state, why = known.state(provider, health)
     out = seen.availability.out(Target(*model.key), known.keys_of(model.provider_id))
     if not model.enabled:
-        return Exclusion.DISABLED, "switched off in the registry file"
+        return Exclusion.DISABLED, "switched off in the registry"
+    if provider.stands_in:
+        return Exclusion.DISABLED, "it is no model, and stands in only while no provider is configured"
     if known.needs_key and not provider.local and model.provider_id not in known.with_key:
         return Exclusion.NOT_CONFIGURED, why
     if state is State.UNAVAILABLE:

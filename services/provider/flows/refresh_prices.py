@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import ROUND_CEILING, Decimal
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from genai_prices.types import ClauseEquals, ClauseOr, ModelInfo, ModelPrice, Ti
 
 TARGET = Path(__file__).parents[1] / "prices.json"
 COPIED = ("anthropic", "deepseek", "google", "groq", "mistral", "openai", "openrouter", "x-ai")
-FIELDS = {"input": "input_mtok", "output": "output_mtok", "cached_input": "cache_read_mtok"}
+FIELDS = {"input": "input_mtok", "output": "output_mtok", "cached_input": "cache_read_mtok", "cache_write": "cache_write_mtok"}
+_NANO = Decimal("0.000000001")
 
 
 def dearest(model: ModelInfo, day: datetime) -> ModelPrice:
@@ -35,7 +37,14 @@ def plain(price: Any, input_tokens: int) -> Any:
 def rates(prices: ModelPrice, input_tokens: int) -> dict[str, str]:
     """The rates of prices.json at so many input tokens, as decimal text."""
     given = {name: getattr(prices, attribute) for name, attribute in FIELDS.items()}
-    return {name: f"{plain(price, input_tokens):f}" for name, price in given.items() if price is not None}
+    return {name: f"{nanos(plain(price, input_tokens)):f}" for name, price in given.items() if price is not None}
+
+
+def nanos(price: Any) -> Any:
+    """The price in at most nine decimals: OpenRouter has some with more, which are rounded up."""
+    exact = Decimal(price)
+    rounded = exact.quantize(_NANO, ROUND_CEILING)
+    return price if exact == rounded else rounded
 
 
 def other_names(model: ModelInfo) -> Iterator[str]:

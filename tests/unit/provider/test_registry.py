@@ -34,7 +34,7 @@ def test_the_shipped_registry_has_a_price_for_every_model() -> None:
     assert {"openai", "anthropic", "google", "deepseek", "mistral", "groq", "openrouter", "ollama"} <= set(shipped.providers)
     for model in shipped.models:
         assert model.price is not None, model.key
-        assert model.price.free == (model.provider_id == "ollama" or model.name.endswith(":free")), model.key
+        assert model.price.free == (model.provider_id in ("ollama", "local") or model.name.endswith(":free")), model.key
 
 
 def test_a_list_price_is_read_exactly() -> None:

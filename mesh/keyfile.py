@@ -1,10 +1,32 @@
-"""The key file: made at the first start when the settings hold no encryption key, readable by its owner alone."""
+"""The keys of a service's vault: those of its settings, else a key file made at the first start, readable by its owner alone."""
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from services.integration import vault
+from mesh import vault
+from mesh.settings import SettingError
+
+FILE = "encryption.key"
+
+
+def keys_at_hand(folder: Path, owner: str, current: str, old: Sequence[str]) -> list[bytes]:
+    """The current key first; `current` and `old` are the settings encryption_key and encryption_old_keys of the owner.
+
+    A key file that was made before the settings had a key still opens what it sealed.
+    """
+    path = folder / FILE
+    given = [_given(owner, "ENCRYPTION_KEY", current)] if current else []
+    made = [load_or_make(path)] if not given or path.exists() else []
+    return [*given, *made, *(_given(owner, "ENCRYPTION_OLD_KEYS", text) for text in old)]
+
+
+def _given(owner: str, name: str, text: str) -> bytes:
+    try:
+        return vault.read_key(text)
+    except vault.KeyFormatError as error:
+        raise SettingError(f"TOOLOO_{owner.upper()}_{name} holds no key: {error}") from error
 
 
 def load_or_make(path: Path) -> bytes:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.integration import keyfile
-from services.integration.vault import KeyFormatError
+from mesh import keyfile
+from mesh.vault import KeyFormatError
 
 
 def test_it_is_made_once_and_kept(tmp_path: Path) -> None:

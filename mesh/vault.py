@@ -45,18 +45,19 @@ def write_key(key: bytes) -> str:
     return base64.b64encode(key).decode()
 
 
-def key_id(key: bytes) -> str:
-    """16 hexadecimal digits that name a key without telling it."""
-    return hashlib.sha256(b"tooloo integration key id\0" + key).hexdigest()[:16]
+def key_id(key: bytes, owner: str) -> str:
+    """16 hexadecimal digits that name a service's key without telling it."""
+    return hashlib.sha256(f"tooloo {owner} key id\0".encode() + key).hexdigest()[:16]
 
 
 class Vault:
-    """Seals and opens secrets. The first key seals; the others still open what was sealed under them."""
+    """Seals and opens the secrets of one service, its owner. The first key seals; the others still open what they sealed."""
 
-    def __init__(self, keys: Sequence[bytes], random: Callable[[int], bytes]) -> None:
-        self._ciphers = {key_id(key): AESGCM(key) for key in keys}
+    def __init__(self, keys: Sequence[bytes], random: Callable[[int], bytes], owner: str) -> None:
+        self._ciphers = {key_id(key, owner): AESGCM(key) for key in keys}
         self._random = random
-        self.current = key_id(keys[0])
+        self._owner = owner
+        self.current = key_id(keys[0], owner)
 
     def seal(self, secret: bytes, place: str) -> Sealed:
         """Encrypts; the secret can be opened only by naming the same place, e.g. "tokens/ada/github"."""
@@ -67,7 +68,8 @@ class Vault:
         """Decrypts; VaultError when the key is unknown, a bit was changed, or the secret belongs to another place."""
         cipher = self._ciphers.get(sealed.key_id)
         if cipher is None:
-            raise VaultError(f"the key {sealed.key_id} is not at hand; add it to TOOLOO_INTEGRATION_ENCRYPTION_OLD_KEYS")
+            setting = f"TOOLOO_{self._owner.upper()}_ENCRYPTION_OLD_KEYS"
+            raise VaultError(f"the key {sealed.key_id} is not at hand; add it to {setting}")
         try:
             return cipher.decrypt(sealed.box[:NONCE_BYTES], sealed.box[NONCE_BYTES:], place.encode())
         except (InvalidTag, ValueError) as error:

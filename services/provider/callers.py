@@ -1,0 +1,60 @@
+"""What a caller of a compatible door says beside the body: labels, session, and a key that names it without being kept."""
+
+import hashlib
+import re
+import uuid
+from collections.abc import Mapping
+
+from services.provider.dialects.asked import Unreadable
+
+LABELS, SESSION = "x-tooloo-labels", "x-tooloo-session"
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+:/-]{0,127}")
+# these say who answers, which the caller does not
+_OURS = ("provider", "model", "key")
+_MOST_LABELS = 16
+_LONGEST_SESSION = 128
+
+
+def labels_of(headers: Mapping[str, str], user: str) -> dict[str, str]:
+    """The labels of a call: those of the header, the user of the body, and a fingerprint of the key; Unreadable for bad ones."""
+    labels = {}
+    for pair in filter(None, (text.strip() for text in headers.get(LABELS, "").split(","))):
+        name, _, value = (text.strip() for text in pair.partition("="))
+        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise Unreadable(LABELS, f"write name=value,name=value with plain names and values; {pair[:40]!r} is not that")
+        if name in _OURS:
+            raise Unreadable(LABELS, f"{name!r} is not for callers to say")
+        labels[name] = value
+    if len(labels) > _MOST_LABELS:
+        raise Unreadable(LABELS, f"at most {_MOST_LABELS} labels")
+    if user:
+        labels.setdefault("user", user if _VALUE.fullmatch(user) else fingerprint(user))
+    if key := key_of(headers):
+        labels["key"] = fingerprint(key)
+    return labels
+
+
+def session_of(headers: Mapping[str, str]) -> str:
+    """The session; Unreadable for one that is too long."""
+    session = headers.get(SESSION, "")
+    if len(session) > _LONGEST_SESSION:
+        raise Unreadable(SESSION, f"at most {_LONGEST_SESSION} characters")
+    return session
+
+
+def key_of(headers: Mapping[str, str]) -> str:
+    """The key that the official clients send; "" without one."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return headers.get("x-api-key", "") or (token.strip() if scheme.lower() == "bearer" else "")
+
+
+def fingerprint(secret: str) -> str:
+    """16 hexadecimal digits that name a secret without telling it."""
+    return hashlib.sha256(b"tooloo caller\0" + secret.encode()).hexdigest()[:16]
+
+
+def request_id_of(headers: Mapping[str, str], labels: Mapping[str, str]) -> str:
+    """A uuid made of the idempotency key and the caller's: two callers who choose the same key do not get each other's answers."""
+    given = headers.get("idempotency-key", "")
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"tooloo:{labels.get('key', '')}:{given}")) if given else ""

@@ -1,0 +1,208 @@
+"""The compatible doors' calls: bytes of another vendor's dialect in, the completer asked, bytes of that dialect out."""
+
+import json
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+from google.api.httpbody_pb2 import HttpBody
+from google.rpc.error_details_pb2 import RetryInfo
+from tooloo.provider.v1 import compatibility_service_pb2 as api
+from tooloo.provider.v1.compatibility_service_pb2_grpc import CompatibilityServiceServicer
+
+from mesh import errors
+from mesh.host import Host
+from services.provider import callers, money, tokens
+from services.provider.chat import Delta
+from services.provider.completing_port import Ask, Completed, Completer, Started
+from services.provider.dialects import catalogue
+from services.provider.dialects.anthropic import reading as anthropic_reading
+from services.provider.dialects.asked import Asked, Unreadable
+from services.provider.dialects.base import JSON, dump
+from services.provider.dialects.doors import AnthropicDoor, Door, OpenAIDoor, StreamWriter
+from services.provider.dialects.troubles import Trouble, of_failure, of_unreadable
+from services.provider.failure import CallFailedError
+from services.provider.flows.known import Known
+
+log = logging.getLogger(__name__)
+Context = grpc.aio.ServicerContext[Any, Any]
+Bodies = AsyncGenerator[HttpBody, None]
+SSE = "text/event-stream; charset=utf-8"
+# the door makes the HTTP status of an answer of it (envoy/filters.py)
+STATUS = "x-tooloo-status"
+_OK = 200
+_STATUSES = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.OUT_OF_RANGE: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ALREADY_EXISTS: 409,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+
+
+class CompatibilityService(CompatibilityServiceServicer):
+    """Answers tooloo.provider.v1.CompatibilityService."""
+
+    def __init__(self, host: Host, completer: Completer, known: Known) -> None:
+        self._host = host
+        self._completer = completer
+        self._known = known
+        self._openai, self._anthropic = OpenAIDoor(), AnthropicDoor()
+
+    async def CreateChatCompletion(self, request: HttpBody, context: Context) -> Bodies:
+        """A chat completion, whole or as a stream."""
+        async with aclosing(self._complete(self._openai, request, context)) as bodies:
+            async for body in bodies:
+                yield body
+
+    async def CreateMessage(self, request: HttpBody, context: Context) -> Bodies:
+        """A message, whole or as a stream."""
+        async with aclosing(self._complete(self._anthropic, request, context)) as bodies:
+            async for body in bodies:
+                yield body
+
+    async def CountMessageTokens(self, request: HttpBody, context: Context) -> Bodies:
+        """An estimate by characters; the header x-tooloo-estimated says so."""
+        try:
+            asked = anthropic_reading.read(_parsed(request), counting=True)
+        except Unreadable as error:
+            yield await self._refuse(self._anthropic, of_unreadable(error), context)
+            return
+        await context.send_initial_metadata((("x-tooloo-estimated", "true"),))
+        yield _body({"input_tokens": tokens.of_chat(asked.chat)})
+
+    async def ListCompatibleModels(self, request: api.ListCompatibleModelsRequest, context: Context) -> Bodies:
+        """Models by id."""
+        await self._host.db.read(self._known.look)
+        yield _body(catalogue.listed(self._known.registry.models, request.limit, request.after_id))
+
+    async def GetCompatibleModel(self, request: api.GetCompatibleModelRequest, context: Context) -> Bodies:
+        """One model."""
+        await self._host.db.read(self._known.look)
+        found = catalogue.find(self._known.registry.models, request.model)
+        if found is None:
+            message = f"there is no model {request.model!r}; GET /v1/models lists them"
+            yield await self._refuse(self._openai, Trouble(404, "model_not_found", message, "model"), context)
+            return
+        yield _body(found)
+
+    async def _complete(self, door: Door, request: HttpBody, context: Context) -> Bodies:
+        try:
+            headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+            asked = door.read(_parsed(request))
+            ask = _ask(asked, headers)
+        except Unreadable as error:
+            yield await self._refuse(door, of_unreadable(error), context)
+            return
+        if asked.stream:
+            async with aclosing(self._streamed(door, asked, ask, context)) as bodies:
+                async for body in bodies:
+                    yield body
+            return
+        try:
+            completed = await self._completer.complete(ask)
+        except Exception as error:  # noqa: BLE001 - in this dialect, too, everything unexpected ends here
+            yield await self._refuse(door, self._trouble(error), context)
+            return
+        await context.send_initial_metadata(_headers(completed, "x-tooloo-cost", completed.cost))
+        yield _body(door.answer(completed.answer, completed.query_id, self._now(), completed.model))
+
+    async def _streamed(self, door: Door, asked: Asked, ask: Ask, context: Context) -> Bodies:
+        """Headers leave with the first piece: until then a failure still has a status of its own."""
+        writer: StreamWriter | None = None
+        started = Started("", "", "")
+        sent = False
+        try:
+            async with aclosing(self._completer.stream(ask)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Started):
+                        started = piece
+                        writer = door.writer(asked, piece.query_id, self._now(), piece.model)
+                        continue
+                    data = _bytes_of(piece, writer)
+                    if data and not sent:
+                        sent = True
+                        await context.send_initial_metadata(_headers(started, "x-tooloo-estimated-cost", started.estimated_cost))
+                    if data:
+                        yield HttpBody(content_type=SSE, data=data)
+        except Exception as error:  # noqa: BLE001 - see above
+            trouble = self._trouble(error)
+            if not sent or writer is None:
+                yield await self._refuse(door, trouble, context)
+                return
+            yield HttpBody(content_type=SSE, data=writer.error(door.trouble(trouble, started.query_id)[1]))
+
+    def _now(self) -> int:
+        return int(self._host.clock.now().timestamp())
+
+    async def _refuse(self, door: Door, trouble: Trouble, context: Context) -> HttpBody:
+        status, body = door.trouble(trouble, self._host.ids())
+        metadata = [(STATUS, str(status))]
+        if trouble.retry_after is not None:
+            seconds = trouble.retry_after.total_seconds()
+            metadata += [("retry-after", str(max(-int(-seconds // 1), 1))), ("retry-after-ms", str(int(seconds * 1000)))]
+        if trouble.final:
+            # the official clients would try again by themselves
+            metadata.append(("x-should-retry", "false"))
+        await context.send_initial_metadata(tuple(metadata))
+        return _body(body)
+
+    def _trouble(self, error: Exception) -> Trouble:
+        if isinstance(error, CallFailedError):
+            return of_failure(error.failure)
+        if isinstance(error, errors.Refusal):
+            return _of_refusal(error)
+        if isinstance(error, TimeoutError):
+            return Trouble(504, "timeout", "the time for this call is over")
+        error_id = self._host.ids()
+        log.error("a compatible door failed unexpectedly (id %s)", error_id, exc_info=error, extra={"error_id": error_id})
+        return Trouble(500, "internal_error", f"something unexpected happened; the log has it under id {error_id}")
+
+
+def _of_refusal(refusal: errors.Refusal) -> Trouble:
+    status = _STATUSES.get(refusal.code, 500)
+    waits = [detail.retry_delay.ToTimedelta() for detail in refusal.details if isinstance(detail, RetryInfo)]
+    exhausted = refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    # waiting does not help against a budget that is spent: that is what OpenAI calls a quota
+    code = "insufficient_quota" if exhausted and not waits else refusal.reason.lower()
+    return Trouble(status, code, refusal.message, retry_after=waits[0] if waits else None, final=exhausted and not waits)
+
+
+def _parsed(request: HttpBody) -> object:
+    try:
+        return json.loads(request.data)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable("", "the body is not valid JSON", "invalid_json") from error
+
+
+def _ask(asked: Asked, headers: Mapping[str, str]) -> Ask:
+    labels = callers.labels_of(headers, asked.user)
+    return Ask(asked.chat, asked.model, labels, callers.session_of(headers), callers.request_id_of(headers, labels), asked.stream)
+
+
+def _bytes_of(piece: Delta | Completed, writer: StreamWriter | None) -> bytes:
+    if writer is None:
+        raise RuntimeError("a stream begins with Started")
+    return writer.end() if isinstance(piece, Completed) else writer.write(piece)
+
+
+def _headers(told: Started | Completed, cost_name: str, cost: int | None) -> tuple[tuple[str, str], ...]:
+    found = [
+        ("x-tooloo-query-id", told.query_id),
+        ("x-tooloo-provider", told.provider_id),
+        ("x-tooloo-model", told.model),
+        (cost_name, money.show(cost) if cost is not None else ""),
+    ]
+    return tuple((name, value) for name, value in found if value and value.isascii() and value.isprintable())
+
+
+def _body(value: object) -> HttpBody:
+    return HttpBody(content_type=JSON, data=dump(value))

@@ -1,0 +1,57 @@
+"""Calls in the Anthropic dialect: a request out, an answer, a stream or an error in."""
+
+import json
+from collections.abc import Mapping
+
+from services.provider.chat import Answer, Chat
+from services.provider.dialects.anthropic import answers, requests
+from services.provider.dialects.anthropic.streams import Reader
+from services.provider.dialects.base import JSON, Dialect, Outgoing, dump, load
+from services.provider.dialects.refusals import refusal
+from services.provider.failure import Failure
+from services.provider.target import Target
+
+PATH = "/v1/messages"
+VERSION = "2023-06-01"
+
+
+class Anthropic(Dialect):
+    """POST /v1/messages."""
+
+    name = requests.NAME
+
+    def request(self, chat: Chat, target: Target, *, stream: bool) -> Outgoing:
+        """The request."""
+        manner = target.manner
+        body = requests.write(chat, target.model) | ({"stream": True} if stream else {})
+        body = {manner.rename.get(name, name): value for name, value in body.items() if name not in manner.drop}
+        headers = {
+            "content-type": JSON,
+            "accept": "text/event-stream" if stream else JSON,
+            "anthropic-version": manner.api_version or VERSION,
+            **manner.headers,
+        }
+        return Outgoing(target.base_url.rstrip("/") + (manner.path or PATH), headers, dump(body))
+
+    def credentials(self, target: Target) -> dict[str, str]:
+        """The bare key in x-api-key."""
+        if not target.key:
+            return {}
+        own = target.manner.auth_header or "x-api-key"
+        return {own: f"Bearer {target.key}" if own.lower() == "authorization" else target.key}
+
+    def answer(self, body: bytes) -> Answer:
+        """A message."""
+        return answers.read(load(body))
+
+    def reader(self) -> Reader:
+        """Reads the events of a message."""
+        return Reader()
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes) -> Failure:
+        """`{"type": "error", "error": {type, message}}`."""
+        try:
+            error = json.loads(body)["error"]
+            return refusal(status, str(error["type"]), str(error["message"]))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return refusal(status, "", "")

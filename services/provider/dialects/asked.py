@@ -1,0 +1,161 @@
+"""What a caller of one of our doors asked, read from a JSON body field by field: what we cannot honour is refused by its name."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.provider.chat import Chat, Image
+
+_DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,(.*)", re.DOTALL)
+_LONGEST_NAME = 256
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request at a door. `with_usage`: the caller wants the usage of a stream; `user` is whom the caller names."""
+
+    chat: Chat
+    model: str
+    stream: bool = False
+    with_usage: bool = False
+    user: str = ""
+
+
+class Unreadable(ValueError):
+    """A request that is refused: the field that is wrong, and what would be right."""
+
+    def __init__(self, field: str, message: str, code: str = "invalid_value") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+        self.code = code
+
+
+class Fields:
+    """A JSON object of a request; null counts as not given, as the vendors have it."""
+
+    def __init__(self, value: Any, where: str = "") -> None:
+        if not isinstance(value, dict):
+            raise Unreadable(where, "must be an object", "invalid_type")
+        self._given: dict[str, Any] = {name: field for name, field in value.items() if field is not None}
+        self._where = where
+
+    def path(self, name: str) -> str:
+        """The field as a caller writes it."""
+        return f"{self._where}.{name}" if self._where else name
+
+    def has(self, name: str) -> bool:
+        """Whether the field is given."""
+        return name in self._given
+
+    def take(self, name: str) -> Any:
+        """The field as it came; None without one. It then counts as read."""
+        return self._given.pop(name, None)
+
+    def text(self, name: str, *, required: bool = False, most: int | None = None) -> str:
+        """A text field; "" without one."""
+        value = self.take(name)
+        if value is None:
+            if required:
+                raise Unreadable(self.path(name), "is required", "missing_required_parameter")
+            return ""
+        if not isinstance(value, str):
+            raise Unreadable(self.path(name), "must be a string", "invalid_type")
+        if most is not None and len(value) > most:
+            raise Unreadable(self.path(name), f"must be at most {most} characters")
+        return value
+
+    def name(self, name: str) -> str:
+        """A name that must be there."""
+        value = self.text(name, required=True, most=_LONGEST_NAME)
+        if not value:
+            raise Unreadable(self.path(name), "must not be empty")
+        return value
+
+    def number(self, name: str, low: float, high: float) -> float | None:
+        """A number within bounds."""
+        value = self.take(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise Unreadable(self.path(name), "must be a number", "invalid_type")
+        if not low <= value <= high:
+            raise Unreadable(self.path(name), f"must be between {low:g} and {high:g}")
+        return value
+
+    def integer(self, name: str, low: int, high: int) -> int | None:
+        """An integer within bounds."""
+        value = self.number(name, low, high)
+        if value is None:
+            return None
+        if not isinstance(value, int):
+            raise Unreadable(self.path(name), "must be an integer", "invalid_type")
+        return value
+
+    def flag(self, name: str) -> bool | None:
+        """True or false."""
+        value = self.take(name)
+        if value is not None and not isinstance(value, bool):
+            raise Unreadable(self.path(name), "must be true or false", "invalid_type")
+        return value
+
+    def items(self, name: str) -> list[Any]:
+        """A list; empty without one."""
+        value = self.take(name)
+        if value is not None and not isinstance(value, list):
+            raise Unreadable(self.path(name), "must be a list", "invalid_type")
+        return value or []
+
+    def table(self, name: str) -> "Fields | None":
+        """An object; None without one."""
+        value = self.take(name)
+        return None if value is None else Fields(value, self.path(name))
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """An object as it came; empty without one."""
+        value = self.take(name)
+        if value is not None and not isinstance(value, dict):
+            raise Unreadable(self.path(name), "must be an object", "invalid_type")
+        return value or {}
+
+    def rest(self) -> dict[str, Any]:
+        """What was not read yet."""
+        return dict(self._given)
+
+    def refuse(self, name: str, why: str) -> None:
+        """Refuses the field when it is given."""
+        if self.has(name):
+            raise Unreadable(self.path(name), why, "unsupported_parameter")
+
+    def only(self) -> None:
+        """Refuses whatever was not read."""
+        for name in self._given:
+            raise Unreadable(self.path(name), "is not known here", "unknown_parameter")
+
+
+def texts_or_one(fields: Fields, name: str, most: int) -> tuple[str, ...]:
+    """A text or a list of texts."""
+    value = fields.take(name)
+    found = [value] if isinstance(value, str) else value or []
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise Unreadable(fields.path(name), "must be a string or a list of strings", "invalid_type")
+    if len(found) > most:
+        raise Unreadable(fields.path(name), f"may hold at most {most}")
+    return tuple(found)
+
+
+def image_of_url(url: str, where: str, detail: str = "") -> Image:
+    """A picture from its URL. We never fetch it: the provider does, or has the bytes already."""
+    if url.startswith("data:"):
+        match = _DATA_URL.fullmatch(url)
+        if match is None:
+            raise Unreadable(where, "write it as data:image/png;base64,...")
+        return Image(match[1], match[2], detail=detail)
+    if not url.startswith(("https://", "http://")):
+        raise Unreadable(where, "must be an http, https or data URL")
+    return Image(url=url, detail=detail)
+
+
+def own_fields(extra: Mapping[str, Any], dialect: str) -> dict[str, dict[str, Any]]:
+    """Fields under their dialect; empty when there are none."""
+    return {dialect: dict(extra)} if extra else {}
