@@ -42,7 +42,7 @@ async def build(host: Host) -> Parts:
         keep_seconds=settings.call_keep_alive.total_seconds(),
         answer_bytes=settings.call_answer_bytes,
     )
-    completer = Straight(host, knows, keyring, remote)
+    completer = Completing(host, knows, keyring, remote)
     return Parts(
         servicers=[
             (add_ProviderServiceServicer_to_server, ProviderService(host, knows)),

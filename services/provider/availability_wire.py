@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
 from tooloo.provider.v1 import health_pb2, provider_pb2
-from tooloo.provider.v1 import provider_service_pb2 as api
 
 from mesh import errors
 from services.provider.availability import Outcome

@@ -152,6 +152,9 @@ class Usage:
     reasoning_tokens: int = 0
 
 
+NONE_USED = Usage()
+
+
 @dataclass(frozen=True)
 class Answer:
     """A whole answer; `usage` is None when the provider told none."""

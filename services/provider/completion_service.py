@@ -15,7 +15,7 @@ from services.provider import chat_wire, completion_wire, query_store
 from services.provider.completing_port import Ask, Completer, QueryFailedError
 from services.provider.failure import Failure, FailureKind
 from services.provider.flows.known import Known
-from services.provider.wire import checked_labels, from_duration
+from services.provider.wire import from_duration, from_labels
 
 Context = grpc.aio.ServicerContext[object, object]
 _Request = api.CompleteRequest | api.StreamCompleteRequest
@@ -63,7 +63,7 @@ class CompletionService(CompletionServiceServicer):
         return completion_wire.to_query(query)
 
     def _ask(self, request: _Request, context: Context, *, stream: bool = False) -> Ask:
-        labels = checked_labels(self._known.settings, request.labels, user=request.user_id)
+        labels = from_labels(self._known.settings, request.labels, user=request.user_id)
         return Ask(
             chat_wire.from_chat(request.messages, request.tools, request.generation),
             request.model or "auto",

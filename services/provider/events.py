@@ -1,17 +1,21 @@
 """What the provider service tells, and what it does when it hears something."""
 
-from typing import cast
+from datetime import timedelta
+from typing import Any, cast
 
 from google.protobuf.message import Message
 from tooloo.event.v1.event_pb2 import Event
 from tooloo.learning.v1.learning_events_pb2 import CoachFeedbackGiven
-from tooloo.provider.v1 import budget_pb2, health_pb2, provider_pb2
+from tooloo.provider.v1 import budget_pb2, chat_pb2, health_pb2, provider_pb2
 from tooloo.provider.v1.provider_events_pb2 import (
     BudgetReservationExpired,
     BudgetReservationReconciled,
     BudgetThresholdExceeded,
     ProviderHealthChanged,
     ProviderPriorityChanged,
+    ProviderQueryCompleted,
+    ProviderQueryFailed,
+    ProviderQueryStarted,
     ProviderSelected,
 )
 
@@ -19,11 +23,13 @@ from mesh.clock import Clock
 from mesh.db import Transaction
 from mesh.inbox import Handler
 from mesh.outbox import Fact
-from services.provider import budget_store, quality, store, wire
+from services.provider import budget_store, chat_wire, quality, store, wire
 from services.provider.availability import Out, Priority, Resource
 from services.provider.budget import Standing, reached
+from services.provider.failure import Failure
 from services.provider.health import State
 from services.provider.quality import Feedback
+from services.provider.query import Query
 from services.provider.reservation import Reservation
 
 
@@ -113,6 +119,53 @@ def priority_changed(resource: Resource, previous: Priority, priority: Priority,
         if out.until is not None:
             message.until.CopyFrom(wire.to_timestamp(out.until))
     return Fact(message, resource.text)
+
+
+def query_started(query: Query, reserved: int) -> Fact:
+    """A conversation was given to a provider."""
+    return _of_query(query, ProviderQueryStarted(**_query(query), reserved=wire.to_money(reserved)))
+
+
+def query_completed(query: Query, finish: int, latency: timedelta, first_token: timedelta | None) -> Fact:
+    """A conversation was answered and settled."""
+    message = ProviderQueryCompleted(
+        **_query(query),
+        usage=chat_wire.to_usage(query.usage),
+        cost=wire.to_money(query.cost),
+        latency=wire.to_duration(latency),
+        first_token_latency=None if first_token is None else wire.to_duration(first_token),
+        attempts=len(query.tried),
+        finish_reason=chat_pb2.FinishReason.ValueType(finish),
+    )
+    return _of_query(query, message)
+
+
+def query_failed(query: Query, failure: Failure, latency: timedelta) -> Fact:
+    """A conversation was not answered to its end; what came is settled."""
+    message = ProviderQueryFailed(
+        **_query(query),
+        failure=health_pb2.FailureKind.ValueType(failure.kind),
+        detail=failure.detail,
+        cost=wire.to_money(query.cost),
+        latency=wire.to_duration(latency),
+        attempts=len(query.tried),
+    )
+    return _of_query(query, message)
+
+
+def _query(query: Query) -> dict[str, Any]:
+    return {
+        "query_id": query.query_id,
+        "provider_id": query.provider_id,
+        "model": query.model,
+        "user_id": query.labels.user_id,
+        "labels": query.labels.values,
+        "focus_area": query.focus_area,
+    }
+
+
+def _of_query(query: Query, message: Message) -> Fact:
+    return Fact(message, f"queries/{query.query_id}", _of_user(query.labels.user_id))
 
 
 def _of_user(user_id: str) -> dict[str, str]:

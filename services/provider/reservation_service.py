@@ -11,10 +11,11 @@ from mesh import errors, page
 from mesh.clock import to_us
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import estimate_store, reservation_store, wire
+from services.provider import availability_wire, estimate_store, reservation_store, wire
 from services.provider import reservation_wire as own_wire
 from services.provider.estimating import Learned
-from services.provider.flows import conditions, costing, learning, reserving
+from services.provider.fallback import Target
+from services.provider.flows import availability, costing, learning, reserving
 from services.provider.flows.known import Known
 from services.provider.labels import Labels
 from services.provider.reservation import Denied, Reservation

@@ -138,3 +138,9 @@ class ProviderSettings(Section):
         "20",
         "Limit of the budget `default` (everything, a month, UTC, only told) that a new installation begins with; empty: none.",
     )
+    query_timeout: timedelta = setting(
+        timedelta(minutes=10), "Longest time for one query, retries and waiting included; a caller may ask for less."
+    )
+    settle_grace: timedelta = setting(timedelta(minutes=1), "How long after its deadline a query that was not settled is given up.")
+    top_up_tokens: int = setting(256, "Output tokens that a stream sets aside at once when it needs more.", low=1, high=1_000_000)
+    query_keep: timedelta = setting(timedelta(days=30), "How long queries are kept, and answers of queries with a request id.")

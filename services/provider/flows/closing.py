@@ -7,10 +7,10 @@ from datetime import timedelta
 from mesh.db import Transaction
 from mesh.host import Host
 from services.provider import events, query_store
+from services.provider.availability import Outcome
 from services.provider.chat import Finish, Usage
 from services.provider.failure import Failure
 from services.provider.flows import availability, reserving, selecting
-from services.provider.flows.availability import Outcome
 from services.provider.flows.known import Known
 from services.provider.labels import Labels
 from services.provider.pricing import Price

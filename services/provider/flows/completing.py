@@ -9,9 +9,7 @@ import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import timedelta
-from functools import partial
 
-from mesh.db import Transaction
 from mesh.errors import Refusal
 from mesh.host import Host
 from services.provider import attempts, completion_wire
@@ -20,11 +18,12 @@ from services.provider.attempts import SUCCESS, GiveUp, Try, Wait
 from services.provider.chat import Delta
 from services.provider.completing_port import Ask, Completed, QueryFailedError, Started
 from services.provider.failure import CallFailedError, Failure, FailureKind
-from services.provider.flows import opening, reserving, rules
+from services.provider.flows import reserving, rules
+from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
-from services.provider.flows.opening import Opened
+from services.provider.flows.opening import Opened, Opening
 from services.provider.flows.running import Running
-from services.provider.flows.targets import Targets
+from services.provider.flows.targets import target_of
 from services.provider.query import Query
 from services.provider.remote.calling import Remote
 
@@ -34,8 +33,9 @@ Event = Started | Delta | Completed
 class Completing:
     """Completes conversations; `close` waits for what is still to be settled."""
 
-    def __init__(self, host: Host, known: Known, remote: Remote, targets: Targets) -> None:
-        self._host, self._known, self._remote, self._targets = host, known, remote, targets
+    def __init__(self, host: Host, known: Known, keyring: Keyring, remote: Remote) -> None:
+        self._host, self._known, self._remote = host, known, remote
+        self._opening = Opening(host, known, keyring)
         self._retries = rules.retry_budget(known.settings)
         # settlements of callers who hung up
         self._ending: set[asyncio.Task[Query]] = set()
@@ -62,7 +62,7 @@ class Completing:
     async def _answer(self, ask: Ask) -> AsyncGenerator[Event, None]:
         deadline = self._deadline(ask)
         begun = self._host.clock.monotonic()
-        opened = await self._host.db.write(partial(self._begin, ask, deadline))
+        opened = await self._host.db.write(lambda tx: self._opening.begin(tx, ask, deadline))
         if isinstance(opened, Query):
             for event in _again(completion_wire.told_again(opened)):
                 yield event
@@ -89,10 +89,6 @@ class Completing:
         longest = self._known.settings.query_timeout
         return longest if ask.deadline is None else min(ask.deadline, longest)
 
-    async def _begin(self, ask: Ask, deadline: timedelta, tx: Transaction) -> Opened | Query:
-        await self._known.refresh(tx)
-        return await opening.begin(self._host, tx, self._known, ask, deadline)
-
     async def _run(self, ask: Ask, opened: Opened, running: Running, deadline: timedelta) -> AsyncGenerator[Event, None]:
         """Attempts until one succeeds; CallFailedError when none does."""
         state = attempts.begin(opened.plan, rules.limits(self._known.settings, deadline))
@@ -107,7 +103,7 @@ class Completing:
             failure = await self._moved(running, action)
             if failure is None:
                 try:
-                    async with aclosing(self._attempt(ask, running, action)) as events:
+                    async with aclosing(self._attempt(ask, opened, running, action)) as events:
                         async for event in events:
                             yield event
                 except CallFailedError as error:
@@ -135,9 +131,9 @@ class Completing:
             return None
         return await self._host.db.write(lambda tx: running.move(tx, action.candidate))
 
-    async def _attempt(self, ask: Ask, running: Running, action: Try) -> AsyncGenerator[Event, None]:
+    async def _attempt(self, ask: Ask, opened: Opened, running: Running, action: Try) -> AsyncGenerator[Event, None]:
         """One call to one model; tells who answers as soon as there is something to show."""
-        target = await self._targets.of(action)
+        target = target_of(self._known, opened.keys, action)
         if not ask.stream:
             for delta in pieces(await self._remote.complete(target, ask.chat)):
                 running.add(delta)

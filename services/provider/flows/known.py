@@ -74,7 +74,7 @@ class Known:
         return self._now.keys.get(provider_id, ())
 
     def _key_ids(self, stored: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-        given = {provider_id: (ENVIRONMENT,) for provider_id in self.environment_keys}
+        given = dict.fromkeys(self.environment_keys, (ENVIRONMENT,))
         ids = {*stored, *given}
         return {provider_id: (*stored.get(provider_id, ()), *given.get(provider_id, ())) for provider_id in ids}
 

@@ -1,7 +1,7 @@
 """The first of a query's two transactions: who may answer, what is set aside for it, and that it has begun."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,24 +15,27 @@ from services.provider.availability import Availability
 from services.provider.completing_port import Ask
 from services.provider.fallback import Candidate, Plan, Target
 from services.provider.flows import availability, fallbacks, reserving, selecting
+from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
+from services.provider.keys import Key
 from services.provider.labels import Labels
 from services.provider.pricing import Price
 from services.provider.query import Query, State
 from services.provider.reservation import Denied, Reservation
 from services.provider.routing import Ranked, Size
 
+AUTO = "auto"
 _SOON = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A query that has begun: what is set aside, whom to ask, and what each would cost."""
+    """A query that has begun: what is set aside, whom to ask with which keys, and what the dearest of quality would cost."""
 
     query: Query
     reservation: Reservation
     plan: Plan
-    prices: Mapping[Target, Price]
+    keys: Mapping[str, tuple[Key, ...]]
     best: Price | None
 
 
@@ -40,6 +43,78 @@ def digest(ask: Ask) -> bytes:
     """What was asked, for telling a repeat from another request under the same id."""
     said = repr((ask.chat, ask.model, sorted(ask.labels.items()), ask.session_id, ask.focus_area))
     return hashlib.sha256(said.encode()).digest()
+
+
+class Opening:
+    """Opens queries."""
+
+    def __init__(self, host: Host, known: Known, keyring: Keyring) -> None:
+        self._host, self._known, self._keyring = host, known, keyring
+
+    async def begin(self, tx: Transaction, ask: Ask, deadline: timedelta) -> Opened | Query:
+        """Chooses, reserves and notes that a query begins; the query of before when this request id was answered already."""
+        await self._known.look(tx)
+        if (before := await answered(tx, ask)) is not None:
+            return before
+        host, known, query_id = self._host, self._known, self._host.ids()
+        seen = await availability.read(host, tx, known)
+        choice = await selecting.choose(host, tx, known, _wanted(ask, known), seen)
+        chain = await fallbacks.chain_of(tx, ask.fallback_chain, {})
+        ranked = _named(choice.candidates, ask.model, choice.ranked)
+        wanted = [*ranked, *(target for targets in chain.values() for target in targets)]
+        able = await fallbacks.callable_of(tx, known, self._keyring, wanted, query_id)
+        if not able.candidates and (stand_in := self._stand_in(ask, choice.ranked)):
+            ranked = [stand_in]
+            able = await fallbacks.callable_of(tx, known, self._keyring, ranked, query_id)
+        plan = fallbacks.plan(able.candidates, chain, ranked)
+        usable = seen.usable(plan.course())
+        if not usable:
+            raise _nobody(seen, plan, choice.ranked, ask.model)
+        reservation, left = await self._reserve(tx, query_id, ask, usable, deadline)
+        first = left[0].target
+        await availability.enter(tx, seen, query_id, left[:1], reservation.expires - reservation.created)
+        labels = Labels.of(ask.labels)
+        query = Query(
+            query_id,
+            reservation.created,
+            labels,
+            first.provider_id,
+            first.model,
+            reservation.reservation_id,
+            ask.focus_area,
+            request_id=ask.request_id,
+            request_hash=digest(ask) if ask.request_id else b"",
+        )
+        await selecting.keep(host, tx, choice, query_id, first)
+        await query_store.insert(tx, query)
+        await host.tell(tx, events.query_started(query, reservation.amount))
+        return Opened(query, reservation, _only(plan, left), able.keys, _price_of_best(known, choice.candidates))
+
+    async def _reserve(
+        self, tx: Transaction, query_id: str, ask: Ask, usable: Sequence[Candidate], deadline: timedelta
+    ) -> tuple[Reservation, tuple[Candidate, ...]]:
+        """Sets aside what the first candidate that budgets and bursts let through will cost; with it, the candidates from there."""
+        first: Denied | None = None
+        for place, candidate in enumerate(usable):
+            wish = asked_for(self._known, query_id, ask, candidate.target, deadline)
+            made = await reserving.reserve(self._host, tx, self._known, wish)
+            if isinstance(made, Reservation):
+                return made, tuple(usable[place:])
+            first = first or made
+            if not made.budgets:
+                # bursts stand against every model alike, or so nearly that asking on would only use up turns
+                break
+        if first is None:
+            raise ValueError("there is nobody to set anything aside for")
+        raise reserving.refusal(first)
+
+    def _stand_in(self, ask: Ask, ranked: Sequence[Ranked]) -> Target | None:
+        """The echo, when it is asked for by its name, or when nothing is configured that could answer."""
+        echoes = [provider for provider in self._known.registry.providers.values() if provider.stands_in and provider.models]
+        if not echoes or (self._known.with_key and ask.model in ("", AUTO)):
+            return None
+        target = Target(*echoes[0].models[0].key)
+        return target if ask.model in ("", AUTO, target.model, f"{target.provider_id}/{target.model}") else None
 
 
 async def answered(tx: Transaction, ask: Ask) -> Query | None:
@@ -61,68 +136,19 @@ async def answered(tx: Transaction, ask: Ask) -> Query | None:
     return None
 
 
-async def begin(host: Host, tx: Transaction, known: Known, ask: Ask, deadline: timedelta) -> Opened | Query:
-    """Chooses, reserves and notes that a query begins; the query of before when this request id was answered already."""
-    if (before := await answered(tx, ask)) is not None:
-        return before
-    query_id = host.ids()
-    seen = await availability.read(host, tx, known)
-    choice = await selecting.choose(host, tx, known, _wanted(ask, known), seen)
-    if not choice.candidates:
-        raise selecting.refusal(choice)
-    plan = await fallbacks.plan(tx, known, choice, ask.fallback_chain)
-    usable = seen.usable(plan.course())
-    if not usable:
-        raise _nobody(seen, plan)
-    reservation, left = await _reserve(host, tx, known, query_id, ask, usable, deadline)
-    first = left[0].target
-    ttl = reservation.expires - reservation.created
-    await availability.enter(host, tx, known, seen, query_id, left[:1], ttl)
-    await selecting.keep(host, tx, choice, query_id, first)
-    query = Query(
-        query_id,
-        reservation.created,
-        Labels.of(ask.labels),
-        first.provider_id,
-        first.model,
-        ask.focus_area,
-        request_id=ask.request_id,
-        request_hash=digest(ask) if ask.request_id else b"",
-    )
-    await query_store.insert(tx, query)
-    await host.tell(tx, events.query_started(query, reservation.amount))
-    return Opened(query, reservation, plan.only(left), _prices(known, left), _price_of_best(known, choice.candidates))
-
-
 def _wanted(ask: Ask, known: Known) -> selecting.Ask:
     most = ask.chat.max_output_tokens or known.settings.default_output_tokens
-    return selecting.Ask(
-        size=Size(tokens.of_chat(ask.chat), most),
-        query=tokens.last_words(ask.chat),
-        focus_area=ask.focus_area,
-        labels=Labels.of(ask.labels),
-        model=ask.model,
-        session_id=ask.session_id,
-        policy=ask.policy,
-        capabilities=tokens.needs(ask.chat),
-    )
+    return selecting.Ask(Size(tokens.of_chat(ask.chat), most), "", ask.focus_area, ask.labels.get("user", ""))
 
 
-async def _reserve(
-    host: Host, tx: Transaction, known: Known, query_id: str, ask: Ask, usable: tuple[Candidate, ...], deadline: timedelta
-) -> tuple[Reservation, tuple[Candidate, ...]]:
-    """Sets aside what the first candidate that budgets and bursts let through will cost; with it, the candidates from there on."""
-    first: Denied | None = None
-    for place, candidate in enumerate(usable):
-        made = await reserving.reserve(host, tx, known, asked_for(known, query_id, ask, candidate.target, deadline))
-        if isinstance(made, Reservation):
-            return made, usable[place:]
-        first = first or made
-        if not made.budgets:
-            break
-    if first is None:
-        raise ValueError("nobody to ask")
-    raise reserving.refusal(first)
+def _named(candidates: Sequence[Ranked], model: str, ranked: Sequence[Ranked]) -> list[Target]:
+    """The candidates that the caller's name stands for, by rank; NOT_FOUND for a name that nothing has."""
+    if model in ("", AUTO):
+        return [Target(item.option.provider_id, item.option.model) for item in candidates]
+    fits = [item for item in ranked if model in (item.option.model, f"{item.option.provider_id}/{item.option.model}")]
+    if not fits:
+        raise errors.not_found("model", model)
+    return [Target(item.option.provider_id, item.option.model) for item in fits if item.exclusion is None]
 
 
 def asked_for(known: Known, query_id: str, ask: Ask, target: Target, deadline: timedelta) -> reserving.Ask:
@@ -138,20 +164,28 @@ def asked_for(known: Known, query_id: str, ask: Ask, target: Target, deadline: t
     )
 
 
-def _prices(known: Known, candidates: tuple[Candidate, ...]) -> dict[Target, Price]:
-    found = {item.target: known.registry.price_of(item.target.provider_id, item.target.model) for item in candidates}
-    return {target: price for target, price in found.items() if price is not None}
+def _only(plan: Plan, left: Sequence[Candidate]) -> Plan:
+    """The plan without those that may not be asked now: what was skipped, what is out, keys that rest."""
+    by_target = {candidate.target: candidate for candidate in left}
+    ranked = tuple(left)
+    chains = {
+        cause: tuple(by_target.get(item.target, item) for item in items if item.target in by_target)
+        for cause, items in plan.chains.items()
+    }
+    return Plan(ranked, chains)
 
 
-def _price_of_best(known: Known, ranked: list[Ranked]) -> Price | None:
+def _price_of_best(known: Known, ranked: Sequence[Ranked]) -> Price | None:
     """The price of the model of the highest quality: against it is measured what routing saves."""
     best = max(ranked, key=lambda item: item.option.quality, default=None)
-    return None if best is None else known.registry.price_of(best.option.provider_id, best.option.model)
+    return None if best is None else known.price_of(best.option.provider_id, best.option.model)
 
 
-def _nobody(seen: Availability, plan: Plan) -> errors.Refusal:
-    """UNAVAILABLE, and when the first of them comes back."""
+def _nobody(seen: Availability, plan: Plan, ranked: Sequence[Ranked], model: str) -> errors.Refusal:
+    """UNAVAILABLE when somebody comes back, and when; else why nobody can answer at all."""
     outs = [out for item in plan.course() if (out := seen.out(item.target, item.keys)) is not None]
+    if not outs:
+        return selecting.refusal(ranked, model)
     returns = [out.until - seen.now for out in outs if out.until is not None]
-    detail = outs[0].text if outs else "no key is free"
-    return errors.unavailable("every model that could answer", retry_after=max(min(returns, default=_SOON), _SOON), detail=detail)
+    wait = max(min(returns, default=_SOON), _SOON)
+    return errors.unavailable("every model that could answer", retry_after=wait, detail=outs[0].text)

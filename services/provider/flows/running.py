@@ -8,15 +8,16 @@ from mesh.host import Host
 from services.provider import query_store, tokens
 from services.provider.assembling import Assembler
 from services.provider.attempts import Try
+from services.provider.availability import Outcome
 from services.provider.chat import Delta, Usage
 from services.provider.completing_port import Ask
 from services.provider.failure import Failure, FailureKind
 from services.provider.fallback import Candidate, Target
 from services.provider.flows import availability, closing, opening, reserving
-from services.provider.flows.availability import Outcome
 from services.provider.flows.closing import End
 from services.provider.flows.known import Known
 from services.provider.flows.opening import Opened
+from services.provider.pricing import Price
 from services.provider.query import Query, Tried
 from services.provider.reservation import Denied, Reservation
 
@@ -42,6 +43,9 @@ class Running:
     def target(self) -> Target:
         """The model that is asked."""
         return Target(self.query.provider_id, self.query.model)
+
+    def _price(self) -> Price | None:
+        return self._known.price_of(self.query.provider_id, self.query.model)
 
     def elapsed(self) -> timedelta:
         """How long it is under way."""
@@ -82,7 +86,7 @@ class Running:
         if isinstance(made, Denied):
             return Failure(FailureKind.QUOTA_EXHAUSTED, reserving.refusal(made).message)
         seen = await availability.read(host, tx, known)
-        await availability.enter(host, tx, known, seen, self.query.query_id, (candidate,), made.expires - made.created)
+        await availability.enter(tx, seen, self.query.query_id, (candidate,), made.expires - made.created)
         target = candidate.target
         self.reservation, self._paid_tokens = made, made.output_tokens
         self.query = replace(
@@ -99,7 +103,7 @@ class Running:
     async def top_up(self, tx: Transaction) -> Denied | None:
         """Sets aside as much again, so that a long answer costs a few transactions and not one a piece."""
         more = max(self._paid_tokens, self._known.settings.top_up_tokens)
-        price = self._opened.prices.get(self.target)
+        price = self._price()
         amount = price.cost(0, more) if price else 0
         found = await reserving.extend(
             self._host, tx, self._known, self.reservation.reservation_id, amount=amount, tokens=more, ttl=self._deadline
@@ -116,7 +120,7 @@ class Running:
         end = End(
             usage,
             estimated,
-            self._opened.prices.get(self.target),
+            self._price(),
             self._opened.best,
             self._tried,
             self._outcomes,

@@ -1,0 +1,75 @@
+"""Whom a query may ask: the candidates of its selection that can be called here, and the chain that it names."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from mesh import errors
+from mesh.db import Transaction
+from services.provider import fallback_store
+from services.provider.fallback import Candidate, Cause, Link, Plan, Target
+from services.provider.flows.keyring import Keyring
+from services.provider.flows.known import Known
+from services.provider.keys import Key
+from services.provider.registry import Model, Provider
+
+# stands for no key where none is needed
+NO_KEY = Key("", 1, "")
+
+
+@dataclass(frozen=True)
+class Callable:
+    """The models that can be called from here, and the keys of their providers in the order in which to try them."""
+
+    candidates: tuple[Candidate, ...]
+    keys: Mapping[str, tuple[Key, ...]]
+
+
+async def callable_of(tx: Transaction, known: Known, keyring: Keyring, targets: Iterable[Target], seed: str) -> Callable:
+    """Those of the targets whose provider has an address, and a key where it needs one."""
+    keys: dict[str, tuple[Key, ...]] = {}
+    found = []
+    for target in targets:
+        model = known.registry.model(target.provider_id, target.model)
+        provider = known.registry.providers.get(target.provider_id)
+        if model is None or provider is None or not provider.callable:
+            continue
+        if target.provider_id not in keys:
+            keys[target.provider_id] = await _keys(tx, keyring, provider, seed)
+        if keys[target.provider_id]:
+            found.append(_candidate(model, keys[target.provider_id]))
+    return Callable(tuple(found), keys)
+
+
+async def _keys(tx: Transaction, keyring: Keyring, provider: Provider, seed: str) -> tuple[Key, ...]:
+    found = await keyring.keys_of(tx, provider.provider_id, seed)
+    needs_none = provider.local or provider.stands_in or not provider.key_environment
+    return found or ((NO_KEY,) if needs_none else ())
+
+
+def _candidate(model: Model, keys: tuple[Key, ...]) -> Candidate:
+    return Candidate(Target(*model.key), tuple(key.key_id for key in keys), model.context_window)
+
+
+async def chain_of(tx: Transaction, chain_id: str, aliases: Mapping[str, tuple[Target, ...]]) -> Mapping[Cause, tuple[Target, ...]]:
+    """The targets of a chain by cause; NOT_FOUND for a chain that was never set. No name is no chain."""
+    if not chain_id:
+        return {}
+    stored = await fallback_store.get_chain(tx, chain_id)
+    if stored is None:
+        raise errors.not_found("fallback chain", chain_id)
+    return {cause: _targets(links, aliases) for cause, links in stored.chain.links.items()}
+
+
+def _targets(links: Iterable[Link], aliases: Mapping[str, tuple[Target, ...]]) -> tuple[Target, ...]:
+    found: list[Target] = []
+    for link in links:
+        found += aliases.get(link.alias, ()) if link.target is None else (link.target,)
+    return tuple(dict.fromkeys(found))
+
+
+def plan(candidates: Iterable[Candidate], chain: Mapping[Cause, tuple[Target, ...]], first: Iterable[Target]) -> Plan:
+    """The plan of a query: `first` are what the selection ranked, of `candidates` those that can be called."""
+    by_target = {candidate.target: candidate for candidate in candidates}
+    ranked = tuple(by_target[target] for target in first if target in by_target)
+    chains = {cause: tuple(by_target[target] for target in targets if target in by_target) for cause, targets in chain.items()}
+    return Plan(ranked, chains)

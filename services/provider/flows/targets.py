@@ -1,0 +1,25 @@
+"""From what an attempt names to where its call goes."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from mesh import errors
+from services.provider.attempts import Try
+from services.provider.flows.known import Known
+from services.provider.keys import Key
+from services.provider.target import Target
+
+
+def target_of(known: Known, keys: Mapping[str, tuple[Key, ...]], attempt: Try) -> Target:
+    """The target of an attempt, with no more time than it has left; UNAVAILABLE when it left the registry meanwhile."""
+    at = attempt.candidate.target
+    provider, model = known.registry.providers.get(at.provider_id), known.registry.model(at.provider_id, at.model)
+    if provider is None or model is None:
+        raise errors.unavailable(f"{at.provider_id}/{at.model}", detail="it was taken out of the registry")
+    secret = next((key.secret for key in keys.get(at.provider_id, ()) if key.key_id == attempt.key_id), "")
+    target = provider.target(model, secret, attempt.key_id)
+    limits = target.timeouts
+    shorter = replace(
+        limits, total=min(limits.total, attempt.timeout), first_byte=min(limits.first_byte, attempt.first_token_timeout)
+    )
+    return replace(target, timeouts=shorter)
