@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import grpc
-from tooloo.error.v1.error_reason_pb2 import ErrorReason
 from tooloo.provider.v1 import provider_pb2
 from tooloo.provider.v1 import provider_service_pb2 as api
 from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceServicer
@@ -20,7 +19,7 @@ from services.provider.labels import Labels
 from services.provider.quality import Feedback
 from services.provider.registry import Provider
 from services.provider.report import Group
-from services.provider.routing import Exclusion, Ranked, Strategy
+from services.provider.routing import Strategy
 from services.provider.usage_store import Usage
 
 Context = grpc.aio.ServicerContext[object, object]
@@ -85,7 +84,7 @@ class ProviderService(ProviderServiceServicer):
             seen = await availability.read(self._host, tx, self._known)
             choice = await selecting.choose(self._host, tx, self._known, ask, seen)
             if not choice.candidates:
-                raise _no_candidate(choice.ranked)
+                raise selecting.refusal(choice.ranked, "")
             selection = await selecting.keep(self._host, tx, choice)
             chosen = Target(selection.labels.provider_id, selection.labels.model)
             await availability.claim(tx, seen, selection.selection_id, chosen)
@@ -256,15 +255,3 @@ def _strategy(request: api.SelectProviderRequest) -> Strategy:
     if request.prefer_free:
         return Strategy.FREE_FIRST_HIGH_QUALITY if request.high_quality else Strategy.FREE_FIRST
     return Strategy.HIGH_QUALITY if request.high_quality else Strategy.BALANCED
-
-
-def _no_candidate(ranked: list[Ranked]) -> errors.Refusal:
-    """Why nothing is left: the commonest reason as metadata, and the sentence of the first candidate that has it."""
-    commonest = routing.commonest_exclusion(ranked)
-    if commonest is None:
-        return errors.failed_precondition("registry", "the registry has no models", reason=ErrorReason.ERROR_REASON_NO_CANDIDATE)
-    example = next(item for item in ranked if item.exclusion is commonest)
-    option = example.option
-    description = f"no model can take this request, mostly because of {commonest.name}, e.g. {option.model}: {example.detail}"
-    refuse = errors.exhausted if commonest is Exclusion.BUDGET_SPENT else errors.failed_precondition
-    return refuse("candidates", description, reason=ErrorReason.ERROR_REASON_NO_CANDIDATE, commonest_exclusion=commonest.name)

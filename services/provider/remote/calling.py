@@ -3,7 +3,8 @@
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Self
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
 
 from mesh.clock import Clock
 from services.provider import echo
@@ -13,8 +14,11 @@ from services.provider.dialects.base import Dialect, Unsupported
 from services.provider.dialects.refusals import retry_after, without_keys
 from services.provider.dialects.table import DIALECTS
 from services.provider.failure import CallFailedError, Failure, FailureKind
-from services.provider.remote.http import ConnectError, CutError, Exchange, Pool, ProtocolError, TransportError, WaitError
+from services.provider.remote.transport import ConnectError, CutError, ProtocolError, TransportError, WaitError
 from services.provider.target import Target
+
+if TYPE_CHECKING:
+    from services.provider.remote.http import Exchange, Pool
 
 log = logging.getLogger(__name__)
 _AGENT = "tooloo-provider"
@@ -37,7 +41,7 @@ class Remote:
         self, clock: Clock, *, connections: int = 256, keep_seconds: float = 30.0, answer_bytes: int = 32 * 1024 * 1024
     ) -> None:
         self._clock = clock
-        self._pool = Pool(connections, keep_seconds)
+        self._limits = connections, keep_seconds
         self._most = answer_bytes
 
     async def __aenter__(self) -> Self:
@@ -47,6 +51,13 @@ class Remote:
     async def __aexit__(self, *_: object) -> None:
         """Closes its connections."""
         await self.close()
+
+    @cached_property
+    def _pool(self) -> "Pool":
+        # httpx and the list of certificates take a quarter of a second to load, which a start need not wait for
+        from services.provider.remote.http import Pool  # noqa: PLC0415 - see above
+
+        return Pool(*self._limits)
 
     async def complete(self, target: Target, chat: Chat) -> Answer:
         """The whole answer; CallFailedError when there is none."""
@@ -86,9 +97,10 @@ class Remote:
 
     async def close(self) -> None:
         """Ends every connection."""
-        await self._pool.close()
+        if "_pool" in vars(self):
+            await self._pool.close()
 
-    async def _post(self, dialect: Dialect, target: Target, chat: Chat, *, stream: bool) -> Exchange:
+    async def _post(self, dialect: Dialect, target: Target, chat: Chat, *, stream: bool) -> "Exchange":
         try:
             outgoing = dialect.request(chat, target, stream=stream)
         except Unsupported as error:
@@ -107,7 +119,7 @@ class Remote:
                 raise await self._refused(dialect, target, exchange)
         return exchange
 
-    async def _refused(self, dialect: Dialect, target: Target, exchange: Exchange) -> CallFailedError:
+    async def _refused(self, dialect: Dialect, target: Target, exchange: "Exchange") -> CallFailedError:
         status = exchange.status
         if status < _ERROR:
             detail = "the provider redirects, which is not followed; correct its base_url"

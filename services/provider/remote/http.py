@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import os
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import suppress
@@ -10,25 +9,7 @@ from typing import Self
 
 import httpx
 
-
-class TransportError(Exception):
-    """No answer, or not all of it; the message names no address beyond the host and no secret."""
-
-
-class ConnectError(TransportError):
-    """There is no connection: nothing was sent."""
-
-
-class WaitError(TransportError):
-    """A time limit passed."""
-
-
-class CutError(TransportError):
-    """The connection ended before the answer did."""
-
-
-class ProtocolError(TransportError):
-    """What came is no HTTP, or more than is taken."""
+from services.provider.remote.transport import ConnectError, CutError, ProtocolError, TransportError, WaitError
 
 
 class Exchange:
@@ -93,8 +74,8 @@ class Pool:
     def __init__(self, most: int, keep_seconds: float) -> None:
         limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=keep_seconds)
         # the transport and not the client: what the client adds (cookies, redirects, authentication) no provider needs,
-        # and it is half of a call's price
-        self._transport = httpx.AsyncHTTPTransport(verify=_tls(), limits=limits, retries=0)
+        # and it costs; certificates are checked against SSL_CERT_FILE, else Mozilla's list
+        self._transport = httpx.AsyncHTTPTransport(limits=limits, retries=0)
 
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, *, connect: float, first_byte: float, total: float
@@ -157,8 +138,3 @@ def _link_local(response: httpx.Response) -> bool:
     except ValueError:
         return False
     return found is not None and (getattr(found, "ipv4_mapped", None) or found).is_link_local
-
-
-def _tls() -> ssl.SSLContext:
-    """Certificates are checked against SSL_CERT_FILE, else Mozilla's list."""
-    return httpx.create_ssl_context(os.environ.get("SSL_CERT_FILE") or True)

@@ -1,1 +1,1 @@
--- to come
+CREATE TABLE to_come (id INTEGER);
