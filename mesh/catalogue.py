@@ -21,7 +21,13 @@ class ServiceSpec:
 SERVICES: tuple[ServiceSpec, ...] = (
     ServiceSpec("bus", "Event Bus", 3050, ("tooloo.bus.v1.EventBus",), "bus", scalable=False),
     ServiceSpec("learning", "Learning Service", 3001, ("tooloo.learning.v1.LearningService",), "services.learning"),
-    ServiceSpec("provider", "Provider Service", 3200, ("tooloo.provider.v1.ProviderService",), "services.provider"),
+    ServiceSpec(
+        "provider",
+        "Provider Service",
+        3200,
+        ("tooloo.provider.v1.ProviderService", "tooloo.provider.v1.AvailabilityService"),
+        "services.provider",
+    ),
     ServiceSpec(
         "orchestration", "Orchestration Service", 3100, ("tooloo.orchestration.v1.OrchestrationService",), "services.orchestration"
     ),

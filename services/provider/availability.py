@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from services.provider.breaker import Breaker, Phase, Rule
 from services.provider.cooldown import MEANINGS, Cooldown, Meaning
 from services.provider.failure import Failure
-from services.provider.fallback import Candidate, Target
+from services.provider.fallback import Candidate, Plan, Target
 from services.provider.health import State
 
 
@@ -231,6 +231,10 @@ class Availability:
     def untroubled(self, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
         """The candidates that take a call now which is no trial."""
         return tuple(candidate for candidate in self.free(candidates) if not self.on_trial(candidate.target))
+
+    def narrowed(self, plan: Plan) -> Plan:
+        """A plan with what takes calls now; of those on trial only the one to begin with stays."""
+        return Plan(self.usable(plan.ranked), {cause: self.untroubled(found) for cause, found in plan.chains.items()})
 
     def back_first(self, candidates: Iterable[Candidate]) -> Out | None:
         """Of candidates that take no call the one that comes back first; None when there are none."""

@@ -29,14 +29,13 @@ from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceStub
 from mesh import testing
 from mesh.clock import ManualClock
 from mesh.db import Database, Transaction
-from mesh.errors import Refusal
 from mesh.ids import new_id
 from services.provider import store
 from services.provider.__main__ import build
 from services.provider.availability import Availability, Outcome, Resource
 from services.provider.failure import Failure, FailureKind
-from services.provider.fallback import Candidate, Cause, Link, Plan, Target
-from services.provider.flows import availability, fallbacks
+from services.provider.fallback import Candidate, Target
+from services.provider.flows import availability
 from services.provider.flows import known as knowledge
 from services.provider.flows.known import Known
 from services.provider.settings import ProviderSettings
@@ -591,27 +590,6 @@ async def test_chains_are_set_read_listed_and_deleted(house: House) -> None:
     ):
         bad = health_pb2.FallbackChain(chain_id="d", general=[wrong])
         assert (await refusal(house.stub.SetFallbackChain(api.SetFallbackChainRequest(chain=bad))))[1] == "INVALID_FIELD"
-
-
-async def test_a_plan_holds_the_named_chain_else_the_default_one_without_what_is_out(house: House) -> None:
-    """Aliases stand for what the registry says; targets that are out are left out; an unknown chain is refused by name."""
-
-    def resolve(link: Link) -> list[Candidate]:
-        return [Candidate(SMALL), Candidate(GIFT)] if link.alias == "cheap" else [Candidate(link.target or BIG)]
-
-    async def plan(chain_id: str = "") -> Plan:
-        seen = await house.seen()
-        return await house.bench.host.db.read(lambda tx: fallbacks.plan(tx, seen, [Candidate(BIG)], chain_id, resolve))
-
-    assert await plan() == Plan((Candidate(BIG),))
-    chain = health_pb2.FallbackChain(chain_id="default")
-    chain.general.add(alias="cheap")
-    await house.stub.SetFallbackChain(api.SetFallbackChainRequest(chain=chain))
-    assert (await plan()).chains == {Cause.GENERAL: (Candidate(SMALL), Candidate(GIFT))}
-    await house.note(failed(SMALL, FailureKind.NOT_FOUND))
-    assert (await plan("default")).course() == (Candidate(BIG), Candidate(GIFT))
-    with pytest.raises(Refusal, match="nothing"):
-        await plan("nothing")
 
 
 async def test_there_is_a_limit_on_chains(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 
+from services.provider import fallback
 from services.provider.availability import Availability, Cause, Condition, Drain, Priority, Resource
 from services.provider.breaker import Breaker, Rule, Trial
 from services.provider.cooldown import Cooldown
 from services.provider.failure import FailureKind
-from services.provider.fallback import Candidate, Target
+from services.provider.fallback import Candidate, Plan, Target
 from services.provider.health import State
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -118,3 +119,17 @@ def test_the_first_to_come_back_is_named() -> None:
     out = seen(conditions).back_first([Candidate(BIG), Candidate(SMALL), Candidate(OTHER)])
     assert out is not None
     assert out.resource == Resource("brim", "gift")
+
+
+def test_a_plan_keeps_its_chains_without_what_is_out() -> None:
+    """Chains of every cause, not only the general one; whoever is on trial is no fallback, for nobody claims that trial."""
+    third = Target("core", "wide")
+    whole = Plan(
+        (Candidate(BIG), Candidate(SMALL)),
+        {fallback.Cause.CONTEXT_WINDOW: (Candidate(third), Candidate(OTHER)), fallback.Cause.GENERAL: (Candidate(OTHER),)},
+    )
+    assert seen({}).narrowed(whole) == whole
+    conditions = {Resource("acme", "big"): resting(1), Resource("brim", "gift"): HALF_OPEN}
+    assert seen(conditions).narrowed(whole) == Plan(
+        (Candidate(SMALL),), {fallback.Cause.CONTEXT_WINDOW: (Candidate(third),), fallback.Cause.GENERAL: ()}
+    )
