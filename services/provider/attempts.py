@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from services.provider.failure import Failure, FailureKind
-from services.provider.fallback import Candidate, Plan, Target, cause_of
+from services.provider.fallback import Candidate, Cause, Plan, Target, cause_of
 from services.provider.retrying import Chance, RetryPolicy
 
 # the caller's own doing: no other model would do better, and nobody waits for the answer any more
@@ -194,7 +194,8 @@ def _without_key(state: State, attempt: Try, failure: Failure, elapsed: timedelt
 def _wait(state: State, target: Target, failure: Failure, chance: Chance) -> timedelta | None:
     """How long to wait before the same target is called again; None: it is not."""
     retry, failures = state.limits.retry, _failures(state, target, failure.kind)
-    if not retry.allows(failure.kind, failures):
+    # what is too long or refused by policy for a target stays so
+    if cause_of(failure.kind) is not Cause.GENERAL or not retry.allows(failure.kind, failures):
         return None
     wait = max(retry.backoff(failures, chance), failure.retry_after or _NOW)
     return wait if wait <= retry.longest else None

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from services.provider.breaker import Breaker, Phase, Rule
 from services.provider.cooldown import MEANINGS, Cooldown, Meaning
 from services.provider.failure import Failure
-from services.provider.fallback import Candidate, Target
+from services.provider.fallback import Candidate, Plan, Target
 from services.provider.health import State
 
 
@@ -214,17 +214,32 @@ class Availability:
         trial = next((at for at in (Target(provider_id, ""), *targets) if self.on_trial(at)), None)
         return None if trial is None else (State.DEGRADED, f"{Resource(trial.provider_id, trial.model).text} is on trial")
 
-    def usable(self, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
-        """The candidates that take a call now, with the keys that are free; of those on trial only the one to begin with.
-
-        Later ones on trial are left out, because a trial is claimed by the call that surely makes it.
-        """
-        free = [
+    def free(self, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+        """The candidates that take a call now, with the keys that are free."""
+        found = (
             replace(candidate, keys=tuple(key for key in candidate.keys if self.key_out(candidate.target, key) is None))
             for candidate in candidates
-            if self.out(candidate.target, candidate.keys) is None
-        ]
-        return tuple(item for place, item in enumerate(free) if item.keys and (place == 0 or not self.on_trial(item.target)))
+            if self.out(candidate.target) is None
+        )
+        return tuple(candidate for candidate in found if candidate.keys)
+
+    def usable(self, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+        """The same, of those on trial only the one to begin with: a trial is claimed by the call that surely makes it."""
+        free = self.free(candidates)
+        return (*free[:1], *self.untroubled(free[1:]))
+
+    def untroubled(self, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+        """The candidates that take a call now which is no trial."""
+        return tuple(candidate for candidate in self.free(candidates) if not self.on_trial(candidate.target))
+
+    def narrowed(self, plan: Plan) -> Plan:
+        """A plan with what takes calls now; of those on trial only the one to begin with stays."""
+        return Plan(self.usable(plan.ranked), {cause: self.untroubled(found) for cause, found in plan.chains.items()})
+
+    def back_first(self, candidates: Iterable[Candidate]) -> Out | None:
+        """Of candidates that take no call the one that comes back first; None when there are none."""
+        outs = (self.out(candidate.target, candidate.keys) for candidate in candidates)
+        return min((out for out in outs if out is not None), key=_back_first, default=None)
 
 
 def _back_first(out: Out) -> tuple[bool, datetime]:

@@ -15,6 +15,7 @@ from services.provider.health import ModelHealth, State
 from services.provider.health_window import Bucket, Grain, Seen
 
 _MICROSECOND = timedelta(microseconds=1)
+_ENCODE = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 async def conditions(tx: Transaction) -> dict[Resource, Condition]:
@@ -145,6 +146,50 @@ async def seen_of_keys(tx: Transaction, grain: Grain) -> dict[Resource, Seen]:
     return {Resource(row["provider_id"], "", row["key_id"]): _seen(row, grain) for row in rows}
 
 
+async def put_away(tx: Transaction, resource: Resource, grain: Grain, bucket: Bucket, oldest: int) -> None:
+    """Keeps a bucket that is full, and drops those that have left the window."""
+    await tx.execute(
+        "INSERT INTO health_bucket (provider_id, model, key_id, width_us, number, tested, own, seen)"
+        " VALUES (:provider_id, :model, :key_id, :width_us, :number, :tested, :own, :seen)"
+        " ON CONFLICT (provider_id, model, key_id, width_us, number) DO NOTHING",
+        {
+            **vars(resource),
+            "width_us": grain.width // _MICROSECOND,
+            "number": bucket.number,
+            "tested": bucket.tested,
+            "own": bucket.own,
+            "seen": _packed(bucket, grain),
+        },
+    )
+    await tx.execute(
+        "DELETE FROM health_bucket WHERE provider_id = :provider_id AND model = :model AND key_id = :key_id"
+        " AND (number < :oldest OR width_us <> :width_us)",
+        {**vars(resource), "oldest": oldest, "width_us": grain.width // _MICROSECOND},
+    )
+
+
+async def tested_before(tx: Transaction, resource: Resource, grain: Grain, oldest: int) -> tuple[int, int]:
+    """The model's own failures, and calls that could have been such, in the buckets put away from a number on."""
+    row = await tx.fetch_one(
+        "SELECT SUM(own) AS own, SUM(tested) AS tested FROM health_bucket WHERE provider_id = :provider_id AND model = :model"
+        " AND key_id = :key_id AND width_us = :width_us AND number >= :oldest",
+        {**vars(resource), "width_us": grain.width // _MICROSECOND, "oldest": oldest},
+    )
+    return (0, 0) if row is None or row["own"] is None else (int(row["own"]), int(row["tested"]))
+
+
+async def buckets(tx: Transaction, grain: Grain, oldest: int) -> dict[Resource, list[Bucket]]:
+    """Every bucket put away from a number on."""
+    rows = await tx.fetch_all(
+        "SELECT provider_id, model, key_id, seen FROM health_bucket WHERE width_us = :width_us AND number >= :oldest",
+        {"width_us": grain.width // _MICROSECOND, "oldest": oldest},
+    )
+    found: dict[Resource, list[Bucket]] = {}
+    for row in rows:
+        found.setdefault(Resource(row["provider_id"], row["model"], row["key_id"]), []).append(_unpacked(row["seen"], grain))
+    return found
+
+
 async def latencies(tx: Transaction) -> dict[Target, tuple[timedelta | None, timedelta | None]]:
     """Moving averages of every model: of whole answers, and of first tokens."""
     rows = await tx.fetch_all("SELECT provider_id, model, latency_us, first_token_us FROM model_health WHERE last_us > 0")
@@ -202,22 +247,32 @@ def _condition(row: Row) -> Condition:
 
 
 def _params(seen: Seen, grain: Grain, now: datetime) -> dict[str, object]:
-    buckets = [[part.number, part.calls, part.failures, part.latencies, part.first_tokens] for part in seen.window]
     return {
         "failures_in_row": seen.failures_in_row,
         "latency_us": None if seen.latency is None else seen.latency // _MICROSECOND,
         "first_token_us": None if seen.first_token is None else seen.first_token // _MICROSECOND,
         "last_us": to_us(now),
-        # buckets are numbered by their width, so those of another width mean nothing
-        "seen": json.dumps([grain.width // _MICROSECOND, buckets], separators=(",", ":")),
+        "seen": _packed(seen.bucket, grain),
     }
 
 
 def _seen(row: Row, grain: Grain) -> Seen:
-    width, buckets = json.loads(row["seen"] or "[0,[]]")
-    known = buckets if width == grain.width // _MICROSECOND else []
-    window = tuple(Bucket(number, calls, *map(_counts, maps)) for number, calls, *maps in known)
-    return Seen(row["failures_in_row"], _length(row["latency_us"]), _length(row["first_token_us"]), window)
+    bucket = _unpacked(row["seen"], grain)
+    return Seen(row["failures_in_row"], _length(row["latency_us"]), _length(row["first_token_us"]), bucket)
+
+
+def _packed(bucket: Bucket, grain: Grain) -> str:
+    parts = (grain.width // _MICROSECOND, bucket.number, bucket.calls, bucket.failures, bucket.latencies, bucket.first_tokens)
+    return _ENCODE(parts)
+
+
+def _unpacked(text: str, grain: Grain) -> Bucket:
+    """Buckets are numbered by their width, so one of another width means nothing."""
+    if text:
+        width, number, calls, *counts = json.loads(text)
+        if width == grain.width // _MICROSECOND:
+            return Bucket(number, calls, *map(_counts, counts))
+    return Bucket(0)
 
 
 def _counts(table: Mapping[str, int]) -> dict[int, int]:

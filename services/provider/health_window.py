@@ -7,7 +7,7 @@ VLDB 2019), so that a quantile is off by at most `ERROR` of its value and a buck
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -32,6 +32,10 @@ class Grain:
         """The number of the bucket in which a moment lies."""
         return (moment - EPOCH) // self.width
 
+    def oldest(self, now: datetime) -> int:
+        """The number of the oldest bucket of the window."""
+        return self.number(now) - self.buckets + 1
+
 
 @dataclass(frozen=True)
 class Bucket:
@@ -42,6 +46,16 @@ class Bucket:
     failures: Mapping[int, int] = field(default_factory=dict)
     latencies: Mapping[int, int] = field(default_factory=dict)
     first_tokens: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def own(self) -> int:
+        """Failures that are the model's own."""
+        return sum(count for kind, count in self.failures.items() if MEANINGS[FailureKind(kind)].of_model)
+
+    @property
+    def tested(self) -> int:
+        """Calls that could have been such failures: those and successes."""
+        return self.calls - sum(self.failures.values()) + self.own
 
 
 @dataclass(frozen=True)
@@ -56,7 +70,7 @@ class Figures:
     first_token_p95: timedelta | None = None
 
 
-Window = tuple[Bucket, ...]
+Window = Iterable[Bucket]
 
 
 @dataclass(frozen=True)
@@ -71,61 +85,47 @@ class Call:
 
 @dataclass(frozen=True)
 class Seen:
-    """All that is kept of a model or a key; the lengths of time are moving averages (None: not measured)."""
+    """What changes with each call to a model or a key; the lengths of time are moving averages (None: not measured)."""
 
     failures_in_row: int = 0
     latency: timedelta | None = None
     first_token: timedelta | None = None
-    window: Window = ()
+    bucket: Bucket = field(default_factory=lambda: Bucket(0))
 
 
 def after(seen: Seen, grain: Grain, now: datetime, call: Call, weight: float) -> Seen:
-    """What was seen with one more call; `weight` (0..1) is what the newest length of time counts."""
+    """What was seen with one more call; `weight` (0..1) is what the newest length of time counts.
+
+    Its bucket is a new one when time has come to the next: who keeps the window then puts the one before away.
+    """
     in_row = {True: seen.failures_in_row + 1, False: 0, None: seen.failures_in_row}[call.counts]
-    window = added(seen.window, grain, now, call)
-    return Seen(in_row, _average(seen.latency, call.latency, weight), _average(seen.first_token, call.first_token, weight), window)
+    latency, first_token = _average(seen.latency, call.latency, weight), _average(seen.first_token, call.first_token, weight)
+    return Seen(in_row, latency, first_token, added(seen.bucket, grain, now, call))
 
 
-def added(window: Window, grain: Grain, now: datetime, call: Call) -> Window:
-    """The window with one more call."""
-    # a clock that was set back must not bring old buckets to life
-    number = max([grain.number(now), *(bucket.number for bucket in window[-1:])])
-    kept = [bucket for bucket in window if bucket.number > number - grain.buckets]
-    newest = kept.pop() if kept and kept[-1].number == number else Bucket(number)
-    newest = replace(
+def added(bucket: Bucket, grain: Grain, now: datetime, call: Call) -> Bucket:
+    """The bucket of this moment with one more call; a clock that was set back does not bring an old one to life."""
+    number = grain.number(now)
+    newest = bucket if bucket.number >= number else Bucket(number)
+    return replace(
         newest,
         calls=newest.calls + 1,
         failures=_plus(newest.failures, call.kind),
         latencies=_plus(newest.latencies, None if call.latency is None else bin_of(call.latency)),
         first_tokens=_plus(newest.first_tokens, None if call.first_token is None else bin_of(call.first_token)),
     )
-    return (*kept, newest)
-
-
-def counted(window: Window, grain: Grain, now: datetime, after: datetime = EPOCH) -> tuple[int, Counter[int]]:
-    """Calls, and failures by class, in the buckets of the window that began after a moment."""
-    buckets = [bucket for bucket in _current(window, grain, now) if bucket.number > grain.number(after)]
-    failures: Counter[int] = Counter()
-    for bucket in buckets:
-        failures.update(bucket.failures)
-    return sum(bucket.calls for bucket in buckets), failures
-
-
-def tested(window: Window, grain: Grain, now: datetime, after: datetime) -> tuple[int, int]:
-    """Failures that are the model's own, and calls that could have been: successes and those failures; since a moment."""
-    calls, failures = counted(window, grain, now, after)
-    own = sum(count for kind, count in failures.items() if MEANINGS[FailureKind(kind)].of_model)
-    return own, calls - sum(failures.values()) + own
 
 
 def figures(window: Window, grain: Grain, now: datetime) -> Figures:
-    """What the window shows now."""
-    buckets = _current(window, grain, now)
-    calls, failures = counted(window, grain, now)
-    latencies = sum((Counter(bucket.latencies) for bucket in buckets), Counter())
-    first_tokens = sum((Counter(bucket.first_tokens) for bucket in buckets), Counter())
+    """What the buckets that are still in the window show now."""
+    buckets = [bucket for bucket in window if bucket.number >= grain.oldest(now)]
+    failures, latencies, first_tokens = Counter[int](), Counter[int](), Counter[int]()
+    for bucket in buckets:
+        failures.update(bucket.failures)
+        latencies.update(bucket.latencies)
+        first_tokens.update(bucket.first_tokens)
     return Figures(
-        calls,
+        sum(bucket.calls for bucket in buckets),
         {FailureKind(kind): count for kind, count in sorted(failures.items())},
         _quantile(latencies, 0.5),
         _quantile(latencies, 0.95),
@@ -149,10 +149,6 @@ def _average(before: timedelta | None, seen: timedelta | None, weight: float) ->
     if before is None or seen is None:
         return before if seen is None else seen
     return before + weight * (seen - before)
-
-
-def _current(window: Window, grain: Grain, now: datetime) -> list[Bucket]:
-    return [bucket for bucket in window if bucket.number > grain.number(now) - grain.buckets]
 
 
 def _plus(counts: Mapping[int, int], key: int | None) -> Mapping[int, int]:

@@ -21,7 +21,7 @@ from services.provider.fallback import Candidate, Target
 from services.provider.flows import changes, rules
 from services.provider.flows.changes import Ledger
 from services.provider.flows.known import Known
-from services.provider.health_window import Call
+from services.provider.health_window import Bucket, Call
 
 _SEVERAL = 2
 # spreads what would happen at the same moment; nothing that must be kept secret depends on it
@@ -100,9 +100,9 @@ async def _apply_to_model(tx: Transaction, ledger: Ledger, outcome: Outcome) -> 
     """Window, averages and breaker of the model; when it opens, perhaps that of the whole provider."""
     settings, now, target = ledger.known.settings, ledger.now, outcome.target
     grain, rule = rules.grain(settings), rules.breaker(settings)
-    model, seen = await availability_store.model_seen(tx, target, grain)
+    model, before = await availability_store.model_seen(tx, target, grain)
     success, failed = outcome.failure is None, outcome.meaning.of_model
-    seen = health_window.after(seen, grain, now, _call(outcome, own=failed), settings.outcome_weight)
+    seen = health_window.after(before, grain, now, _call(outcome, own=failed), settings.outcome_weight)
     if success or failed:
         latency = outcome.latency or timedelta()
         model = health.after_outcome(
@@ -110,14 +110,31 @@ async def _apply_to_model(tx: Transaction, ledger: Ledger, outcome: Outcome) -> 
         )
     await availability_store.put_model_seen(tx, target, grain, model, seen, now)
     resource = Resource(target.provider_id, target.model)
+    await _put_away(tx, ledger, resource, before.bucket, seen.bucket)
     if success:
         _succeeded(ledger, resource)
         _succeeded(ledger, ledger.own)
     elif failed:
-        closed_at = ledger.conditions.get(resource, Condition()).breaker.closed_at
-        trips = rule.trips(seen.failures_in_row, *health_window.tested(seen.window, grain, now, closed_at))
-        _failed(ledger, resource, outcome, trips=trips)
+        tested = await _tested(tx, ledger, resource, seen.bucket)
+        _failed(ledger, resource, outcome, trips=rule.trips(seen.failures_in_row, *tested))
         _failed(ledger, ledger.own, outcome, trips=await _all_fail(tx, ledger))
+
+
+async def _put_away(tx: Transaction, ledger: Ledger, resource: Resource, before: Bucket, newest: Bucket) -> None:
+    """Keeps the bucket that ended with this call, if one did."""
+    if before.calls and before.number != newest.number:
+        grain = rules.grain(ledger.known.settings)
+        await availability_store.put_away(tx, resource, grain, before, grain.oldest(ledger.now))
+
+
+async def _tested(tx: Transaction, ledger: Ledger, resource: Resource, newest: Bucket) -> tuple[int, int]:
+    """Failures and calls that the breaker counts: those of the window in buckets that began after it last closed."""
+    grain = rules.grain(ledger.known.settings)
+    closed_at = ledger.conditions.get(resource, Condition()).breaker.closed_at
+    first = max(grain.oldest(ledger.now), grain.number(closed_at) + 1)
+    own, tested = await availability_store.tested_before(tx, resource, grain, first)
+    counts = newest.number >= first
+    return own + counts * newest.own, tested + counts * newest.tested
 
 
 async def _all_fail(tx: Transaction, ledger: Ledger) -> bool:
@@ -139,9 +156,10 @@ async def _apply_to_key(tx: Transaction, ledger: Ledger, outcome: Outcome) -> No
     grain = rules.grain(settings)
     failed = outcome.meaning.rests in (Rests.KEY, Rests.KEY_AT_MODEL)
     call = _call(outcome, own=failed)
-    seen = await availability_store.key_seen(tx, provider_id, outcome.key_id, grain)
-    seen = health_window.after(seen, grain, ledger.now, call, settings.outcome_weight)
+    before = await availability_store.key_seen(tx, provider_id, outcome.key_id, grain)
+    seen = health_window.after(before, grain, ledger.now, call, settings.outcome_weight)
     await availability_store.put_key_seen(tx, provider_id, outcome.key_id, grain, seen, ledger.now)
+    await _put_away(tx, ledger, Resource(provider_id, "", outcome.key_id), before.bucket, seen.bucket)
 
 
 def _call(outcome: Outcome, *, own: bool) -> Call:

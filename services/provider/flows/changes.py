@@ -109,6 +109,9 @@ async def opened(host: Host, tx: Transaction, known: Known, provider: Provider) 
 
 async def close(host: Host, tx: Transaction, ledger: Ledger) -> None:
     """Tells what changed and stores what is different."""
+    if not ledger.conditions and not ledger.stored and ledger.health == ledger.stored_health:
+        # as after nearly every call
+        return
     for fact in ledger.conclude():
         await host.tell(tx, fact)
     if ledger.health != ledger.stored_health:

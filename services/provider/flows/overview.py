@@ -10,7 +10,7 @@ from services.provider.fallback import Target
 from services.provider.flows import availability, rules
 from services.provider.flows.known import Known
 from services.provider.health import ProviderHealth, State
-from services.provider.health_window import Figures, Seen, figures
+from services.provider.health_window import Bucket, Figures, Seen, figures
 from services.provider.registry import Provider
 
 
@@ -40,6 +40,7 @@ class _Everything:
     available: Availability
     healths: dict[str, ProviderHealth]
     seen: dict[Resource, Seen]
+    buckets: dict[Resource, list[Bucket]]
 
     def entry(self, resource: Resource) -> Entry:
         """One thing's."""
@@ -62,8 +63,12 @@ class _Everything:
             out,
             seen.failures_in_row if seen else 0,
             figured.in_flight if figured and not resource.key_id else 0,
-            figures(seen.window, rules.grain(self.known.settings), available.now) if seen else None,
+            self._figures(resource, seen) if seen else None,
         )
+
+    def _figures(self, resource: Resource, seen: Seen) -> Figures:
+        grain = rules.grain(self.known.settings)
+        return figures([*self.buckets.get(resource, ()), seen.bucket], grain, self.available.now)
 
     def resources(self, provider: Provider) -> list[Resource]:
         """A provider, its keys, its models, and keys with a model that something is noted of, in order."""
@@ -89,9 +94,11 @@ async def entry(host: Host, tx: Transaction, known: Known, resource: Resource) -
 
 async def _read(host: Host, tx: Transaction, known: Known) -> _Everything:
     grain = rules.grain(known.settings)
+    available = await availability.read(host, tx, known)
     return _Everything(
         known,
-        await availability.read(host, tx, known),
+        available,
         {provider_id: health for provider_id, (health, _) in (await store.provider_healths(tx)).items()},
         await availability_store.seen_of_models(tx, grain) | await availability_store.seen_of_keys(tx, grain),
+        await availability_store.buckets(tx, grain, grain.oldest(available.now)),
     )

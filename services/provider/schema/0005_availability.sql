@@ -1,7 +1,8 @@
 -- What was told last of a provider's state (0: nothing yet), so that a change by time alone is told once.
 ALTER TABLE provider_health ADD COLUMN told INTEGER NOT NULL DEFAULT 0;
 
--- Failures since the last success, moving averages, the rolling window (JSON, made by the store) and when it last changed.
+-- Failures since the last success, moving averages, when it last changed, and the newest bucket of the rolling window (JSON, made by
+-- the store); older buckets are put away, so that a call reads and writes one bucket and not the window.
 ALTER TABLE model_health ADD COLUMN failures_in_row INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE model_health ADD COLUMN latency_us INTEGER;
 ALTER TABLE model_health ADD COLUMN first_token_us INTEGER;
@@ -17,6 +18,19 @@ CREATE TABLE key_health (
     last_us INTEGER NOT NULL,
     seen TEXT NOT NULL,
     PRIMARY KEY (provider_id, key_id)
+);
+
+-- Earlier buckets of the rolling windows of models (key_id '') and keys (model ''), numbered by their width since the Unix epoch.
+CREATE TABLE health_bucket (
+    provider_id TEXT NOT NULL,
+    model TEXT NOT NULL,
+    key_id TEXT NOT NULL,
+    width_us INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    tested INTEGER NOT NULL,
+    own INTEGER NOT NULL,
+    seen TEXT NOT NULL,
+    PRIMARY KEY (provider_id, model, key_id, width_us, number)
 );
 
 -- What speaks against a provider, a model, a key, or a key with a model ('': none); without a row nothing does.
