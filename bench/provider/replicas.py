@@ -42,6 +42,11 @@ class Process:
             raise RuntimeError("start it first")
         return self._channel
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process is not None and self._process.returncode is None
+
     async def start(self) -> None:
         """Starts the process and waits until it serves."""
         self._process = await asyncio.create_subprocess_exec(

@@ -6,6 +6,7 @@ import csv
 import io
 import random
 from datetime import UTC, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -15,7 +16,10 @@ from tooloo.provider.v1 import report_service_pb2 as reports
 from tooloo.provider.v1 import reservation_service_pb2 as own
 from tooloo.provider.v1.report_service_pb2_grpc import ReportServiceStub
 
+from mesh import testing
+from mesh.clock import ManualClock
 from services.provider import money
+from services.provider.__main__ import build
 from tests.integration.test_provider import Track, nanos, refusal, settings, usd
 from tests.integration.test_provider_reservations import START, Caller, caller
 
@@ -115,14 +119,16 @@ async def test_a_table_is_exact_and_harmless(caller: Caller) -> None:  # as abov
     assert [row[:2] for row in rows[1:]] == [["", "0.000000001"], ["red", "0.100000000"]]
 
 
-async def test_a_table_has_a_longest(caller: Caller, settings: dict[str, str]) -> None:  # as above
+async def test_a_table_has_a_longest(tmp_path: Path, settings: dict[str, str]) -> None:
     """More rows than the setting allows are refused, and what to do is said."""
     settings["TOOLOO_PROVIDER_MAX_CSV_ROWS"] = "1"
-    await caller.bench.restart()
-    await spend(caller, "1", team="red")
-    await spend(caller, "1", team="blue")
-    code, info, _ = await refusal(stub(caller).GetBudgetReportCsv(reports.GetBudgetReportCsvRequest(group_by="team")))
-    assert (code, info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED")
+    clock = ManualClock(START)
+    async with testing.running("provider", build, tmp_path / "var", clock=clock, settings=settings) as bench:
+        one = Caller(bench, clock)
+        await spend(one, "1", team="red")
+        await spend(one, "1", team="blue")
+        code, info, _ = await refusal(stub(one).GetBudgetReportCsv(reports.GetBudgetReportCsvRequest(group_by="team")))
+        assert (code, info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED")
 
 
 async def test_a_month_is_forecast_from_its_ledger(caller: Caller) -> None:  # as above

@@ -460,6 +460,29 @@ async def test_a_budget_does_not_leak_over_replicas(tmp_path: Path) -> None:
         assert (standing.spent, standing.reserved) == (usd("4.9"), usd("0.1"))
 
 
+async def test_a_store_that_is_away_for_a_while_ends_nothing(tmp_path: Path) -> None:
+    """While somebody holds its lock calls are refused as UNAVAILABLE and let nothing through; afterwards both processes go on."""
+    fast = {"TOOLOO_BUSY_TIMEOUT": "50ms", "TOOLOO_PROVIDER_LOOK_INTERVAL": "20ms", "TOOLOO_PROVIDER_RESERVATION_SWEEP": "20ms"}
+    async with replicas(2, tmp_path / "var", fast) as processes:
+        stubs = [ReservationServiceStub(process.channel) for process in processes]
+        request = own.ReserveRequest(amount=usd("0.10"))
+        held = (await stubs[0].Reserve(request)).reservation
+        lock = sqlite3.connect(tmp_path / "var" / "provider" / "provider.db", isolation_level=None, timeout=30)
+        lock.execute("BEGIN IMMEDIATE")
+        for number in range(10):
+            code, _, _ = await refusal(stubs[number % 2].Reserve(request))
+            assert code == grpc.StatusCode.UNAVAILABLE
+        code, _, _ = await refusal(stubs[1].Settle(own.SettleRequest(reservation_id=held.reservation_id, cost=usd("0.10"))))
+        assert code == grpc.StatusCode.UNAVAILABLE
+        lock.execute("ROLLBACK")
+        lock.close()
+        for process, stub in zip(processes, stubs, strict=True):
+            await stub.Reserve(request)
+            assert process.alive
+        settled = await stubs[1].Settle(own.SettleRequest(reservation_id=held.reservation_id, cost=usd("0.10")))
+        assert settled.reservation.state == State.STATE_SETTLED
+
+
 async def test_bursts_are_shared_by_replicas_and_survive_a_kill(tmp_path: Path) -> None:
     """Five calls an hour are five over two processes, and still after one of them was killed."""
     async with replicas(2, tmp_path / "var") as processes:
@@ -508,3 +531,31 @@ async def test_what_was_recorded_before_there_were_reservations_is_carried_over(
         assert (code, info.metadata["budgets"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "b")
         assert (await caller.limit("10", "anew", scope=BudgetScope(user_id="ada"))).spent == usd("6")
         assert await caller.told("budget.threshold_exceeded") == 1
+
+
+async def test_what_matters_no_more_is_dropped(caller: Caller) -> None:
+    """After a month an ended reservation, full buckets and slots of old windows are gone; what is open, or counts, stays."""
+    policy = bursts.BurstPolicy(policy_id="p", measure=bursts.BurstPolicy.MEASURE_REQUESTS, rate=5, period=Duration(seconds=60))
+    await caller.bursts.SetBurstPolicy(bursts.SetBurstPolicyRequest(policy=policy))
+    await caller.limit("100", "day", window=BudgetWindow(period=BudgetWindow.PERIOD_DAY))
+    await caller.limit("100", "ever", window=BudgetWindow(kind=BudgetWindow.KIND_LIFETIME))
+    done = await caller.reserve("1")
+    await caller.settle(done.reservation_id, "1")
+    caller.clock.advance(timedelta(days=33))
+    kept = await caller.reserve("1")
+    await caller.settle(kept.reservation_id, "1")
+    open_one = await caller.reserve("1")
+    from services.provider.flows import known, sweeping  # noqa: PLC0415 # only here
+    from services.provider.settings import ProviderSettings  # noqa: PLC0415 # only here
+
+    host = caller.bench.host
+    await sweeping.clean(host, known.read(host.settings_of(ProviderSettings), {}))
+    code, _, _ = await refusal(caller.reservations.GetReservation(own.GetReservationRequest(reservation_id=done.reservation_id)))
+    assert code == grpc.StatusCode.NOT_FOUND
+    for reservation in (kept, open_one):
+        await caller.reservations.GetReservation(own.GetReservationRequest(reservation_id=reservation.reservation_id))
+    rows = await host.db.read(lambda tx: tx.fetch_all("SELECT budget_id FROM budget_account ORDER BY budget_id"))
+    assert [row["budget_id"] for row in rows] == ["day", "ever"]
+    assert (await caller.standing("ever")).spent == usd("2")
+    total = (await caller.provider.GetBudgetReport(api.GetBudgetReportRequest())).total
+    assert total.calls == 1

@@ -1,15 +1,19 @@
 """What providers were seen to do, on its store: outcomes of calls, looks at local addresses, and telling when a state changes."""
 
 import asyncio
+import logging
 from dataclasses import replace
 from datetime import timedelta
 
 from mesh.db import Transaction
+from mesh.errors import Refusal
 from mesh.host import Host
 from services.provider import events, store
 from services.provider.flows.known import Known
 from services.provider.health import ProviderHealth, after_call, after_outcome
 from services.provider.registry import Provider
+
+log = logging.getLogger(__name__)
 
 
 async def note_outcome(
@@ -67,7 +71,10 @@ async def answers(address: str, timeout: timedelta) -> bool:
 
 
 async def watch(host: Host, known: Known) -> None:
-    """Looks again and again, for ever."""
+    """Looks again and again, for ever; a store that is away for a while ends nothing."""
     while True:
         await asyncio.sleep(known.settings.look_interval.total_seconds())
-        await look(host, known)
+        try:
+            await look(host, known)
+        except Refusal as refusal:
+            log.warning("what was seen of local providers is not noted: %s", refusal)
