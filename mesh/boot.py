@@ -203,7 +203,11 @@ async def _keep_house(host: Host) -> None:
 
     while True:
         await asyncio.sleep(_HOUSEKEEPING.total_seconds())
-        await host.db.write(sweep)
+        try:
+            await host.db.write(sweep)
+        except Refusal as refusal:
+            # a disk that is full, or a lock that another process holds: there is always a next time
+            log.warning("old answers and notes stay for now: %s", refusal)
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from services.provider.labels import EVERYTHING, MODEL, PROVIDER, Labels
-from services.provider.windows import FOREVER, MONTHLY, Rule, Window
+from services.provider.windows import FOREVER, MONTHLY, Kind, Rule, Window
 
 PERCENT = 100
 
@@ -107,6 +107,14 @@ class Standing:
         if self.budget.mode is Mode.NOTIFY:
             return None
         return self.room if self.allows(0) else -1
+
+    @property
+    def lacks(self) -> str:
+        """That it leaves too little, as a sentence."""
+        whose = f" of {self.budget.each} {self.holder!r}" if self.budget.each else ""
+        fixed = self.budget.rule.kind in (Kind.CALENDAR, Kind.FIXED)
+        until = f" until {self.window.end.isoformat()}" if fixed else ""
+        return f"budget {self.budget.budget_id}{whose} leaves too little{until}"
 
     def frees(self, cost: int, now: datetime) -> timedelta | None:
         """How long until the passing of time alone lets such a call through; None when time alone never does."""

@@ -121,7 +121,7 @@ async def drop_accounts(tx: Transaction, budget_id: str) -> None:
 
 
 async def drop_old_accounts(tx: Transaction, budget_id: str, before: datetime) -> int:
-    """Drops slots of a rolling window that can count no more; gives their number."""
+    """Drops slots that can count no more; gives their number."""
     return await tx.execute(
         "DELETE FROM budget_account WHERE budget_id = :budget_id AND slot_us < :before_us AND reserved_nanos = 0",
         {"budget_id": budget_id, "before_us": to_us(before)},

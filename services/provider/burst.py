@@ -17,6 +17,8 @@ from services.provider.labels import EVERYTHING, Labels
 
 SECOND = 1_000_000_000
 _MICROSECOND = 1000
+# the last moment that a store holds, some 100 years from now
+_LATEST = 2**62
 # longest time in which a whole bucket may refill, so that a TAT stays within 64 bits
 LONGEST = timedelta(days=3660)
 
@@ -127,7 +129,7 @@ def corrected(policy: Policy, tat: int, taken: Taken, used: int, now: int) -> in
     spent twice.
     """
     if used >= taken.units:
-        return tat + policy.time_of(used - taken.units)
+        return min(tat + policy.time_of(used - taken.units), _LATEST)
     unused = policy.time_of(taken.units) - policy.time_of(used)
     return tat - min(unused, max(taken.tat - now, 0))
 

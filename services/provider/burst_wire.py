@@ -7,7 +7,7 @@ from tooloo.provider.v1 import burst_service_pb2 as api
 from mesh import errors
 from services.provider import labels as labels_module
 from services.provider import wire
-from services.provider.burst import LONGEST, Measure, Mode, Policy, Verdict, from_ns
+from services.provider.burst import LONGEST, Measure, Mode, Policy, Verdict, from_ns, to_ns
 from services.provider.settings import ProviderSettings
 
 
@@ -34,7 +34,7 @@ def from_policy(known: ProviderSettings, message: api.BurstPolicy, policy_id: st
         now,
         now,
     )
-    if from_ns(policy.tolerance) > LONGEST:
+    if policy.tolerance > to_ns(LONGEST):
         raise errors.invalid("policy.burst", f"it would take longer than {LONGEST.days} days to refill; lower it or raise the rate")
     return policy
 

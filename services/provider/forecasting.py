@@ -1,6 +1,6 @@
 """What a month will come to: what is spent, and for the days that are left a run rate with the rhythm of the week.
 
-The level is the mean of the days since the first call, at most `HISTORY` of them, each divided by the factor of its day of the
+The level is the sum of the days since the first call, at most `HISTORY` of them, over the sum of the factors of their days of the
 week; the factors are ratios to the mean (classical decomposition; Hyndman & Athanasopoulos, "Forecasting: Principles and
 Practice", 3rd ed. 2021, section 3.4), shrunk towards 1 while there are few weeks. The interval takes days as independent and adds
 the uncertainty of the level; it never goes below what is spent.
@@ -45,11 +45,10 @@ def forecast(
     if not whole:
         return _without_days(spent, first, month, now)
     factors = weekday_factors({day: costs.get(day, 0) for day in whole})
-    level = [costs.get(day, 0) / factors[day.weekday()] for day in whole]
-    mean = sum(level) / len(level)
-    variance = sum((value - mean) ** 2 for value in level) / max(len(level) - 1, 1)
-    weights = _days_left(month, time_zone, now, factors)
-    return _between(spent, mean, variance, len(level), weights)
+    level = sum(costs.get(day, 0) for day in whole) / sum(factors[day.weekday()] for day in whole)
+    errors = [costs.get(day, 0) - level * factors[day.weekday()] for day in whole]
+    variance = sum(error**2 for error in errors) / max(len(whole) - 1, 1)
+    return _between(spent, level, variance, len(whole), _days_left(month, time_zone, now, factors))
 
 
 def weekday_factors(costs: Mapping[date, int]) -> dict[int, float]:
@@ -64,25 +63,25 @@ def weekday_factors(costs: Mapping[date, int]) -> dict[int, float]:
     return factors
 
 
-def _days_left(month: Window, time_zone: str, now: datetime, factors: Mapping[int, float]) -> list[float]:
-    """The weight of each day that is left, the rest of today among them by its share."""
-    weights, moment = [], now
+def _days_left(month: Window, time_zone: str, now: datetime, factors: Mapping[int, float]) -> list[tuple[float, float]]:
+    """(share, factor) of each day that is left; only of today the share is less than one."""
+    left, moment = [], now
     while moment < month.end:
         day = window_at(moment, Period.DAY, time_zone)
         share = (day.end - moment) / (day.end - day.start)
-        weights.append(share * factors[moment.astimezone(zone(time_zone)).weekday()])
+        left.append((share, factors[moment.astimezone(zone(time_zone)).weekday()]))
         moment = day.end
-    return weights
+    return left
 
 
-def _between(spent: int, mean: float, variance: float, days: int, weights: list[float]) -> Forecast:
-    total = sum(weights)
-    spread = math.sqrt(variance * (sum(weight**2 for weight in weights) + total**2 / days))
+def _between(spent: int, level: float, variance: float, days: int, left: list[tuple[float, float]]) -> Forecast:
+    total = sum(share * factor for share, factor in left)
+    spread = math.sqrt(variance * (sum(share for share, _ in left) + total**2 / days))
     if days == 1:
         # one day says nothing about how days differ
-        spread = mean * total
+        spread = level * total
     z = NormalDist().inv_cdf(0.5 + PROBABILITY / 2)
-    expected = spent + mean * total
+    expected = spent + level * total
     return Forecast(spent, round(expected), max(spent, round(expected - z * spread)), round(expected + z * spread), days)
 
 

@@ -116,7 +116,7 @@ def denials(standings: Iterable[Standing], amount: int, now: datetime) -> tuple[
         Denial(
             Source.BUDGET,
             standing.budget.budget_id,
-            _told(standing),
+            standing.lacks,
             standing.frees(amount, now),
             standing.budget.mode is Mode.DEGRADE,
             standing.most if standing.most is not None else amount,
@@ -124,11 +124,6 @@ def denials(standings: Iterable[Standing], amount: int, now: datetime) -> tuple[
         for standing in standings
         if not standing.allows(amount)
     )
-
-
-def _told(standing: Standing) -> str:
-    whose = f" of {standing.budget.each} {standing.holder!r}" if standing.budget.each else ""
-    return f"budget {standing.budget.budget_id}{whose} leaves too little until {standing.window.end.isoformat()}"
 
 
 def affordable(standings: Iterable[Standing]) -> int | None:

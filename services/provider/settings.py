@@ -122,7 +122,7 @@ class ProviderSettings(Section):
         timedelta(days=30), "How long an ended reservation is kept, so that late settlements find it."
     )
     estimate_quantile: float = setting(
-        0.8, "Share of calls whose output tokens stay within what is reserved for them.", low=0.01, high=0.99
+        0.7, "Share of calls whose output tokens stay within what is reserved for them.", low=0.01, high=0.99
     )
     estimate_weight: float = setting(0.05, "What the newest call counts in learned output lengths, 0..1.", low=0.001, high=1)
     estimate_prior_calls: float = setting(

@@ -1,14 +1,18 @@
 """Looks at the addresses of local providers, again and again."""
 
 import asyncio
+import logging
 from datetime import timedelta
 
 from mesh.db import Transaction
+from mesh.errors import Refusal
 from mesh.host import Host
 from services.provider import store
 from services.provider.flows import availability
 from services.provider.flows.known import Known
 from services.provider.registry import Provider
+
+log = logging.getLogger(__name__)
 
 
 async def look(host: Host, known: Known) -> None:
@@ -41,7 +45,10 @@ async def answers(address: str, timeout: timedelta) -> bool:
 
 
 async def watch(host: Host, known: Known) -> None:
-    """Looks again and again, for ever."""
+    """Looks again and again, for ever; a store that is away for a while ends nothing."""
     while True:
         await asyncio.sleep(known.settings.look_interval.total_seconds())
-        await look(host, known)
+        try:
+            await look(host, known)
+        except Refusal as refusal:
+            log.warning("what was seen of local providers is not noted: %s", refusal)

@@ -117,6 +117,5 @@ def _excluded(known: Known, seen: Seen, model: Model, cost: int, covering: Seque
         return Exclusion.UNAVAILABLE, out.text
     for item in covering:
         if not item.standing.allows(cost):
-            end = item.standing.window.end.isoformat()
-            return Exclusion.BUDGET_SPENT, f"budget {item.standing.budget.budget_id} leaves too little until {end}"
+            return Exclusion.BUDGET_SPENT, item.standing.lacks
     return None

@@ -10,6 +10,7 @@ from mesh.host import Host
 from services.provider import budget_store, burst_store, estimate_store, reservation_store
 from services.provider.flows import bursting, reserving
 from services.provider.flows.known import Known
+from services.provider.windows import Kind
 
 log = logging.getLogger(__name__)
 # rows of one transaction: others wait for it
@@ -44,8 +45,10 @@ async def clean(host: Host, known: Known) -> None:
 
 async def _drop_slots(tx: Transaction, known: Known, now: datetime) -> None:
     for budget in (await known.limits.read(tx)).budgets.budgets.values():
-        if budget.rule.rolling:
-            await budget_store.drop_old_accounts(tx, budget.budget_id, budget.rule.window_at(now).start - budget.rule.length)
+        # as long as a late settlement may still come, and a slot of a rolling window may still count
+        kept = max(budget.rule.length, known.settings.reservation_keep)
+        if budget.rule.kind is not Kind.LIFETIME:
+            await budget_store.drop_old_accounts(tx, budget.budget_id, budget.rule.window_at(now).start - kept)
 
 
 async def sweep(host: Host, known: Known) -> None:

@@ -1,0 +1,561 @@
+"""Reservations as callers meet them: real server, real SQLite file; and what users of other gateways suffered from, by name."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import QuotaFailure, RetryInfo
+from grpc_status import rpc_status
+from tooloo.provider.v1 import burst_service_pb2 as bursts
+from tooloo.provider.v1 import provider_service_pb2 as api
+from tooloo.provider.v1 import reservation_service_pb2 as own
+from tooloo.provider.v1.budget_pb2 import Budget, BudgetScope, BudgetStanding, BudgetWindow
+from tooloo.provider.v1.burst_service_pb2_grpc import BurstServiceStub
+from tooloo.provider.v1.provider_events_pb2 import BudgetReservationExpired, BudgetReservationReconciled
+from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceStub
+from tooloo.provider.v1.reservation_service_pb2_grpc import ReservationServiceStub
+
+from bench.provider.replicas import replicas
+from mesh import migrations, testing
+from mesh.clock import ManualClock
+from mesh.db import Database
+from mesh.ids import new_id
+from services.provider.__main__ import build
+from tests.integration.test_provider import ACME, PRICES, nanos, refusal, settings, usd
+from tests.support.mesh import ROOT
+
+if TYPE_CHECKING:
+    # exist for type checkers only
+    from tooloo.provider.v1.burst_service_pb2_grpc import BurstServiceAsyncStub
+    from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceAsyncStub
+    from tooloo.provider.v1.reservation_service_pb2_grpc import ReservationServiceAsyncStub
+
+__all__ = ["ACME", "PRICES", "settings"]
+START = datetime(2026, 11, 22, 10, tzinfo=UTC)
+State = own.Reservation
+Track = api.TrackBudgetRequest
+
+
+class Caller:
+    """The service under test with short names for its calls."""
+
+    def __init__(self, bench: testing.Bench, clock: ManualClock) -> None:
+        self.bench = bench
+        self.clock = clock
+
+    @property
+    def reservations(self) -> ReservationServiceAsyncStub:
+        """Client of the present boot."""
+        return ReservationServiceStub(self.bench.channel)
+
+    @property
+    def provider(self) -> ProviderServiceAsyncStub:
+        """Client of the present boot."""
+        return ProviderServiceStub(self.bench.channel)
+
+    @property
+    def bursts(self) -> BurstServiceAsyncStub:
+        """Client of the present boot."""
+        return BurstServiceStub(self.bench.channel)
+
+    async def limit(self, amount: str, budget_id: str = "b", **fields: Any) -> BudgetStanding:
+        """Sets a budget that denies, unless it says otherwise."""
+        budget = Budget(budget_id=budget_id, limit=usd(amount), mode=fields.pop("mode", Budget.MODE_DENY), **fields)
+        return (await self.provider.SetBudget(api.SetBudgetRequest(budget=budget))).standing
+
+    async def standing(self, budget_id: str = "b", holder: str = "") -> BudgetStanding:
+        """How a budget stands."""
+        return (await self.provider.GetBudget(api.GetBudgetRequest(budget_id=budget_id, holder=holder))).standing
+
+    async def reserve(self, amount: str, **fields: Any) -> own.Reservation:
+        """Reserves an amount."""
+        return (await self.reservations.Reserve(own.ReserveRequest(amount=usd(amount), **fields))).reservation
+
+    async def settle(self, reservation_id: str, cost: str, **fields: Any) -> own.SettleResponse:
+        """Settles with a cost."""
+        return await self.reservations.Settle(own.SettleRequest(reservation_id=reservation_id, cost=usd(cost), **fields))
+
+    async def told(self, event_type: str) -> int:
+        """How many events of a type were told."""
+        return sum(event.type == event_type for event in await self.bench.told())
+
+    async def expire(self) -> None:
+        """Lets everything expire that is due: the service itself looks at real time, this test owns it."""
+        from services.provider.flows import known, sweeping  # noqa: PLC0415 # only here
+        from services.provider.settings import ProviderSettings  # noqa: PLC0415 # only here
+
+        await sweeping.expire_due(self.bench.host, known.read(self.bench.host.settings_of(ProviderSettings), {}))
+
+
+@pytest.fixture
+async def caller(tmp_path: Path, settings: dict[str, str]) -> AsyncIterator[Caller]:  # a fixture that is imported
+    """The running service; its own sweep does not come round, so that tests say when reservations expire."""
+    clock = ManualClock(START)
+    settings["TOOLOO_PROVIDER_RESERVATION_SWEEP"] = "1h"
+    async with testing.running("provider", build, tmp_path / "var", clock=clock, settings=settings) as bench:
+        yield Caller(bench, clock)
+
+
+def details(error: grpc.aio.AioRpcError) -> tuple[list[str], timedelta | None]:
+    """Subjects of the QuotaFailure and the delay of the RetryInfo of a refusal."""
+    quota, retry, found = QuotaFailure(), RetryInfo(), None
+    for detail in rpc_status.from_call(error).details:
+        if detail.Unpack(retry):
+            found = retry.retry_delay.ToTimedelta()
+        detail.Unpack(quota)
+    return [violation.subject for violation in quota.violations], found
+
+
+async def test_the_life_of_a_reservation(caller: Caller) -> None:
+    """Reserved, extended, settled with less: what was held is free, what was spent is in ledger and budget, once."""
+    await caller.limit("10")
+    held = await caller.reserve("4", user_id="ada", labels={"team": "red"}, input_tokens=10)
+    assert (held.state, dict(held.labels), held.amount) == (State.STATE_OPEN, {"user": "ada", "team": "red"}, usd("4"))
+    standing = await caller.standing()
+    assert (standing.reserved, standing.spent, standing.remaining) == (usd("4"), usd("0"), usd("10"))
+    more = await caller.reservations.Extend(own.ExtendRequest(reservation_id=held.reservation_id, amount=usd("2")))
+    assert more.reservation.amount == usd("6")
+    first = await caller.settle(held.reservation_id, "1.5", input_tokens=100, output_tokens=20)
+    again = await caller.settle(held.reservation_id, "9")
+    assert first == again
+    assert (first.reservation.state, first.reservation.cost, first.overrun) == (State.STATE_SETTLED, usd("1.5"), usd("0"))
+    standing = await caller.standing()
+    assert (standing.reserved, standing.spent) == (usd("0"), usd("1.5"))
+    report = await caller.provider.GetBudgetReport(api.GetBudgetReportRequest(group_by="team"))
+    assert [(row.key, row.cost, row.calls) for row in report.rows] == [("red", usd("1.5"), 1)]
+    kept = await caller.reservations.GetReservation(own.GetReservationRequest(reservation_id=held.reservation_id))
+    assert kept.reservation == first.reservation
+
+
+async def test_what_does_not_fit_is_refused_by_every_name(caller: Caller) -> None:
+    """Two of three budgets deny: both are named, with what is affordable, and how long until the later window's end."""
+    day = BudgetWindow(period=BudgetWindow.PERIOD_DAY)
+    await caller.limit("5", "all")
+    await caller.limit("1.2", "red", scope=BudgetScope(labels={"team": "red"}), window=day)
+    await caller.limit("1", "ada", scope=BudgetScope(user_id="ada"), window=day)
+    await caller.reserve("0.5", user_id="ada", labels={"team": "red"})
+    code, info, error = await refusal(
+        caller.reservations.Reserve(own.ReserveRequest(amount=usd("0.9"), user_id="ada", labels={"team": "red"}))
+    )
+    assert (code, info.reason, info.metadata["budgets"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "BUDGET_SPENT", "ada,red")
+    assert info.metadata["affordable"] == "0.50"
+    assert details(error) == (["budget/ada", "budget/red"], timedelta(hours=14))
+    # nothing of it is held anywhere
+    assert [(await caller.standing(name)).reserved for name in ("all", "red", "ada")] == [usd("0.5")] * 3
+
+
+async def test_a_window_that_never_ends_gives_no_hope(caller: Caller) -> None:
+    """No RetryInfo for a lifetime's budget, nor for a call dearer than the limit."""
+    await caller.limit("1", "ever", window=BudgetWindow(kind=BudgetWindow.KIND_LIFETIME))
+    for amount in ("1.01", "5"):
+        _, _, error = await refusal(caller.reservations.Reserve(own.ReserveRequest(amount=usd(amount))))
+        assert details(error) == (["budget/ever"], None)
+
+
+async def test_a_rolling_budget_frees_bit_by_bit(caller: Caller) -> None:
+    """Refused until exactly when the oldest sixtieth has rolled out, which RetryInfo names."""
+    hour = BudgetWindow(kind=BudgetWindow.KIND_ROLLING, length=Duration(seconds=3600))
+    await caller.limit("1", window=hour)
+    await caller.settle((await caller.reserve("0.6")).reservation_id, "0.6")
+    caller.clock.advance(timedelta(minutes=30))
+    await caller.settle((await caller.reserve("0.4")).reservation_id, "0.4")
+    _, _, error = await refusal(caller.reservations.Reserve(own.ReserveRequest(amount=usd("0.5"))))
+    _, wait = details(error)
+    assert wait == timedelta(minutes=31)
+    caller.clock.advance(wait - timedelta(microseconds=1))
+    await refusal(caller.reservations.Reserve(own.ReserveRequest(amount=usd("0.5"))))
+    caller.clock.advance(timedelta(microseconds=1))
+    await caller.reserve("0.5")
+    standing = await caller.standing()
+    assert (standing.spent, standing.reserved) == (usd("0.4"), usd("0.5"))
+
+
+async def test_a_degrading_budget_asks_for_a_cheaper_model(caller: Caller) -> None:
+    """In reservations BUDGET_DEGRADES with what is affordable, and free calls go on; in selection dear models are out."""
+    await caller.limit("1", mode=Budget.MODE_DEGRADE)
+    await caller.settle((await caller.reserve("0.999")).reservation_id, "0.999")
+    code, info, _ = await refusal(caller.reservations.Reserve(own.ReserveRequest(amount=usd("0.1"))))
+    assert (code, info.reason, info.metadata["affordable"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "BUDGET_DEGRADES", "0.001")
+    answer = await caller.provider.SelectProvider(api.SelectProviderRequest(estimated_tokens=1000, high_quality=True))
+    assert {item.model for item in answer.candidates if item.exclusion} == {"big"}
+    await caller.settle((await caller.reserve("0.001")).reservation_id, "0.5")
+    answer = await caller.provider.SelectProvider(api.SelectProviderRequest(estimated_tokens=1000, high_quality=True))
+    assert {item.model for item in answer.candidates if item.exclusion} == {"big", "small"}
+    assert answer.model == "gift"
+    assert (await caller.reserve("0", provider_id="brim", model="gift")).amount == usd("0")
+
+
+async def test_what_is_reserved_keeps_others_out_of_selection_and_checks(caller: Caller) -> None:
+    """A running call counts: CheckBudget and SelectProvider see it."""
+    await caller.limit("1", scope=BudgetScope(provider_id="acme"))
+    held = await caller.reserve("1", provider_id="acme", model="big")
+    check = await caller.provider.CheckBudget(api.CheckBudgetRequest(provider_id="acme", cost=usd("0.01")))
+    assert (check.allowed, list(check.denied_by)) == (False, ["b"])
+    assert (await caller.provider.SelectProvider(api.SelectProviderRequest(high_quality=True))).model == "gift"
+    await caller.reservations.Release(own.ReleaseRequest(reservation_id=held.reservation_id))
+    assert (await caller.provider.SelectProvider(api.SelectProviderRequest(high_quality=True))).model == "big"
+
+
+async def test_what_expires_is_free_told_and_settled_late(caller: Caller) -> None:
+    """After its time it holds nothing and is told once; a settlement that comes then is recorded and told as reconciled."""
+    await caller.limit("1")
+    held = await caller.reserve("1", ttl=Duration(seconds=60), user_id="ada")
+    caller.clock.advance(timedelta(seconds=59))
+    await caller.expire()
+    assert (await caller.standing()).reserved == usd("1")
+    caller.clock.advance(timedelta(seconds=1))
+    await caller.expire()
+    await caller.bench.restart()
+    await caller.expire()
+    assert (await caller.standing()).reserved == usd("0")
+    await caller.reserve("0.9")
+    late = await caller.settle(held.reservation_id, "1.2")
+    assert (late.reservation.late, late.reservation.cost) == (True, usd("1.2"))
+    standing = await caller.standing()
+    assert (standing.spent, standing.reserved) == (usd("1.2"), usd("0.9"))
+    expired, reconciled = BudgetReservationExpired(), BudgetReservationReconciled()
+    events = [event for event in await caller.bench.told() if event.type.startswith("budget.reservation")]
+    assert [event.type for event in events] == ["budget.reservation.expired", "budget.reservation.reconciled"]
+    assert events[0].data.Unpack(expired)
+    assert events[1].data.Unpack(reconciled)
+    assert (expired.amount, dict(expired.labels)) == (usd("1"), {"user": "ada"})
+    assert (reconciled.cost, reconciled.usage_id) == (usd("1.2"), late.reservation.usage_id)
+
+
+async def test_a_settlement_belongs_to_the_window_of_its_reservation(caller: Caller) -> None:
+    """Reserved before midnight, settled after: the day before has it, in budget and report, also in a budget that is made anew."""
+    day = BudgetWindow(period=BudgetWindow.PERIOD_DAY)
+    await caller.limit("5", window=day)
+    held = await caller.reserve("2", ttl=Duration(seconds=86400))
+    caller.clock.advance(timedelta(hours=15))
+    assert (await caller.standing()).reserved == usd("0")
+    await caller.settle(held.reservation_id, "2")
+    assert (await caller.standing()).spent == usd("0")
+    assert (await caller.limit("5", "anew", window=day)).spent == usd("0")
+    report = await caller.provider.GetBudgetReport(api.GetBudgetReportRequest(group_by="day"))
+    assert [(row.key, row.cost) for row in report.rows] == [("2026-11-22", usd("2"))]
+
+
+async def test_what_has_ended_cannot_go_on(caller: Caller) -> None:
+    """Settled: no release, no extension. Released: again is fine, an extension is not. Unknown: NOT_FOUND."""
+    settled, released = await caller.reserve("1"), await caller.reserve("1")
+    await caller.settle(settled.reservation_id, "1")
+    for _ in range(2):
+        await caller.reservations.Release(own.ReleaseRequest(reservation_id=released.reservation_id))
+    for call in (
+        caller.reservations.Release(own.ReleaseRequest(reservation_id=settled.reservation_id)),
+        caller.reservations.Extend(own.ExtendRequest(reservation_id=settled.reservation_id)),
+        caller.reservations.Extend(own.ExtendRequest(reservation_id=released.reservation_id)),
+    ):
+        code, info, _ = await refusal(call)
+        assert (code, info.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "STATE_FORBIDS")
+    missing: list[Any] = [
+        caller.settle(new_id(), "1"),
+        caller.reservations.Release(own.ReleaseRequest(reservation_id=new_id())),
+        caller.reservations.GetReservation(own.GetReservationRequest(reservation_id=new_id())),
+    ]
+    for call in missing:
+        code, _, _ = await refusal(call)
+        assert code == grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_top_up_that_does_not_fit_leaves_what_was_reserved(caller: Caller) -> None:
+    """By tokens at list price; refused by name; more time alone is always given."""
+    await caller.limit("0.002")
+    held = (
+        await caller.reservations.Reserve(own.ReserveRequest(provider_id="acme", model="big", input_tokens=100, output_tokens=100))
+    ).reservation
+    assert nanos(held.amount) == 100 * 2000 + 100 * 10_000
+    more = own.ExtendRequest(reservation_id=held.reservation_id, output_tokens=50)
+    assert nanos((await caller.reservations.Extend(more)).reservation.amount) == 1_700_000
+    code, info, _ = await refusal(caller.reservations.Extend(more))
+    assert (code, info.metadata["budgets"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "b")
+    longer = own.ExtendRequest(reservation_id=held.reservation_id, ttl=Duration(seconds=3600))
+    after = (await caller.reservations.Extend(longer)).reservation
+    assert (nanos(after.amount), after.expire_time.ToDatetime(UTC)) == (1_700_000, START + timedelta(hours=1))
+
+
+async def test_the_same_request_id_reserves_once_and_a_dry_run_nothing(caller: Caller) -> None:
+    """The first answer again; another request under the same id is refused; a dry run shows how budgets stand."""
+    await caller.limit("1")
+    request = own.ReserveRequest(amount=usd("0.6"), request_id=new_id())
+    answers = [await caller.reservations.Reserve(request) for _ in range(2)]
+    assert answers[0] == answers[1]
+    dry = await caller.reservations.Reserve(own.ReserveRequest(amount=usd("0.4"), dry_run=True))
+    assert (dry.reservation.reservation_id, [item.reserved for item in dry.budgets]) == ("", [usd("0.6")])
+    assert (await caller.standing()).reserved == usd("0.6")
+    code, _, _ = await refusal(caller.reservations.Reserve(own.ReserveRequest(amount=usd("0.5"), dry_run=True)))
+    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    other = own.ReserveRequest(amount=usd("0.1"), request_id=request.request_id)
+    code, _, _ = await refusal(caller.reservations.Reserve(other))
+    assert code == grpc.StatusCode.ALREADY_EXISTS
+
+
+async def test_open_reservations_are_listed_by_label_and_page(caller: Caller) -> None:
+    """Only open ones, the first to expire first, filtered, over pages."""
+    made = [await caller.reserve("1", labels={"team": team}) for team in ("red", "blue", "red", "red")]
+    await caller.settle(made[2].reservation_id, "1")
+    found, token = [], ""
+    while True:
+        page = await caller.reservations.ListReservations(
+            own.ListReservationsRequest(labels=["team=red"], page_size=1, page_token=token)
+        )
+        found += [item.reservation_id for item in page.reservations]
+        token = page.next_page_token
+        if not token:
+            break
+    assert found == [made[0].reservation_id, made[3].reservation_id]
+
+
+async def test_estimates_are_learned_and_shown(caller: Caller) -> None:
+    """Forty settled calls of 40 tokens bring what is reserved from the default near to that; the list says how right it was."""
+    request = own.ReserveRequest(provider_id="acme", model="big", user_id="ada", input_tokens=10)
+    first = (await caller.reservations.Reserve(request)).reservation
+    assert first.output_tokens >= 500
+    for _ in range(40):
+        held = (await caller.reservations.Reserve(request)).reservation
+        used = own.SettleRequest(reservation_id=held.reservation_id, input_tokens=10, output_tokens=40)
+        await caller.reservations.Settle(used)
+    assert 40 <= (await caller.reservations.Reserve(request)).reservation.output_tokens < 200
+    listed = await caller.reservations.ListEstimates(own.ListEstimatesRequest(provider_id="acme"))
+    assert [(item.model, item.user_id, item.calls) for item in listed.estimates] == [("big", "", 40), ("big", "ada", 40)]
+    assert listed.estimates[0].typical_output_tokens == pytest.approx(40, rel=0.01)
+    assert listed.estimates[0].covered > 0.9
+    bounded = own.ReserveRequest(provider_id="acme", model="big", max_output_tokens=7)
+    assert (await caller.reservations.Reserve(bounded)).reservation.output_tokens == 7
+
+
+async def test_an_unknown_price_is_refused_and_never_reserved_as_nothing(caller: Caller) -> None:
+    """UNKNOWN_PRICE, and an amount is needed when no model is named."""
+    code, info, _ = await refusal(caller.reservations.Reserve(own.ReserveRequest(provider_id="acme", model="other")))
+    assert (code, info.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "UNKNOWN_PRICE")
+    code, info, _ = await refusal(caller.reservations.Reserve(own.ReserveRequest(user_id="ada")))
+    assert (code, info.metadata["fields"]) == (grpc.StatusCode.INVALID_ARGUMENT, "amount")
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (own.ReserveRequest(amount=usd("1"), user_id="ada", labels={"user": "bob"}), "labels.user"),
+        (own.ReserveRequest(amount=usd("1"), labels={"day": "x"}), "labels.day"),
+        (own.ReserveRequest(amount=usd("1"), labels={f"l{number}": "x" for number in range(9)}), "labels.l8"),
+        (own.ReserveRequest(amount=usd("1"), labels={"team": "x" * 129}), "labels.team"),
+    ],
+)
+async def test_labels_that_cannot_be_are_named(caller: Caller, request_: own.ReserveRequest, field: str) -> None:
+    """Contradictions, reserved names, too many, too long."""
+    code, info, _ = await refusal(caller.reservations.Reserve(request_))
+    assert (code, info.metadata["fields"]) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+
+
+@pytest.mark.parametrize(
+    ("budget", "field"),
+    [
+        (Budget(limit=usd("1"), window=BudgetWindow(kind=BudgetWindow.KIND_ROLLING)), "budget.window.length"),
+        (Budget(limit=usd("1"), window=BudgetWindow(length=Duration(seconds=60))), "budget.window.length"),
+        (
+            Budget(limit=usd("1"), window=BudgetWindow(kind=BudgetWindow.KIND_LIFETIME, period=BudgetWindow.PERIOD_DAY)),
+            "budget.window.period",
+        ),
+        (Budget(limit=usd("1"), scope=BudgetScope(user_id="ada"), each="user"), "budget.each"),
+        (Budget(limit=usd("1"), scope=BudgetScope(user_id="ada", labels={"user": "bob"})), "budget.scope.labels.user"),
+    ],
+)
+async def test_budgets_that_cannot_be_are_named(caller: Caller, budget: Budget, field: str) -> None:
+    """Fields of a window that do not belong together, shares of one, contradictions."""
+    code, info, _ = await refusal(caller.provider.SetBudget(api.SetBudgetRequest(budget=budget)))
+    assert (code, info.metadata["fields"]) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+
+
+# what users of peers suffered from
+
+
+async def test_concurrent_calls_cannot_bypass_a_budget(caller: Caller) -> None:
+    """litellm#34732: a thousand calls of $0.10 at the same time against $5.00 admit exactly fifty."""
+    await caller.limit("5")
+    request = own.ReserveRequest(amount=usd("0.10"))
+    made = await asyncio.gather(*(caller.reservations.Reserve(request) for _ in range(1000)), return_exceptions=True)
+    admitted = [answer for answer in made if isinstance(answer, own.ReserveResponse)]
+    assert len(admitted) == 50
+    assert all(error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED for error in made if isinstance(error, grpc.aio.AioRpcError))
+    assert (await caller.standing()).reserved == usd("5")
+
+
+async def test_a_user_nobody_has_seen_has_the_default_budget_too(caller: Caller) -> None:
+    """litellm#40095: with a budget for each user the first call of an unknown one is bounded, and so is usage without a user."""
+    await caller.limit("1", each="user")
+    for user in ("never-seen", ""):
+        code, info, _ = await refusal(caller.reservations.Reserve(own.ReserveRequest(amount=usd("1.01"), user_id=user)))
+        assert (code, info.metadata["budgets"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "b")
+    await caller.reserve("1", user_id="ada")
+    await caller.reserve("1", user_id="bob")
+    assert [(await caller.standing(holder=name)).reserved for name in ("ada", "bob", "eve")] == [usd("1"), usd("1"), usd("0")]
+
+
+async def test_cached_tokens_are_charged_once(caller: Caller) -> None:
+    """litellm#14849: they are part of the input tokens and have their own price; more of them than input is refused."""
+    held = await caller.reserve("1", provider_id="acme", model="big")
+    used = own.SettleRequest(reservation_id=held.reservation_id, input_tokens=1000, cached_input_tokens=400, output_tokens=100)
+    settled = await caller.reservations.Settle(used)
+    assert nanos(settled.reservation.cost) == 600 * 2000 + 400 * 500 + 100 * 10_000
+    held = await caller.reserve("1", provider_id="acme", model="big")
+    used = own.SettleRequest(reservation_id=held.reservation_id, input_tokens=1, cached_input_tokens=2)
+    code, info, _ = await refusal(caller.reservations.Settle(used))
+    assert (code, info.metadata["fields"]) == (grpc.StatusCode.INVALID_ARGUMENT, "cached_input_tokens")
+
+
+async def test_a_settlement_without_tokens_or_cost_is_not_forgotten(caller: Caller) -> None:
+    """litellm#37923 recorded streamed calls as nothing: a settled call is a row of the ledger, with the cost that was told."""
+    held = await caller.reserve("0.3", provider_id="acme", model="big")
+    await caller.settle(held.reservation_id, "0.3")
+    total = (await caller.provider.GetBudgetReport(api.GetBudgetReportRequest())).total
+    assert (total.cost, total.calls) == (usd("0.3"), 1)
+
+
+async def test_scopes_in_any_order_never_lock_each_other_out(caller: Caller) -> None:
+    """litellm#6895, #27989: calls at the same time with the labels of many budgets in every order: all end, no sum is lost."""
+    names = ["team", "key", "project", "tag", "user"]
+    for name in names:
+        await caller.limit("1000", name, scope=BudgetScope(labels={name: "x"}))
+
+    async def call(number: int) -> None:
+        order = names[number % 5 :] + names[: number % 5]
+        held = await caller.reserve("1", labels=dict.fromkeys(order, "x"))
+        await caller.settle(held.reservation_id, "0.5")
+
+    await asyncio.wait_for(asyncio.gather(*(call(number) for number in range(200))), 60)
+    for name in names:
+        standing = await caller.standing(name)
+        assert (standing.spent, standing.reserved) == (usd("100"), usd("0"))
+
+
+async def test_a_budget_does_not_leak_over_replicas(tmp_path: Path) -> None:
+    """bifrost#3547: two processes on one file share it: a budget set by one, spent over both, admits as much as one would."""
+    async with replicas(2, tmp_path / "var") as processes:
+        providers = [ProviderServiceStub(process.channel) for process in processes]
+        stubs = [ReservationServiceStub(process.channel) for process in processes]
+        # the second has read its budgets before the first sets one
+        await stubs[1].Reserve(own.ReserveRequest(amount=usd("0.10")))
+        budget = Budget(budget_id="b", limit=usd("5"), mode=Budget.MODE_DENY)
+        await providers[0].SetBudget(api.SetBudgetRequest(budget=budget))
+        request = own.ReserveRequest(amount=usd("0.10"))
+        calls = (stubs[number % 2].Reserve(request) for number in range(200))
+        made = await asyncio.gather(*calls, return_exceptions=True)
+        # one was open before
+        assert sum(isinstance(answer, own.ReserveResponse) for answer in made) == 49
+        for number, answer in enumerate(made):
+            if isinstance(answer, own.ReserveResponse):
+                # settled by the other process than it was reserved by
+                used = own.SettleRequest(reservation_id=answer.reservation.reservation_id, cost=usd("0.10"))
+                await stubs[(number + 1) % 2].Settle(used)
+        standing = (await providers[1].GetBudget(api.GetBudgetRequest(budget_id="b"))).standing
+        assert (standing.spent, standing.reserved) == (usd("4.9"), usd("0.1"))
+
+
+async def test_a_store_that_is_away_for_a_while_ends_nothing(tmp_path: Path) -> None:
+    """While somebody holds its lock calls are refused as UNAVAILABLE and let nothing through; afterwards both processes go on."""
+    fast = {"TOOLOO_BUSY_TIMEOUT": "50ms", "TOOLOO_PROVIDER_LOOK_INTERVAL": "20ms", "TOOLOO_PROVIDER_RESERVATION_SWEEP": "20ms"}
+    async with replicas(2, tmp_path / "var", fast) as processes:
+        stubs = [ReservationServiceStub(process.channel) for process in processes]
+        request = own.ReserveRequest(amount=usd("0.10"))
+        held = (await stubs[0].Reserve(request)).reservation
+        lock = sqlite3.connect(tmp_path / "var" / "provider" / "provider.db", isolation_level=None, timeout=30)
+        lock.execute("BEGIN IMMEDIATE")
+        for number in range(10):
+            code, _, _ = await refusal(stubs[number % 2].Reserve(request))
+            assert code == grpc.StatusCode.UNAVAILABLE
+        code, _, _ = await refusal(stubs[1].Settle(own.SettleRequest(reservation_id=held.reservation_id, cost=usd("0.10"))))
+        assert code == grpc.StatusCode.UNAVAILABLE
+        lock.execute("ROLLBACK")
+        lock.close()
+        for process, stub in zip(processes, stubs, strict=True):
+            await stub.Reserve(request)
+            assert process.alive
+        settled = await stubs[1].Settle(own.SettleRequest(reservation_id=held.reservation_id, cost=usd("0.10")))
+        assert settled.reservation.state == State.STATE_SETTLED
+
+
+async def test_bursts_are_shared_by_replicas_and_survive_a_kill(tmp_path: Path) -> None:
+    """Five calls an hour are five over two processes, and still after one of them was killed."""
+    async with replicas(2, tmp_path / "var") as processes:
+        policy = bursts.BurstPolicy(
+            policy_id="five", measure=bursts.BurstPolicy.MEASURE_REQUESTS, rate=5, period=Duration(seconds=3600)
+        )
+        await BurstServiceStub(processes[0].channel).SetBurstPolicy(bursts.SetBurstPolicyRequest(policy=policy))
+        stubs = [ReservationServiceStub(process.channel) for process in processes]
+        for number in range(3):
+            await stubs[number % 2].Reserve(own.ReserveRequest(amount=usd("0.10")))
+        await processes[1].kill()
+        await processes[1].start()
+        stubs[1] = ReservationServiceStub(processes[1].channel)
+        calls = (stubs[number % 2].Reserve(own.ReserveRequest(amount=usd("0.10"))) for number in range(10))
+        made = await asyncio.gather(*calls, return_exceptions=True)
+        assert sum(isinstance(answer, own.ReserveResponse) for answer in made) == 2
+
+
+async def test_what_was_recorded_before_there_were_reservations_is_carried_over(tmp_path: Path) -> None:
+    """A file of the first schema: usage, budgets, spending, told thresholds and tightening mean the same afterwards."""
+    path = tmp_path / "provider" / "provider.db"
+    first = tmp_path / "first"
+    first.mkdir()
+    for migration in migrations.read("provider", ROOT / "services" / "provider" / "schema"):
+        if migration.number == 1:
+            (first / "0001_provider.sql").write_text(migration.sql)
+    path.parent.mkdir()
+    await (await Database.open(path, [("provider", first)])).close()
+    month = int(datetime(2026, 11, 1, tzinfo=UTC).timestamp() * 1_000_000)
+    with sqlite3.connect(path) as old:
+        old.execute("INSERT INTO budget VALUES ('b', 'Old', 'acme', '', 'ada', 3, 'UTC', 10000000000, '[50, 100]', 2, 0, 0, NULL)")
+        old.execute("INSERT INTO budget_spend VALUES ('b', ?, 6000000000)", (month,))
+        old.execute("INSERT INTO budget_alert VALUES ('b', ?, 50, 0)", (month,))
+        old.execute("INSERT INTO tightening VALUES ('b', ?, 50)", (month,))
+        old.execute("INSERT INTO usage VALUES ('u', ?, 'acme', 'big', 'ada', '', 1, 2, 0, 6, 0, 1, 0, 0)", (month + 5,))
+    old.close()
+    env = {"TOOLOO_PROVIDER_DEFAULT_BUDGET": ""}
+    async with testing.running("provider", build, tmp_path, clock=ManualClock(START), settings=env) as bench:
+        caller = Caller(bench, ManualClock(START))
+        standing = await caller.standing()
+        assert (standing.spent, list(standing.told_thresholds), standing.reserved) == (usd("6"), [50], usd("0"))
+        assert (standing.budget.scope.user_id, standing.budget.window.kind) == ("ada", BudgetWindow.KIND_CALENDAR)
+        code, info, _ = await refusal(
+            caller.reservations.Reserve(own.ReserveRequest(amount=usd("4.01"), provider_id="acme", user_id="ada"))
+        )
+        assert (code, info.metadata["budgets"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "b")
+        assert (await caller.limit("10", "anew", scope=BudgetScope(user_id="ada"))).spent == usd("6")
+        assert await caller.told("budget.threshold_exceeded") == 1
+
+
+async def test_what_matters_no_more_is_dropped(caller: Caller) -> None:
+    """After a month an ended reservation, full buckets and slots of old windows are gone; what is open, or counts, stays."""
+    policy = bursts.BurstPolicy(policy_id="p", measure=bursts.BurstPolicy.MEASURE_REQUESTS, rate=5, period=Duration(seconds=60))
+    await caller.bursts.SetBurstPolicy(bursts.SetBurstPolicyRequest(policy=policy))
+    await caller.limit("100", "day", window=BudgetWindow(period=BudgetWindow.PERIOD_DAY))
+    await caller.limit("100", "ever", window=BudgetWindow(kind=BudgetWindow.KIND_LIFETIME))
+    done = await caller.reserve("1")
+    await caller.settle(done.reservation_id, "1")
+    caller.clock.advance(timedelta(days=33))
+    kept = await caller.reserve("1")
+    await caller.settle(kept.reservation_id, "1")
+    open_one = await caller.reserve("1")
+    from services.provider.flows import known, sweeping  # noqa: PLC0415 # only here
+    from services.provider.settings import ProviderSettings  # noqa: PLC0415 # only here
+
+    host = caller.bench.host
+    await sweeping.clean(host, known.read(host.settings_of(ProviderSettings), {}))
+    code, _, _ = await refusal(caller.reservations.GetReservation(own.GetReservationRequest(reservation_id=done.reservation_id)))
+    assert code == grpc.StatusCode.NOT_FOUND
+    for reservation in (kept, open_one):
+        await caller.reservations.GetReservation(own.GetReservationRequest(reservation_id=reservation.reservation_id))
+    rows = await host.db.read(lambda tx: tx.fetch_all("SELECT budget_id FROM budget_account ORDER BY budget_id"))
+    assert [row["budget_id"] for row in rows] == ["day", "ever"]
+    assert (await caller.standing("ever")).spent == usd("2")
+    total = (await caller.provider.GetBudgetReport(api.GetBudgetReportRequest())).total
+    assert total.calls == 1
