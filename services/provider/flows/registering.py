@@ -107,9 +107,7 @@ class Registering:
         others = [other for other in changes if (other.provider_id, other.model) != (change.provider_id, change.model)]
         most = self._known.settings.max_registered
         if len(others) >= most:
-            raise errors.exhausted(
-                "max_registered", f"there may be {most} changes; raise the setting max_registered"
-            )
+            raise errors.exhausted("max_registered", f"there may be {most} changes; raise the setting max_registered")
         try:
             registry = self._known.built(lay_over(self._known.file_table, [*others, change]))
         except RegistryError as error:
