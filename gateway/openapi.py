@@ -57,7 +57,7 @@ def document(titles: Mapping[str, str], version: str) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "TooLoo", "version": version, "description": DESCRIPTION, "license": {"name": "Apache-2.0"}},
         "servers": [{"url": "/"}],
-        "tags": [{"name": title, "description": prose.of(service)} for service, title in titles.items()],
+        "tags": [{"name": title, "description": text} for title, text in _tags(titles).items()],
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": dict(sorted(schemas.components.items())),
@@ -92,6 +92,14 @@ def _camel(name: str) -> str:
 
 def _camel_path(path: str) -> str:
     return _VARIABLE.sub(lambda match: "{" + _camel(match[1]) + "}", path)
+
+
+def _tags(titles: Mapping[str, str]) -> dict[str, str]:
+    """What is said of each title: a service of the mesh may answer several gRPC services."""
+    found: dict[str, str] = {}
+    for service, title in titles.items():
+        found[title] = f"{found[title]}\n\n{prose.of(service)}" if title in found else prose.of(service)
+    return found
 
 
 def _operation(method: Method, tag: str, schemas: Schemas) -> dict[str, Any]:
