@@ -6,7 +6,7 @@ from typing import Any
 
 from services.provider.assembling import assemble
 from services.provider.chat import Answer, Delta, Finish, Foreign, ToolCallDelta, Usage
-from services.provider.dialects.base import malformed, whole
+from services.provider.dialects.base import malformed, objects, whole
 from services.provider.dialects.gemini.requests import NAME
 from services.provider.failure import CallFailedError, Failure, FailureKind
 
@@ -55,9 +55,7 @@ class Pieces:
         if not isinstance(candidate, dict):
             raise malformed("a candidate that is no object")
         content = candidate.get("content")
-        for part in (content.get("parts") if isinstance(content, dict) else None) or ():
-            if not isinstance(part, dict):
-                raise malformed("a part that is no object")
+        for part in objects(content.get("parts") if isinstance(content, dict) else None):
             deltas += self._part(part, model, answer_id)
         finish = self._finish(candidate)
         usage = usage_of(response.get("usageMetadata"))

@@ -6,7 +6,7 @@ from typing import Any
 
 from services.provider.assembling import assemble
 from services.provider.chat import Answer, Chat, Delta, Finish, ToolCallDelta, Usage
-from services.provider.dialects.base import JSON, Dialect, Outgoing, StreamReader, broken, dump, load, malformed, whole
+from services.provider.dialects.base import JSON, Dialect, Outgoing, StreamReader, broken, dump, load, malformed, objects, whole
 from services.provider.dialects.framing import Lines
 from services.provider.dialects.ollama import requests
 from services.provider.dialects.refusals import refusal, told_in_stream
@@ -89,7 +89,7 @@ class Reader(StreamReader):
         deltas = [Delta(reasoning=str(thought), model=model)] if thought else []
         if message.get("content"):
             deltas.append(Delta(text=str(message["content"]), model=model))
-        for call in message.get("tool_calls") or ():
+        for call in objects(message.get("tool_calls")):
             deltas.append(Delta(tool_call=self._call(call), model=model))
         if response.get("done") is True:
             self._done = True
