@@ -284,7 +284,7 @@ async def test_a_refusal_with_a_time_to_wait(remote: Remote) -> None:
     body = json.dumps({"error": {"message": f"bad key {KEY}", "code": "rate_limit"}}).encode()
     async with far_end(lambda far: far.answer(429, body, "Retry-After: 3")) as server:
         failure = await failure_of(remote.complete(server.target(), CHAT))
-        assert failure == Failure(FailureKind.RATE_LIMITED, "bad [key]", 429, timedelta(seconds=3))
+        assert failure == Failure(FailureKind.RATE_LIMITED, "bad key [key]", 429, timedelta(seconds=3))
         assert (await failure_of(streamed(remote, server.target()))).kind is FailureKind.RATE_LIMITED
         assert server.connections == 1, "a refusal is no reason to give a connection up"
 

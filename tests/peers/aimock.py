@@ -30,12 +30,6 @@ class Mock:
             found: list[dict[str, Any]] = (await client.get("/__aimock/journal")).json()
         return found
 
-    async def chaos(self, **rates: float) -> None:
-        """Sets the chances of `drop`, `malformed`, `disconnect` and `ratelimit`; without any it behaves well again."""
-        names = {f"{name}Rate" if name != "ratelimit" else "rateLimitRate": rate for name, rate in rates.items()}
-        async with httpx.AsyncClient(base_url=self.url) as client:
-            (await client.post("/__aimock/chaos", json=names)).raise_for_status()
-
 
 @asynccontextmanager
 async def aimock(folder: Path, fixtures: Sequence[Fixture], *flags: str) -> AsyncIterator[Mock]:
