@@ -33,15 +33,55 @@ CLOUD_EVENT: Schema = {
 }
 _ONE: Schema = {"$ref": f"#/components/schemas/{CLOUD_EVENT_NAME}"}
 _MANY: Schema = {"type": "array", "items": _ONE}
+_TEXT: Schema = {"type": "string", "minLength": 1}
+_MODEL: Schema = _TEXT | {"maxLength": 256, "description": '"provider/model", a model, an alias, or "auto".'}
+_SPEECH: Schema = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]}
+
+
+def _conversation(vendor: str, roles: list[str], **fields: Schema) -> Schema:
+    """The fields that every request of a compatible door has; the vendor's own reference has the rest."""
+    message: Schema = {
+        "type": "object",
+        "properties": {"role": {"type": "string", "enum": roles}, "content": _SPEECH},
+        "required": ["role", "content"],
+    }
+    messages: Schema = {"type": "array", "items": message, "minItems": 1}
+    properties: Schema = {"model": _MODEL, "messages": messages, "stream": {"type": "boolean"}, **fields}
+    return {
+        "type": "object",
+        "description": f"A request in the form of {vendor}; a field that cannot be honoured is refused by its name.",
+        "properties": properties,
+        "required": ["model", "messages", *(name for name in fields if name == "max_tokens")],
+    }
+
+
+_ANSWER: Content = {"application/json": {"schema": {"type": "object"}}}
+_STREAMED: Content = _ANSWER | {"text/event-stream": {"schema": {}}}
+_TOKENS: Schema = {"type": "integer", "minimum": 1, "maximum": 10_000_000}
+_COMPATIBLE = "tooloo.provider.v1.CompatibilityService"
 _BUS, _SYSTEM = "tooloo.bus.v1.EventBus", "tooloo.system.v1.SystemService"
 _SENT: Mapping[str, Content] = {
+    f"{_COMPATIBLE}/CreateChatCompletion": {
+        "application/json": {"schema": _conversation("OpenAI's chat completions", ["system", "developer", "user"])}
+    },
+    f"{_COMPATIBLE}/CreateMessage": {
+        "application/json": {"schema": _conversation("Anthropic's messages", ["user", "assistant"], max_tokens=_TOKENS)}
+    },
+    f"{_COMPATIBLE}/CountMessageTokens": {
+        "application/json": {"schema": _conversation("Anthropic's messages", ["user", "assistant"])}
+    },
     f"{_BUS}/PublishCloudEvents": {
         cloudevents.STRUCTURED: {"schema": _ONE},
         cloudevents.BATCH: {"schema": _MANY | {"minItems": 1, "maxItems": 1000}},
         cloudevents.JSON: {"schema": {"anyOf": [_ONE, _MANY | {"minItems": 1, "maxItems": 1000}]}},
-    }
+    },
 }
 _ANSWERED: Mapping[str, Content] = {
+    f"{_COMPATIBLE}/CreateChatCompletion": _STREAMED,
+    f"{_COMPATIBLE}/CreateMessage": _STREAMED,
+    f"{_COMPATIBLE}/CountMessageTokens": _ANSWER,
+    f"{_COMPATIBLE}/ListCompatibleModels": _ANSWER,
+    f"{_COMPATIBLE}/GetCompatibleModel": _ANSWER,
     f"{_BUS}/ReadCloudEvents": {cloudevents.BATCH: {"schema": _MANY}},
     f"{_BUS}/GetBusMetrics": {"text/plain": {"schema": {"type": "string"}}},
     f"{_BUS}/FollowSse": {"text/event-stream": {"schema": {}}},

@@ -131,9 +131,7 @@ def to_key(key: StoredKey, now: datetime, *, readable: bool) -> api.ProviderKey:
 def to_environment_key(provider_id: str, hint: str) -> api.ProviderKey:
     """The key of the environment."""
     state = api.ProviderKey.STATE_ACTIVE
-    return api.ProviderKey(
-        key_id=ENVIRONMENT, provider_id=provider_id, display_name="environment", hint=hint, weight=1, state=state
-    )
+    return api.ProviderKey(key_id=ENVIRONMENT, provider_id=provider_id, hint=hint, weight=1, state=state)
 
 
 def _state(key: StoredKey, now: datetime, readable: bool) -> api.ProviderKey.State.ValueType:

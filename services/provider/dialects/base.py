@@ -122,6 +122,15 @@ def arguments_of(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {"value": value}
 
 
+def objects(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list; none for null; CallFailedError (MALFORMED) for anything else."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise malformed("something else stands where a list of objects belongs")
+    return value
+
+
 def whole(value: Any) -> int:
     """A count of tokens as an answer gives it: an integer of 0 or more, else 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -10,10 +10,9 @@ from services.provider.failure import Failure, FailureKind
 _LONGEST_DETAIL = 300
 _LONGEST_WAIT = timedelta(days=1)
 # what looks like a key: vendors put (part of) a wrong key into their words
-_KEYS = re.compile(r"\b(?:sk|gsk|xai|AIza|pk|rk|key|Bearer)[-_ ][-_A-Za-z0-9*.]{6,}|\bAIza[-_A-Za-z0-9*]{8,}|\S*\*{4,}\S*")
+_KEYS = re.compile(r"\b(?:sk|gsk|xai|pk|rk|key)-[-_A-Za-z0-9*.]{6,}|\bBearer\s+\S{6,}|\bAIza[-_A-Za-z0-9*]{8,}|\S*\*{4,}\S*")
 _QUOTA = re.compile(
-    r"insufficient_quota|billing_hard_limit|billing_not_active|credit balance|insufficient (?:balance|credits|funds)"
-    r"|exceeded your current quota, please check your plan",
+    r"insufficient_quota|billing_hard_limit|billing_not_active|credit balance|insufficient (?:balance|credits|funds)",
     re.IGNORECASE,
 )
 _TOO_LONG = re.compile(

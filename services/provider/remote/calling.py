@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
@@ -88,6 +89,8 @@ class Remote:
                         if reader.ended:
                             break
                 await exchange.drain(_DRAIN_SECONDS)
+        except CallFailedError as error:
+            raise _without(target.key, error.failure) from None
         except CutError as error:
             raise base.broken() from error
         except TransportError as error:
@@ -128,10 +131,15 @@ class Remote:
             body = await exchange.body(target.timeouts.idle.total_seconds(), _MOST_ERROR_BYTES)
         except TransportError:
             body = b""
-        told = dialect.failure(status, exchange.headers, body)
-        detail = told.detail.replace(target.key, "[key]") if target.key else told.detail
+        # some quote the key that they refuse
+        told = dialect.failure(status, exchange.headers, body.replace(target.key.encode(), b"[key]") if target.key else body)
         wait = retry_after(exchange.headers, self._clock.now()) or told.retry_after
-        return CallFailedError(Failure(told.kind, detail, status, wait))
+        return CallFailedError(Failure(told.kind, told.detail, status, wait))
+
+
+def _without(key: str, failure: Failure) -> CallFailedError:
+    """The same failure, should its words quote the key."""
+    return CallFailedError(replace(failure, detail=failure.detail.replace(key, "[key]") if key else failure.detail))
 
 
 def _failed(error: TransportError) -> CallFailedError:

@@ -61,7 +61,9 @@ def usage_of(told: Any) -> Usage | None:
         return None
     read_, written = whole(told.get("cache_read_input_tokens")), whole(told.get("cache_creation_input_tokens"))
     inputs = whole(told.get("input_tokens")) + read_ + written
-    return Usage(inputs, whole(told.get("output_tokens")), read_, written)
+    output = whole(told.get("output_tokens"))
+    # zeros tell nothing: an answer that cost no token is none
+    return Usage(inputs, output, read_, written) if inputs or output else None
 
 
 def write_usage(usage: Usage) -> dict[str, Any]:

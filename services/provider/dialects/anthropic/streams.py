@@ -80,7 +80,7 @@ class Reader(StreamReader):
         return answers.usage_of(self._told)
 
     def _start(self, index: int, block: dict[str, Any]) -> list[Delta]:
-        kind = block.get("type")
+        kind = str(block.get("type"))
         if kind == "tool_use":
             number = self._calls[index] = len(self._calls)
             given = block.get("input")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from services.provider.chat import Answer, Finish, Foreign, Part, Reasoning, Text, ToolCall
-from services.provider.dialects.base import malformed
+from services.provider.dialects.base import malformed, objects
 from services.provider.dialects.openai import usage
 from services.provider.dialects.refusals import told_in_stream
 from services.provider.failure import CallFailedError
@@ -56,7 +56,7 @@ def in_body_failure(error: Any) -> CallFailedError:
 
 def finish_of(name: Any) -> Finish | None:
     """Why the answer ended; None when it has not; CallFailedError when it ended by a fault."""
-    if name in _FAULTS:
+    if isinstance(name, str) and name in _FAULTS:
         raise CallFailedError(told_in_stream(str(name), f"the provider ended the answer with {name!r}"))
     return FINISHES.get(name, Finish.STOP) if isinstance(name, str) and name else None
 
@@ -99,8 +99,8 @@ def _parts(message: dict[str, Any]) -> list[Part]:
     parts: list[Part] = [Reasoning(thoughts)] if thoughts else []
     words = words or str(message.get("refusal") or "")
     parts += [Text(words)] if words else []
-    for call in message.get("tool_calls") or ():
-        function = call.get("function") if isinstance(call, dict) else None
+    for call in objects(message.get("tool_calls")):
+        function = call.get("function")
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise malformed("a tool call without a function")
         arguments = function.get("arguments") or ""

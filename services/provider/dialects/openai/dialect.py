@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from services.provider.chat import Answer, Chat
 from services.provider.dialects.base import JSON, Dialect, Outgoing, dump, load
@@ -27,7 +28,7 @@ class OpenAI(Dialect):
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         body = {manner.rename.get(name, name): value for name, value in body.items() if name not in manner.drop}
-        url = target.base_url.rstrip("/").replace("{model}", target.model) + (manner.path or PATH)
+        url = target.base_url.rstrip("/").replace("{model}", quote(target.model, safe="/:@")) + (manner.path or PATH)
         url += f"?api-version={manner.api_version}" if manner.api_version else ""
         accept = "text/event-stream" if stream else JSON
         return Outgoing(url, {"content-type": JSON, "accept": accept, **manner.headers}, dump(body))

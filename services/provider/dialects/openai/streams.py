@@ -3,7 +3,7 @@
 from typing import Any
 
 from services.provider.chat import Delta, Finish, ToolCallDelta, Usage
-from services.provider.dialects.base import StreamReader, broken, dump, load, malformed
+from services.provider.dialects.base import StreamReader, broken, dump, load, malformed, objects
 from services.provider.dialects.framing import Events, write_event
 from services.provider.dialects.openai import answers, usage
 
@@ -68,8 +68,7 @@ class Reader(StreamReader):
         deltas = [Delta(reasoning=thoughts, model=model)] if thoughts else []
         if words := words or (refused if isinstance(refused, str) else ""):
             deltas.append(Delta(text=words, model=model))
-        calls = (call for call in piece.get("tool_calls") or () if isinstance(call, dict))
-        deltas += [Delta(tool_call=self._call(call), model=model) for call in calls]
+        deltas += [Delta(tool_call=self._call(call), model=model) for call in objects(piece.get("tool_calls"))]
         finish = answers.finish_of(choice.get("finish_reason"))
         if finish is not None:
             self._finished = True

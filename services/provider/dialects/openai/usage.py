@@ -19,7 +19,8 @@ def read(told: Any) -> Usage | None:
     cached = whole(of_prompt.get("cached_tokens")) or whole(told.get("prompt_cache_hit_tokens")) or whole(told.get("cached_tokens"))
     cached = min(cached, prompt)
     written = min(whole(of_prompt.get("cache_write_tokens")), prompt - cached)
-    return Usage(prompt, completion, cached, written, min(reasoning, completion))
+    # zeros tell nothing: an answer that cost no token is none
+    return Usage(prompt, completion, cached, written, min(reasoning, completion)) if prompt or completion else None
 
 
 def write(usage: Usage) -> dict[str, Any]:
