@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from services.provider.breaker import Breaker, Phase, Rule
 from services.provider.cooldown import MEANINGS, Cooldown, Meaning
-from services.provider.failure import Failure
+from services.provider.failure import Failure, FailureKind
 from services.provider.fallback import Candidate, Plan, Target
 from services.provider.health import State
 
@@ -173,6 +173,11 @@ class Availability:
         places = {Resource(target.provider_id, "", key_id), Resource(target.provider_id, target.model, key_id)}
         found = [out for place in sorted(places) if (out := self.resource_out(place)) is not None]
         return max(found, key=_back_first, default=None)
+
+    def is_rate_limited(self, out: Out) -> bool:
+        """Whether it rests because of a rate limit."""
+        cooldown = self.conditions[out.resource].cooldown
+        return out.cause is Cause.COOLDOWN and cooldown is not None and cooldown.cause is FailureKind.RATE_LIMITED
 
     def resource_out(self, resource: Resource, *, for_call: bool = False) -> Out | None:
         """Why one resource by itself is out; `for_call`: also when all its trial calls are on their way."""

@@ -23,7 +23,6 @@ REGISTRY = """
 good = {{ quality = 0.8, tokens_per_second = 100 }}
 [providers.openai]
 base_url = "{url}/v1"
-key_environment = ["PATH_OF_NO_KEY"]
 models = {{ "gpt-5-mini" = {{ tier = "good", context_window = 100000 }} }}
 [providers.anthropic]
 dialect = "anthropic"
@@ -37,7 +36,7 @@ models = {{ "gemini-2.5-flash" = {{ tier = "good", context_window = 100000 }} }}
 dialect = "ollama"
 base_url = "{url}"
 local = true
-address = "127.0.0.1:9"
+address = "{address}"
 models = {{ "llama3.2:3b" = {{ tier = "good", context_window = 100000 }} }}
 [providers.local]
 dialect = "echo"
@@ -60,8 +59,9 @@ class Calling:
 async def service_before(url: str, folder: Path) -> AsyncIterator[testing.Bench]:
     """The service whose providers are all at this address."""
     registry = folder / "registry.toml"
-    registry.write_text(REGISTRY.format(url=url))
-    settings = {"TOOLOO_PROVIDER_REGISTRY_FILE": str(registry)}
+    registry.write_text(REGISTRY.format(url=url, address=url.removeprefix("http://")))
+    quick = {"TOOLOO_PROVIDER_RETRY_BASE": "10ms", "TOOLOO_PROVIDER_RETRY_LONGEST": "50ms"}
+    settings = {"TOOLOO_PROVIDER_REGISTRY_FILE": str(registry), **quick}
     async with testing.running("provider", build, folder / "data", settings=settings) as service:
         yield service
 

@@ -13,7 +13,7 @@ from mesh.host import Host
 from services.provider import events, query_store, tokens
 from services.provider.availability import Availability
 from services.provider.completing_port import Ask
-from services.provider.fallback import Candidate, Plan, Target
+from services.provider.fallback import Candidate, Cause, Plan, Target
 from services.provider.flows import availability, fallbacks, reserving, selecting
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
@@ -60,16 +60,17 @@ class Opening:
         seen = await availability.read(host, tx, known)
         choice = await selecting.choose(host, tx, known, _wanted(ask, known), seen)
         chain = await fallbacks.chain_of(tx, ask.fallback_chain, {})
-        ranked = _named(choice.candidates, ask.model, choice.ranked)
+        fitting = _named(choice.ranked, ask.model)
+        ranked = [Target(item.option.provider_id, item.option.model) for item in fitting if item.exclusion is None]
         wanted = [*ranked, *(target for targets in chain.values() for target in targets)]
         able = await fallbacks.callable_of(tx, known, self._keyring, wanted, query_id)
-        if not able.candidates and (stand_in := self._stand_in(ask, choice.ranked)):
+        if not able.candidates and (stand_in := self._stand_in(ask)):
             ranked = [stand_in]
             able = await fallbacks.callable_of(tx, known, self._keyring, ranked, query_id)
-        plan = fallbacks.plan(able.candidates, chain, ranked)
-        usable = seen.usable(plan.course())
+        plan = seen.narrowed(fallbacks.plan(able.candidates, chain, ranked))
+        usable = plan.course()
         if not usable:
-            raise _nobody(seen, plan, choice.ranked, ask.model)
+            raise _nobody(known, seen, fitting, ask.model)
         reservation, left = await self._reserve(tx, query_id, ask, usable, deadline)
         first = left[0].target
         await availability.enter(tx, seen, query_id, left[:1], reservation.expires - reservation.created)
@@ -88,7 +89,7 @@ class Opening:
         await selecting.keep(host, tx, choice, query_id, first)
         await query_store.insert(tx, query)
         await host.tell(tx, events.query_started(query, reservation.amount))
-        return Opened(query, reservation, _only(plan, left), able.keys, _price_of_best(known, choice.candidates))
+        return Opened(query, reservation, _from(plan, left), able.keys, _price_of_best(known, choice.candidates))
 
     async def _reserve(
         self, tx: Transaction, query_id: str, ask: Ask, usable: Sequence[Candidate], deadline: timedelta
@@ -108,7 +109,7 @@ class Opening:
             raise ValueError("there is nobody to set anything aside for")
         raise reserving.refusal(first)
 
-    def _stand_in(self, ask: Ask, ranked: Sequence[Ranked]) -> Target | None:
+    def _stand_in(self, ask: Ask) -> Target | None:
         """The echo, when it is asked for by its name, or when nothing is configured that could answer."""
         echoes = [provider for provider in self._known.registry.providers.values() if provider.stands_in and provider.models]
         if not echoes or (self._known.with_key and ask.model in ("", AUTO)):
@@ -141,14 +142,14 @@ def _wanted(ask: Ask, known: Known) -> selecting.Ask:
     return selecting.Ask(Size(tokens.of_chat(ask.chat), most), "", ask.focus_area, ask.labels.get("user", ""))
 
 
-def _named(candidates: Sequence[Ranked], model: str, ranked: Sequence[Ranked]) -> list[Target]:
-    """The candidates that the caller's name stands for, by rank; NOT_FOUND for a name that nothing has."""
+def _named(ranked: Sequence[Ranked], model: str) -> Sequence[Ranked]:
+    """Those that the caller's name stands for; NOT_FOUND for a name that nothing has."""
     if model in ("", AUTO):
-        return [Target(item.option.provider_id, item.option.model) for item in candidates]
+        return ranked
     fits = [item for item in ranked if model in (item.option.model, f"{item.option.provider_id}/{item.option.model}")]
     if not fits:
         raise errors.not_found("model", model)
-    return [Target(item.option.provider_id, item.option.model) for item in fits if item.exclusion is None]
+    return fits
 
 
 def asked_for(known: Known, query_id: str, ask: Ask, target: Target, deadline: timedelta) -> reserving.Ask:
@@ -164,15 +165,14 @@ def asked_for(known: Known, query_id: str, ask: Ask, target: Target, deadline: t
     )
 
 
-def _only(plan: Plan, left: Sequence[Candidate]) -> Plan:
-    """The plan without those that may not be asked now: what was skipped, what is out, keys that rest."""
-    by_target = {candidate.target: candidate for candidate in left}
-    ranked = tuple(left)
+def _from(plan: Plan, left: Sequence[Candidate]) -> Plan:
+    """The plan without the candidates before the one that can be paid for."""
+    may = {candidate.target for candidate in left}
     chains = {
-        cause: tuple(by_target.get(item.target, item) for item in items if item.target in by_target)
+        cause: tuple(item for item in items if item.target in may or cause is not Cause.GENERAL)
         for cause, items in plan.chains.items()
     }
-    return Plan(ranked, chains)
+    return Plan(tuple(left), chains)
 
 
 def _price_of_best(known: Known, ranked: Sequence[Ranked]) -> Price | None:
@@ -181,11 +181,15 @@ def _price_of_best(known: Known, ranked: Sequence[Ranked]) -> Price | None:
     return None if best is None else known.price_of(best.option.provider_id, best.option.model)
 
 
-def _nobody(seen: Availability, plan: Plan, ranked: Sequence[Ranked], model: str) -> errors.Refusal:
-    """UNAVAILABLE when somebody comes back, and when; else why nobody can answer at all."""
-    outs = [out for item in plan.course() if (out := seen.out(item.target, item.keys)) is not None]
+def _nobody(known: Known, seen: Availability, fitting: Sequence[Ranked], model: str) -> errors.Refusal:
+    """RESOURCE_EXHAUSTED when only rate limits are in the way, UNAVAILABLE when somebody comes back; else why nobody can answer."""
+    targets = [Target(item.option.provider_id, item.option.model) for item in fitting]
+    outs = [out for target in targets if (out := seen.out(target, known.keys_of(target.provider_id))) is not None]
     if not outs:
-        return selecting.refusal(ranked, model)
+        return selecting.refusal(fitting, model)
     returns = [out.until - seen.now for out in outs if out.until is not None]
     wait = max(min(returns, default=_SOON), _SOON)
+    if all(seen.is_rate_limited(out) for out in outs):
+        reason = ErrorReason.ERROR_REASON_REMOTE_RATE_LIMITED
+        return errors.exhausted(outs[0].resource.text, outs[0].text, reason=reason, retry_after=wait)
     return errors.unavailable("every model that could answer", retry_after=wait, detail=outs[0].text)

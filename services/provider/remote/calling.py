@@ -53,6 +53,11 @@ class Remote:
         """Closes its connections."""
         await self.close()
 
+    @property
+    def busy(self) -> int:
+        """Answers that are being read."""
+        return self._pool.busy
+
     @cached_property
     def _pool(self) -> "Pool":
         # httpx and the list of certificates take a quarter of a second to load, which a start need not wait for

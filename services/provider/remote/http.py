@@ -15,7 +15,8 @@ from services.provider.remote.transport import ConnectError, CutError, ProtocolE
 class Exchange:
     """One answer, as an async context manager: leaving it early ends the connection."""
 
-    def __init__(self, response: httpx.Response, deadline: float) -> None:
+    def __init__(self, pool: "Pool", response: httpx.Response, deadline: float) -> None:
+        self._pool = pool
         self._response = response
         self._deadline = deadline
         self._bytes = response.aiter_raw()
@@ -28,6 +29,7 @@ class Exchange:
 
     async def __aexit__(self, *_: object) -> None:
         """Gives the connection back, or ends it."""
+        self._pool.busy -= 1
         with suppress(httpx.HTTPError):
             await self._response.aclose()
 
@@ -76,6 +78,8 @@ class Pool:
         # the transport and not the client: what the client adds (cookies, redirects, authentication) no provider needs,
         # and it costs; certificates are checked against SSL_CERT_FILE, else Mozilla's list
         self._transport = httpx.AsyncHTTPTransport(limits=limits, retries=0)
+        # answers that are being read
+        self.busy = 0
 
     async def post(
         self, url: str, headers: Mapping[str, str], body: bytes, *, connect: float, first_byte: float, total: float
@@ -94,7 +98,8 @@ class Pool:
             raise ConnectError("the address or a header holds what HTTP does not allow; correct the provider's entry") from error
         except httpx.HTTPError as error:
             raise _told(error) from error
-        exchange = Exchange(response, now + total)
+        self.busy += 1
+        exchange = Exchange(self, response, now + total)
         if _link_local(response):
             async with exchange:
                 raise ConnectError("the address is link-local, where no provider is; correct the provider's base_url")
