@@ -92,8 +92,10 @@ class House:
 
     @property
     def known(self) -> Known:
-        """The registry with keys."""
-        return replace(knowledge.read(self.bench.host.settings_of(ProviderSettings), {}), keys=KEYS)
+        """The registry, with keys that nobody had to seal."""
+        known = knowledge.read(self.bench.host.settings_of(ProviderSettings), {})
+        object.__setattr__(known, "keys_of", lambda provider_id: KEYS.get(provider_id, ()))
+        return known
 
     @property
     def stub(self) -> AvailabilityServiceAsyncStub:
