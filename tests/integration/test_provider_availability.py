@@ -55,11 +55,12 @@ fair = { quality = 0.7, tokens_per_second = 100 }
 plain = { quality = 0.5, tokens_per_second = 100 }
 [providers.acme]
 models.big = { tier = "good", context_window = 8000, price = { input = "1", output = "1" } }
+models.mid = { tier = "plain", context_window = 8000, price = { input = "1", output = "1" } }
 models.small = { tier = "plain", context_window = 8000, price = { input = "1", output = "1" } }
 [providers.brim]
 models.gift = { tier = "fair", context_window = 8000, price = { input = "1", output = "1" } }
 """
-BIG, SMALL, GIFT = Target("acme", "big"), Target("acme", "small"), Target("brim", "gift")
+BIG, MID, SMALL, GIFT = Target("acme", "big"), Target("acme", "mid"), Target("acme", "small"), Target("brim", "gift")
 KEYS = {"acme": ("k1", "k2"), "brim": ("k3",)}
 AVAILABLE, DEGRADED, UNAVAILABLE = (
     provider_pb2.PROVIDER_STATE_AVAILABLE,
@@ -70,7 +71,7 @@ NORMAL, TRIAL, OUT = health_pb2.PRIORITY_NORMAL, health_pb2.PRIORITY_TRIAL, heal
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Settings with a registry of three models; nobody sweeps but the test."""
+    """Settings with a registry of four models; nobody sweeps but the test."""
     (folder / "providers.toml").write_text(REGISTRY)
     (folder / "prices.json").write_text(json.dumps({"providers": {}}))
     return {
@@ -91,8 +92,10 @@ class House:
 
     @property
     def known(self) -> Known:
-        """The registry with keys."""
-        return replace(knowledge.read(self.bench.host.settings_of(ProviderSettings), {}), keys=KEYS)
+        """The registry, with keys that nobody had to seal."""
+        known = knowledge.read(self.bench.host.settings_of(ProviderSettings), {})
+        object.__setattr__(known, "keys_of", lambda provider_id: KEYS.get(provider_id, ()))
+        return known
 
     @property
     def stub(self) -> AvailabilityServiceAsyncStub:
@@ -334,19 +337,47 @@ async def test_what_is_the_requests_own_doing_changes_nothing(house: House, kind
 
 
 async def test_a_provider_of_which_every_model_fails_is_out_as_a_whole(house: House) -> None:
-    """Unreachable with both models that were called: the provider's own breaker opens; one success brings it back."""
+    """Unreachable with both models that were called: the provider's own breaker opens, also for the third; a success ends that."""
     for target in (BIG, SMALL):
         for _ in range(5):
             await house.note(failed(target, FailureKind.UNREACHABLE))
     status = await house.status()
-    assert (status.state, await house.select()) == (UNAVAILABLE, ("gift", ["big", "small"]))
+    assert (status.state, await house.select()) == (UNAVAILABLE, ("gift", ["big", "mid", "small"]))
     assert "UNREACHABLE" in status.state_reason
     breaker = health_pb2.UNAVAILABLE_CAUSE_BREAKER
     assert ("providers/acme", OUT, breaker) in await house.priorities()
     await house.sweep(31)
     await house.note(succeeded())
     assert (await house.select())[0] == "big"
+    whole = [(priority, cause) for place, priority, cause in await house.priorities() if place == "providers/acme"]
+    assert whole == [(OUT, breaker), (TRIAL, 0), (NORMAL, 0)]
     assert (await house.status("brim")).state == provider_pb2.PROVIDER_STATE_NOT_CONFIGURED
+
+
+async def test_a_provider_of_which_one_model_works_is_not_out(house: House) -> None:
+    """Two of the three that were called lately fail: those two are out."""
+    await house.note(succeeded(MID))
+    for target in (BIG, SMALL):
+        for _ in range(5):
+            await house.note(failed(target, FailureKind.UNREACHABLE))
+    assert await house.select() == ("gift", ["big", "small"])
+    assert (await house.status()).state == DEGRADED
+
+
+async def test_limits_in_a_row_rest_longer_until_a_success_and_late_successes_end_no_rest(house: House) -> None:
+    """5 s, then 10 s; after a success 5 s again."""
+    limited, call = failed(kind=FailureKind.RATE_LIMITED), Candidate(BIG, ("k1",))
+    for rest in (5, 10):
+        await house.note(limited)
+        await house.note(succeeded())
+        await house.sweep(rest - 0.1)
+        assert await house.enter("early", call) == []
+        await house.sweep(0.1)
+        assert await house.enter("late", call) == [("big", ("k1",))]
+    await house.note(succeeded())
+    await house.note(limited)
+    await house.sweep(5)
+    assert await house.enter("again", call) == [("big", ("k1",))]
 
 
 async def test_a_failure_that_comes_late_changes_nothing_while_it_is_open(house: House) -> None:
@@ -477,6 +508,10 @@ async def test_operators_take_out_and_put_back(house: House) -> None:
     await house.sweep(60)
     assert await house.select() == ("big", [])
     model, operator = "providers/acme/models/big", health_pb2.UNAVAILABLE_CAUSE_OPERATOR
+    assert [state for place, state in await house.health() if place == "providers/acme"][-2:] == [
+        UNAVAILABLE, provider_pb2.PROVIDER_STATE_NOT_CONFIGURED,
+    ]  # fmt: skip
+    assert [place for place, _ in await house.health()].count("providers/acme") == 4
     assert await house.priorities() == [
         (model, OUT, operator), (model, NORMAL, 0), ("providers/acme", OUT, operator), ("providers/acme", NORMAL, 0),
     ]  # fmt: skip
@@ -528,7 +563,8 @@ async def test_everything_is_listed_with_its_figures(house: House) -> None:
             break
         request.page_token = answer.next_page_token
     assert [(entry.provider_id, entry.model, entry.key_id) for entry in listed] == [
-        ("acme", "", ""), ("acme", "", "k1"), ("acme", "", "k2"), ("acme", "big", ""), ("acme", "big", "k2"), ("acme", "small", ""),
+        ("acme", "", ""), ("acme", "", "k1"), ("acme", "", "k2"), ("acme", "big", ""), ("acme", "big", "k2"),
+        ("acme", "mid", ""), ("acme", "small", ""),
         ("brim", "", ""), ("brim", "gift", ""),
     ]  # fmt: skip
     big = listed[3]

@@ -81,7 +81,7 @@ class Ledger:
         state, out = condition.state_at(resource, self.now), seen.resource_out(resource)
         # of the provider as a whole its overall state is told
         if state is not condition.state and resource != self.own:
-            why = out.reason if out else "on trial" if state is State.DEGRADED else "back"
+            why = out.reason if out else "it may be tried again" if state is State.DEGRADED else "it takes calls again"
             facts.append(events.health_changed(resource, condition.state, state, why))
         priority = condition.priority
         if not resource.key_id:
