@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 from google.api.httpbody_pb2 import HttpBody
-from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from tooloo.provider.v1 import compatibility_service_pb2 as api
 from tooloo.provider.v1.compatibility_service_pb2_grpc import CompatibilityServiceServicer
 
@@ -169,11 +169,19 @@ class CompatibilityService(CompatibilityServiceServicer):
 
 def _of_refusal(refusal: errors.Refusal) -> Trouble:
     status = _STATUSES.get(refusal.code, 500)
+    if _for_now(refusal):
+        status = 503
     waits = [detail.retry_delay.ToTimedelta() for detail in refusal.details if isinstance(detail, RetryInfo)]
     exhausted = refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     # waiting does not help against a budget that is spent: that is what OpenAI calls a quota
     code = "insufficient_quota" if exhausted and not waits else refusal.reason.lower()
     return Trouble(status, code, refusal.message, retry_after=waits[0] if waits else None, final=exhausted and not waits)
+
+
+def _for_now(refusal: errors.Refusal) -> bool:
+    """Whether no model can answer because those that could are out for a while: nothing is wrong with the request then."""
+    info = refusal.details[0]
+    return isinstance(info, ErrorInfo) and info.metadata.get("commonest_exclusion") == "UNAVAILABLE"
 
 
 def _parsed(request: HttpBody) -> object:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from envoy.settings import DoorSettings
 from envoy.testing import door_on_free_ports, running_door
-from mesh import catalogue, contracts, testing
+from mesh import boot, catalogue, contracts, testing
 from services.provider.__main__ import build
 from tests.peers.aimock import Fixture, Mock, aimock
 
@@ -56,7 +56,7 @@ class Calling:
 
 
 @asynccontextmanager
-async def service_before(url: str, folder: Path) -> AsyncIterator[testing.Bench]:
+async def service_before(url: str, folder: Path, build: boot.Build = build) -> AsyncIterator[testing.Bench]:
     """The service whose providers are all at this address."""
     registry = folder / "registry.toml"
     registry.write_text(REGISTRY.format(url=url, address=url.removeprefix("http://")))
@@ -67,9 +67,9 @@ async def service_before(url: str, folder: Path) -> AsyncIterator[testing.Bench]
 
 
 @asynccontextmanager
-async def door_before(url: str, folder: Path) -> AsyncIterator[Calling]:
-    """The same, behind Envoy."""
-    async with service_before(url, folder) as service:
+async def door_before(url: str, folder: Path, build: boot.Build = build) -> AsyncIterator[Calling]:
+    """The same, behind Envoy. `build` may be tests.support.straight's, where nothing is tried again and nothing cools down."""
+    async with service_before(url, folder, build) as service:
         door = door_on_free_ports(folder, {"provider": catalogue.service("provider").grpc_services}, DoorSettings())
         door.descriptors.write_bytes(contracts.descriptor_path().read_bytes())
         socket = Path(service.address.removeprefix("unix:"))
@@ -78,7 +78,7 @@ async def door_before(url: str, folder: Path) -> AsyncIterator[Calling]:
 
 
 @asynccontextmanager
-async def door_to_aimock(folder: Path, *flags: str, fixtures: Sequence[Fixture] = FIXTURES) -> AsyncIterator[tuple[Calling, Mock]]:
+async def door_to_aimock(folder: Path, *flags: str, build: boot.Build = build) -> AsyncIterator[tuple[Calling, Mock]]:
     """The service behind Envoy, aimock behind the service."""
-    async with aimock(folder, fixtures, *flags) as mock, door_before(mock.url, folder) as calling:
+    async with aimock(folder, FIXTURES, *flags) as mock, door_before(mock.url, folder, build) as calling:
         yield calling, mock

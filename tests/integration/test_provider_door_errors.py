@@ -21,6 +21,7 @@ from tooloo.provider.v1.registry_service_pb2_grpc import RegistryServiceStub
 from tests.integration.calling_bench import KEY, MODELS, Calling, door_before, door_to_aimock
 from tests.integration.test_provider_doors import anthropic_client, openai_client
 from tests.integration.test_provider_remote import STOP, WORD, Far, Server, far_end
+from tests.support import straight
 
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 # aimock waits for nothing and breaks what the flag says, every time
@@ -37,7 +38,7 @@ async def test_chaos_at_the_provider_is_the_right_exception(tmp_path: Path, flag
     """Every dialect, whole and streamed, for both clients: rate limits as 429 with Retry-After, the rest as 5xx; none hangs."""
     ours, theirs = CHAOS[flag]
     async with (
-        door_to_aimock(tmp_path, flag, "1") as (calling, _),
+        door_to_aimock(tmp_path, flag, "1", build=straight.build) as (calling, _),
         openai_client(calling) as client,
         anthropic_client(calling) as other,
     ):
@@ -70,7 +71,7 @@ async def refusing(tmp_path: Path) -> AsyncIterator[tuple[Calling, Server]]:
         asked = json.loads(json.loads(far.body)["messages"][-1]["content"])
         await far.answer(asked[0], json.dumps({"error": asked[1]}).encode(), "Retry-After: 7")
 
-    async with far_end(handler) as server, door_before(server.url, tmp_path) as calling:
+    async with far_end(handler) as server, door_before(server.url, tmp_path, straight.build) as calling:
         yield calling, server
 
 
@@ -155,7 +156,7 @@ async def test_a_stream_that_breaks_in_the_middle_is_an_exception(tmp_path: Path
 
     async with (
         far_end(handler) as server,
-        door_before(server.url, tmp_path) as calling,
+        door_before(server.url, tmp_path, straight.build) as calling,
         openai_client(calling) as client,
         anthropic_client(calling) as other,
     ):
@@ -186,7 +187,7 @@ async def endless(folder: Path) -> AsyncIterator[tuple[Calling, Server]]:
             await far.chunk(WORD)
             await asyncio.sleep(0.02)
 
-    async with far_end(handler) as server, door_before(server.url, folder) as calling:
+    async with far_end(handler) as server, door_before(server.url, folder, straight.build) as calling:
         yield calling, server
 
 
@@ -216,7 +217,7 @@ async def test_the_key_stands_nowhere_but_in_the_call(tmp_path: Path, caplog: py
         else:
             await far.answer(401, words)
 
-    async with far_end(handler) as server, door_before(server.url, tmp_path) as calling:
+    async with far_end(handler) as server, door_before(server.url, tmp_path, straight.build) as calling:
         stub: Any = RegistryServiceStub(calling.service.channel)
         added = await stub.AddProviderKey(registry.AddProviderKeyRequest(provider_id="openai", secret=KEY, display_name="first"))
         listed = await stub.ListProviderKeys(registry.ListProviderKeysRequest())
