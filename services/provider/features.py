@@ -1,4 +1,4 @@
-"""What a prompt looks like to the predictor of quality: its embedding, the shape of its text, its words as numbers. No text is kept."""
+"""What a prompt looks like to the predictor of quality: its embedding, its shape, its words as numbers. No text is kept."""
 
 import itertools
 import re

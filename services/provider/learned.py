@@ -1,4 +1,4 @@
-"""Expected quality of each model for a prompt, from the outcomes that this installation has seen, with the registry's figures as priors.
+"""Expected quality of each model for a prompt, from the outcomes seen here, with the registry's figures as priors.
 
 Three parts are added up for each model:
 
@@ -7,13 +7,14 @@ Three parts are added up for each model:
 3. a local part: the mean of what is left over similar prompts, weighted by exp((cosine - 1) / bandwidth)
    (Nadaraya 1964, Watson 1964), drawn to 0 where nothing similar was seen.
 
-What all models share on a prompt (it is hard for every one) is fitted first on all outcomes together, so that a model that happened to
-get the hard prompts does not look bad (multi-task regression, Evgeniou & Pontil 2004). One scale for parts 2 and 3
+What all models share on a prompt (it is hard for every one) is fitted first on all outcomes together, so that a model that happened
+to get the hard prompts does not look bad (multi-task regression, Evgeniou & Pontil 2004). One scale for parts 2 and 3
 comes from outcomes that they were not fitted on (stacking, Wolpert 1992). Nothing is random: same outcomes, same figures.
 """
 
+import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,14 @@ class Belief:
     mean: float
     deviation: float
     evidence: float
+
+    def draw(self, chance: str, exploration: float) -> float:
+        """What it is taken for this time: drawn around the mean (Thompson, 1933), so that a little known model gets its chance.
+
+        `chance` decides the draw; `exploration` scales the deviation, 0 gives the mean.
+        """
+        noise = random.Random(chance).gauss(0.0, 1.0)  # noqa: S311 # exploring is no secret
+        return min(max(self.mean + exploration * self.deviation * noise, 0.0), 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,15 +142,27 @@ def without_outcomes(tuning: Tuning) -> Predictor:
     return Predictor(tuning, (), np.zeros(0), np.zeros(0))
 
 
-def fit(prompts: Sequence[Features], outcomes: Sequence[Outcome], priors: Mapping[ModelKey, float], tuning: Tuning) -> Predictor:
-    """Fits to outcomes; each names its prompt by place. Prompts must have embeddings of one length."""
-    if not prompts or not outcomes:
+def fit(
+    prompts: Sequence[Features],
+    outcomes: Sequence[Outcome],
+    priors: Mapping[ModelKey, float],
+    tuning: Tuning,
+    general: Sequence[Outcome] = (),
+) -> Predictor:
+    """Fits to outcomes, each of which names its prompt by place; `general` ones have no prompt and tell of the model alone.
+
+    Prompts must have embeddings of one length.
+    """
+    models = sorted({outcome.model for outcome in (*outcomes, *general)})
+    if not models:
         return without_outcomes(tuning)
-    models = sorted({outcome.model for outcome in outcomes})
     sums, weights = _tables(models, len(prompts), outcomes)
+    more_sums, more_weights = _tables(models, 1, [replace(outcome, prompt=0) for outcome in general])
     prior = np.array([priors.get(model, 0.5) for model in models])
-    evidence = weights.sum(0)
-    means = (prior * tuning.prior_weight + sums.sum(0)) / (tuning.prior_weight + evidence)
+    evidence = weights.sum(0) + more_weights[0]
+    means = (prior * tuning.prior_weight + sums.sum(0) + more_sums[0]) / (tuning.prior_weight + evidence)
+    if not outcomes:
+        return Predictor(tuning, models, means, evidence)
     residuals = np.where(weights > 0, sums - weights * means, 0)
     return _Fit(prompts, models, tuning).run(means, evidence, residuals, weights)
 
@@ -150,6 +171,8 @@ def _tables(models: Sequence[ModelKey], prompts: int, outcomes: Sequence[Outcome
     """Weighted sums of scores and sums of weights, by prompt and model."""
     place = {model: index for index, model in enumerate(models)}
     sums, weights = np.zeros((prompts, len(models))), np.zeros((prompts, len(models)))
+    if not outcomes:
+        return sums, weights
     rows = np.array([outcome.prompt for outcome in outcomes])
     columns = np.array([place[outcome.model] for outcome in outcomes])
     weight = np.array([outcome.weight for outcome in outcomes])
@@ -199,7 +222,9 @@ class _Fit:
         tuning, residuals, weights = self._tuning, residuals[rows], weights[rows]
         design = self._design.take(rows)
         totals = weights.sum(1)
-        shared = sparse.ridge(design, residuals.sum(1) / np.where(totals > 0, totals, 1), totals, tuning.penalty * len(self._models))
+        shared = sparse.ridge(
+            design, residuals.sum(1) / np.where(totals > 0, totals, 1), totals, tuning.penalty * len(self._models)
+        )
         common = design.times(shared)
         columns = []
         for index in range(len(self._models)):

@@ -7,8 +7,22 @@ from typing import Any
 from services.provider.money import CURRENCY, MoneyError, parse
 from services.provider.pricing import FREE, Price, Rate
 
-_MODEL_KEYS = {"tier", "context_window", "capabilities", "price", "quality", "tokens_per_second", "enabled"}
-_PROVIDER_KEYS = {"display_name", "key_environment", "local", "address", "tokens_per_second", "models"}
+_MODEL_KEYS = {
+    "tier",
+    "context_window",
+    "capabilities",
+    "price",
+    "quality",
+    "tokens_per_second",
+    "enabled",
+    "region",
+    "data_policy",
+}
+_PROVIDER_KEYS = {
+    *("display_name", "key_environment", "local", "address", "tokens_per_second", "models"),
+    *("region", "data_policy"),
+}
+DATA_POLICIES = ("", "no_training", "zero_retention", "local")
 
 
 class RegistryError(ValueError):
@@ -17,7 +31,11 @@ class RegistryError(ValueError):
 
 @dataclass(frozen=True)
 class Model:
-    """One model: `quality` is 0..1, `tokens_per_second` counts output; both are priors."""
+    """One model: `quality` is 0..1, `tokens_per_second` counts output; both are priors.
+
+    `region` is where it runs (e.g. "eu"; "" when unknown), and `data_policy` what the provider does with what it is told: "local"
+    (nothing leaves this machine), "zero_retention", "no_training", "" unknown.
+    """
 
     provider_id: str
     name: str
@@ -27,6 +45,8 @@ class Model:
     tokens_per_second: float
     capabilities: tuple[str, ...] = ()
     enabled: bool = True
+    region: str = ""
+    data_policy: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -115,6 +135,10 @@ def _parse_model(
     if not 0 <= prior["quality"] <= 1 or not prior["tokens_per_second"] > 0:
         raise RegistryError(f"{where}: quality must lie in 0..1 and tokens_per_second above 0")
     own = FREE if provider.get("local") else _own_price(where, row)
+    local = provider.get("local", False)
+    policy = row.get("data_policy", provider.get("data_policy", "local" if local else ""))
+    if policy not in DATA_POLICIES:
+        raise RegistryError(f"{where}: data_policy {policy!r} is not one of {', '.join(filter(None, DATA_POLICIES))}")
     return Model(
         provider_id,
         name,
@@ -124,6 +148,8 @@ def _parse_model(
         float(prior["tokens_per_second"]),
         tuple(row.get("capabilities", ())),
         row.get("enabled", True),
+        row.get("region", provider.get("region", "local" if local else "")),
+        policy,
     )
 
 

@@ -63,7 +63,7 @@ class Design:
     @property
     def columns(self) -> int:
         """How many columns it has."""
-        return self.dense.shape[1] + WORD_BUCKETS
+        return int(self.dense.shape[1]) + WORD_BUCKETS
 
     def take(self, wanted: NDArray[np.int64]) -> "Design":
         """Only these rows."""

@@ -85,6 +85,9 @@ def _option(known: Known, seen: Seen, model: Model, user_id: str, size: Size) ->
         pressure=max((item.pressure for item in covering if not item.covers_every_model), default=1.0),
         free=model.price is not None and model.price.free,
         excluded=_excluded(known, seen, model, cost or 0, covering),
+        capabilities=model.capabilities,
+        region=model.region,
+        data_policy=model.data_policy,
     )
 
 

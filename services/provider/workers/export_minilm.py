@@ -1,8 +1,8 @@
 """Builds the embedding model: all-MiniLM-L6-v2 (Apache-2.0) from its safetensors to one int8 ONNX file, without torch.
 
-`make models` runs it as `python -m services.provider.workers.export_minilm <folder of the weights> <target folder>`. The graph is written
-by hand in ONNX Runtime's own operators (com.microsoft), pools and normalises by itself, and is the same as the original to 1e-6 before
-it is quantised: tests/integration/test_embedding.py compares what comes out with vectors of the original.
+`make models` runs it as `python -m services.provider.workers.export_minilm <folder of the weights> <target folder>`. The graph is
+written by hand in ONNX Runtime's own operators (com.microsoft), pools and normalises by itself, and is the same as the original to
+1e-6 before it is quantised: tests/integration/test_embedding.py compares what comes out with vectors of the original.
 Wang et al., "MiniLM", 2020; Reimers & Gurevych, "Sentence-BERT", 2019.
 """
 
@@ -93,7 +93,9 @@ def build(weights: Mapping[str, Any]) -> Any:
     # the mean over tokens and its length 1 are the sum and its length 1
     graph.node("ReduceSum", ["masked", graph.constant("one", np.array([1], np.int64))], "sum", keepdims=0)
     graph.node("LpNormalization", ["sum"], "embedding", axis=-1, p=2)
-    inputs = [helper.make_tensor_value_info(name, TensorProto.INT64, ["texts", "tokens"]) for name in ("input_ids", "attention_mask")]
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["texts", "tokens"]) for name in ("input_ids", "attention_mask")
+    ]
     outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["texts", WIDTH])]
     versions = [helper.make_opsetid("", 17), helper.make_opsetid(MICROSOFT, 1)]
     whole = helper.make_graph(graph.nodes, "all-MiniLM-L6-v2", inputs, outputs, graph.constants)
