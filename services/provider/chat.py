@@ -136,6 +136,24 @@ class Chat:
     extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     hints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
+    @property
+    def question(self) -> str:
+        """The last words of the user: what the answer is about."""
+        said = (message for message in reversed(self.messages) if message.role is Role.USER)
+        return "".join(part.text for part in next(said, Message(Role.USER, ())).parts if isinstance(part, Text))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Capabilities that a model must have for it."""
+        pictured = any(isinstance(part, Image) for message in self.messages for part in message.parts)
+        return frozenset({"tools"} if self.tools else ()) | frozenset({"vision"} if pictured else ())
+
+    @property
+    def beginning(self) -> tuple[object, ...]:
+        """What is likely to come again word for word, and so be cached: instructions before all else, and tools."""
+        first = next((place for place, message in enumerate(self.messages) if message.role is not Role.SYSTEM), len(self.messages))
+        return (*self.messages[:first], *self.tools)
+
 
 @dataclass(frozen=True)
 class Usage:

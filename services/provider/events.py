@@ -23,7 +23,7 @@ from mesh.clock import Clock
 from mesh.db import Transaction
 from mesh.inbox import Handler
 from mesh.outbox import Fact
-from services.provider import budget_store, chat_wire, quality, store, wire
+from services.provider import budget_store, chat_wire, quality, selection_store, store, wire
 from services.provider.availability import Out, Priority, Resource
 from services.provider.budget import Standing, reached
 from services.provider.failure import Failure
@@ -31,6 +31,7 @@ from services.provider.health import State
 from services.provider.quality import Feedback
 from services.provider.query import Query
 from services.provider.reservation import Reservation
+from services.provider.selection_store import Observed
 
 
 def selected(selection: store.Selection) -> Fact:
@@ -172,8 +173,8 @@ def _of_user(user_id: str) -> dict[str, str]:
     return {"user": user_id} if user_id else {}
 
 
-def handlers(clock: Clock) -> dict[str, Handler]:
-    """What is done with each event type that is heard."""
+def handlers(clock: Clock, remembered: int) -> dict[str, Handler]:
+    """What is done with each event type that is heard; `remembered` outcomes are kept to learn from."""
 
     async def tighten(tx: Transaction, event: Event, data: Message) -> None:
         """Makes selection thriftier, if the threshold still is reached: the limit may have been raised in between."""
@@ -196,5 +197,7 @@ def handlers(clock: Clock) -> dict[str, Handler]:
             domain, model = quality.domain_of(given.domain), (given.provider_id, given.model)
             known = (await store.feedback_in(tx, domain)).get(model, Feedback())
             await store.put_feedback(tx, model, domain, known.plus(given.score))
+            outcome = Observed(f"coach/{event.id}", clock.now(), model, given.score, 1.0)
+            await selection_store.put_outcome(tx, outcome, remembered)
 
     return {"budget.threshold_exceeded": tighten, "coach.feedback.given": learn}

@@ -1,57 +1,19 @@
-"""Choosing a model: hard constraints first, then a weighted mean of cost, quality, speed and uptime. Same input, same choice."""
+"""Choosing a model: hard constraints first, then the strategy's order. Same input, same choice."""
 
-import enum
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from services.provider import constraints as demands
+from services.provider.constraints import Constraints
+from services.provider.options import Exclusion, Option, Parts, Ranked
+from services.provider.strategies import NO_PREFERENCE, Preference, Strategy, Weights, place
+
+__all__ = ["Exclusion", "HalfPoints", "Option", "Parts", "Ranked", "Size", "Strategy", "Weights"]
+
 CHARACTERS_PER_TOKEN = 3.5
 _NANOS_PER_TOKEN_AT_ONE_PER_MILLION = 1000
-
-
-class Strategy(enum.IntEnum):
-    """How a choice is made; the numbers are those of the contract."""
-
-    BALANCED = 1
-    HIGH_QUALITY = 2
-    FREE_FIRST = 3
-    FREE_FIRST_HIGH_QUALITY = 4
-
-    @property
-    def free_first(self) -> bool:
-        """Whether models that cost nothing come before all others."""
-        return self in (Strategy.FREE_FIRST, Strategy.FREE_FIRST_HIGH_QUALITY)
-
-    @property
-    def high_quality(self) -> bool:
-        """Whether quality weighs most."""
-        return self in (Strategy.HIGH_QUALITY, Strategy.FREE_FIRST_HIGH_QUALITY)
-
-
-class Exclusion(enum.IntEnum):
-    """Why a model is out; the numbers are those of the contract."""
-
-    NOT_CONFIGURED = 1
-    UNAVAILABLE = 2
-    DISABLED = 3
-    CONTEXT_WINDOW = 4
-    UNKNOWN_PRICE = 5
-    BUDGET_SPENT = 6
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Relative weights of the parts of a score; at least one is above 0."""
-
-    cost: float = 30.0
-    quality: float = 40.0
-    speed: float = 20.0
-    uptime: float = 10.0
-
-    def with_cost_factor(self, factor: float) -> "Weights":
-        """The same with the cost weighing so many times as much."""
-        return Weights(self.cost * factor, self.quality, self.speed, self.uptime)
 
 
 @dataclass(frozen=True)
@@ -76,44 +38,16 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Option:
-    """What is known of a model at the moment of the choice.
+class Rules:
+    """What decides beside the options: demands (all must be met), and what comes before the score."""
 
-    `cost` is the request's estimate in nano units (None: unknown); `pressure` is how many times dearer budgets make it look;
-    `excluded` is a reason found by whoever knows keys, addresses and budgets.
-    """
-
-    provider_id: str
-    model: str
-    cost: int | None
-    context_window: int
-    quality: float
-    tokens_per_second: float
-    uptime: float
-    pressure: float = 1.0
-    free: bool = False
-    excluded: tuple[Exclusion, str] | None = None
+    constraints: tuple[Constraints, ...] = ()
+    preference: Preference = NO_PREFERENCE
+    # the only models that may take it, e.g. the targets of an alias; None: any
+    targets: frozenset[tuple[str, str]] | None = None
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The parts of a score, each 0..1 and higher is better."""
-
-    cost: float
-    quality: float
-    speed: float
-    uptime: float
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """An option with its score and parts, or with the reason it is out (then the score is 0 and there are no parts)."""
-
-    option: Option
-    score: float = 0.0
-    parts: Parts | None = None
-    exclusion: Exclusion | None = None
-    detail: str = ""
+ANY = Rules()
 
 
 def estimate_size(query_characters: int, estimated_tokens: int, default_output_tokens: int) -> Size:
@@ -124,32 +58,38 @@ def estimate_size(query_characters: int, estimated_tokens: int, default_output_t
     return Size(asked, max(estimated_tokens - asked, 0))
 
 
-def rank(options: Iterable[Option], size: Size, strategy: Strategy, weights: Weights, half: HalfPoints) -> list[Ranked]:
-    """Every option: those that are in by rank (free first when wished, score, cost, then name), then those that are out by name."""
-    judged = [judge(option, size, weights, half) for option in options]
-    return sorted(judged, key=lambda ranked: _order(ranked, strategy))
+def rank(
+    options: Iterable[Option], size: Size, strategy: Strategy, weights: Weights, half: HalfPoints, rules: Rules = ANY
+) -> list[Ranked]:
+    """Every option: those that are in by the strategy's order, then those that are out by name."""
+    judged = [judge(option, size, weights, half, rules) for option in options]
+    inside = [ranked for ranked in judged if ranked.exclusion is None]
+    outside = [ranked for ranked in judged if ranked.exclusion is not None]
+    inside.sort(key=lambda ranked: place(ranked, strategy, rules.preference))
+    outside.sort(key=lambda ranked: ranked.option.key)
+    return inside + outside
 
 
-def _order(ranked: Ranked, strategy: Strategy) -> tuple[bool, bool, float, int, str, str]:
-    option = ranked.option
-    inside = ranked.exclusion is None
-    paid = inside and strategy.free_first and not option.free
-    cost = option.cost if inside and option.cost is not None else 0
-    return not inside, paid, -ranked.score, cost, option.provider_id, option.model
-
-
-def judge(option: Option, size: Size, weights: Weights, half: HalfPoints) -> Ranked:
+def judge(option: Option, size: Size, weights: Weights, half: HalfPoints, rules: Rules = ANY) -> Ranked:
     """One option with its score, or with the first reason it is out."""
+    reason = _reason(option, size, rules)
+    if reason is not None:
+        return Ranked(option, exclusion=reason[0], detail=reason[1])
+    parts = parts_of(option, option.cost or 0, size, half)
+    return Ranked(option, score=score(parts, weights), parts=parts)
+
+
+def _reason(option: Option, size: Size, rules: Rules) -> tuple[Exclusion, str] | None:
+    if rules.targets is not None and option.key not in rules.targets:
+        return Exclusion.NOT_A_TARGET, "it is no target of what was asked for"
     if option.excluded is not None:
-        reason, detail = option.excluded
-        return Ranked(option, exclusion=reason, detail=detail)
+        return option.excluded
     if size.total > option.context_window:
         detail = f"the request takes {size.total} tokens, its context window is {option.context_window}"
-        return Ranked(option, exclusion=Exclusion.CONTEXT_WINDOW, detail=detail)
+        return Exclusion.CONTEXT_WINDOW, detail
     if option.cost is None:
-        return Ranked(option, exclusion=Exclusion.UNKNOWN_PRICE, detail="neither prices.json nor the registry has a price for it")
-    parts = parts_of(option, option.cost, size, half)
-    return Ranked(option, score=score(parts, weights), parts=parts)
+        return Exclusion.UNKNOWN_PRICE, "neither prices.json nor the registry has a price for it"
+    return demands.first_unmet(option, option.cost, rules.constraints)
 
 
 def parts_of(option: Option, cost: int, size: Size, half: HalfPoints) -> Parts:
@@ -157,7 +97,7 @@ def parts_of(option: Option, cost: int, size: Size, half: HalfPoints) -> Parts:
     per_million = cost * option.pressure / (max(size.total, 1) * _NANOS_PER_TOKEN_AT_ONE_PER_MILLION)
     return Parts(
         cost=half.cost / (half.cost + per_million),
-        quality=option.quality,
+        quality=option.quality if option.draw is None else option.draw,
         speed=option.tokens_per_second / (option.tokens_per_second + half.speed),
         uptime=option.uptime,
     )

@@ -7,19 +7,21 @@ from tooloo.provider.v1 import provider_pb2
 from tooloo.provider.v1 import provider_service_pb2 as api
 from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceServicer
 
-from mesh import errors, page
+from mesh import answers, errors, page
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import availability_wire, budget_store, quality, routing, store, usage_store, wire
+from services.provider import availability_wire, budget_store, quality, routing, selection_wire, store, usage_store, wire
 from services.provider.fallback import Target
 from services.provider.flows import accounts, availability, costing, offers, reporting, selecting
+from services.provider.flows.advising import Advisor
 from services.provider.flows.known import Known
+from services.provider.flows.selecting import Choice
 from services.provider.health import ModelHealth, ProviderHealth
 from services.provider.labels import Labels
 from services.provider.quality import Feedback
 from services.provider.registry import Provider
 from services.provider.report import Group
-from services.provider.routing import Strategy
+from services.provider.routing import Size, Strategy
 from services.provider.usage_store import Usage
 
 Context = grpc.aio.ServicerContext[object, object]
@@ -30,9 +32,10 @@ _SUCCESS = api.TrackBudgetRequest.OUTCOME_SUCCESS
 class ProviderService(ProviderServiceServicer):
     """Answers tooloo.provider.v1.ProviderService."""
 
-    def __init__(self, host: Host, known: Known) -> None:
+    def __init__(self, host: Host, known: Known, advisor: Advisor) -> None:
         self._host = host
         self._known = known
+        self._advisor = advisor
 
     async def GetProviderStatus(self, request: api.GetProviderStatusRequest, context: Context) -> api.GetProviderStatusResponse:
         """Every provider with its state and models."""
@@ -74,31 +77,26 @@ class ProviderService(ProviderServiceServicer):
 
     async def SelectProvider(self, request: api.SelectProviderRequest, context: Context) -> api.SelectProviderResponse:
         """Chooses a model, keeps the choice and tells it."""
-        strategy = _strategy(request)
         default = self._known.settings.default_output_tokens
         size = routing.estimate_size(len(request.query), request.estimated_tokens, default)
-
-        ask = selecting.Ask(size, request.query, request.focus_area, request.user_id, strategy)
+        labels = Labels.of(user=request.user_id)
+        ask = await selecting.prepare(self._host, self._known, self._advisor, _ask(request, size, labels))
 
         async def effect(tx: Transaction) -> api.SelectProviderResponse:
             seen = await availability.read(self._host, tx, self._known)
             choice = await selecting.choose(self._host, tx, self._known, ask, seen)
             if not choice.candidates:
                 raise selecting.refusal(choice.ranked, "")
-            selection = await selecting.keep(self._host, tx, choice)
-            chosen = Target(selection.labels.provider_id, selection.labels.model)
-            await availability.claim(tx, seen, selection.selection_id, chosen)
-            return api.SelectProviderResponse(
-                selection_id=selection.selection_id,
-                provider_id=selection.labels.provider_id,
-                model=selection.labels.model,
-                estimated_cost=wire.to_money(selection.cost),
-                estimated_tokens=size.total,
-                strategy=provider_pb2.Strategy.ValueType(strategy),
-                cost_weight_factor=choice.cost_factor,
-                candidates=[wire.to_candidate(candidate, choice.weights) for candidate in choice.ranked],
-            )
+            selection = None
+            if not request.dry_run:
+                selection = await selecting.keep(self._host, tx, choice)
+                await selecting.remember(tx, self._known, ask, selection)
+                chosen = Target(selection.labels.provider_id, selection.labels.model)
+                await availability.claim(tx, seen, selection.selection_id, chosen)
+            return _chosen(choice, selection)
 
+        if request.dry_run:
+            return await self._host.db.read(effect)
         return await self._host.once(request, api.SelectProviderResponse, effect)
 
     async def GetSelection(self, request: api.GetSelectionRequest, context: Context) -> api.GetSelectionResponse:
@@ -251,7 +249,47 @@ class ProviderService(ProviderServiceServicer):
         return await self._host.once(request, api.DeleteBudgetResponse, effect)
 
 
-def _strategy(request: api.SelectProviderRequest) -> Strategy:
+def _ask(request: api.SelectProviderRequest, size: Size, labels: Labels) -> selecting.Ask:
+    return selecting.Ask(
+        size,
+        request.query,
+        request.focus_area,
+        labels,
+        _strategy(request),
+        request.policy_id,
+        request.alias,
+        selection_wire.from_weights(request.weights) if request.HasField("weights") else None,
+        request.quality_weight if request.HasField("quality_weight") else None,
+        selection_wire.from_constraints(request.constraints, "constraints"),
+        request.session_id,
+        request.prefix_key,
+        request.prefix_tokens,
+        answers.request_id_of(request),
+    )
+
+
+def _strategy(request: api.SelectProviderRequest) -> Strategy | None:
+    """What the request says itself; None leaves it to the policy."""
+    if request.strategy:
+        return Strategy(request.strategy)
     if request.prefer_free:
         return Strategy.FREE_FIRST_HIGH_QUALITY if request.high_quality else Strategy.FREE_FIRST
-    return Strategy.HIGH_QUALITY if request.high_quality else Strategy.BALANCED
+    return Strategy.HIGH_QUALITY if request.high_quality else None
+
+
+def _chosen(choice: Choice, selection: store.Selection | None) -> api.SelectProviderResponse:
+    best = choice.candidates[0].option
+    return api.SelectProviderResponse(
+        selection_id=selection.selection_id if selection else "",
+        provider_id=best.provider_id,
+        model=best.model,
+        estimated_cost=wire.to_money(best.cost or 0),
+        estimated_tokens=choice.ask.size.total,
+        strategy=provider_pb2.Strategy.ValueType(choice.strategy),
+        cost_weight_factor=choice.cost_factor,
+        candidates=[wire.to_candidate(candidate, choice.weights) for candidate in choice.ranked],
+        policy_id=choice.policy_id,
+        reason=choice.reason,
+        quality_weight=choice.quality_weight,
+        embedding=choice.ask.prompt.embedding if choice.ask.prompt else "",
+    )

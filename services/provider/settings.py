@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
-from mesh.settings import Section, setting
+from mesh.settings import CHECKOUT, Section, setting
 
 HERE = Path(__file__).parent
 
@@ -144,3 +144,33 @@ class ProviderSettings(Section):
     settle_grace: timedelta = setting(timedelta(minutes=1), "How long after its deadline a query that was not settled is given up.")
     top_up_tokens: int = setting(256, "Output tokens that a stream sets aside at once when it needs more.", low=1, high=1_000_000)
     query_keep: timedelta = setting(timedelta(days=30), "How long queries are kept, and answers of queries with a request id.")
+    default_policy: str = setting("", "Policy that decides for requests that name none; empty: the weights of these settings.")
+    max_policies: int = setting(1000, "Selection policies there may be.", low=1, high=100_000)
+    max_aliases: int = setting(1000, "Aliases there may be.", low=1, high=100_000)
+    session_time: timedelta = setting(timedelta(hours=1), "How long a session stays with its model after its last request.")
+    prefix_time: timedelta = setting(
+        timedelta(minutes=5), "How long a provider is taken to keep the beginning of a prompt in its cache."
+    )
+    learned_quality_weight: float = setting(
+        0.7, "Share of quality against cost when the strategy LEARNED is asked for without `quality_weight`, 0..1.", low=0, high=1
+    )
+    learned_exploration: float = setting(
+        0.3, "How far LEARNED strays from what it expects to learn more, in standard deviations; 0: not at all.", low=0, high=10
+    )
+    learned_outcomes: int = setting(5000, "Outcomes that learned selection remembers; the newest stay.", low=1, high=20_000)
+    learned_half_life: timedelta = setting(timedelta(days=60), "After this time an outcome counts half as much; at least 1h.")
+    learned_rating_time: timedelta = setting(timedelta(days=14), "How long a selection's prompt can still be rated.")
+    learned_failure_weight: float = setting(
+        0.2, "What an answer that was malformed, cut off or refused counts, a rating counting 1.", low=0, high=1
+    )
+    learned_refresh: timedelta = setting(
+        timedelta(seconds=5), "How often it is looked whether there are new outcomes to learn from."
+    )
+    embedding_folder: Path = setting(
+        CHECKOUT / "build" / "models" / "minilm", "Where `make models` puts the embedding model; without it words are hashed."
+    )
+    embedding_tokens: int = setting(256, "Tokens of a prompt that the embedding reads.", low=8, high=512)
+    embedding_cache: int = setting(1000, "Embeddings of the last prompts that are remembered.", low=1, high=100_000)
+    prefix_least_tokens: int = setting(
+        1024, "Tokens of instructions and tools from which on a provider is taken to cache them.", low=1, high=10_000_000
+    )

@@ -1,9 +1,10 @@
 """How many tokens a text may be, without any model's own tokenizer: an estimate that reservations and the echo model rest on."""
 
 import json
+from dataclasses import replace
 from math import ceil
 
-from services.provider.chat import Answer, Chat, Foreign, Image, Part, Reasoning, Text, ToolCall, ToolResult
+from services.provider.chat import Answer, Chat, Foreign, Image, Message, Part, Reasoning, Text, ToolCall, ToolResult
 
 CHARACTERS_PER_TOKEN = 3.5
 # what the vendors' formulas give for a picture of about a megapixel
@@ -23,6 +24,12 @@ def of_chat(chat: Chat) -> int:
     characters += sum(len(tool.name) + len(tool.description) + len(json.dumps(tool.parameters)) for tool in chat.tools)
     characters += len(json.dumps(chat.schema)) if chat.schema else 0
     return of_characters(characters) + _images(parts) * TOKENS_PER_IMAGE + _PER_MESSAGE * len(chat.messages)
+
+
+def of_beginning(chat: Chat) -> int:
+    """Tokens of what may be cached: the same chat without anything that was said after the instructions."""
+    first = tuple(part for part in chat.beginning if isinstance(part, Message))
+    return of_chat(replace(chat, messages=first, schema=None))
 
 
 def of_answer(answer: Answer) -> int:

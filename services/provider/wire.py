@@ -227,6 +227,11 @@ def to_candidate(ranked: Ranked, weights: Weights) -> provider_pb2.Candidate:
         score=ranked.score,
         exclusion=provider_pb2.ExclusionReason.ValueType(ranked.exclusion or 0),
         exclusion_detail=ranked.detail,
+        in_flight=option.in_flight,
+        expected_quality=option.quality,
+        quality_deviation=option.deviation,
+        quality_evidence=option.evidence,
+        cached_input_tokens=option.cached_tokens,
     )
     if option.cost is not None:
         candidate.estimated_cost.CopyFrom(to_money(option.cost))

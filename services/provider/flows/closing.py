@@ -59,7 +59,9 @@ async def end(host: Host, tx: Transaction, known: Known, query: Query, end: End)
         await host.tell(tx, events.query_completed(after, end.finish or Finish.STOP, end.latency, end.first_token))
     else:
         await host.tell(tx, events.query_failed(after, end.failure, end.latency))
-    await selecting.observe(tx, known, after, failed=end.failure is not None)
+    for outcome in end.outcomes:
+        kind, model = outcome.failure.kind if outcome.failure else None, (outcome.target.provider_id, outcome.target.model)
+        await selecting.observe(host, tx, known, query.query_id, model, kind)
     return after
 
 

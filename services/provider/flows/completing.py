@@ -19,6 +19,7 @@ from services.provider.chat import Delta
 from services.provider.completing_port import Ask, Completed, QueryFailedError, Started
 from services.provider.failure import CallFailedError, Failure, FailureKind
 from services.provider.flows import reserving, rules
+from services.provider.flows.advising import Advisor
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
 from services.provider.flows.opening import Opened, Opening
@@ -33,9 +34,9 @@ Event = Started | Delta | Completed
 class Completing:
     """Completes conversations; `close` waits for what is still to be settled."""
 
-    def __init__(self, host: Host, known: Known, keyring: Keyring, remote: Remote) -> None:
+    def __init__(self, host: Host, known: Known, keyring: Keyring, advisor: Advisor, remote: Remote) -> None:
         self._host, self._known, self._remote = host, known, remote
-        self._opening = Opening(host, known, keyring)
+        self._opening = Opening(host, known, keyring, advisor)
         self._retries = rules.retry_budget(known.settings)
         # settlements of callers who hung up
         self._ending: set[asyncio.Task[Query]] = set()
@@ -62,7 +63,8 @@ class Completing:
     async def _answer(self, ask: Ask) -> AsyncGenerator[Event, None]:
         deadline = self._deadline(ask)
         begun = self._host.clock.monotonic()
-        opened = await self._host.db.write(lambda tx: self._opening.begin(tx, ask, deadline))
+        wanted = await self._opening.prepare(ask)
+        opened = await self._host.db.write(lambda tx: self._opening.begin(tx, ask, wanted, deadline))
         if isinstance(opened, Query):
             for event in _again(completion_wire.told_again(opened)):
                 yield event

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from mesh import errors
 from mesh.db import Transaction
-from services.provider import fallback_store
+from services.provider import fallback_store, selection_store
 from services.provider.fallback import Candidate, Cause, Link, Plan, Target
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
 from services.provider.keys import Key
 from services.provider.registry import Model, Provider
 
+DEFAULT_CHAIN = "default"
 # stands for no key where none is needed
 NO_KEY = Key("", 1, "")
 
@@ -50,20 +51,24 @@ def _candidate(model: Model, keys: tuple[Key, ...]) -> Candidate:
     return Candidate(Target(*model.key), tuple(key.key_id for key in keys), model.context_window)
 
 
-async def chain_of(tx: Transaction, chain_id: str, aliases: Mapping[str, tuple[Target, ...]]) -> Mapping[Cause, tuple[Target, ...]]:
-    """The targets of a chain by cause; NOT_FOUND for a chain that was never set. No name is no chain."""
-    if not chain_id:
-        return {}
-    stored = await fallback_store.get_chain(tx, chain_id)
-    if stored is None:
+async def chain_of(tx: Transaction, chain_id: str) -> Mapping[Cause, tuple[Target, ...]]:
+    """The targets of a chain by cause; without a name that of the chain "default", if there is one. NOT_FOUND for another name."""
+    stored = await fallback_store.get_chain(tx, chain_id or DEFAULT_CHAIN)
+    if stored is None and chain_id:
         raise errors.not_found("fallback chain", chain_id)
-    return {cause: _targets(links, aliases) for cause, links in stored.chain.links.items()}
+    if stored is None:
+        return {}
+    return {cause: await _targets(tx, links) for cause, links in stored.chain.links.items()}
 
 
-def _targets(links: Iterable[Link], aliases: Mapping[str, tuple[Target, ...]]) -> tuple[Target, ...]:
+async def _targets(tx: Transaction, links: Iterable[Link]) -> tuple[Target, ...]:
+    """The targets of links; an alias stands for all of its targets, the weightiest first, and for none when it is gone."""
     found: list[Target] = []
     for link in links:
-        found += aliases.get(link.alias, ()) if link.target is None else (link.target,)
+        if link.target is not None:
+            found.append(link.target)
+        elif (alias := await selection_store.get_alias(tx, link.alias)) is not None:
+            found += (Target(*key) for key in sorted(alias.shares, key=lambda key: (-alias.shares[key], key)))
     return tuple(dict.fromkeys(found))
 
 

@@ -51,10 +51,10 @@ class Seen:
     availability: Availability
 
 
-async def gather(tx: Transaction, known: Known, available: Availability, user_id: str, focus_area: str, size: Size) -> Offers:
+async def gather(tx: Transaction, known: Known, available: Availability, labels: Labels, focus_area: str, size: Size) -> Offers:
     """The offers for a request; reads only."""
     await known.look(tx)
-    watched = await _watched(tx, known, user_id, available.now)
+    watched = await _watched(tx, known, labels, available.now)
     seen = Seen(
         await store.provider_healths(tx),
         await store.model_healths(tx),
@@ -62,13 +62,12 @@ async def gather(tx: Transaction, known: Known, available: Availability, user_id
         watched,
         available,
     )
-    options = [_option(known, seen, model, user_id, size) for model in known.registry.models]
+    options = [_option(known, seen, model, labels, size) for model in known.registry.models]
     return Offers(options, max((item.pressure for item in watched if item.covers_every_model), default=1.0))
 
 
-async def _watched(tx: Transaction, known: Known, user_id: str, now: datetime) -> list[Watched]:
+async def _watched(tx: Transaction, known: Known, caller: Labels, now: datetime) -> list[Watched]:
     watched = []
-    caller = Labels.of(user=user_id)
     budgets = (await known.limits.read(tx)).budgets.touching(caller)
     candidates = [caller.plus(provider=model.provider_id, model=model.name) for model in known.registry.models]
     shares = [(budget, holder) for budget in budgets for holder in sorted({budget.holder(labels) for labels in candidates})]
@@ -80,8 +79,8 @@ async def _watched(tx: Transaction, known: Known, user_id: str, now: datetime) -
     return watched
 
 
-def _option(known: Known, seen: Seen, model: Model, user_id: str, size: Size) -> Option:
-    labels = Labels.of(provider=model.provider_id, model=model.name, user=user_id)
+def _option(known: Known, seen: Seen, model: Model, caller: Labels, size: Size) -> Option:
+    labels = caller.plus(provider=model.provider_id, model=model.name)
     covering = [item for item in seen.budgets if item.standing.takes(labels)]
     health = seen.models.get(model.key, ModelHealth())
     price = known.price_of_model(model)
@@ -97,6 +96,9 @@ def _option(known: Known, seen: Seen, model: Model, user_id: str, size: Size) ->
         pressure=max((item.pressure for item in covering if not item.covers_every_model), default=1.0),
         free=price is not None and price.free,
         excluded=_excluded(known, seen, model, cost or 0, covering),
+        capabilities=model.capabilities,
+        region=model.region,
+        data_policy=model.data_policy,
     )
 
 

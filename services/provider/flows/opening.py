@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
@@ -10,19 +10,22 @@ from tooloo.error.v1.error_reason_pb2 import ErrorReason
 from mesh import errors
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import events, query_store, tokens
+from services.provider import events, query_store, selection_store, tokens
 from services.provider.availability import Availability
 from services.provider.completing_port import Ask
+from services.provider.constraints import NOTHING, Constraints
 from services.provider.fallback import Candidate, Cause, Plan, Target
 from services.provider.flows import availability, fallbacks, reserving, selecting
+from services.provider.flows.advising import Advisor
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
 from services.provider.keys import Key
 from services.provider.labels import Labels
+from services.provider.options import Ranked
 from services.provider.pricing import Price
 from services.provider.query import Query, State
 from services.provider.reservation import Denied, Reservation
-from services.provider.routing import Ranked, Size
+from services.provider.routing import Size
 
 AUTO = "auto"
 _SOON = timedelta(seconds=1)
@@ -48,22 +51,26 @@ def digest(ask: Ask) -> bytes:
 class Opening:
     """Opens queries."""
 
-    def __init__(self, host: Host, known: Known, keyring: Keyring) -> None:
-        self._host, self._known, self._keyring = host, known, keyring
+    def __init__(self, host: Host, known: Known, keyring: Keyring, advisor: Advisor) -> None:
+        self._host, self._known, self._keyring, self._advisor = host, known, keyring, advisor
 
-    async def begin(self, tx: Transaction, ask: Ask, deadline: timedelta) -> Opened | Query:
+    async def prepare(self, ask: Ask) -> selecting.Ask:
+        """What selection needs to know, before the transaction: it may embed the prompt."""
+        return await selecting.prepare(self._host, self._known, self._advisor, _wanted(ask, self._known))
+
+    async def begin(self, tx: Transaction, ask: Ask, wanted: selecting.Ask, deadline: timedelta) -> Opened | Query:
         """Chooses, reserves and notes that a query begins; the query of before when this request id was answered already."""
         await self._known.look(tx)
         if (before := await answered(tx, ask)) is not None:
             return before
         host, known, query_id = self._host, self._known, self._host.ids()
         seen = await availability.read(host, tx, known)
-        choice = await selecting.choose(host, tx, known, _wanted(ask, known), seen)
-        chain = await fallbacks.chain_of(tx, ask.fallback_chain, {})
-        fitting = _named(choice.ranked, ask.model)
-        ranked = [Target(item.option.provider_id, item.option.model) for item in fitting if item.exclusion is None]
-        wanted = [*ranked, *(target for targets in chain.values() for target in targets)]
-        able = await fallbacks.callable_of(tx, known, self._keyring, wanted, query_id)
+        choice = await self._choose(tx, ask, wanted, seen)
+        chain = await fallbacks.chain_of(tx, ask.fallback_chain)
+        fitting = _named(choice.ranked, ask.model) if not choice.ask.alias else choice.ranked
+        ranked = [Target(*item.option.key) for item in fitting if item.exclusion is None]
+        others = [target for targets in chain.values() for target in targets]
+        able = await fallbacks.callable_of(tx, known, self._keyring, [*ranked, *others], query_id)
         if not able.candidates and (stand_in := self._stand_in(ask)):
             ranked = [stand_in]
             able = await fallbacks.callable_of(tx, known, self._keyring, ranked, query_id)
@@ -86,10 +93,20 @@ class Opening:
             request_id=ask.request_id,
             request_hash=digest(ask) if ask.request_id else b"",
         )
-        await selecting.keep(host, tx, choice, query_id, first)
+        selection = await selecting.keep(host, tx, choice, query_id, (first.provider_id, first.model))
+        await selecting.remember(tx, known, choice.ask, selection)
         await query_store.insert(tx, query)
         await host.tell(tx, events.query_started(query, reservation.amount))
         return Opened(query, reservation, _from(plan, left), able.keys, _price_of_best(known, choice.candidates))
+
+    async def _choose(self, tx: Transaction, ask: Ask, wanted: selecting.Ask, seen: Availability) -> selecting.Choice:
+        """The models by rank; a name that no model has is an alias."""
+        names = {name for model in self._known.registry.models for name in (model.name, "/".join(model.key))}
+        if ask.model not in names and ask.model not in ("", AUTO):
+            if await selection_store.get_alias(tx, ask.model) is None:
+                raise errors.not_found("model", ask.model)
+            wanted = replace(wanted, alias=ask.model)
+        return await selecting.choose(self._host, tx, self._known, wanted, seen)
 
     async def _reserve(
         self, tx: Transaction, query_id: str, ask: Ask, usable: Sequence[Candidate], deadline: timedelta
@@ -138,18 +155,30 @@ async def answered(tx: Transaction, ask: Ask) -> Query | None:
 
 
 def _wanted(ask: Ask, known: Known) -> selecting.Ask:
-    most = ask.chat.max_output_tokens or known.settings.default_output_tokens
-    return selecting.Ask(Size(tokens.of_chat(ask.chat), most), "", ask.focus_area, ask.labels.get("user", ""))
+    chat, by_name = ask.chat, ask.model not in ("", AUTO)
+    most = chat.max_output_tokens or known.settings.default_output_tokens
+    beginning = tokens.of_beginning(chat)
+    cacheable = beginning >= known.settings.prefix_least_tokens
+    return selecting.Ask(
+        size=Size(tokens.of_chat(chat), most),
+        query=chat.question,
+        focus_area=ask.focus_area,
+        labels=Labels.of(ask.labels),
+        policy_id=ask.policy,
+        # who names a model knows what it can do, perhaps better than the registry
+        constraints=NOTHING if by_name else Constraints(capabilities=chat.needs),
+        session_id=ask.session_id,
+        prefix_key=hashlib.sha256(repr(chat.beginning).encode()).hexdigest() if cacheable else "",
+        prefix_tokens=beginning if cacheable else 0,
+        chance=ask.request_id,
+    )
 
 
 def _named(ranked: Sequence[Ranked], model: str) -> Sequence[Ranked]:
-    """Those that the caller's name stands for; NOT_FOUND for a name that nothing has."""
+    """Those that the caller's name stands for."""
     if model in ("", AUTO):
         return ranked
-    fits = [item for item in ranked if model in (item.option.model, f"{item.option.provider_id}/{item.option.model}")]
-    if not fits:
-        raise errors.not_found("model", model)
-    return fits
+    return [item for item in ranked if model in (item.option.model, "/".join(item.option.key))]
 
 
 def asked_for(known: Known, query_id: str, ask: Ask, target: Target, deadline: timedelta) -> reserving.Ask:
@@ -183,7 +212,7 @@ def _price_of_best(known: Known, ranked: Sequence[Ranked]) -> Price | None:
 
 def _nobody(known: Known, seen: Availability, fitting: Sequence[Ranked], model: str) -> errors.Refusal:
     """RESOURCE_EXHAUSTED when only rate limits are in the way, UNAVAILABLE when somebody comes back; else why nobody can answer."""
-    targets = [Target(item.option.provider_id, item.option.model) for item in fitting]
+    targets = [Target(*item.option.key) for item in fitting]
     outs = [out for target in targets if (out := seen.out(target, known.keys_of(target.provider_id))) is not None]
     if not outs:
         return selecting.refusal(fitting, model)

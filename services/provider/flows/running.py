@@ -77,7 +77,7 @@ class Running:
         A Failure when budgets or bursts do not let the other one through.
         """
         host, known = self._host, self._known
-        await availability.note(host, tx, known, "", self._outcomes)
+        await availability.note(host, tx, known, self.query.query_id, self._outcomes)
         self._outcomes = []
         await reserving.release(host, tx, known, self.reservation.reservation_id)
         left = max(self._deadline - self.elapsed(), timedelta())

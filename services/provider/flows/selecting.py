@@ -1,32 +1,72 @@
-"""Choosing a model in one transaction: what can be offered, ranked and explained; keeping the choice is a step of its own."""
+"""Choosing a model: `prepare` looks at the prompt, `choose` ranks in one transaction, `keep` stores and tells, `observe` learns.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+ask = await selecting.prepare(host, known, advisor, Ask(...))     # before the transaction: it may embed the prompt
+choice = await selecting.choose(host, tx, known, ask, seen)       # reads only; `seen` is what is available
+selection = await selecting.keep(host, tx, choice)                # not for a dry run
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from mesh import errors
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import events, routing, store
+from services.provider import events, routing, selection_store, sharing, store
 from services.provider.availability import Availability
+from services.provider.constraints import NOTHING, Constraints
+from services.provider.failure import FailureKind
 from services.provider.fallback import Target
-from services.provider.flows import offers
+from services.provider.flows import advising, offers
+from services.provider.flows.advising import Advisor
 from services.provider.flows.known import Known
-from services.provider.labels import Labels
-from services.provider.query import Query
-from services.provider.routing import Exclusion, Ranked, Size, Strategy, Weights
+from services.provider.labels import EVERYTHING, Labels
+from services.provider.learned import Belief
+from services.provider.options import Exclusion, Option, Ranked
+from services.provider.policy import Alias, Policy
+from services.provider.routing import Rules, Size
+from services.provider.selection_store import Observed, Prompt
+from services.provider.strategies import SINGLE, Preference, Strategy, Weights
+
+Key = tuple[str, str]
+# failures that say something of the model's work; the others say something of the line, the key or the caller
+_OF_THE_MODEL = {FailureKind.MALFORMED, FailureKind.BROKEN_STREAM, FailureKind.CONTENT_POLICY}
 
 
 @dataclass(frozen=True)
 class Ask:
-    """A request that needs a model."""
+    """A request that needs a model. What is empty or None is left to the policy, and by that to the settings."""
 
     size: Size
     query: str = ""
     focus_area: str = ""
-    user_id: str = ""
-    strategy: Strategy = Strategy.BALANCED
+    labels: Labels = EVERYTHING
+    strategy: Strategy | None = None
+    policy_id: str = ""
+    alias: str = ""
+    weights: Weights | None = None
+    quality_weight: float | None = None
+    constraints: Constraints = NOTHING
+    session_id: str = ""
+    prefix_key: str = ""
+    prefix_tokens: int = 0
+    # decides ties of chance: shares for a caller without session and user, and how a learner explores
+    chance: str = ""
+    # set by `prepare`
+    beliefs: Mapping[Key, Belief] | None = None
+    prompt: Prompt | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for with everything filled in."""
+
+    strategy: Strategy
+    weights: Weights
+    rules: Rules
+    policy_id: str
+    cached: frozenset[Key]
 
 
 @dataclass(frozen=True)
@@ -38,38 +78,161 @@ class Choice:
     strategy: Strategy
     weights: Weights
     cost_factor: float
+    policy_id: str = ""
+    reason: str = ""
 
     @property
     def candidates(self) -> list[Ranked]:
         """Those that are in, best first: whom to try, in this order."""
         return [item for item in self.ranked if item.exclusion is None]
 
+    @property
+    def quality_weight(self) -> float:
+        """Share of quality in what cost and quality weigh together."""
+        both = self.weights.cost + self.weights.quality
+        return self.weights.quality / both if both else 0.0
+
+
+async def prepare(host: Host, known: Known, advisor: Advisor, ask: Ask) -> Ask:
+    """Fills in the ask's chance, and for a learned selection what is believed of the models on this prompt."""
+    ask = replace(ask, chance=ask.chance or host.ids())
+    policy_id = ask.policy_id or known.settings.default_policy
+    strategy = ask.strategy
+    if strategy is None and policy_id:
+        strategy = (await host.db.read(lambda tx: _policy(tx, policy_id))).strategy
+    if strategy is not Strategy.LEARNED:
+        return ask
+    seen = await advisor.look(ask.query)
+    return replace(ask, beliefs=advisor.beliefs(seen), prompt=Prompt(advisor.embedder.name, seen.pack()))
+
 
 async def choose(host: Host, tx: Transaction, known: Known, ask: Ask, seen: Availability) -> Choice:
-    """Ranks every model for a request; reads only."""
-    offered = await offers.gather(tx, known, seen, ask.user_id, ask.focus_area, ask.size)
-    weights = known.weights(ask.strategy).with_cost_factor(offered.cost_factor)
-    ranked = routing.rank(offered.options, ask.size, ask.strategy, weights, known.half_points)
-    return Choice(ask, ranked, ask.strategy, weights, offered.cost_factor)
+    """Ranks every model for a request; reads only. NOT_FOUND for a policy or an alias that does not exist."""
+    now = host.clock.now()
+    policy = await _policy(tx, ask.policy_id or known.settings.default_policy)
+    alias = await _alias(tx, ask.alias) if ask.alias else None
+    stay = None
+    if ask.session_id:
+        stay = await selection_store.session_model(tx, ask.session_id, now - known.settings.session_time)
+    cached: set[Key] = set()
+    if ask.prefix_key:
+        cached = await selection_store.cached_at(tx, ask.prefix_key, now - known.settings.prefix_time)
+    plan = planned(known, ask, policy, alias, stay, frozenset(cached))
+    offered = await offers.gather(tx, known, seen, ask.labels, ask.focus_area, ask.size)
+    options = [_informed(known, seen, ask, plan, option) for option in offered.options]
+    weights = plan.weights.with_cost_factor(offered.cost_factor)
+    ranked = routing.rank(options, ask.size, plan.strategy, weights, known.half_points, plan.rules)
+    return Choice(ask, ranked, plan.strategy, weights, offered.cost_factor, plan.policy_id, _why(ranked, plan))
 
 
-async def keep(
-    host: Host, tx: Transaction, choice: Choice, selection_id: str = "", chosen: Target | None = None
-) -> store.Selection:
-    """Keeps what was chosen, by default the first of the candidates, and tells it."""
-    taken = next((item.option for item in choice.ranked if Target(item.option.provider_id, item.option.model) == chosen), None)
-    best, ask = taken or choice.candidates[0].option, choice.ask
-    labels = Labels.of(provider=best.provider_id, model=best.model, user=ask.user_id)
-    made = store.Selection(
-        selection_id or host.ids(), host.clock.now(), labels, ask.focus_area, choice.strategy, best.cost or 0, ask.size.total
+async def _policy(tx: Transaction, policy_id: str) -> Policy:
+    """The policy of that id; for none what the settings say."""
+    if not policy_id:
+        return Policy("")
+    policy = await selection_store.get_policy(tx, policy_id)
+    if policy is None:
+        raise errors.not_found("selection policy", policy_id)
+    return policy
+
+
+async def _alias(tx: Transaction, name: str) -> Alias:
+    alias = await selection_store.get_alias(tx, name)
+    if alias is None:
+        raise errors.not_found("alias", name)
+    return alias
+
+
+def planned(known: Known, ask: Ask, policy: Policy, alias: Alias | None, stay: Key | None, cached: frozenset[Key]) -> Plan:
+    """What was asked for, what it leaves open by the policy, what that leaves open by the settings."""
+    strategy = ask.strategy or policy.strategy
+    targets: Mapping[Key, float] | None = None
+    if alias is not None:
+        targets = alias.shares
+    elif strategy is Strategy.WEIGHTED:
+        targets = {share.key: share.weight for share in policy.shares}
+    caller = ask.session_id or ask.labels.user_id or ask.chance
+    places = sharing.order(targets, caller) if targets else {}
+    rules = Rules(
+        (ask.constraints, policy.constraints),
+        Preference(places, stay),
+        None if targets is None else frozenset(targets),
     )
-    await store.insert_selection(tx, made)
-    await host.tell(tx, events.selected(made))
-    return made
+    return Plan(strategy, _weights(known, ask, policy, strategy), rules, policy.policy_id, cached)
 
 
-async def observe(tx: Transaction, known: Known, query: Query, *, failed: bool) -> None:
-    """Learns from how a query ended."""
+def _weights(known: Known, ask: Ask, policy: Policy, strategy: Strategy) -> Weights:
+    if strategy in SINGLE:
+        return SINGLE[strategy]
+    given = ask.weights or policy.weights
+    slider = policy.quality_weight if ask.quality_weight is None else ask.quality_weight
+    if strategy is Strategy.LEARNED:
+        slider = known.settings.learned_quality_weight if slider is None and given is None else slider
+        given = given or replace(known.weights(Strategy.BALANCED), speed=0.0)
+    weights = given or known.weights(strategy)
+    return weights if slider is None else weights.slid(slider)
+
+
+def _informed(known: Known, seen: Availability, ask: Ask, plan: Plan, option: Option) -> Option:
+    """The option with what this ask knows beside the store: running calls, health, cached beginnings, what was learned."""
+    changes: dict[str, object] = {}
+    if figures := seen.figures.get(Target(*option.key)):
+        changes["in_flight"] = figures.in_flight
+    if option.key in plan.cached and (price := known.price_of(*option.key)) is not None:
+        tokens = min(ask.prefix_tokens, ask.size.input_tokens)
+        changes["cached_tokens"] = tokens
+        changes["cost"] = price.cost(ask.size.input_tokens, ask.size.output_tokens, tokens)
+    if ask.beliefs is not None and (belief := ask.beliefs.get(option.key)) is not None:
+        drawn = belief.draw(f"{ask.chance}/{option.provider_id}/{option.model}", known.settings.learned_exploration)
+        changes |= {"quality": belief.mean, "draw": drawn, "deviation": belief.deviation, "evidence": belief.evidence}
+    return replace(option, **changes) if changes else option  # type: ignore[arg-type] # names and types as the fields above
+
+
+def _why(ranked: list[Ranked], plan: Plan) -> str:
+    """Why the first is first."""
+    if not ranked or ranked[0].exclusion is not None:
+        return ""
+    first, preference = ranked[0].option, plan.rules.preference
+    if first.key == preference.stay:
+        return "its session is with this model"
+    if first.key in preference.places:
+        return "the caller's share fell on this model"
+    if preference.places or plan.rules.targets is not None:
+        return "no target that has a weight can take it"
+    return f"it is first by {plan.strategy.name}"
+
+
+async def keep(host: Host, tx: Transaction, choice: Choice, selection_id: str = "", chosen: Key | None = None) -> store.Selection:
+    """Keeps what was chosen, by default the first of the candidates (there must be one), and tells it."""
+    taken = next((item.option for item in choice.ranked if item.option.key == chosen), None)
+    best, ask, now = taken or choice.candidates[0].option, choice.ask, host.clock.now()
+    labels = ask.labels.plus(provider=best.provider_id, model=best.model)
+    selection = store.Selection(
+        selection_id or host.ids(), now, labels, ask.focus_area, choice.strategy, best.cost or 0, ask.size.total
+    )
+    await store.insert_selection(tx, selection)
+    await host.tell(tx, events.selected(selection))
+    return selection
+
+
+async def remember(tx: Transaction, known: Known, ask: Ask, selection: store.Selection) -> None:
+    """Notes what later requests want to know: the session's model, where a beginning is cached, what the prompt looked like."""
+    model, now, settings = (selection.labels.provider_id, selection.labels.model), selection.time, known.settings
+    if ask.session_id:
+        await selection_store.note_session(tx, ask.session_id, model, now, now - settings.session_time)
+    if ask.prefix_key:
+        await selection_store.note_prefix(tx, ask.prefix_key, model, now, now - settings.prefix_time)
+    if ask.prompt is not None:
+        await selection_store.put_prompt(tx, selection.selection_id, ask.prompt, now, now - settings.learned_rating_time)
+
+
+async def observe(host: Host, tx: Transaction, known: Known, selection_id: str, model: Key, failure: FailureKind | None) -> None:
+    """Learns from how a call ended. That it was answered says nothing about how well; some failures say that it was not."""
+    weight = known.settings.learned_failure_weight
+    if failure not in _OF_THE_MODEL or not weight:
+        return
+    prompt = await advising.prompt_of(tx, selection_id)
+    outcome_id = f"failure/{selection_id}/{model[0]}/{model[1]}"
+    await advising.note_outcome(tx, known, Observed(outcome_id, host.clock.now(), model, 0.0, weight, prompt))
 
 
 def refusal(ranked: Sequence[Ranked], model: str) -> errors.Refusal:

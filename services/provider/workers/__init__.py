@@ -1,0 +1,1 @@
+"""Threads and what runs in them: the embedding model, and fits to outcomes."""
