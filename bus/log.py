@@ -107,7 +107,7 @@ class Log:
         log._appender = appender
         ballast = Ballast(path.with_name(path.name + "-ballast"), settings.ballast_bytes, path)
         log._writer = Writer(connection, ballast, appender, settings, clock, log._committed, on_failure)
-        log._checkpointer = Checkpointer(path, ballast, settings, on_failure)
+        log._checkpointer = Checkpointer(path, ballast, settings, log._writer.before_next, on_failure)
         return log
 
     async def close(self) -> None:

@@ -345,9 +345,15 @@ def forget_overwritten(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE IF EXISTS overwritten")
 
 
-def checkpoint(connection: sqlite3.Connection, *, truncate: bool) -> bool:
-    """Moves the write-ahead log into the database, and cuts it back when that is wanted; False when somebody was in the way."""
-    busy, _, _ = connection.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if truncate else 'PASSIVE'})").fetchone()
+def checkpoint(connection: sqlite3.Connection) -> int:
+    """Moves the write-ahead log into the database; how many pages it held when that began."""
+    _, used, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return int(used)
+
+
+def truncate(connection: sqlite3.Connection) -> bool:
+    """Moves the write-ahead log into the database and cuts it back; False when somebody was in the way."""
+    busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return not busy
 
 

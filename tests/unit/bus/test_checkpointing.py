@@ -1,0 +1,34 @@
+"""The write-ahead log begins anew while commits follow each other without a pause, and nothing of it is lost."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from bus import maintenance
+from bus.log import Log
+from bus.settings import BusSettings
+from tests.support.events import sample
+
+_PAGE = 8192
+_SUBJECT = "x" * 700
+_ENOUGH = 50_000
+
+
+@pytest.mark.parametrize("inline", [timedelta(seconds=1), timedelta(0)])
+async def test_the_file_begins_anew_under_load(tmp_path: Path, inline: timedelta) -> None:
+    """Many times its length goes through it: the commits that come while pages are moved do not let it grow for ever."""
+    settings = BusSettings(ballast_bytes=0, inline_commit=inline, checkpoint_interval=timedelta(milliseconds=20))
+    file, wal = tmp_path / "log.db", tmp_path / "log.db-wal"
+    log = await Log.open(file, settings)
+    # each commit writes a page at least
+    while log.commits < 500 or log.commits * _PAGE < 8 * wal.stat().st_size:
+        await log.publish([sample(log.head + 1, _SUBJECT)])
+        assert log.commits < _ENOUGH, "it only grows"
+    head = log.head
+    await log.close()
+    log = await Log.open(file, settings)
+    assert log.head == head
+    assert set(await log.events(range(1, head + 1))) == set(range(1, head + 1))
+    await log.close()
+    assert maintenance.verify(file) == []
