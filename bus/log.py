@@ -113,10 +113,11 @@ class Log:
     async def close(self) -> None:
         """Commits what waits, then closes the file."""
         await self._writer.close()
-        await self._checkpointer.close()
         self._pool.shutdown(wait=True)
         for connection in self._connections:
             connection.close()
+        # the last one, for only who may write moves what is left into the database, which the next start would have to read first
+        await self._checkpointer.close()
         self._lock.release()
 
     @property

@@ -32,3 +32,13 @@ async def test_the_file_begins_anew_under_load(tmp_path: Path, inline: timedelta
     assert set(await log.events(range(1, head + 1))) == set(range(1, head + 1))
     await log.close()
     assert maintenance.verify(file) == []
+
+
+async def test_nothing_is_left_to_move_after_the_end(tmp_path: Path) -> None:
+    """Also when somebody has read from the disk: the next start would have to read the write-ahead log first."""
+    log = await Log.open(tmp_path / "log.db", BusSettings(ballast_bytes=0, recent_bytes=1))
+    for number in range(1, 4):
+        await log.publish([sample(number)])
+    assert (await log.read(0)).scanned == 3
+    await log.close()
+    assert not (tmp_path / "log.db-wal").exists()
