@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _TRUNCATE_AGAIN_SECONDS = 0.02
 # the file is moved so often that about so many pages gather in it: so long it is, and what is overwritten is still in the caches
-_PAGES = 1024
-_LEAST_SECONDS = 0.02
+_PAGES = 512
+_LEAST_SECONDS, _FIRST_SECONDS = 0.02, 0.05
 # so few pages the writer moves itself
 _FEW_PAGES = 64
 _PASSES = 4
@@ -46,6 +46,8 @@ class Checkpointer:
         self._file = path
         self._wal = path.with_name(path.name + "-wal")
         self._settings = settings
+        # pages in use when it was moved last; 0 once it begins anew
+        self._seen = 0
         self._stop = threading.Event()
         self._one_at_a_time = threading.Lock()
         self._connection = store.connect(path)
@@ -66,11 +68,12 @@ class Checkpointer:
             await asyncio.sleep(_TRUNCATE_AGAIN_SECONDS)
 
     def _run(self) -> None:
-        longest = wait = self._settings.checkpoint_interval.total_seconds()
+        longest = self._settings.checkpoint_interval.total_seconds()
+        wait = min(longest, _FIRST_SECONDS)
         while not self._stop.wait(wait):
             try:
                 pages = self._move()
-                wait = min(longest, max(_LEAST_SECONDS, wait * _PAGES / max(1, pages)))
+                wait = min(longest, 2 * wait, max(_LEAST_SECONDS, wait * _PAGES / max(1, pages)))
                 self._ballast.fit(self._file.stat().st_size)
             except (sqlite3.Error, OSError) as error:
                 self._failed(error)
@@ -82,22 +85,26 @@ class Checkpointer:
         log.warning("a checkpoint failed: %s", error)
 
     def _move(self) -> int:
-        """Gives how many pages there were at first."""
+        """Gives how many pages have come since the last time."""
         if self._wal.stat().st_size > self._settings.wal_limit_bytes:
             self._with_room(store.truncate)
             return _PAGES
-        first = used = self._with_room(store.checkpoint)
-        for _ in range(_PASSES if used > _FEW_PAGES else 0):
-            before, used = used, self._with_room(store.checkpoint)
-            if used - before <= _FEW_PAGES:
+        used = self._with_room(store.checkpoint)
+        # fewer than before: the file has begun anew by itself
+        came = used - self._seen if used >= self._seen else used
+        self._seen = used
+        for _ in range(_PASSES if came and used > _FEW_PAGES else 0):
+            before, self._seen = self._seen, self._with_room(store.checkpoint)
+            if self._seen - before <= _FEW_PAGES:
                 self._before_next(self._finish)
                 break
-        return first
+        return came
 
     def _finish(self, connection: sqlite3.Connection) -> None:
         """Moves what came meanwhile, over the writer's connection; when something is in the way the next time will do."""
         try:
             store.checkpoint(connection)
+            self._seen = 0
         except sqlite3.Error as error:
             self._failed(error)
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from bus import maintenance
+from bus.checkpointing import Checkpointer
 from bus.log import Log
 from bus.settings import BusSettings
 from tests.support.events import sample
+from tests.support.waiting import until
 
 _PAGE = 8192
 _SUBJECT = "x" * 700
@@ -42,3 +44,21 @@ async def test_nothing_is_left_to_move_after_the_end(tmp_path: Path) -> None:
     assert (await log.read(0)).scanned == 3
     await log.close()
     assert not (tmp_path / "log.db-wal").exists()
+
+
+async def test_it_rests_when_nothing_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a burst too: the pages of which nothing is left to move are no reason to come often."""
+    moves: list[int] = []
+    move = Checkpointer._move
+
+    def counted(self: Checkpointer) -> int:
+        moves.append(move(self))
+        return moves[-1]
+
+    monkeypatch.setattr(Checkpointer, "_move", counted)
+    log = await Log.open(tmp_path / "log.db", BusSettings(ballast_bytes=0, checkpoint_interval=timedelta(milliseconds=10)))
+    for number in range(1, 200):
+        await log.publish([sample(number, _SUBJECT)])
+    await until(lambda: len(moves) > 3 and moves[-3:] == [0, 0, 0])
+    await log.close()
+    assert any(moves)
