@@ -47,6 +47,7 @@ class Appender:
         self.head, self._time_us = store.head(connection)
         self._committed = self.head, self._time_us
         self._forgotten = key_store.forgotten_ids(connection)
+        self._window.make_room(self.head - self.floor)
         for keys in self._notes.keys(self.floor):
             self._window.add(keys.ids, keys.types, keys.position, self.floor)
 

@@ -1,4 +1,9 @@
-"""Moves the write-ahead log into the database in a thread and over a connection of its own, so that no commit waits for it."""
+"""Moves the write-ahead log into the database in a thread and over a connection of its own, so that no commit waits for it.
+
+While commits follow each other some pages always come during the move, and SQLite would go on at the end of the file for ever.
+So the writer moves the last few itself, between two commits: then the file begins anew. A sync of bytes that overwrite others
+takes half the time of one that brings the file's new length to the disk too (ext4: 0.10 ms instead of 0.20).
+"""
 
 import asyncio
 import logging
@@ -6,14 +11,22 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from bus import store
 from bus.ballast import Ballast
 from bus.settings import BusSettings
-from bus.writer import end_process
+from bus.writer import Job, end_process
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 _TRUNCATE_AGAIN_SECONDS = 0.02
+# the file is moved so often that about so many pages gather in it: so long it is, and what is overwritten is still in the caches
+_PAGES = 512
+_LEAST_SECONDS, _FIRST_SECONDS = 0.02, 0.05
+# so few pages the writer moves itself
+_FEW_PAGES = 64
+_PASSES = 4
 
 
 class Checkpointer:
@@ -24,13 +37,17 @@ class Checkpointer:
         path: Path,
         ballast: Ballast,
         settings: BusSettings,
+        before_next: Callable[[Job], None],
         on_failure: Callable[[BaseException], None] = end_process,
     ) -> None:
+        self._before_next = before_next
         self._ballast = ballast
         self._on_failure = on_failure
         self._file = path
         self._wal = path.with_name(path.name + "-wal")
         self._settings = settings
+        # pages in use when it was moved last; 0 once it begins anew
+        self._seen = 0
         self._stop = threading.Event()
         self._one_at_a_time = threading.Lock()
         self._connection = store.connect(path)
@@ -47,13 +64,16 @@ class Checkpointer:
 
     async def truncate(self) -> None:
         """Moves everything and empties the write-ahead log; returns when that is done, once no reader holds on to it."""
-        while not await asyncio.to_thread(self._checkpoint, truncate=True):  # noqa: ASYNC110 - no reader tells that it ends
+        while not await asyncio.to_thread(self._with_room, store.truncate):  # noqa: ASYNC110 - no reader tells that it ends
             await asyncio.sleep(_TRUNCATE_AGAIN_SECONDS)
 
     def _run(self) -> None:
-        while not self._stop.wait(self._settings.checkpoint_interval.total_seconds()):
+        longest = self._settings.checkpoint_interval.total_seconds()
+        wait = min(longest, _FIRST_SECONDS)
+        while not self._stop.wait(wait):
             try:
-                self._checkpoint(truncate=self._wal.stat().st_size > self._settings.wal_limit_bytes)
+                pages = self._move()
+                wait = min(longest, 2 * wait, max(_LEAST_SECONDS, wait * _PAGES / max(1, pages)))
                 self._ballast.fit(self._file.stat().st_size)
             except (sqlite3.Error, OSError) as error:
                 self._failed(error)
@@ -64,11 +84,36 @@ class Checkpointer:
             self._on_failure(error)
         log.warning("a checkpoint failed: %s", error)
 
-    def _checkpoint(self, *, truncate: bool) -> bool:
+    def _move(self) -> int:
+        """Gives how many pages have come since the last time."""
+        if self._wal.stat().st_size > self._settings.wal_limit_bytes:
+            self._with_room(store.truncate)
+            return _PAGES
+        used = self._with_room(store.checkpoint)
+        # fewer than before: the file has begun anew by itself
+        came = used - self._seen if used >= self._seen else used
+        self._seen = used
+        for _ in range(_PASSES if came and used > _FEW_PAGES else 0):
+            before, self._seen = self._seen, self._with_room(store.checkpoint)
+            if self._seen - before <= _FEW_PAGES:
+                self._before_next(self._finish)
+                break
+        return came
+
+    def _finish(self, connection: sqlite3.Connection) -> None:
+        """Moves what came meanwhile, over the writer's connection; when something is in the way the next time will do."""
+        try:
+            store.checkpoint(connection)
+            self._seen = 0
+        except sqlite3.Error as error:
+            self._failed(error)
+
+    def _with_room(self, move: Callable[[sqlite3.Connection], T]) -> T:
+        """Moves pages; on a full disk with what the ballast gives."""
         with self._one_at_a_time:
             while True:
                 try:
-                    return store.checkpoint(self._connection, truncate=truncate)
+                    return move(self._connection)
                 except sqlite3.Error as error:
                     if not (store.is_disk_full(error) and self._ballast.give()):
                         raise

@@ -13,9 +13,11 @@ import grpc
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.bus.v1.bus_service_pb2_grpc import EventBusServicer, add_EventBusServicer_to_server
 
+from bus import looks
+
 SERVICE = pb.DESCRIPTOR.services_by_name["EventBus"].full_name
-# these check their requests themselves (bus/intake.py, bus/subscription_service.py)
-SELF_VALIDATING = frozenset({f"{SERVICE}/Publish", f"{SERVICE}/PublishStream", f"{SERVICE}/Pull"})
+# these check their requests themselves (bus/intake.py, bus/looks.py)
+SELF_VALIDATING = frozenset({f"{SERVICE}/Publish", f"{SERVICE}/PublishStream", looks.PULL, looks.FOLLOW, looks.READ})
 
 
 def add_to_server(servicer: EventBusServicer, server: Any) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Self, TypeVar
 
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
 
-from bus import key_store, native, removal, store, subscription_store, upgrade
+from bus import key_store, removal, scanning, store, subscription_store, upgrade
 from bus.appending import Appender
 from bus.ballast import Ballast
 from bus.batches import GONE, Append, Appended, Batch
@@ -23,13 +24,12 @@ from bus.intake import Intake
 from bus.lock import Lock
 from bus.recent import Recent
 from bus.settings import BusSettings, retention_of_types
-from bus.slices import Chunk, Slice, cut
+from bus.slices import Chunk, cut
 from bus.writer import Committed, Writer, end_process
 from mesh import contracts
 from mesh.clock import Clock, SystemClock, from_us, to_us
 
 T = TypeVar("T")
-_HEADERS_AT_A_TIME = 512
 _CUTS_AT_A_TIME = 32
 _PAGES_AT_A_TIME = 512
 
@@ -107,16 +107,17 @@ class Log:
         log._appender = appender
         ballast = Ballast(path.with_name(path.name + "-ballast"), settings.ballast_bytes, path)
         log._writer = Writer(connection, ballast, appender, settings, clock, log._committed, on_failure)
-        log._checkpointer = Checkpointer(path, ballast, settings, on_failure)
+        log._checkpointer = Checkpointer(path, ballast, settings, log._writer.before_next, on_failure)
         return log
 
     async def close(self) -> None:
         """Commits what waits, then closes the file."""
         await self._writer.close()
-        await self._checkpointer.close()
         self._pool.shutdown(wait=True)
         for connection in self._connections:
             connection.close()
+        # the last one, for only who may write moves what is left into the database, which the next start would have to read first
+        await self._checkpointer.close()
         self._lock.release()
 
     @property
@@ -185,10 +186,22 @@ class Log:
         chunk = self.read_now(after, wanted, max_bytes)
         if chunk is not None:
             return chunk
-        limits, head = (max_bytes or self._settings.read_bytes, self._settings.scan_bytes), self.head
-        chunk = await self.query(lambda connection: _read(connection, after, wanted, limits, head))
+        max_bytes, head = max_bytes or self._settings.read_bytes, self.head
+        if wanted is None:
+            chunk = await self.query(lambda connection: _read(connection, after, max_bytes, head))
+        else:
+            chunk = await self._scan(after, wanted, max_bytes, head)
         # where nothing is kept up to the head there is nothing to wait for
         return chunk if chunk.scanned > after else Chunk((), head)
+
+    async def _scan(self, after: int, wanted: bytes, max_bytes: int, head: int) -> Chunk:
+        limits = max_bytes, self._settings.scan_bytes
+        plan = await self.query(lambda connection: scanning.plan(connection, after, wanted, limits, head))
+        parts = plan.parts(self._settings.read_threads)
+        found = await asyncio.gather(
+            *(self.query(partial(scanning.read, positions=part, after=after, wanted=wanted)) for part in parts)
+        )
+        return Chunk(list(chain.from_iterable(found)), plan.scanned)
 
     def read_now(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk | None:
         """As read(), when nothing has to be asked of the disk; else None."""
@@ -406,31 +419,11 @@ def _sources(types: Sequence[tuple[int, str, str]]) -> Sequence[int]:
     return table
 
 
-def _read(connection: sqlite3.Connection, after: int, wanted: bytes | None, limits: tuple[int, int], head: int) -> Chunk:
-    """Reads on from the disk until enough is found or looked through: `limits` in bytes.
-
-    What stands beyond the head is committed, but the loop has not been told of it yet: nobody is told before.
-    """
-    max_bytes, scan_bytes = limits
-    if wanted is None:
-        batches = [batch for batch in store.read_batches(connection, after, max_bytes) if batch.last <= head]
-        slices = [part for batch in batches if (part := cut(batch, after, None))]
-        return Chunk(slices, batches[-1].last if batches else after)
-    found: list[Slice] = []
-    size = looked = 0
-    scanned = after
-    for position, last, types in store.read_headers(connection, after, _HEADERS_AT_A_TIME):
-        if last > head:
-            break
-        scanned = last
-        batch = store.read_batch(connection, position) if native.holds_any(types, wanted) else None
-        if batch and (part := cut(batch, after, wanted)):
-            found.append(part)
-            size += len(part.events)
-        looked += len(batch.events) if batch else len(types)
-        if size >= max_bytes or looked >= scan_bytes:
-            break
-    return Chunk(found, scanned)
+def _read(connection: sqlite3.Connection, after: int, max_bytes: int, head: int) -> Chunk:
+    """Reads on from the disk; what stands beyond the head is committed, but the loop has not been told of it yet: nobody is."""
+    batches = [batch for batch in store.read_batches(connection, after, max_bytes) if batch.last <= head]
+    slices = [part for batch in batches if (part := cut(batch, after, None))]
+    return Chunk(slices, batches[-1].last if batches else after)
 
 
 def backup(connection: sqlite3.Connection, target: Path) -> None:

@@ -76,7 +76,7 @@ def expired(wanted: bytes, before_us: int, keep_from: int) -> Finder:
         end = min(store.position_before(connection, before_us), keep_from - 1)
         after = 0
         while headers := store.read_headers(connection, after, _HEADERS_AT_A_TIME):
-            for position, after, types in headers:
+            for position, after, types, _ in headers:
                 if after > end:
                     return
                 yield from _cut(Batch(position, after, 0, types, b""), native.choose(types, 0, wanted))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from google.api import httpbody_pb2
 from tooloo.bus.v1 import bus_service_pb2 as pb
 
-from bus import definitions, metrics, sse
+from bus import definitions, looks, metrics, sse
 from bus.cloudevents_service import CloudEventCalls
 from bus.filters import Filter
 from bus.follower import Follower, Part
@@ -73,6 +73,7 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
 
     async def ReadEvents(self, request: pb.ReadEventsRequest, context: Context) -> pb.ReadEventsResponse:
         """A page of the log, oldest first."""
+        looks.check_read(request)
         query = page.fingerprint(request)
         after = page.decode_token(request.page_token, query).get("after", request.after_position)
         if not isinstance(after, int):
@@ -89,6 +90,7 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
 
     async def Follow(self, request: pb.FollowRequest, context: Context) -> AsyncIterator[bytes]:  # type: ignore[override]
         """Events live from a position, with heartbeats; encoded, see handlers.py."""
+        looks.check_follow(request)
         heartbeat = request.heartbeat.ToTimedelta() or self._settings.heartbeat
         with refusing():
             after = await self._subscriptions.floor_of(request.start if request.HasField("start") else None)

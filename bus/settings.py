@@ -62,7 +62,7 @@ class BusSettings(Section):
     )
     upkeep_interval: timedelta = setting(timedelta(minutes=1), "How often retention and the uniqueness window are applied.")
     checkpoint_interval: timedelta = setting(
-        timedelta(milliseconds=500), "How often the write-ahead log is moved into the database."
+        timedelta(milliseconds=500), "How often the write-ahead log is moved into the database; under load more often."
     )
     wal_limit_bytes: int = setting(64 * MIB, "The write-ahead log file is cut back when it is larger than this.", low=MIB)
     stream_bytes: int = setting(

@@ -161,7 +161,7 @@ def newest_of_subject(connection: sqlite3.Connection, subject: str) -> int:
 def stands(connection: sqlite3.Connection, position: int) -> bool:
     """Whether an event at a position is kept and not gone."""
     headers = read_headers(connection, position - 1, 1) if position else []
-    return any(memoryview(types).cast("H")[position - first] != GONE for first, _, types in headers if first <= position)
+    return any(memoryview(types).cast("H")[position - first] != GONE for first, _, types, _ in headers if first <= position)
 
 
 def move_subjects(connection: sqlite3.Connection, positions: Iterable[tuple[str, int]]) -> None:
@@ -217,10 +217,10 @@ def drop_before_records(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE event_ids")
 
 
-def read_headers(connection: sqlite3.Connection, after: int, limit: int) -> list[tuple[int, int, bytes]]:
-    """(position, last, types) of batches with events beyond a position, without touching their payload."""
+def read_headers(connection: sqlite3.Connection, after: int, limit: int) -> list[tuple[int, int, bytes, int]]:
+    """(position, last, types, length) of batches with events beyond a position, without touching their payload."""
     return connection.execute(
-        "SELECT position, last, types FROM batches WHERE position >= "
+        "SELECT position, last, types, length(events) FROM batches WHERE position >= "
         "coalesce((SELECT position FROM batches WHERE position <= :next ORDER BY position DESC LIMIT 1), 0) "
         "AND last >= :next ORDER BY position LIMIT :limit",
         {"next": after + 1, "limit": limit},
@@ -345,9 +345,15 @@ def forget_overwritten(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE IF EXISTS overwritten")
 
 
-def checkpoint(connection: sqlite3.Connection, *, truncate: bool) -> bool:
-    """Moves the write-ahead log into the database, and cuts it back when that is wanted; False when somebody was in the way."""
-    busy, _, _ = connection.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if truncate else 'PASSIVE'})").fetchone()
+def checkpoint(connection: sqlite3.Connection) -> int:
+    """Moves the write-ahead log into the database; how many pages it held when that began."""
+    _, used, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return int(used)
+
+
+def truncate(connection: sqlite3.Connection) -> bool:
+    """Moves the write-ahead log into the database and cuts it back; False when somebody was in the way."""
+    busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return not busy
 
 

@@ -10,23 +10,19 @@ from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.bus.v1.bus_service_pb2_grpc import EventBusServicer
 from tooloo.bus.v1.dead_letter_pb2 import DeadLetter
 
+from bus import looks
 from bus.member import Member
 from bus.refusals import draining, refusal_of, refusing
 from bus.storage import EventLog, StoredDeadLetter
 from bus.subscription import Running
 from bus.subscriptions import Subscriptions
-from mesh import boundary, errors, page
+from mesh import errors, page
 
 if TYPE_CHECKING:
     # grpcio's classes are generic in its type stubs only
     import grpc
 
     Context = grpc.aio.ServicerContext[Any, Any]
-
-
-_PULL = "tooloo.bus.v1.EventBus/Pull"
-# PullRequest.credit_events in the contract
-_MOST_CREDIT = 100_000
 
 
 class SubscriptionCalls(EventBusServicer):
@@ -89,7 +85,7 @@ class SubscriptionCalls(EventBusServicer):
         first = await anext(request_iterator, None)
         if first is None:
             raise errors.invalid("subscription", "the first message of the stream must name it")
-        _check(first)
+        looks.check_pull(first)
         if not first.subscription:
             raise errors.invalid("subscription", "the first message of the stream must name it")
         running = self._subscriptions.running(first.subscription)
@@ -144,7 +140,7 @@ async def _listen(running: Running, member: Member, first: pb.PullRequest, reque
     try:
         running.handle(member, first)
         async for request in requests:
-            _check(request)
+            looks.check_pull(request)
             running.handle(member, request)
             if request.leave:
                 member.left = True
@@ -154,17 +150,6 @@ async def _listen(running: Running, member: Member, first: pb.PullRequest, reque
         member.finish()
     except Exception as error:  # noqa: BLE001 - it is raised by the stream's other half
         member.fail(refusal_of(error))
-
-
-def _check(request: pb.PullRequest) -> None:
-    """The contract's rules. Most requests only acknowledge and give credit, and a look tells that they are in order."""
-    if not isinstance(request, pb.PullRequest):
-        # what stands for bytes that do not decode
-        boundary.check(request, _PULL)
-    plain = not (request.nacks or request.extend or request.ack or request.subscription or request.HasField("heartbeat"))
-    if plain and 0 <= request.credit_events <= _MOST_CREDIT and request.credit_bytes >= 0 and request.ack_up_to >= 0:
-        return
-    boundary.check(request, _PULL)
 
 
 def _chosen(positions: Sequence[int], every: bool) -> list[int] | None:

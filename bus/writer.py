@@ -105,6 +105,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self.pace = Pace(settings.inline_commit.total_seconds())
         self.commits = 0
+        self._before_next: Job | None = None
         self._ballast = ballast
         self._looking_again: asyncio.TimerHandle | None = None
         self.disk_full = False
@@ -123,6 +124,10 @@ class Writer:
         `noted`: what is found by the records alone is written down before it, for the job takes records away.
         """
         return self._submit(job, noted=noted)
+
+    def before_next(self, work: Job) -> None:
+        """Does something before the next transaction, in the thread that commits; may be asked for from any thread."""
+        self._before_next = work
 
     async def close(self) -> None:
         """Commits what waits and ends."""
@@ -190,6 +195,9 @@ class Writer:
 
     def _attempt(self, group: list[_Waiting]) -> Committed | None:
         """One transaction; None when the disk was full and it was rolled back. Jobs are tried again on what the ballast gives."""
+        if work := self._before_next:
+            self._before_next = None
+            work(self._connection)
         try:
             return self._commit(group)
         except Exception as error:  # noqa: BLE001 - whatever it is, what was promised can no longer be kept

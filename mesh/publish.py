@@ -96,10 +96,10 @@ class Publisher:
         self._sent: deque[_Request] = deque()
         self._changed = asyncio.Event()
         self._sequence = 0
-        # the stream when nothing is under way on it, and whether a caller writes on it by itself
+        # the stream while whoever comes next may write on it by itself, whether it has answered, and whether somebody writes on it
         self._idle: Any = None
-        self._writing = False
         self._heard = False
+        self._writing = False
         self._closed = False
         self._task: asyncio.Task[None] | None = None
         self._sweeping: asyncio.TimerHandle | None = None
@@ -111,7 +111,13 @@ class Publisher:
         if expected:
             # what may be refused because of other publishes must not hold up those that share its stream
             return await self._alone(PublishRequest(events=events, expected_versions=expected), seconds)
-        return await self._together(_encoded(events), len(events), seconds)
+        waiting = self._begun(_encoded(events), len(events), seconds)
+        if self._idle is not None and self._at_rest and len(waiting.body) <= _AT_ONCE_BYTES:
+            await self._write_at_once(self._idle, waiting)
+        else:
+            self._waiting.append(waiting)
+            self._changed.set()
+        return await waiting.done
 
     async def close(self) -> None:
         """Ends what is under way; callers that wait get UNAVAILABLE."""
@@ -144,20 +150,31 @@ class Publisher:
         except TimeoutError:
             raise _too_late() from None
 
-    async def _together(self, body: bytes, count: int, seconds: float | None) -> list[int]:
+    def _begun(self, body: bytes, count: int, seconds: float | None) -> _Waiting:
+        """A caller who begins to wait; starts what there is to be for one."""
         loop = self._loop
-        waiting = _Waiting(body, count, loop.create_future(), math.inf if seconds is None else loop.time() + seconds)
         if seconds is not None and self._sweeping is None:
             self._sweeping = loop.call_later(min(seconds, _SWEEP_SECONDS), self._sweep)
         if self._task is None:
             self._task = asyncio.create_task(self._send_forever(), name="publish")
             self._task.add_done_callback(self._ended)
-        if self._idle is not None and len(body) <= _AT_ONCE_BYTES:
-            await self._write_at_once(self._idle, waiting)
-        else:
-            self._waiting.append(waiting)
+        return _Waiting(body, count, loop.create_future(), math.inf if seconds is None else loop.time() + seconds)
+
+    @property
+    def _at_rest(self) -> bool:
+        """Whether nothing is under way or waits."""
+        return not (self._writing or self._sent or self._waiting or self._again)
+
+    def _go_on(self, call: Any, callers: int) -> None:
+        """After an answer: a single caller writes its next one by itself; what many callers say next is gathered."""
+        self._idle = call if callers == 1 else None
+        if self._waiting or self._again or callers > 1:
             self._changed.set()
-        return await waiting.done
+
+    def _wake(self) -> None:
+        """Wakes the sending task where there is something for it to send."""
+        if self._waiting or self._again:
+            self._changed.set()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The sending task never ends by itself: if something unexpected ends it, callers are told, and the next starts another."""
@@ -167,7 +184,6 @@ class Publisher:
 
     async def _write_at_once(self, call: Any, waiting: _Waiting) -> None:
         """Writes in the caller's own task: with nobody else on the stream, handing over to the sending task only takes time."""
-        self._idle, self._writing = None, True
         try:
             await self._write(call, _Request([waiting]))
         except asyncio.CancelledError:
@@ -175,9 +191,8 @@ class Publisher:
             waiting.done.cancel()
             raise
         finally:
-            self._writing = False
             # the sending task may have been waiting for this, or has ended the stream
-            self._changed.set()
+            self._wake()
 
     def _sweep(self) -> None:
         """Tells those whose time is up. One timer for all: one for each publish would cost as much as the publish."""
@@ -236,9 +251,8 @@ class Publisher:
                     continue
                 self._changed.clear()
                 # one that has answered already takes what is written on it
-                self._idle = call if self._heard and not (self._writing or self._sent) else None
+                self._idle = call if self._heard and self._at_rest else None
                 await self._changed.wait()
-                self._idle = None
             await asyncio.wait((listening,))
             raise (None if listening.cancelled() else listening.exception()) or _broken("the stream stalled")
         finally:
@@ -253,7 +267,11 @@ class Publisher:
         self._sequence += 1
         self._sent.append(request)
         request.sent = self._loop.time()
-        await written(call, b"".join([*(caller.body for caller in request.callers), _SEQUENCE, _varint(self._sequence)]))
+        self._writing = True
+        try:
+            await written(call, b"".join([*(caller.body for caller in request.callers), _SEQUENCE, _varint(self._sequence)]))
+        finally:
+            self._writing = False
 
     def _next_request(self) -> _Request | None:
         """What to send next; None while there is nothing, or enough under way."""
@@ -295,17 +313,19 @@ class Publisher:
             while isinstance(response := await call.read(), PublishStreamResponse):
                 backoff.reset()
                 self._heard = True
-                start = 0
+                start = callers = 0
                 while acknowledged < response.sequence:
                     request = self._sent.popleft()
                     count = sum(caller.count for caller in request.callers)
                     request.acknowledge(response.positions[start : start + count])
                     start += count
+                    callers += len(request.callers)
                     acknowledged += 1
-                self._changed.set()
+                self._go_on(call, callers)
             # the bus ends a stream without an error only when it goes away
             raise _broken("the stream ended")
         finally:
+            self._idle = None
             self._changed.set()
 
     async def _watch(self, call: Any) -> None:
@@ -355,6 +375,10 @@ def _broken(details: str) -> grpc.aio.AioRpcError:
 
 
 def _varint(value: int) -> bytes:
+    if value < 0x80:  # noqa: PLR2004 - seven bits a byte
+        return bytes((value,))
+    if value < 0x4000:  # noqa: PLR2004 - most events
+        return bytes((value & 0x7F | 0x80, value >> 7))
     out = bytearray()
     while value >= 0x80:  # noqa: PLR2004 - seven bits a byte
         out.append(value & 0x7F | 0x80)

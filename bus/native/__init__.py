@@ -252,6 +252,11 @@ class IdWindow:
         """Remembered positions beyond `floor`."""
         return int(_c.window_count(self._window, floor))
 
+    def make_room(self, count: int) -> None:
+        """Makes room for so many at once: growing by and by would put each in its place several times."""
+        if not _c.window_reserve(self._window, count, 0):
+            raise MemoryError
+
     def find(self, key: bytes, type_id: int, floor: int, limit: int) -> int:
         """The newest candidate beyond `floor` and below `limit`; 0 when there is none."""
         return int(_c.window_find(self._window, key, self._sources[type_id], floor, limit))

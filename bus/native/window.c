@@ -8,6 +8,7 @@
 
 #define ID_BYTES 16
 #define SMALLEST 1024
+#define AHEAD 32
 
 typedef struct {
     uint64_t fingerprint;
@@ -57,6 +58,17 @@ static void put(window *self, uint64_t fingerprint, int64_t position) {
     self->used++;
 }
 
+/* The fingerprints of the next events, at most AHEAD. Their slots lie anywhere in many megabytes: asked for together, memory brings them
+ * together. */
+static uint32_t fingerprints_of(const window *self, const uint8_t *ids, const uint16_t *types, const uint16_t *sources, uint32_t count, uint64_t *found) {
+    if (count > AHEAD) count = AHEAD;
+    for (uint32_t at = 0; at < count; at++) {
+        found[at] = fingerprint_of(self, ids + ID_BYTES * at, sources[types[at]]);
+        __builtin_prefetch(&self->slots[found[at] & self->mask], 1);
+    }
+    return count;
+}
+
 /* How many positions beyond `floor` are remembered. */
 EXPORT uint64_t window_count(const window *self, int64_t floor) {
     uint64_t live = 0;
@@ -97,15 +109,22 @@ EXPORT int64_t window_find(const window *self, const uint8_t *id, uint16_t sourc
 
 /* Remembers events that stand from `first` on, whatever is there already. Call window_reserve() before. */
 EXPORT void window_add(window *self, const uint8_t *ids, const uint16_t *types, const uint16_t *sources, uint32_t count, int64_t first) {
-    for (uint32_t at = 0; at < count; at++) put(self, fingerprint_of(self, ids + ID_BYTES * at, sources[types[at]]), first + at);
+    uint64_t found[AHEAD];
+    for (uint32_t at = 0, many; at < count; at += many) {
+        many = fingerprints_of(self, ids + ID_BYTES * at, types + at, sources, count - at, found);
+        for (uint32_t next = 0; next < many; next++) put(self, found[next], first + at + next);
+    }
 }
 
 /* Remembers events that stand from `first` on unless one of them may be there already; gives how many were remembered before that one. */
 EXPORT uint32_t window_place(window *self, const uint8_t *ids, const uint16_t *types, const uint16_t *sources, uint32_t count, int64_t first, int64_t floor) {
-    for (uint32_t at = 0; at < count; at++) {
-        uint64_t fingerprint = fingerprint_of(self, ids + ID_BYTES * at, sources[types[at]]);
-        if (find(self, fingerprint, floor, INT64_MAX)) return at;
-        put(self, fingerprint, first + at);
+    uint64_t found[AHEAD];
+    for (uint32_t at = 0, many; at < count; at += many) {
+        many = fingerprints_of(self, ids + ID_BYTES * at, types + at, sources, count - at, found);
+        for (uint32_t next = 0; next < many; next++) {
+            if (find(self, found[next], floor, INT64_MAX)) return at + next;
+            put(self, found[next], first + at + next);
+        }
     }
     return count;
 }

@@ -254,3 +254,14 @@ def test_the_same_id_of_another_source_is_another_event() -> None:
         assert window.place(encoded([7]), packed([1]), 1, 0)
         assert not window.place(encoded([7]), packed([2]), 2, 0)
         assert window.place(encoded([7]), packed([3]), 2, 0)
+
+
+def test_a_repeat_anywhere_in_a_long_publish_is_found() -> None:
+    """Slots are asked for some events ahead; what stands before the repeat is forgotten again."""
+    for repeated in (31, 32, 70, 99):
+        with closing(IdWindow(SOURCES)) as window:
+            window.make_room(10_000)
+            ids = list(range(100))
+            assert window.place(encoded([repeated]), packed([1]), 1, 0)
+            assert not window.place(encoded(ids), packed([1] * 100), 2, 0)
+            assert window.count(0) == 1
