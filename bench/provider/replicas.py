@@ -34,6 +34,8 @@ class Process:
         }
         self._process: asyncio.subprocess.Process | None = None
         self._channel: grpc.aio.Channel | None = None
+        # of processes that were killed: closing a channel cancels its calls, which is not what a crash does
+        self._old: list[grpc.aio.Channel] = []
 
     @property
     def channel(self) -> grpc.aio.Channel:
@@ -57,16 +59,18 @@ class Process:
             await health_pb2_grpc.HealthStub(self._channel).Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
 
     async def kill(self) -> None:
-        """Ends the process as a crash does (SIGKILL)."""
+        """Ends the process as a crash does (SIGKILL): its calls fail, its channel stays for those who wait on it."""
+        if self._channel is not None:
+            self._old.append(self._channel)
         await self._end(signal.SIGKILL)
 
     async def stop(self) -> None:
         """Ends the process in order."""
+        for channel in (*self._old, *([self._channel] if self._channel else [])):
+            await channel.close()
         await self._end(signal.SIGTERM)
 
     async def _end(self, by: signal.Signals) -> None:
-        if self._channel is not None:
-            await self._channel.close()
         if self._process is not None and self._process.returncode is None:
             self._process.send_signal(by)
             await self._process.wait()

@@ -171,7 +171,7 @@ class BudgetMachine(RuleBasedStateMachine):
         now = self.clock.now()
         assert all(one.expires > now for one in self._all() if one.state is State.OPEN)
 
-    @rule(minutes=st.sampled_from([0, 1, 10, 61, 200, 700]))
+    @rule(minutes=st.sampled_from([0, 1, 2, 5, 10, 20, 61, 200, 700]))
     def time_passes(self, minutes: int) -> None:
         """Over slots, hours, a day with a change of clocks."""
         self.clock.advance(timedelta(minutes=minutes))
