@@ -1,0 +1,1 @@
+"""Programs that measure the provider service beside named peers."""
