@@ -38,7 +38,10 @@ CALLERS_HEADERS = (
     *("last-event-id", "traceparent", "x-grpc-web", "x-user-agent"),
     *("anthropic-version", "x-api-key", "x-tooloo-labels", "x-tooloo-session"),
 )
-EXPOSED_HEADERS = ("grpc-message", "grpc-status", "grpc-status-details-bin", "retry-after", "x-request-id")
+EXPOSED_HEADERS = (
+    *("grpc-message", "grpc-status", "grpc-status-details-bin", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry"),
+    *("x-tooloo-cost", "x-tooloo-estimated-cost", "x-tooloo-model", "x-tooloo-provider", "x-tooloo-query-id"),
+)
 GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-accept-encoding", "grpc-encoding")
 # HTTP allows names that gRPC does not; `-bin` and grpc-... mean something to gRPC that a REST caller cannot mean, but grpc-timeout
 NOT_METADATA = r".*[^a-z0-9_.:-].*|.*-bin|grpc-([^t].*|t[^i].*)?"

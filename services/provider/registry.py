@@ -1,5 +1,6 @@
 """The registry of providers and models: read from tables (the edited file, what was registered since, the prices), checked."""
 
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -184,7 +185,18 @@ def _checked_url(where: str, url: str) -> str:
         or " " in url
     ):
         raise RegistryError(f"{where}: base_url must hold no user, password, query or fragment; keys are added with AddProviderKey")
+    if _link_local(parts.hostname):
+        raise RegistryError(f"{where}: base_url leads to a link-local address, where no provider is")
     return url.rstrip("/")
+
+
+def _link_local(host: str) -> bool:
+    """Link-local addresses are where clouds answer with the machine's own credentials."""
+    try:
+        found = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return (getattr(found, "ipv4_mapped", None) or found).is_link_local
 
 
 def _manner(where: str, entry: Mapping[str, Any]) -> Manner:

@@ -159,7 +159,17 @@ async def test_refusals(service: testing.Bench) -> None:
     assert (await refusal(calls.DeleteProvider(api.DeleteProviderRequest(provider_id="mine"))))[0] is code.NOT_FOUND
     assert (await refusal(add(api.RegisterModelRequest(model=model()))))[0] is code.NOT_FOUND
     assert (await refusal(add(api.RegisterModelRequest(model=model("big", "acme")))))[0] is code.ALREADY_EXISTS
-    bad = ["ftp://x", "https://user:pass@x", "https://x?key=1", "nonsense", "https://x y", "https://[::1", "http://x:99999"]
+    bad = [
+        "ftp://x",
+        "https://user:pass@x",
+        "https://x?key=1",
+        "nonsense",
+        "https://x y",
+        "https://[::1",
+        "http://x:99999",
+        "http://169.254.169.254",
+        "http://[fe80::1]",
+    ]
     for url in bad:
         found = await refusal(register(api.RegisterProviderRequest(provider=definition(base_url=url))))
         assert (found[0], "base_url" in found[2]) == (code.INVALID_ARGUMENT, True), url

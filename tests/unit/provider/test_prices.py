@@ -44,6 +44,18 @@ def test_every_offered_model_costs_what_its_source_says(model: Model, given_in: 
     assert 0 <= charged - expected * money.NANOS < 1
 
 
+def test_what_is_written_to_a_cache_costs_what_its_source_says() -> None:
+    """Dearer than other input at Anthropic; charged once, beside what was read."""
+    written = [model for model in PAID if model.price is not None and model.price.base.cache_write is not None]
+    assert {"anthropic"} <= {model.provider_id for model in written}
+    for model in written:
+        expected = dearest_of_the_day(
+            model, Usage(input_tokens=9_000, cache_read_tokens=4_000, cache_write_tokens=3_000, output_tokens=5)
+        )
+        assert model.price is not None
+        assert 0 <= model.price.cost(9_000, 5, 4_000, 3_000) - expected * money.NANOS < 1, model.key
+
+
 def test_the_copy_is_what_the_refresh_writes() -> None:
     """Nobody edited prices.json by hand: corrections belong in providers.toml, where a refresh does not lose them."""
     assert json.loads(refresh_prices.render(TAKEN)) == LIST
