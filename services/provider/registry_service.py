@@ -17,6 +17,8 @@ from mesh.host import Host
 from services.provider import registry_store as store
 from services.provider import registry_wire as form
 from services.provider import wire
+from services.provider.availability import Resource
+from services.provider.flows import availability
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
 from services.provider.flows.registering import Registering
@@ -156,6 +158,9 @@ class RegistryService(RegistryServiceServicer):
                 raise errors.exhausted("max_provider_keys", f"a provider may have {most} keys; delete those that ended")
             await store.insert_key(tx, made, self._host.clock.now())
             await self._registering.changed(tx)
+            if request.provider_id in self._known.registry.providers and not self._known.keys_of(request.provider_id):
+                # a provider that refused calls without a key is worth another try with its first one
+                await availability.reset(self._host, tx, self._known, Resource(request.provider_id))
             return api.AddProviderKeyResponse(key=self._key(made))
 
         return await self._host.once(request, api.AddProviderKeyResponse, effect)

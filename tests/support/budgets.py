@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from mesh.client import MeshClient
 from mesh.clock import Clock
@@ -12,21 +12,28 @@ from mesh.host import Host
 from mesh.ids import Ids, new_id
 from mesh.settings import MeshSettings
 from services.provider.flows.known import Known
-from services.provider.pricing import Price, Rate
-from services.provider.registry import Model, Provider, Registry
+from services.provider.pricelist import PriceList
 from services.provider.settings import ProviderSettings
 from tests.support.mesh import ROOT
 
 T = TypeVar("T")
 SCHEMA = ROOT / "services" / "provider" / "schema"
 # a token of output costs 10 nano units, one of input 1
-PRICE = Price(Rate(1_000_000, 10_000_000))
+DEAR, FREE = {"input": "0.001", "output": "0.01"}, {"input": "0", "output": "0"}
 
 
-def registry() -> Registry:
-    """One provider with a dear and a free model."""
-    models = (Model("acme", "big", PRICE, 100_000, 0.9, 50), Model("acme", "gift", Price(Rate(0, 0)), 100_000, 0.4, 50))
-    return Registry({"acme": Provider("acme", "Acme", models)}, {model.key: cast(Price, model.price) for model in models})
+# one provider with a dear and a free model
+TABLE: dict[str, Any] = {
+    "tiers": {"any": {}},
+    "providers": {
+        "acme": {
+            "models": {
+                "big": {"tier": "any", "quality": 0.9, "tokens_per_second": 50, "context_window": 100_000, "price": DEAR},
+                "gift": {"tier": "any", "quality": 0.4, "tokens_per_second": 50, "context_window": 100_000, "price": FREE},
+            }
+        }
+    },
+}
 
 
 class Replica:
@@ -35,7 +42,7 @@ class Replica:
     def __init__(self, database: Database, clock: Clock, ids: Ids, settings: ProviderSettings) -> None:
         # nothing here calls another service
         self.host = Host("provider", MeshSettings(), database, cast(MeshClient, None), clock, ids)
-        self.known = Known(registry(), frozenset(), settings)
+        self.known = Known(settings, TABLE, PriceList({}, {}), {})
 
     @classmethod
     async def open(cls, path: Path, clock: Clock, ids: Ids = new_id, settings: ProviderSettings | None = None) -> "Replica":

@@ -1,6 +1,6 @@
 """What can be offered for a request at this moment: registry, prices, health, feedback and budgets put together for routing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -103,21 +103,22 @@ def _option(known: Known, seen: Seen, model: Model, caller: Labels, size: Size) 
 
 
 def _excluded(known: Known, seen: Seen, model: Model, cost: int, covering: Sequence[Watched]) -> tuple[Exclusion, str] | None:
+    """The first reason that keeps a model out."""
+    return next(_reasons(known, seen, model, cost, covering), None)
+
+
+def _reasons(known: Known, seen: Seen, model: Model, cost: int, covering: Sequence[Watched]) -> Iterator[tuple[Exclusion, str]]:
     provider = known.registry.providers[model.provider_id]
     health, _ = seen.providers.get(model.provider_id, (ProviderHealth(), None))
     state, why = known.state(provider, health)
-    out = seen.availability.out(Target(*model.key), known.keys_of(model.provider_id))
     if not model.enabled:
-        return Exclusion.DISABLED, "switched off in the registry"
+        yield Exclusion.DISABLED, "switched off in the registry"
     if provider.stands_in:
-        return Exclusion.DISABLED, "it is no model, and stands in only while no provider is configured"
+        yield Exclusion.DISABLED, "it is no model, and stands in only while no provider is configured"
     if known.needs_key and not provider.local and model.provider_id not in known.with_key:
-        return Exclusion.NOT_CONFIGURED, why
+        yield Exclusion.NOT_CONFIGURED, why
     if state is State.UNAVAILABLE:
-        return Exclusion.UNAVAILABLE, why
-    if out is not None:
-        return Exclusion.UNAVAILABLE, out.text
-    for item in covering:
-        if not item.standing.allows(cost):
-            return Exclusion.BUDGET_SPENT, item.standing.lacks
-    return None
+        yield Exclusion.UNAVAILABLE, why
+    if (out := seen.availability.out(Target(*model.key), known.keys_of(model.provider_id))) is not None:
+        yield Exclusion.UNAVAILABLE, out.text
+    yield from ((Exclusion.BUDGET_SPENT, item.standing.lacks) for item in covering if not item.standing.allows(cost))
