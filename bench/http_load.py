@@ -26,7 +26,12 @@ async def load(port: int, request: bytes, connections: int, seconds: float) -> F
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while (began := time.perf_counter()) < end:
             writer.write(request)
-            failed += await _answer(reader) != 200
+            try:
+                failed += await _answer(reader) != 200
+            except (asyncio.IncompleteReadError, ConnectionError):
+                # it was cut off: that is a failure, and the next one needs another connection
+                failed += 1
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
             times.append(time.perf_counter() - began)
         writer.close()
 

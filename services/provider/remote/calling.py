@@ -60,7 +60,7 @@ class Remote:
 
     @cached_property
     def _pool(self) -> "Pool":
-        # httpx and the list of certificates take a quarter of a second to load, which a start need not wait for
+        # aiohttp and the list of certificates take a quarter of a second to load, which a start need not wait for
         from services.provider.remote.http import Pool  # noqa: PLC0415 - see above
 
         return Pool(*self._limits)

@@ -1,26 +1,35 @@
-"""HTTP to providers over httpx's transport: kept-alive connections, bounded and timed, no redirects, no cookies."""
+"""HTTP to providers over aiohttp: kept-alive connections, bounded and timed, no redirects, no cookies (docs/decisions/0010)."""
 
 import asyncio
 import ipaddress
+import os
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import suppress
-from typing import Self
+from typing import Any, Self
 
-import httpx
+import aiohttp
+import certifi
 
 from services.provider.remote.transport import ConnectError, CutError, ProtocolError, TransportError, WaitError
+
+# what aiohttp would add by itself; a compressed stream comes late
+_UNASKED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+_UNBOUNDED = aiohttp.ClientTimeout(total=None)
+
+
+class _LinkLocalError(OSError):
+    """The address is where clouds answer with the machine's own credentials."""
 
 
 class Exchange:
     """One answer, as an async context manager: leaving it early ends the connection."""
 
-    def __init__(self, pool: "Pool", response: httpx.Response, deadline: float) -> None:
+    def __init__(self, pool: "Pool", response: aiohttp.ClientResponse, deadline: float) -> None:
         self._pool = pool
         self._response = response
         self._deadline = deadline
-        self._bytes = response.aiter_raw()
-        self.status = response.status_code
+        self.status = response.status
         self.headers: Mapping[str, str] = response.headers
 
     async def __aenter__(self) -> Self:
@@ -28,10 +37,12 @@ class Exchange:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Gives the connection back, or ends it."""
+        """Gives the connection back, or ends it: the provider then stops generating."""
         self._pool.busy -= 1
-        with suppress(httpx.HTTPError):
-            await self._response.aclose()
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
 
     async def chunks(self, idle: float) -> AsyncGenerator[bytes, None]:
         """The body as it comes."""
@@ -40,9 +51,11 @@ class Exchange:
 
     async def drain(self, seconds: float) -> None:
         """Waits a moment for the end of a body whose content is complete, so that the connection can be used again."""
-        with suppress(TransportError):
+        try:
             while await self._next(seconds):
                 pass
+        except TransportError:
+            self._response.close()
 
     async def body(self, idle: float, most: int) -> bytes:
         """The whole body; ProtocolError when it is larger than `most`."""
@@ -58,15 +71,10 @@ class Exchange:
         seconds = min(idle, self._deadline - asyncio.get_running_loop().time())
         try:
             async with asyncio.timeout(seconds):
-                # an empty piece would look like the end
-                while not (data := await anext(self._bytes)):
-                    pass
-                return data
-        except StopAsyncIteration:
-            return b""
+                return await self._response.content.readany()
         except TimeoutError as error:
             raise WaitError(f"no further byte within {max(seconds, 0):.3g} s") from error
-        except httpx.HTTPError as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise _told(error) from error
 
 
@@ -74,10 +82,16 @@ class Pool:
     """Connections by origin: so many at most, kept for a while when nobody needs them."""
 
     def __init__(self, most: int, keep_seconds: float) -> None:
-        limits = httpx.Limits(max_connections=most, max_keepalive_connections=most, keepalive_expiry=keep_seconds)
-        # the transport and not the client: what the client adds (cookies, redirects, authentication) no provider needs,
-        # and it costs; certificates are checked against SSL_CERT_FILE, else Mozilla's list
-        self._transport = httpx.AsyncHTTPTransport(limits=limits, retries=0)
+        connector = aiohttp.TCPConnector(
+            limit=most, keepalive_timeout=keep_seconds, ssl=_tls(), socket_factory=_socket, enable_cleanup_closed=False
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=_UNASKED,
+            timeout=_UNBOUNDED,
+            auto_decompress=True,
+        )
         # answers that are being read
         self.busy = 0
 
@@ -85,61 +99,55 @@ class Pool:
         self, url: str, headers: Mapping[str, str], body: bytes, *, connect: float, first_byte: float, total: float
     ) -> Exchange:
         """Sends a request and waits for status and headers of its answer."""
-        now = asyncio.get_running_loop().time()
-        waits = {"connect": connect, "pool": connect, "read": None, "write": first_byte}
-        seconds = min(first_byte, total)
+        now, seconds = asyncio.get_running_loop().time(), min(first_byte, total)
+        waits = aiohttp.ClientTimeout(total=None, connect=connect)
         try:
-            request = httpx.Request("POST", url, headers=dict(headers), content=body, extensions={"timeout": waits})
             async with asyncio.timeout(seconds):
-                response = await self._transport.handle_async_request(request)
+                response = await self._session.post(url, headers=headers, data=body, allow_redirects=False, timeout=waits)
+        except aiohttp.ConnectionTimeoutError as error:
+            raise ConnectError(f"no connection within {connect:.3g} s") from error
         except TimeoutError as error:
             raise WaitError(f"no answer within {seconds:.3g} s") from error
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError, ValueError) as error:
+        except (aiohttp.InvalidURL, ValueError) as error:
             raise ConnectError("the address or a header holds what HTTP does not allow; correct the provider's entry") from error
-        except httpx.HTTPError as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise _told(error) from error
         self.busy += 1
-        exchange = Exchange(self, response, now + total)
-        if _link_local(response):
-            async with exchange:
-                raise ConnectError("the address is link-local, where no provider is; correct the provider's base_url")
-        return exchange
+        return Exchange(self, response, now + total)
 
     async def close(self) -> None:
         """Ends every connection."""
-        await self._transport.aclose()
+        await self._session.close()
 
 
-def _told(error: httpx.HTTPError) -> TransportError:
+def _told(error: BaseException) -> TransportError:
     """The same without the address and what it may hold."""
-    if isinstance(error, httpx.PoolTimeout):
-        return ConnectError("all connections to the provider are in use (setting TOOLOO_PROVIDER_CONNECTIONS)")
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return ConnectError(f"no connection: {_reason(error)}")
-    if isinstance(error, httpx.TimeoutException):
-        return WaitError("the provider did not take the request in time")
-    if isinstance(error, httpx.LocalProtocolError):
-        return ConnectError("a header holds what HTTP does not allow; correct the provider's entry")
-    if isinstance(error, httpx.RemoteProtocolError) and "disconnected" not in str(error) and "incomplete" not in str(error):
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return ConnectError(f"its certificate is not accepted ({_reason(error.certificate_error)})")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return ConnectError(f"no connection: {_reason(error.os_error)}")
+    if isinstance(error, aiohttp.ClientResponseError):
         return ProtocolError("the answer is no HTTP")
     return CutError("the connection ended before the answer did")
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause in words: what httpx says of it is only that all attempts failed."""
-    while cause := error.__cause__ or error.__context__:
-        error = cause
+    if isinstance(error, _LinkLocalError):
+        return "the address is link-local, where no provider is; correct the provider's base_url"
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted ({error.verify_message})"
+        return str(error.verify_message)
     return (error.strerror if isinstance(error, OSError) else "") or type(error).__name__
 
 
-def _link_local(response: httpx.Response) -> bool:
-    """Link-local addresses are where clouds answer with the machine's own credentials."""
-    stream = response.extensions.get("network_stream")
-    peer = stream.get_extra_info("server_addr") if stream is not None else None
-    try:
-        found = ipaddress.ip_address(str(peer[0]).partition("%")[0]) if peer else None
-    except ValueError:
-        return False
-    return found is not None and (getattr(found, "ipv4_mapped", None) or found).is_link_local
+def _socket(address: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:
+    """A socket for an address that a name was found to have; OSError for one where no provider is: no key goes there."""
+    family, kind, protocol, _, place = address
+    found = ipaddress.ip_address(str(place[0]).partition("%")[0])
+    if (getattr(found, "ipv4_mapped", None) or found).is_link_local:
+        raise _LinkLocalError(f"{found} is link-local")
+    return socket.socket(family, kind, protocol)
+
+
+def _tls() -> ssl.SSLContext:
+    """Certificates are checked against SSL_CERT_FILE, else Mozilla's list."""
+    return ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())

@@ -1,0 +1,188 @@
+"""What a gateway adds to a call: ours (Envoy, provider service, budgets at FULL durability) beside LiteLLM's proxy, before one far end.
+
+`python -m bench.provider.overhead [seconds]` installs LiteLLM's proxy into build/peers/litellm once, starts both gateways and aimock,
+and takes turns among the far end itself, ours and LiteLLM. Prints what each adds and the memory that it takes; exit code 1: a bar
+is missed. LiteLLM runs as its quick start says, without a database; ours reserves, settles and tells events for each call.
+"""
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from bench.http_load import Figures, load, post
+from envoy.testing import free_ports
+from tests.peers.aimock import aimock
+from tests.support.mesh import ROOT, Mesh, running_mesh
+
+SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 4.0
+ROUNDS = 5
+CONNECTIONS = (1, 16)
+VERSION = "litellm[proxy]==1.108.7"
+PEER = ROOT / "build" / "peers" / "litellm"
+BAR = 0.2
+MIB = 1024 * 1024
+FIXTURES = [
+    {
+        "match": {"userMessage": "question"},
+        "response": {
+            "content": "An answer of about a dozen words, as chats often give them.",
+            "usage": {"prompt_tokens": 12, "completion_tokens": 14, "total_tokens": 26},
+        },
+    }
+]
+REGISTRY = """
+[tiers]
+good = {{ quality = 0.8, tokens_per_second = 100 }}
+[providers.openai]
+base_url = "{url}/v1"
+models = {{ "gpt-5-mini" = {{ tier = "good", context_window = 100000, price = {{ input = "0.25", output = "2" }} }} }}
+"""
+CONFIG = """
+model_list:
+  - model_name: gpt-5-mini
+    litellm_params: {{ model: openai/gpt-5-mini, api_base: "{url}/v1", api_key: sk-none }}
+litellm_settings: {{ telemetry: false }}
+"""
+PLAIN, STREAM = "whole", "streamed"
+BODIES = {
+    PLAIN: '{"model":"gpt-5-mini","messages":[{"role":"user","content":"question"}]}',
+    STREAM: '{"model":"gpt-5-mini","stream":true,"messages":[{"role":"user","content":"question"}]}',
+}
+Found = dict[tuple[str, int, str], list[Figures]]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """MiB of the processes that answer calls."""
+
+    gateway: float
+    door: float
+
+
+def install() -> Path:
+    """LiteLLM's proxy in an environment of its own; gives its command."""
+    command = PEER / "bin" / "litellm"
+    if not command.exists():
+        print(f"installing {VERSION} into {PEER.relative_to(ROOT)}: 600 MB, once")
+        subprocess.run([sys.executable, "-m", "venv", PEER], check=True)
+        subprocess.run([PEER / "bin" / "python", "-m", "pip", "install", "--quiet", VERSION], check=True)
+    return command
+
+
+@contextmanager
+def litellm(folder: Path, url: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """The peer on a free port; gives the port and the process."""
+    [port] = free_ports(1)
+    (folder / "litellm.yaml").write_text(CONFIG.format(url=url))
+    env = {
+        **os.environ,
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+        "LITELLM_LOG": "ERROR",
+    }
+    command = [install(), "--config", str(folder / "litellm.yaml"), "--host", "127.0.0.1", "--port", str(port)]
+    with (folder / "litellm.log").open("wb") as log:
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=folder)
+        try:
+            _ready(port, process, folder / "litellm.log")
+            yield port, process
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/health/liveliness").is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise RuntimeError(f"LiteLLM did not start: {log.read_text()[-2000:]}")
+
+
+def _resident(process: psutil.Process) -> float:
+    return float(sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))) / MIB
+
+
+def _ours(mesh: Mesh) -> Memory:
+    """The provider service alone, and Envoy, which all services share."""
+    by_name = {"services.provider": 0.0, "envoy": 0.0}
+    for child in psutil.Process(mesh.pid).children(recursive=True):
+        command = " ".join(child.cmdline())
+        for name in by_name:
+            if name in command.split()[0] or f"-m {name}" in command:
+                by_name[name] += child.memory_info().rss / MIB
+    return Memory(by_name["services.provider"], by_name["envoy"])
+
+
+async def measure(ports: dict[str, int]) -> Found:
+    """Every gateway in every round, next to each other, so that a busy minute meets each alike."""
+    found: Found = {}
+    for round_ in range(ROUNDS + 1):
+        for kind, body in BODIES.items():
+            for connections in CONNECTIONS:
+                for who, port in ports.items():
+                    figures = await load(port, post("/v1/chat/completions", port, body), connections, SECONDS)
+                    # the first round warms everybody up
+                    if round_:
+                        found.setdefault((kind, connections, who), []).append(figures)
+    return found
+
+
+def show(found: Found, ours: Memory, theirs: float) -> bool:
+    """Prints the table; False when a bar is missed."""
+    print(f"{'call':<10}{'conns':>6}{'who':>10}{'p50 ms':>9}{'p99 ms':>9}{'added p50':>11}{'added p99':>11}{'calls/s':>9}{'failed':>8}")
+    met = True
+    for kind, connections in sorted({key[:2] for key in found}):
+        median = {who: _median(found[kind, connections, who]) for who in ("direct", "tooloo", "litellm")}
+        base = median["direct"]
+        for who, each in median.items():
+            added = f"{each.p50_ms - base.p50_ms:>11.2f}{each.p99_ms - base.p99_ms:>11.2f}" if who != "direct" else f"{'':>22}"
+            line = f"{each.p50_ms:>9.2f}{each.p99_ms:>9.2f}{added}{each.rate:>9.0f}{each.failed:>8}"
+            print(f"{kind:<10}{connections:>6}{who:>10}{line}")
+        ratio = (median["tooloo"].p50_ms - base.p50_ms) / (median["litellm"].p50_ms - base.p50_ms)
+        tail = (median["tooloo"].p99_ms - base.p99_ms) / max(median["litellm"].p99_ms - base.p99_ms, 0.001)
+        met &= ratio <= BAR and not any(each.failed for each in median.values())
+        print(f"{'':<16}{'ratio of added p50':>22} {ratio:.2f} (bar {BAR}), of added p99 {tail:.2f}")
+    share = ours.gateway / theirs
+    print(f"memory: provider service {ours.gateway:.0f} MiB, LiteLLM {theirs:.0f} MiB: {share:.2f} (bar {BAR}); Envoy {ours.door:.0f} MiB")
+    return met and share <= BAR
+
+
+def _median(figures: list[Figures]) -> Figures:
+    return Figures(
+        statistics.median(each.rate for each in figures),
+        statistics.median(each.p50_ms for each in figures),
+        statistics.median(each.p99_ms for each in figures),
+        sum(each.failed for each in figures),
+    )
+
+
+async def main() -> int:
+    """Starts all, measures, prints."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        async with aimock(folder, FIXTURES) as mock:
+            (folder / "registry.toml").write_text(REGISTRY.format(url=mock.url))
+            env = {"TOOLOO_PROVIDER_REGISTRY_FILE": str(folder / "registry.toml")}
+            with running_mesh(folder / "var", env) as mesh, litellm(folder, mock.url) as (port, process):
+                ports = {"direct": int(mock.url.rpartition(":")[2]), "tooloo": mesh.door_port, "litellm": port}
+                found = await measure(ports)
+                return 0 if show(found, _ours(mesh), _resident(psutil.Process(process.pid))) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
