@@ -230,6 +230,19 @@ async def test_what_expires_is_free_told_and_settled_late(caller: Caller) -> Non
     assert (reconciled.cost, reconciled.usage_id) == (usd("1.2"), late.reservation.usage_id)
 
 
+async def test_what_is_free_already_is_not_freed_twice(caller: Caller) -> None:
+    """An expired reservation that is released, or settled, takes nothing from what another one holds."""
+    await caller.limit("10")
+    expired = [await caller.reserve("1", ttl=Duration(seconds=1)) for _ in range(2)]
+    caller.clock.advance(timedelta(seconds=1))
+    await caller.expire()
+    await caller.reserve("4")
+    await caller.reservations.Release(own.ReleaseRequest(reservation_id=expired[0].reservation_id))
+    await caller.settle(expired[1].reservation_id, "2")
+    standing = await caller.standing()
+    assert (standing.reserved, standing.spent) == (usd("4"), usd("2"))
+
+
 async def test_a_settlement_belongs_to_the_window_of_its_reservation(caller: Caller) -> None:
     """Reserved before midnight, settled after: the day before has it, in budget and report, also in a budget that is made anew."""
     day = BudgetWindow(period=BudgetWindow.PERIOD_DAY)
