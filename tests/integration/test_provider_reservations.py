@@ -230,6 +230,18 @@ async def test_what_expires_is_free_told_and_settled_late(caller: Caller) -> Non
     assert (reconciled.cost, reconciled.usage_id) == (usd("1.2"), late.reservation.usage_id)
 
 
+async def test_a_call_that_outlives_a_rolling_window_can_still_be_extended(caller: Caller) -> None:
+    """What it held counts no more in the hour, but in the budget of everything; more is let through by what there is room for now."""
+    await caller.limit("2", "hour", window=BudgetWindow(kind=BudgetWindow.KIND_ROLLING, length=Duration(seconds=3600)))
+    await caller.limit("10", "ever", window=BudgetWindow(kind=BudgetWindow.KIND_LIFETIME))
+    held = await caller.reserve("1", ttl=Duration(seconds=86400))
+    caller.clock.advance(timedelta(minutes=62))
+    await caller.reservations.Extend(own.ExtendRequest(reservation_id=held.reservation_id, amount=usd("1.5")))
+    assert ((await caller.standing("ever")).reserved, (await caller.standing("hour")).reserved) == (usd("2.5"), usd("0"))
+    _, info, _ = await refusal(caller.reservations.Extend(own.ExtendRequest(reservation_id=held.reservation_id, amount=usd("2.1"))))
+    assert info.metadata["budgets"] == "hour"
+
+
 async def test_what_is_free_already_is_not_freed_twice(caller: Caller) -> None:
     """An expired reservation that is released, or settled, takes nothing from what another one holds."""
     await caller.limit("10")
