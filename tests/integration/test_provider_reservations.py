@@ -231,7 +231,7 @@ async def test_what_expires_is_free_told_and_settled_late(caller: Caller) -> Non
 
 
 async def test_a_call_that_outlives_a_rolling_window_can_still_be_extended(caller: Caller) -> None:
-    """What it held counts no more in the hour, but in the budget of everything; more is let through by what there is room for now."""
+    """What it held counts no more in the hour, but in the budget of everything; more is let through while there is room."""
     await caller.limit("2", "hour", window=BudgetWindow(kind=BudgetWindow.KIND_ROLLING, length=Duration(seconds=3600)))
     await caller.limit("10", "ever", window=BudgetWindow(kind=BudgetWindow.KIND_LIFETIME))
     held = await caller.reserve("1", ttl=Duration(seconds=86400))

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from services.provider.estimating import Learned, Tuning
 
 TUNING = Tuning(quantile=0.8)
 NOBODY = Learned()
-SHAPES = {
+SHAPES: dict[str, Callable[[random.Random], int]] = {
     "log-normal": lambda chance: int(chance.lognormvariate(6, 0.8)) + 1,
     "two kinds": lambda chance: chance.choice([20, 2000]),
     "always the same": lambda chance: 300,
