@@ -20,11 +20,11 @@ _PRIOR_DEVIATION = 0.7
 class Tuning:
     """How it learns: share of calls to cover, weight of the newest call, calls that a prior counts as, tokens without knowledge."""
 
-    quantile: float = 0.8
-    weight: float = 0.05
+    quantile: float = 0.7
+    weight: float = 0.02
     prior_calls: float = 10.0
     prior_tokens: int = 500
-    step: float = 0.05
+    step: float = 0.02
 
     @property
     def z(self) -> float:

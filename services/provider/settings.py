@@ -124,12 +124,12 @@ class ProviderSettings(Section):
     estimate_quantile: float = setting(
         0.7, "Share of calls whose output tokens stay within what is reserved for them.", low=0.01, high=0.99
     )
-    estimate_weight: float = setting(0.05, "What the newest call counts in learned output lengths, 0..1.", low=0.001, high=1)
+    estimate_weight: float = setting(0.02, "What the newest call counts in learned output lengths, 0..1.", low=0.001, high=1)
     estimate_prior_calls: float = setting(
         10.0, "How many calls count as much as what is assumed without any: `default_output_tokens`.", low=0.001, high=1e6
     )
     estimate_step: float = setting(
-        0.05, "How far one call moves the estimate towards its share, in standard deviations.", low=0.0, high=1
+        0.02, "How far one call moves the estimate towards its share, in standard deviations.", low=0.0, high=1
     )
     estimate_keep: timedelta = setting(timedelta(days=90), "How long what was learned of a user is kept without a call of theirs.")
     max_csv_rows: int = setting(50_000, "Rows that a report as CSV may have.", low=1, high=1_000_000)

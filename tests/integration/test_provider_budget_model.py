@@ -106,9 +106,12 @@ class BudgetMachine(RuleBasedStateMachine):
     async def _put(self, budget: Budget, before: Budget | None, host: Host, tx: Transaction, known: Known) -> None:
         await accounts.put(host, tx, budget, before, self.clock.now())
 
-    @rule(target=reservations, by=replicas, wanted=labels, amount=amounts, minutes=st.integers(1, 600))
+    @rule(target=reservations, by=replicas, wanted=labels, amount=amounts, minutes=st.sampled_from([1, 1, 5, 60, 600]))
     def reserve(self, by: int, wanted: Labels, amount: int, minutes: int) -> Any:
         """Lets it through exactly when every budget that covers it allows it."""
+        return self._reserve(by, wanted, amount, minutes)
+
+    def _reserve(self, by: int, wanted: Labels, amount: int, minutes: int) -> Any:
         ask = Ask(wanted, amount, ttl=timedelta(minutes=minutes))
         allowed = [one.budget_id for one in CAPPED if one.scope.covers(wanted) and not self._allows(one, wanted, amount)]
         made = self.write(by, lambda host, tx, known: reserving.reserve(host, tx, known, ask))
@@ -118,6 +121,17 @@ class BudgetMachine(RuleBasedStateMachine):
             return multiple()
         assert not allowed
         return made.reservation_id
+
+    @rule(target=reservations, by=replicas, amount=st.sampled_from([60, 90, 150]), minutes=st.sampled_from([1, 90]))
+    def reserve_what_is_scarce(self, by: int, amount: int, minutes: int) -> Any:
+        """The same for one user again and again, so that limits are met often."""
+        return self._reserve(by, Labels.of(user="ada", provider="acme", model="gift"), amount, minutes)
+
+    @rule(target=reservations, by=replicas, amount=st.sampled_from([60, 90, 150]))
+    def reserve_again_soon(self, by: int, amount: int) -> Any:
+        """And a little later, in another slot of the hour."""
+        self.clock.advance(timedelta(minutes=3))
+        return self._reserve(by, Labels.of(user="ada", provider="acme", model="gift"), amount, 2)
 
     def _allows(self, budget: Budget, wanted: Labels, amount: int) -> bool:
         standing = self.run(
@@ -166,7 +180,8 @@ class BudgetMachine(RuleBasedStateMachine):
 
     @rule(by=replicas)
     def expire(self, by: int) -> None:
-        """Ends exactly those whose time has run out."""
+        """Ends exactly those whose time has run out, a moment later."""
+        self.clock.advance(timedelta(minutes=1))
         self.write(by, lambda host, tx, known: reserving.expire(host, tx, known, 100))
         now = self.clock.now()
         assert all(one.expires > now for one in self._all() if one.state is State.OPEN)
@@ -202,6 +217,8 @@ class BudgetMachine(RuleBasedStateMachine):
             return
         for budget in BUDGETS:
             self._check(budget, only_present=False)
+        if self.fluid is not None:
+            self._check(self.fluid, only_present=True)
         ledger = self._rows("SELECT SUM(cost_nanos) AS cost, COUNT(*) AS calls FROM usage")[0]
         assert (ledger["cost"] or 0, ledger["calls"]) == (sum(self.costs.values()), len(self.costs))
 
@@ -320,6 +337,6 @@ class BudgetMachine(RuleBasedStateMachine):
 
 
 BudgetMachine.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestBudgets = BudgetMachine.TestCase

@@ -14,8 +14,6 @@ import httpx
 import openai
 import pytest
 from tooloo.provider.v1 import registry_service_pb2 as registry
-from tooloo.provider.v1.availability_service_pb2 import ResetAvailabilityRequest
-from tooloo.provider.v1.availability_service_pb2_grpc import AvailabilityServiceStub
 from tooloo.provider.v1.registry_service_pb2_grpc import RegistryServiceStub
 
 from tests.integration.calling_bench import KEY, MODELS, Calling, door_before, door_to_aimock
@@ -75,12 +73,6 @@ async def refusing(tmp_path: Path) -> AsyncIterator[tuple[Calling, Server]]:
         yield calling, server
 
 
-async def forgotten(calling: Calling) -> None:
-    """Ends the rest that a failure brought, so that the next call is made."""
-    stub = AvailabilityServiceStub(calling.service.channel)
-    await stub.ResetAvailability(ResetAvailabilityRequest(provider_id="openai"))
-
-
 async def test_a_providers_refusal_is_the_right_exception(refusing: tuple[Calling, Server]) -> None:
     """By status and by code, with the words of the provider."""
     calling, _ = refusing
@@ -89,7 +81,6 @@ async def test_a_providers_refusal_is_the_right_exception(refusing: tuple[Callin
             asked: list[Any] = [{"role": "user", "content": json.dumps([status, error])}]
             with pytest.raises(ours) as caught:
                 await client.chat.completions.create(model=MODELS[0], messages=asked)
-            await forgotten(calling)
             assert error["message"] in caught.value.message
             if status == 429:
                 assert caught.value.response.headers["retry-after"] == "7"
@@ -97,7 +88,6 @@ async def test_a_providers_refusal_is_the_right_exception(refusing: tuple[Callin
                 assert caught.value.code in (error["code"], "invalid_request")
             with pytest.raises(theirs):
                 await other.messages.create(model=MODELS[0], max_tokens=9, messages=asked)
-            await forgotten(calling)
 
 
 async def test_what_cannot_be_honoured_is_refused_by_name(refusing: tuple[Calling, Server]) -> None:

@@ -230,6 +230,31 @@ async def test_what_expires_is_free_told_and_settled_late(caller: Caller) -> Non
     assert (reconciled.cost, reconciled.usage_id) == (usd("1.2"), late.reservation.usage_id)
 
 
+async def test_a_call_that_outlives_a_rolling_window_can_still_be_extended(caller: Caller) -> None:
+    """What it held counts no more in the hour, but in the budget of everything; more is let through while there is room."""
+    await caller.limit("2", "hour", window=BudgetWindow(kind=BudgetWindow.KIND_ROLLING, length=Duration(seconds=3600)))
+    await caller.limit("10", "ever", window=BudgetWindow(kind=BudgetWindow.KIND_LIFETIME))
+    held = await caller.reserve("1", ttl=Duration(seconds=86400))
+    caller.clock.advance(timedelta(minutes=62))
+    await caller.reservations.Extend(own.ExtendRequest(reservation_id=held.reservation_id, amount=usd("1.5")))
+    assert ((await caller.standing("ever")).reserved, (await caller.standing("hour")).reserved) == (usd("2.5"), usd("0"))
+    _, info, _ = await refusal(caller.reservations.Extend(own.ExtendRequest(reservation_id=held.reservation_id, amount=usd("2.1"))))
+    assert info.metadata["budgets"] == "hour"
+
+
+async def test_what_is_free_already_is_not_freed_twice(caller: Caller) -> None:
+    """An expired reservation that is released, or settled, takes nothing from what another one holds."""
+    await caller.limit("10")
+    expired = [await caller.reserve("1", ttl=Duration(seconds=1)) for _ in range(2)]
+    caller.clock.advance(timedelta(seconds=1))
+    await caller.expire()
+    await caller.reserve("4")
+    await caller.reservations.Release(own.ReleaseRequest(reservation_id=expired[0].reservation_id))
+    await caller.settle(expired[1].reservation_id, "2")
+    standing = await caller.standing()
+    assert (standing.reserved, standing.spent) == (usd("4"), usd("2"))
+
+
 async def test_a_settlement_belongs_to_the_window_of_its_reservation(caller: Caller) -> None:
     """Reserved before midnight, settled after: the day before has it, in budget and report, also in a budget that is made anew."""
     day = BudgetWindow(period=BudgetWindow.PERIOD_DAY)

@@ -55,6 +55,9 @@ async def _hold_one(tx: Transaction, budget: Budget, labels: Labels, amount: int
     if budget.rule.rolling and budget.mode is not Mode.NOTIFY:
         slots = await budget_store.accounts(tx, budget.budget_id, holder, window)
         room -= sum(account.taken for slot, account in slots.items() if slot != window.booked)
+        if amount <= room and not window.holds(window.booked):
+            # a call that is older than the window: what it holds counts no more, but there must be room for what it asks
+            room = money.LARGEST
     return amount <= room and await budget_store.reserve(tx, budget.budget_id, holder, window.booked, amount, room)
 
 

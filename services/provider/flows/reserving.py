@@ -129,6 +129,8 @@ async def _admit(
     if not held:
         standings = await accounts.covering(tx, known, wanted.labels, now, wanted.created)
         against = rules.denials(standings, amount, now)
+        if amount and not dry_run and not against:
+            raise errors.aborted("another call took what was left of a budget at this moment; try again")
     # a call that budgets deny must not use up a turn
     turn = await bursting.admit(tx, known, wanted.labels, load, now, max_wait=max_wait, dry_run=dry_run or bool(against))
     if isinstance(turn, bursting.Turn) and not against:
