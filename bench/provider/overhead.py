@@ -1,8 +1,8 @@
-"""What a gateway adds to a call: ours (Envoy, provider service, budgets at FULL durability) beside LiteLLM's proxy, before one far end.
+"""What a gateway adds to a call: ours (Envoy, provider service, budgets at FULL durability) beside LiteLLM's proxy.
 
-`python -m bench.provider.overhead [seconds]` installs LiteLLM's proxy into build/peers/litellm once, starts both gateways and aimock,
-and takes turns among the far end itself, ours and LiteLLM. Prints what each adds and the memory that it takes; exit code 1: a bar
-is missed. LiteLLM runs as its quick start says, without a database; ours reserves, settles and tells events for each call.
+`python -m bench.provider.overhead [seconds]` installs LiteLLM's proxy into build/peers/litellm once, starts both gateways before one
+aimock, and takes turns among that far end itself, ours and LiteLLM. Prints what each adds and the memory that it takes; exit code 1:
+a bar is missed. LiteLLM runs as its quick start says, without a database; ours reserves, settles and tells events for each call.
 """
 
 import asyncio
@@ -59,6 +59,7 @@ BODIES = {
     PLAIN: '{"model":"gpt-5-mini","messages":[{"role":"user","content":"question"}]}',
     STREAM: '{"model":"gpt-5-mini","stream":true,"messages":[{"role":"user","content":"question"}]}',
 }
+_WIDTHS = (9, 9, 11, 11, 9, 8)
 Found = dict[tuple[str, int, str], list[Figures]]
 
 
@@ -144,7 +145,8 @@ async def measure(ports: dict[str, int]) -> Found:
 
 def show(found: Found, ours: Memory, theirs: float) -> bool:
     """Prints the table; False when a bar is missed."""
-    print(f"{'call':<10}{'conns':>6}{'who':>10}{'p50 ms':>9}{'p99 ms':>9}{'added p50':>11}{'added p99':>11}{'calls/s':>9}{'failed':>8}")
+    head = ("p50 ms", "p99 ms", "added p50", "added p99", "calls/s", "failed")
+    print(f"{'call':<10}{'conns':>6}{'who':>10}" + "".join(f"{name:>{width}}" for name, width in zip(head, _WIDTHS, strict=True)))
     met = True
     for kind, connections in sorted({key[:2] for key in found}):
         median = {who: _median(found[kind, connections, who]) for who in ("direct", "tooloo", "litellm")}
@@ -158,7 +160,9 @@ def show(found: Found, ours: Memory, theirs: float) -> bool:
         met &= ratio <= BAR and not any(each.failed for each in median.values())
         print(f"{'':<16}{'ratio of added p50':>22} {ratio:.2f} (bar {BAR}), of added p99 {tail:.2f}")
     share = ours.gateway / theirs
-    print(f"memory: provider service {ours.gateway:.0f} MiB, LiteLLM {theirs:.0f} MiB: {share:.2f} (bar {BAR}); Envoy {ours.door:.0f} MiB")
+    print(
+        f"memory: provider service {ours.gateway:.0f} MiB, LiteLLM {theirs:.0f} MiB: {share:.2f} (bar {BAR}); Envoy {ours.door:.0f} MiB"
+    )
     return met and share <= BAR
 
 
