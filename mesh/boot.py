@@ -160,7 +160,7 @@ async def _join_bus(host: Host, parts: Parts, incoming: Inbox, stack: AsyncExitS
     bus = BusClient(f"unix:{host.settings.socket_of('bus')}", clock=host.clock)
     await bus.start()
     stack.push_async_callback(bus.close)
-    relay = Relay(host.db, bus, host.settings.outbox_batch)
+    relay = Relay(host.db, bus, host.settings.outbox_batch, host.settings.outbox_interval)
     host.wake_relay = relay.wake
     loops: list[Loop] = [relay.run]
     if parts.handlers:

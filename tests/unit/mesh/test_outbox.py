@@ -20,6 +20,7 @@ class Bus:
     def __init__(self, refusals: list[errors.Refusal]) -> None:
         self.refusals = refusals
         self.taken: list[str] = []
+        self.batches: list[int] = []
         self.all_taken = asyncio.Event()
         self._more = asyncio.Condition()
 
@@ -28,6 +29,7 @@ class Bus:
         if self.refusals:
             raise self.refusals.pop(0)
         self.taken += [event.id for event in events]
+        self.batches.append(len(events))
         self.all_taken.set()
         async with self._more:
             self._more.notify_all()
@@ -116,3 +118,19 @@ async def test_a_bus_that_is_away_ends_nothing(database: Database) -> None:
     relaying.cancel()
     await asyncio.gather(relaying, return_exceptions=True)
     assert bus.taken == wanted
+
+
+async def test_what_comes_close_behind_goes_together(database: Database) -> None:
+    """The first event goes at once; three transactions within the interval behind it are one publish."""
+    bus = Bus([])
+    relay = outbox.Relay(database, bus, batch=10, interval=timedelta(seconds=1))
+    [first] = await _add(database, 1)
+    relaying = asyncio.create_task(relay.run())
+    await bus.took(first)
+    later = [event_id for _ in range(3) for event_id in await _add(database, 1)]
+    relay.wake()
+    await bus.took(later[-1])
+    relaying.cancel()
+    await asyncio.gather(relaying, return_exceptions=True)
+    assert bus.taken == [first, *later]
+    assert bus.batches == [1, 3]
