@@ -74,8 +74,8 @@ async def add(tx: Transaction, event: event_pb2.Event) -> None:
 class Relay:
     """Brings the outbox to the bus, in order, until it is empty; then waits to be woken.
 
-    The first event after a silence goes at once; those that come within `interval` behind it go together, because each publish costs
-    the bus a commit and every listener another.
+    The first event after a silence goes at once; those that come within `interval` behind it go together, because each publish
+    costs the bus a commit and every listener another.
 
     What the bus has acknowledged is deleted a moment later, many at once: a delete behind each event would cost every write that
     follows it a second fsync. A crash in that moment publishes again, and the bus stores nothing twice.

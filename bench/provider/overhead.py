@@ -1,8 +1,8 @@
 """What a gateway adds to a call: ours (Envoy, provider service, budgets at FULL durability) beside LiteLLM's proxy.
 
-`python -m bench.provider.overhead [seconds]` installs LiteLLM's proxy into build/peers/litellm once, starts both gateways before one
-aimock, and takes turns among that far end itself, ours and LiteLLM. Prints what each adds and the memory that it takes; exit code 1:
-a bar is missed. LiteLLM runs as its quick start says, without a database; ours reserves, settles and tells events for each call.
+`python -m bench.provider.overhead [seconds]` installs LiteLLM's proxy into build/peers/litellm once, starts both gateways before
+one aimock, and takes turns among that far end, ours and LiteLLM. Prints what each adds and the memory that it takes; exit code 1: a
+bar is missed. LiteLLM runs as its quick start says, without a database; ours reserves, settles and tells events for each call.
 """
 
 import asyncio
@@ -92,7 +92,7 @@ def litellm(folder: Path, url: str) -> Iterator[tuple[int, subprocess.Popen[byte
         "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
         "LITELLM_LOG": "ERROR",
     }
-    command = [install(), "--config", str(folder / "litellm.yaml"), "--host", "127.0.0.1", "--port", str(port)]
+    command = [str(install()), "--config", str(folder / "litellm.yaml"), "--host", "127.0.0.1", "--port", str(port)]
     with (folder / "litellm.log").open("wb") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=folder)
         try:
@@ -160,9 +160,8 @@ def show(found: Found, ours: Memory, theirs: float) -> bool:
         met &= ratio <= BAR and not any(each.failed for each in median.values())
         print(f"{'':<16}{'ratio of added p50':>22} {ratio:.2f} (bar {BAR}), of added p99 {tail:.2f}")
     share = ours.gateway / theirs
-    print(
-        f"memory: provider service {ours.gateway:.0f} MiB, LiteLLM {theirs:.0f} MiB: {share:.2f} (bar {BAR}); Envoy {ours.door:.0f} MiB"
-    )
+    print(f"memory: provider service {ours.gateway:.0f} MiB, LiteLLM {theirs:.0f} MiB: {share:.2f} (bar {BAR})")
+    print(f"        and {ours.door:.0f} MiB of Envoy, which all services share")
     return met and share <= BAR
 
 

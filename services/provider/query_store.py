@@ -1,7 +1,6 @@
 """Every SQL statement about queries, each a named function inside the caller's transaction."""
 
 import json
-from dataclasses import asdict
 from datetime import datetime, timedelta
 
 from mesh.clock import from_us, to_us
@@ -83,7 +82,7 @@ def _params(query: Query) -> dict[str, object]:
         "labels": query.labels.text,
         "focus_area": query.focus_area,
         "ended_us": None if query.ended is None else to_us(query.ended),
-        "usage": json.dumps(asdict(query.usage)),
+        "usage": json.dumps(_counts(query.usage)),
         "usage_estimated": int(query.usage_estimated),
         "cost_nanos": query.cost,
         "tried": json.dumps([_plain(tried) for tried in query.tried]),
@@ -91,6 +90,17 @@ def _params(query: Query) -> dict[str, object]:
         "request_hash": query.request_hash or None,
         "answer": query.answer or None,
     }
+
+
+def _counts(usage: Usage) -> list[int]:
+    """In the order of the fields."""
+    return [
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cached_input_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
+    ]
 
 
 def _plain(tried: Tried) -> list[object]:
@@ -115,7 +125,7 @@ def _query(row: Row) -> Query:
         row["focus_area"],
         State(row["state"]),
         None if row["ended_us"] is None else from_us(row["ended_us"]),
-        Usage(**json.loads(row["usage"])),
+        Usage(*json.loads(row["usage"])),
         bool(row["usage_estimated"]),
         row["cost_nanos"],
         tuple(map(_tried, json.loads(row["tried"]))),
