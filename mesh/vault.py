@@ -4,9 +4,11 @@ import base64
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES = 32
 # 96 random bits: SP 800-38D §8.2.2 allows 2^32 seals under one key, and we seal a few times a user and day
@@ -54,10 +56,17 @@ class Vault:
     """Seals and opens the secrets of one service, its owner. The first key seals; the others still open what they sealed."""
 
     def __init__(self, keys: Sequence[bytes], random: Callable[[int], bytes], owner: str) -> None:
-        self._ciphers = {key_id(key, owner): AESGCM(key) for key in keys}
+        self._keys = {key_id(key, owner): key for key in keys}
         self._random = random
         self._owner = owner
         self.current = key_id(keys[0], owner)
+
+    @cached_property
+    def _ciphers(self) -> "dict[str, AESGCM]":
+        # ten megabytes, which an installation without secrets need not load
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - see above
+
+        return {name: AESGCM(key) for name, key in self._keys.items()}
 
     def seal(self, secret: bytes, place: str) -> Sealed:
         """Encrypts; the secret can be opened only by naming the same place, e.g. "tokens/ada/github"."""
@@ -66,6 +75,8 @@ class Vault:
 
     def open(self, sealed: Sealed, place: str) -> bytes:
         """Decrypts; VaultError when the key is unknown, a bit was changed, or the secret belongs to another place."""
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - see _ciphers
+
         cipher = self._ciphers.get(sealed.key_id)
         if cipher is None:
             setting = f"TOOLOO_{self._owner.upper()}_ENCRYPTION_OLD_KEYS"

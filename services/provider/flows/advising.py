@@ -1,18 +1,27 @@
 """Learned selection as it runs: prompts are embedded, new outcomes are fitted in a thread, beliefs are given."""
 
+# numpy is 15 MB and a tenth of a second, which an installation that learns nothing need not pay: it is loaded when it is needed
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import features, learned, selection_store
-from services.provider.features import Features
+from services.provider import selection_store
 from services.provider.flows.known import Known
-from services.provider.learned import Belief, Outcome, Predictor, Tuning
 from services.provider.selection_store import Observed, Prompt
-from services.provider.workers.embedding import Embedder
+
+if TYPE_CHECKING:
+    from services.provider.features import Features
+    from services.provider.learned import Belief, Outcome, Predictor, Tuning
+    from services.provider.workers.embedding import Embedder
 
 log = logging.getLogger(__name__)
 Key = tuple[str, str]
@@ -23,15 +32,35 @@ class Advisor:
 
     def __init__(self, host: Host, known: Known, embedder: Embedder | None = None) -> None:
         self._host, self._known = host, known
-        settings = known.settings
-        self.embedder = embedder or Embedder(settings.embedding_folder, settings.embedding_tokens, settings.embedding_cache)
-        self._tuning = Tuning(prior_weight=settings.quality_prior_weight)
-        self._predictor = learned.without_outcomes(self._tuning)
-        self._fitted: tuple[int, str] = (0, self.embedder.name)
+        self._given = embedder
+        # the outcomes that were learned from: their change counter, and how prompts were embedded
+        self._fitted: tuple[int, str] | None = None
         self._fitting = asyncio.Lock()
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        """What embeds prompts."""
+        from services.provider.workers.embedding import Embedder
+
+        settings = self._known.settings
+        return self._given or Embedder(settings.embedding_folder, settings.embedding_tokens, settings.embedding_cache)
+
+    @cached_property
+    def _tuning(self) -> Tuning:
+        from services.provider.learned import Tuning
+
+        return Tuning(prior_weight=self._known.settings.quality_prior_weight)
+
+    @cached_property
+    def _predictor(self) -> Predictor:
+        from services.provider import learned
+
+        return learned.without_outcomes(self._tuning)
 
     async def look(self, text: str) -> Features:
         """What a prompt looks like."""
+        from services.provider import features
+
         return features.read(text, await self.embedder.embed(text))
 
     def beliefs(self, prompt: Features) -> Mapping[Key, Belief]:
@@ -44,7 +73,10 @@ class Advisor:
     async def refresh(self) -> bool:
         """Fits anew when outcomes came, here or in another process; False when there was nothing new."""
         async with self._fitting:
-            state = (await self._host.db.read(selection_store.outcome_changes), self.embedder.name)
+            changes = await self._host.db.read(selection_store.outcome_changes)
+            if not changes and self._fitted is None:
+                return False
+            state = changes, self.embedder.name
             if state == self._fitted:
                 return False
             rows = await self._host.db.read(selection_store.outcomes)
@@ -54,6 +86,9 @@ class Advisor:
             return True
 
     def _fit(self, rows: Sequence[Observed], priors: Mapping[Key, float], now: datetime, embedding: str) -> Predictor:
+        from services.provider import features, learned
+        from services.provider.learned import Outcome
+
         prompts: list[Features] = []
         outcomes: list[Outcome] = []
         half_life = max(self._known.settings.learned_half_life.total_seconds(), 3600.0)
@@ -82,7 +117,8 @@ class Advisor:
 
     async def close(self) -> None:
         """Ends the thread of the embedding."""
-        await self.embedder.close()
+        if "embedder" in vars(self):
+            await self.embedder.close()
 
 
 async def note_outcome(tx: Transaction, known: Known, outcome: Observed) -> None:

@@ -7,6 +7,7 @@ selection = await selecting.keep(host, tx, choice)                # not for a dr
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
@@ -22,12 +23,15 @@ from services.provider.flows import advising, offers
 from services.provider.flows.advising import Advisor
 from services.provider.flows.known import Known
 from services.provider.labels import EVERYTHING, Labels
-from services.provider.learned import Belief
 from services.provider.options import Exclusion, Option, Ranked
 from services.provider.policy import Alias, Policy
 from services.provider.routing import Rules, Size
 from services.provider.selection_store import Observed, Prompt
 from services.provider.strategies import SINGLE, Preference, Strategy, Weights
+
+if TYPE_CHECKING:
+    # it comes with numpy, which is loaded when it is needed (advising)
+    from services.provider.learned import Belief
 
 Key = tuple[str, str]
 # failures that say something of the model's work; the others say something of the line, the key or the caller
@@ -54,7 +58,7 @@ class Ask:
     # decides ties of chance: shares for a caller without session and user, and how a learner explores
     chance: str = ""
     # set by `prepare`
-    beliefs: Mapping[Key, Belief] | None = None
+    beliefs: "Mapping[Key, Belief] | None" = None
     prompt: Prompt | None = None
 
 
