@@ -1,0 +1,1 @@
+"""Measures of the provider service, beside named peers."""
