@@ -6,9 +6,9 @@ Data: ../shared/data/routing beside the checkout (MMLU-Pro answered by 13 models
 Each seed splits the questions 70/30. Nothing is fitted to or chosen on test rows; the constants of learned.Tuning were found by
 cross-validation inside the training rows of split 20261125.
 
-AIQ (RouterBench, arXiv 2403.12031): the area under the non-decreasing convex hull of (mean cost, mean quality), from the cost of the
-cheapest model to that of the dearest, divided by that span. Above the hull of single models is what routing adds. "cost of best" is
-the cost at which the best single model's quality is reached, as a share of that model's cost; "95 %" the same for 95 % of its quality.
+AIQ (RouterBench, arXiv 2403.12031): the area under the non-decreasing convex hull of (mean cost, mean quality), from the cost of
+the cheapest model to that of the dearest, divided by that span. Above the hull of single models is what routing adds. "cost of best"
+is the cost at which the best single model's quality is reached, as a share of that model's cost; "95 %" the same for 95 % of it.
 APGR (RouteLLM, arXiv 2406.18665): the share of the gap between weak and strong model that is closed, over all shares of calls to the
 strong one.
 """
