@@ -3,14 +3,15 @@
     python -m bench.provider.routing [first seed] [seeds]
 
 Data: ../shared/data/routing beside the checkout (MMLU-Pro answered by 13 models, MMLU answered by GPT-4 and Mixtral for RouteLLM).
-Each seed splits the questions 70/30. Nothing is fitted to or chosen on test rows; the constants of learned.Tuning were found by
-cross-validation inside the training rows of split 20261125.
+Each seed splits the questions 70/30. Nothing is fitted to test rows. The constants of learned.Tuning were found by cross-validation
+inside the training rows of split 20261125, so that split's test rows are the only ones that no choice has seen: the figures of the
+others say how much a split matters.
 
 AIQ (RouterBench, arXiv 2403.12031): the area under the non-decreasing convex hull of (mean cost, mean quality), from the cost of
-the cheapest model to that of the dearest, divided by that span. Above the hull of single models is what routing adds. "cost of best"
-is the cost at which the best single model's quality is reached, as a share of that model's cost; "95 %" the same for 95 % of it.
-APGR (RouteLLM, arXiv 2406.18665): the share of the gap between weak and strong model that is closed, over all shares of calls to the
-strong one.
+the cheapest model to that of the dearest, divided by that span. Above the hull of single models is what routing adds. The cost of
+best is that at which the best single model's quality is reached, as a share of that model's cost; 95 %: the same for 95 % of it.
+APGR (RouteLLM, arXiv 2406.18665): the share of the gap between weak and strong model that is closed, over all shares of calls to
+the strong one.
 """
 
 import gzip

@@ -2,11 +2,10 @@
 
     python -m bench.provider.select [calls]
 
-Ours is all of it: prepare, one read transaction (policy, session, budgets, health, feedback), ranking with an explanation of each
-model. The registry is the shipped one (all models count as configured), the database holds a budget. Learned selection has been
-fitted to the given number of ratings. The peers only choose: sorting a list by price; and, for learned selection, a factorisation of
-model and prompt as RouteLLM's router has it (arXiv 2406.18665: a vector a model, the prompt's embedding projected) on the same
-embedding.
+Ours is all of it: prepare, one read transaction (policy, session, budgets, health, feedback), ranking with an explanation. The
+registry is the shipped one (all models count as configured), the database holds a budget. Learned selection has been fitted to the
+given number of ratings. The peers only choose: sorting a list by price; and, for learned selection, a factorisation of model and
+prompt as RouteLLM's router has it (arXiv 2406.18665: a vector a model, the prompt's embedding projected) on the same embedding.
 """
 
 import asyncio
@@ -43,7 +42,7 @@ WORDS = ("sort", "list", "query", "integral", "mitosis", "treaty", "river", "poe
 def prompts(count: int, chance: random.Random) -> list[str]:
     """Made-up prompts of usual length, all different."""
     return [
-        f"Please explain {' '.join(chance.choices(WORDS, k=chance.randint(8, 40)))} number {number}?" for number in range(count)
+        f"Please explain {' '.join(chance.choices(WORDS, k=chance.randint(4, 20)))} number {number}?" for number in range(count)
     ]
 
 

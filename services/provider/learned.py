@@ -12,9 +12,10 @@ to get the hard prompts does not look bad (multi-task regression, Evgeniou & Pon
 comes from outcomes that they were not fitted on (stacking, Wolpert 1992). Nothing is random: same outcomes, same figures.
 """
 
-import random
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from services.provider.sparse import Design, Floats
 
 ModelKey = tuple[str, str]
 Ints = NDArray[np.int64]
+_NORMAL = NormalDist()
 # fewest outcomes of a model before it has a linear part, and of all before the scale is fitted rather than assumed
 _FEWEST_FOR_LINEAR = 8
 _FEWEST_FOR_SCALE = 200
@@ -40,6 +42,8 @@ class Tuning:
     penalty: float = 40.0
     bandwidth: float = 0.1
     shape_share: float = 0.25
+    # similarities are taken in so many directions, those in which prompts differ most: half the memory to read
+    directions: int = 192
     local_prior: float = 0.05
     assumed_scale: float = 0.6
     folds: int = 3
@@ -70,7 +74,10 @@ class Belief:
 
         `chance` decides the draw; `exploration` scales the deviation, 0 gives the mean.
         """
-        noise = random.Random(chance).gauss(0.0, 1.0)  # noqa: S311 # exploring is no secret
+        if not exploration:
+            return self.mean
+        digest = hashlib.blake2b(chance.encode(errors="replace"), digest_size=8).digest()
+        noise = _NORMAL.inv_cdf(((int.from_bytes(digest) >> 12) + 0.5) / 2**52)
         return min(max(self.mean + exploration * self.deviation * noise, 0.0), 1.0)
 
 
@@ -87,6 +94,7 @@ class Predictor:
     shape_spread: Floats = field(default_factory=lambda: np.zeros(0))
     rarity: Floats = field(default_factory=lambda: np.zeros(WORD_BUCKETS))
     coefficients: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    directions: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     seen: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     residuals: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     weights: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
@@ -111,7 +119,7 @@ class Predictor:
             return np.zeros(len(self.models))
         unit = _units((prompt.embedding - self.centre)[None])
         shape = (prompt.shape - self.shape_centre)[None] / self.shape_spread
-        similar = self.seen @ _likeness(unit, shape, self.tuning)[0]
+        similar = self.seen @ (_likeness(unit, shape, self.tuning)[0] @ self.directions)
         local = local_part(similar, self.residuals, self.weights, self.tuning)
         return np.asarray(self.scale * (linear_part(self, prompt) + local))
 
@@ -202,7 +210,10 @@ class _Fit:
         self._rarity = sparse.inverse_frequencies([prompt.words for prompt in prompts])
         self._units = _units(embeddings - self._centre)
         standard = (shapes - self._shape_centre) / self._shape_spread
-        self._likeness = _likeness(self._units, standard, tuning)
+        likeness = _likeness(self._units, standard, tuning)
+        # principal directions (Pearson, 1901); eigh gives the smallest first
+        self._directions = np.linalg.eigh(likeness.T @ likeness)[1][:, ::-1][:, : tuning.directions].astype(np.float32)
+        self._likeness = likeness @ self._directions
         scaled = standard * (tuning.shape_scale / np.sqrt(shapes.shape[1]))
         rows = sparse.rows_of([prompt.words for prompt in prompts], self._rarity)
         rows = sparse.Rows(rows.starts, rows.columns, rows.values * tuning.word_scale)
@@ -222,6 +233,7 @@ class _Fit:
             self._shape_spread,
             self._rarity,
             coefficients,
+            self._directions,
             self._likeness,
             residuals.astype(np.float32),
             weights.astype(np.float32),
