@@ -4,17 +4,18 @@ Three parts are added up for each model:
 
 1. its mean over all outcomes, moved from its prior (mean of a Beta posterior, as in quality.py);
 2. a linear part: ridge regression of what is left on the embedding, the text's shape and its hashed words;
-3. a local part: the mean of what is left over similar prompts, weighted by exp((cosine - 1) / bandwidth)
-   (Nadaraya 1964, Watson 1964), drawn to 0 where nothing similar was seen.
+3. a local part: the mean of what is left over similar prompts, weighted by exp((similarity - 1) / bandwidth)
+   (Nadaraya 1964, Watson 1964), drawn to 0 where nothing similar was seen; similar in meaning (embedding) and in shape.
 
 What all models share on a prompt (it is hard for every one) is fitted first on all outcomes together, so that a model that happened
 to get the hard prompts does not look bad (multi-task regression, Evgeniou & Pontil 2004). One scale for parts 2 and 3
 comes from outcomes that they were not fitted on (stacking, Wolpert 1992). Nothing is random: same outcomes, same figures.
 """
 
-import random
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from services.provider.sparse import Design, Floats
 
 ModelKey = tuple[str, str]
 Ints = NDArray[np.int64]
+_NORMAL = NormalDist()
 # fewest outcomes of a model before it has a linear part, and of all before the scale is fitted rather than assumed
 _FEWEST_FOR_LINEAR = 8
 _FEWEST_FOR_SCALE = 200
@@ -39,6 +41,9 @@ class Tuning:
     word_scale: float = 1.0
     penalty: float = 40.0
     bandwidth: float = 0.1
+    shape_share: float = 0.25
+    # similarities are taken in so many directions, those in which prompts differ most: half the memory to read
+    directions: int = 192
     local_prior: float = 0.05
     assumed_scale: float = 0.6
     folds: int = 3
@@ -69,7 +74,10 @@ class Belief:
 
         `chance` decides the draw; `exploration` scales the deviation, 0 gives the mean.
         """
-        noise = random.Random(chance).gauss(0.0, 1.0)  # noqa: S311 # exploring is no secret
+        if not exploration:
+            return self.mean
+        digest = hashlib.blake2b(chance.encode(errors="replace"), digest_size=8).digest()
+        noise = _NORMAL.inv_cdf(((int.from_bytes(digest) >> 12) + 0.5) / 2**52)
         return min(max(self.mean + exploration * self.deviation * noise, 0.0), 1.0)
 
 
@@ -86,6 +94,7 @@ class Predictor:
     shape_spread: Floats = field(default_factory=lambda: np.zeros(0))
     rarity: Floats = field(default_factory=lambda: np.zeros(WORD_BUCKETS))
     coefficients: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    directions: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     seen: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     residuals: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     weights: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
@@ -108,8 +117,10 @@ class Predictor:
         """How far each model's expectation lies from its mean on this prompt."""
         if len(prompt.embedding) != len(self.centre) or not len(self.coefficients):
             return np.zeros(len(self.models))
-        unit = _units((prompt.embedding - self.centre)[None])[0]
-        local = local_part(self.seen @ unit, self.residuals, self.weights, self.tuning)
+        unit = _units((prompt.embedding - self.centre)[None])
+        shape = (prompt.shape - self.shape_centre)[None] / self.shape_spread
+        similar = self.seen @ (_likeness(unit, shape, self.tuning)[0] @ self.directions)
+        local = local_part(similar, self.residuals, self.weights, self.tuning)
         return np.asarray(self.scale * (linear_part(self, prompt) + local))
 
 
@@ -125,16 +136,22 @@ def linear_part(predictor: Predictor, prompt: Features) -> Floats:
 
 
 def local_part(
-    cosines: NDArray[np.float32], residuals: NDArray[np.float32], weights: NDArray[np.float32], tuning: Tuning
+    similar: NDArray[np.float32], residuals: NDArray[np.float32], weights: NDArray[np.float32], tuning: Tuning
 ) -> Floats:
-    """The local part, a number a model; `cosines` are those with every prompt that was seen."""
-    near = np.exp((cosines - 1) / tuning.bandwidth)
+    """The local part, a number a model; `similar` says how similar (at most 1) each prompt is that was seen."""
+    near = np.exp((similar - 1) / tuning.bandwidth)
     return np.asarray((near @ residuals) / (near @ weights + tuning.local_prior))
 
 
 def _units(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.asarray(vectors / np.where(lengths > 0, lengths, 1), np.float32)
+
+
+def _likeness(units: NDArray[np.float32], shapes: Floats, tuning: Tuning) -> NDArray[np.float32]:
+    """Vectors whose products are similarities: embedding and shape, each of its share."""
+    own, other = np.sqrt(1 - tuning.shape_share), np.sqrt(tuning.shape_share)
+    return np.asarray(np.hstack([units * own, _units(shapes.astype(np.float32)) * other]), np.float32)
 
 
 def without_outcomes(tuning: Tuning) -> Predictor:
@@ -192,7 +209,12 @@ class _Fit:
         self._shape_centre, self._shape_spread = shapes.mean(0), shapes.std(0) + 1e-6
         self._rarity = sparse.inverse_frequencies([prompt.words for prompt in prompts])
         self._units = _units(embeddings - self._centre)
-        scaled = (shapes - self._shape_centre) / self._shape_spread * (tuning.shape_scale / np.sqrt(shapes.shape[1]))
+        standard = (shapes - self._shape_centre) / self._shape_spread
+        likeness = _likeness(self._units, standard, tuning)
+        # principal directions (Pearson, 1901); eigh gives the smallest first
+        self._directions = np.linalg.eigh(likeness.T @ likeness)[1][:, ::-1][:, : tuning.directions].astype(np.float32)
+        self._likeness = likeness @ self._directions
+        scaled = standard * (tuning.shape_scale / np.sqrt(shapes.shape[1]))
         rows = sparse.rows_of([prompt.words for prompt in prompts], self._rarity)
         rows = sparse.Rows(rows.starts, rows.columns, rows.values * tuning.word_scale)
         self._design = Design(np.hstack([self._units.astype(np.float64), scaled]), rows)
@@ -211,7 +233,8 @@ class _Fit:
             self._shape_spread,
             self._rarity,
             coefficients,
-            self._units,
+            self._directions,
+            self._likeness,
             residuals.astype(np.float32),
             weights.astype(np.float32),
             self._scale(residuals, weights),
@@ -254,8 +277,8 @@ class _Fit:
         coefficients = self._linear(rest, residuals, weights)
         design = self._design.take(held)
         linear = np.stack([design.times(column) for column in coefficients.T], 1)
-        cosines = self._units[held] @ self._units[rest].T
-        local = local_part(cosines, residuals[rest].astype(np.float32), weights[rest].astype(np.float32), self._tuning)
+        similar = self._likeness[held] @ self._likeness[rest].T
+        local = local_part(similar, residuals[rest].astype(np.float32), weights[rest].astype(np.float32), self._tuning)
         weight = weights[held]
         target = residuals[held] / np.where(weight > 0, weight, 1)
         # what all models share changes no choice, so it must not decide the scale

@@ -157,7 +157,7 @@ def planned(known: Known, ask: Ask, policy: Policy, alias: Alias | None, stay: K
     caller = ask.session_id or ask.labels.user_id or ask.chance
     places = sharing.order(targets, caller) if targets else {}
     rules = Rules(
-        (ask.constraints, policy.constraints),
+        tuple(demanded for demanded in (ask.constraints, policy.constraints) if demanded != NOTHING),
         Preference(places, stay),
         None if targets is None else frozenset(targets),
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from services.provider import features
 from services.provider.features import Vector
@@ -48,6 +49,8 @@ class Embedder:
 
     def __init__(self, folder: Path, tokens: int, remembered: int) -> None:
         self._folder, self._tokens, self._remembered = folder, tokens, remembered
+        # products of this size gain nothing from more threads, and on a busy machine waiting for them takes ten times as long
+        threadpool_limits(1)
         self._model: _MiniLm | None = None
         self._cache: OrderedDict[bytes, Vector] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedding")
