@@ -299,7 +299,7 @@ def asked(kind: type[Message], model: str, text: str, **fields: Any) -> Any:
     limit = fields.pop("most", 0)
     generation = fields.pop("generation", None) or chat_pb2.GenerationConfig(max_output_tokens=limit)
     timeout = fields.pop("seconds", None)
-    request: Any = kind(messages=messages, generation=generation, model=model, **fields)  # type: ignore[call-arg] # two kinds
+    request: Any = kind(messages=messages, generation=generation, model=model, **fields)
     if timeout is not None:
         request.timeout.FromTimedelta(timedelta(seconds=timeout))
     return request

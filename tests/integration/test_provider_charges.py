@@ -165,7 +165,7 @@ async def test_hanging_up_before_the_first_token_costs_nothing(desk: Desk, strea
     """Nothing came, so nothing is charged."""
     await desk.limit("1")
     desk.far.script["big"] = [waits]
-    task = asyncio.create_task(desk.stream() if streamed else desk.ask())  # type: ignore[arg-type] # either
+    task = asyncio.create_task(desk.stream() if streamed else desk.ask())
     await desk.far.arrived.wait()
     assert nanos((await desk.standing()).reserved) > 0
     task.cancel()

@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -90,7 +91,7 @@ async def test_an_answer_and_its_account(desk: Desk, streamed: bool) -> None:
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_what_is_told(desk: Desk, streamed: bool) -> None:
     """Started with what is set aside, completed with what was used; the time to the first token only where there was one."""
-    fields = {"user_id": "ada", "labels": {"team": "red"}, "focus_area": "python"}
+    fields: dict[str, Any] = {"user_id": "ada", "labels": {"team": "red"}, "focus_area": "python"}
     answer = (await desk.stream(**fields))[-1].completed if streamed else await desk.ask(**fields)
     [started], [completed] = await desk.told("provider.query.started"), await desk.told("provider.query.completed")
     assert not await desk.told("provider.query.failed")
@@ -309,7 +310,7 @@ async def test_a_request_id_belongs_to_one_request(desk: Desk) -> None:
     request_id = new_id()
     await desk.ask(request_id=request_id, user_id="ada", labels={"team": "red"})
     await desk.chain("other", general=[SMALL])
-    for different in (
+    differences: tuple[dict[str, Any], ...] = (
         {"text": "other words"},
         {"model": SMALL},
         {"user_id": "bob"},
@@ -317,8 +318,10 @@ async def test_a_request_id_belongs_to_one_request(desk: Desk) -> None:
         {"most": 5},
         {"tools": [TOOL]},
         {"fallback_chain": "other"},
-    ):
-        found = await refused(desk.ask(**{"user_id": "ada", "labels": {"team": "red"}, **different}, request_id=request_id))
+    )
+    for different in differences:
+        fields: dict[str, Any] = {"user_id": "ada", "labels": {"team": "red"}, **different}
+        found = await refused(desk.ask(**fields, request_id=request_id))
         assert (found.code, found.reason) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"), different
     assert len(desk.far.asked) == 1
 

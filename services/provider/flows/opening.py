@@ -68,8 +68,8 @@ class Opening:
         seen = await availability.read(host, tx, known)
         choice = await self._choose(tx, ask, wanted, seen)
         chain = await fallbacks.chain_of(tx, ask.fallback_chain)
-        fitting = _named(choice.ranked, ask.model) if not choice.ask.alias else choice.ranked
-        ranked = [Target(*item.option.key) for item in _affordable_last(fitting)]
+        fitting = named(choice.ranked, ask.model) if not choice.ask.alias else choice.ranked
+        ranked = [Target(*item.option.key) for item in affordable_last(fitting)]
         others = [target for targets in chain.values() for target in targets]
         able = await fallbacks.callable_of(tx, known, self._keyring, [*ranked, *others], query_id)
         if not (able.candidates if ask.model in ("", AUTO) else ranked) and (stand_in := self._stand_in(ask)):
@@ -98,7 +98,7 @@ class Opening:
         await selecting.remember(tx, known, choice.ask, selection)
         await query_store.insert(tx, query)
         await host.tell(tx, events.query_started(query, reservation.amount))
-        return Opened(query, reservation, _from(plan, left), able.keys, _price_of_best(known, choice.candidates))
+        return Opened(query, reservation, from_there(plan, left), able.keys, _price_of_best(known, choice.candidates))
 
     async def _choose(self, tx: Transaction, ask: Ask, wanted: selecting.Ask, seen: Availability) -> selecting.Choice:
         """The models by rank; a name that no model has is an alias."""
@@ -175,14 +175,14 @@ def _wanted(ask: Ask, known: Known) -> selecting.Ask:
     )
 
 
-def _named(ranked: Sequence[Ranked], model: str) -> Sequence[Ranked]:
+def named(ranked: Sequence[Ranked], model: str) -> Sequence[Ranked]:
     """Those that the caller's name stands for."""
     if model in ("", AUTO):
         return ranked
     return [item for item in ranked if model in (item.option.model, "/".join(item.option.key))]
 
 
-def _affordable_last(ranked: Sequence[Ranked]) -> list[Ranked]:
+def affordable_last(ranked: Sequence[Ranked]) -> list[Ranked]:
     """Those that are in by rank, then those that budgets keep out, the cheapest first.
 
     Selection thinks of the longest answer that may come; what is set aside is what is likely, and that alone decides.
@@ -204,7 +204,7 @@ def asked_for(known: Known, query_id: str, ask: Ask, target: Target, deadline: t
     )
 
 
-def _from(plan: Plan, left: Sequence[Candidate]) -> Plan:
+def from_there(plan: Plan, left: Sequence[Candidate]) -> Plan:
     """The plan without the candidates before the one that can be paid for."""
     may = {candidate.target for candidate in left}
     chains = {

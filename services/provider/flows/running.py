@@ -159,15 +159,4 @@ class Running:
 
     def used(self, *, finished: bool) -> tuple[Usage | None, bool]:
         """Tokens to pay for, and whether they are estimated; None when nothing came."""
-        if not finished and not self.answer.begun and self.answer.usage is None:
-            return None, False
-        told = self.answer.usage or Usage()
-        said = tokens.of_characters(self.answer.characters)
-        # counts that come before the end (Anthropic's message_start says 1 or 2 of output) are right only as far as they go; and
-        # who tells nothing of words that came has not counted them
-        if told.output_tokens and (finished or told.output_tokens >= said):
-            return told, False
-        if finished and told.input_tokens and not said:
-            return told, False
-        inputs = told.input_tokens or tokens.of_chat(self._ask.chat)
-        return replace(told, input_tokens=inputs, output_tokens=max(said, told.output_tokens)), True
+        return tokens.to_charge(self._ask.chat, self.answer, finished=finished)
