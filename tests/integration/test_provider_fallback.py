@@ -71,6 +71,9 @@ async def test_fallback_on_429(desk: Desk, streamed: bool) -> None:
     assert desk.far.models == ["big", "mid", "mid"]
     [completed, _] = await desk.told("provider.query.completed")
     assert (completed.model, completed.attempts) == ("mid", 2)
+    if streamed:
+        # it counts from the query, not from the attempt that answered
+        assert completed.first_token_latency.ToTimedelta() >= account.attempts[0].latency.ToTimedelta()
 
 
 @pytest.mark.parametrize(

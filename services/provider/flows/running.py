@@ -150,7 +150,7 @@ class Running:
             self._tried,
             self._outcomes,
             self.elapsed(),
-            self._first_token,
+            None if self._first_token is None else timedelta(seconds=self._attempt_begun - self._begun) + self._first_token,
             self.answer.finish,
             failure,
             answer,
