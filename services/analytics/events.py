@@ -20,17 +20,19 @@ from mesh.clock import from_us, to_us
 from mesh.db import Transaction
 from mesh.host import Host
 from mesh.outbox import Fact
-from services.analytics import badges, wire
+from services.analytics import badges, queries, series, wire
 from services.analytics.badges import Kind, Lookup, Progress, Rule
 from services.analytics.health import Band, Condition, Health, Transition
+from services.analytics.settings import AnalyticsSettings
 from services.analytics.span import HeardEvent
-from services.analytics.store import heard, users
+from services.analytics.store import heard, metrics, users
 from services.analytics.store.users import Earned, Mastery
 
 _CONDITIONS = {"service.started": Condition.UP, "service.unhealthy": Condition.DOWN, "service.stopped": Condition.STOPPED}
 _DURATIONS = ("duration", "latency")
 # names that can stand in the subject of an event
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
+_QUERY_LABELS = {"provider": "provider_id", "model": "model"}
 _ENVELOPE = ("event.hour", "event.weekday", "event.source", "event.type")
 
 
@@ -39,6 +41,7 @@ class Listener:
 
     def __init__(self, host: Host, rules: Sequence[Rule]) -> None:
         self._host = host
+        self._settings = host.settings_of(AnalyticsSettings)
         self._rules = {name: [rule for rule in rules if name in rule.events] for rule in rules for name in rule.events}
 
     async def hear(self, tx: Transaction, event: Event, data: Message) -> None:
@@ -49,8 +52,25 @@ class Listener:
             await _hear_process(tx, data, _CONDITIONS[event.type], seen.time_us)
         if event.type == "mastery.changed" and seen.user_id:
             await _hear_mastery(tx, data, seen)
+        if event.type in queries.TYPES:
+            await self._hear_query(tx, event.type, data, seen.time_us)
         if event.type in self._rules:
             await self._award(tx, event, data, from_us(seen.time_us))
+
+    async def _hear_query(self, tx: Transaction, event_type: str, data: Message, time_us: int) -> None:
+        """Keeps how long an answer took, what it cost and whether it came; not of models beyond what the settings allow."""
+        names = {label: str(field_value(data, field) or "") for label, field in _QUERY_LABELS.items()}
+        if not all(map(_NAME.fullmatch, names.values())):
+            return
+        labels, most = series.canonical(names), self._settings
+        for name, value in queries.values_of(event_type, lambda path: field_value(data, path)).items():
+            if await metrics.find_series(tx, name, labels) is None:
+                own, total = await metrics.count_series(tx, name)
+                if own >= most.max_series_per_metric or total >= most.max_series:
+                    continue
+            latency = series.seconds_per_unit(name) is not None
+            series_id = await metrics.touch_series(tx, name, labels, latency, time_us, time_us)
+            await metrics.add_sample(tx, metrics.Sample(series_id, time_us, value))
 
     async def _award(self, tx: Transaction, event: Event, data: Message, time: datetime) -> None:
         lookup = _lookup(event, data, time)
@@ -98,7 +118,8 @@ def heard_event(event: Event, data: Message, now: datetime) -> HeardEvent:
     """What is kept of an event. A time in the future counts as now, so that no clock of another machine can fill later buckets."""
     now_us = to_us(now)
     time_us = max(0, min(event.time.ToMicroseconds(), now_us))
-    name = _duration_field(data.DESCRIPTOR)
+    # how long a model thinks says nothing about the health of the service that asked it, which durations are taken for
+    name = "" if event.type in queries.TYPES else _duration_field(data.DESCRIPTOR)
     duration_us = None
     if name and data.HasField(name):
         duration_us = max(0, getattr(data, name).ToMicroseconds())

@@ -6,7 +6,7 @@ from fsrs import Rating
 from google.protobuf.message import Message
 from tooloo.event.v1.event_pb2 import Event
 from tooloo.learning.v1 import card_pb2, learning_events_pb2
-from tooloo.provider.v1.provider_events_pb2 import ProviderSelected
+from tooloo.provider.v1.provider_events_pb2 import ProviderQueryCompleted, ProviderSelected
 
 from mesh.db import Transaction
 from mesh.inbox import Handler
@@ -97,4 +97,12 @@ def handlers(curriculum: Curriculum) -> dict[str, Handler]:
         moment = event.time.ToDatetime(UTC)
         await providers.add_selection(tx, data.user_id, domain, data.provider_id, data.model, moment)
 
-    return {"provider.selected": provider_selected}
+    async def query_completed(tx: Transaction, event: Event, data: Message) -> None:
+        """The model that was selected may have failed, and another one answered: scores are counted to that one."""
+        if not isinstance(data, ProviderQueryCompleted):
+            raise TypeError(f"provider.query.completed carries {data.DESCRIPTOR.full_name}")
+        domain = curriculum.resolve(data.focus_area or GENERIC).id
+        moment = event.time.ToDatetime(UTC)
+        await providers.add_selection(tx, data.user_id, domain, data.provider_id, data.model, moment, count=0)
+
+    return {"provider.selected": provider_selected, "provider.query.completed": query_completed}

@@ -163,6 +163,12 @@ def after(
     return _last_resort(_moved_on(state, attempt.candidate, failure), may_retry)
 
 
+def without(state: State, candidate: Candidate, *, may_retry: Callable[[], bool]) -> State:
+    """The state without a candidate that may not be tried: the caller's budget does not let it through."""
+    left = tuple(item for item in state.left if item.target != candidate.target)
+    return _last_resort(replace(state, left=left), may_retry)
+
+
 def _used_up(state: State) -> bool:
     return len(state.tried) >= state.limits.max_attempts
 

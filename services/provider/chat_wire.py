@@ -45,8 +45,11 @@ def from_chat(
 
 
 def plain(struct: Struct) -> dict[str, object]:
-    """A Struct as JSON values; whole numbers are integers again, for a JSON Schema may ask for them."""
-    return {name: _whole(value) for name, value in MessageToDict(struct).items()}
+    """A Struct as JSON values; whole numbers are integers again, for a JSON Schema may ask for them.
+
+    Sorted by name: a Struct has no order, and what comes again must look the same, here and in the provider's cache.
+    """
+    return {name: _whole(value) for name, value in sorted(MessageToDict(struct).items())}
 
 
 def _whole(value: object) -> object:
@@ -54,7 +57,7 @@ def _whole(value: object) -> object:
         return int(value)
     if isinstance(value, list):
         return [_whole(item) for item in value]
-    return {name: _whole(item) for name, item in value.items()} if isinstance(value, dict) else value
+    return {name: _whole(item) for name, item in sorted(value.items())} if isinstance(value, dict) else value
 
 
 def _checked(index: int, message: chat_pb2.ChatMessage) -> Message:
@@ -65,9 +68,11 @@ def _checked(index: int, message: chat_pb2.ChatMessage) -> Message:
 
 
 def from_message(message: chat_pb2.ChatMessage) -> Message:
-    """What one speaker says: the words first, then the parts."""
+    """What one speaker says: the words first, then the parts; but before the words what a model thought before it spoke."""
     words: tuple[Part, ...] = (Text(message.text),) if message.text else ()
-    return Message(Role(message.role or Role.USER), (*words, *map(_part, message.parts)))
+    parts = tuple(map(_part, message.parts))
+    spoken = next((place for place, part in enumerate(parts) if not isinstance(part, Reasoning)), len(parts))
+    return Message(Role(message.role or Role.USER), (*parts[:spoken], *words, *parts[spoken:]))
 
 
 def _part(part: chat_pb2.ChatPart) -> Part:
@@ -75,7 +80,8 @@ def _part(part: chat_pb2.ChatPart) -> Part:
         case "image":
             return Image(part.image.media_type, base64.b64encode(part.image.data).decode(), part.image.url)
         case "tool_call":
-            return ToolCall(part.tool_call.call_id, part.tool_call.name, part.tool_call.arguments)
+            call = part.tool_call
+            return ToolCall(call.call_id, call.name, call.arguments, call.signature)
         case "tool_result":
             return ToolResult(part.tool_result.call_id, part.tool_result.text, part.tool_result.is_error)
         case "reasoning":
@@ -93,7 +99,7 @@ def to_answer(answer: Answer) -> chat_pb2.ChatMessage:
 
 def _told(part: Part) -> chat_pb2.ChatPart | None:
     if isinstance(part, ToolCall):
-        call = chat_pb2.ToolCallPart(call_id=part.call_id, name=part.name, arguments=part.arguments)
+        call = chat_pb2.ToolCallPart(call_id=part.call_id, name=part.name, arguments=part.arguments, signature=part.signature)
         return chat_pb2.ChatPart(tool_call=call)
     if isinstance(part, Reasoning):
         return chat_pb2.ChatPart(reasoning=chat_pb2.ReasoningPart(text=part.text, signature=part.signature))

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -33,6 +34,8 @@ SSE = "text/event-stream; charset=utf-8"
 # the door makes the HTTP status of an answer of it (envoy/filters.py)
 STATUS = "x-tooloo-status"
 _OK = 200
+# what a client may wait for by itself
+_SOON = timedelta(minutes=1)
 _STATUSES = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
@@ -173,9 +176,10 @@ def _of_refusal(refusal: errors.Refusal) -> Trouble:
         status = 503
     waits = [detail.retry_delay.ToTimedelta() for detail in refusal.details if isinstance(detail, RetryInfo)]
     exhausted = refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    # waiting does not help against a budget that is spent: that is what OpenAI calls a quota
-    code = "insufficient_quota" if exhausted and not waits else refusal.reason.lower()
-    return Trouble(status, code, refusal.message, retry_after=waits[0] if waits else None, final=exhausted and not waits)
+    # waiting does not help soon against a budget that is spent: that is what OpenAI calls a quota
+    final = exhausted and not any(wait <= _SOON for wait in waits)
+    code = "insufficient_quota" if final else refusal.reason.lower()
+    return Trouble(status, code, refusal.message, retry_after=waits[0] if waits else None, final=final)
 
 
 def _for_now(refusal: errors.Refusal) -> bool:

@@ -48,7 +48,7 @@ class CompletionService(CompletionServiceServicer):
             async with aclosing(self._completer.stream(self._ask(request, context, stream=True))) as events:
                 async for event in events:
                     begun = True
-                    if (message := completion_wire.to_event(event)) is not None:
+                    for message in completion_wire.to_events(event):
                         yield message
         except QueryFailedError as error:
             if not begun:

@@ -31,23 +31,33 @@ def to_response(completed: Completed) -> api.CompleteResponse:
     )
 
 
-def to_event(event: Started | Delta | Completed) -> api.StreamCompleteResponse | None:
-    """A piece of an answer; None for one that has nothing to show."""
+def to_events(event: Started | Delta | Completed) -> list[api.StreamCompleteResponse]:
+    """What a piece of an answer shows; nothing for one that only counts."""
     if isinstance(event, Started):
         started = api.QueryStarted(query_id=event.query_id, provider_id=event.provider_id, model=event.model)
-        return api.StreamCompleteResponse(started=started)
+        return [api.StreamCompleteResponse(started=started)]
     if isinstance(event, Completed):
         whole = to_response(event)
-        return api.StreamCompleteResponse(completed=api.QueryCompleted(finish_reason=whole.finish_reason, account=whole.account))
-    if event.text:
-        return api.StreamCompleteResponse(text=event.text)
-    if event.reasoning:
-        return api.StreamCompleteResponse(reasoning=event.reasoning)
-    if event.tool_call is not None:
-        call = event.tool_call
-        delta = api.ToolCallDelta(index=call.index, call_id=call.call_id, name=call.name, arguments=call.arguments)
-        return api.StreamCompleteResponse(tool_call=delta)
-    return None
+        return [api.StreamCompleteResponse(completed=api.QueryCompleted(finish_reason=whole.finish_reason, account=whole.account))]
+    return _shown(event)
+
+
+def _shown(delta: Delta) -> list[api.StreamCompleteResponse]:
+    """One message for each of its fields, in the order in which an answer puts them together (assembling.py)."""
+    shown = []
+    if delta.reasoning:
+        shown.append(api.StreamCompleteResponse(reasoning=delta.reasoning))
+    if delta.signature:
+        shown.append(api.StreamCompleteResponse(reasoning_signature=delta.signature))
+    if delta.text:
+        shown.append(api.StreamCompleteResponse(text=delta.text))
+    if delta.tool_call is not None:
+        call = delta.tool_call
+        piece = api.ToolCallDelta(
+            index=call.index, call_id=call.call_id, name=call.name, arguments=call.arguments, signature=call.signature
+        )
+        shown.append(api.StreamCompleteResponse(tool_call=piece))
+    return shown
 
 
 def to_failed(error: QueryFailedError) -> api.StreamCompleteResponse:

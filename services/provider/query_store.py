@@ -9,6 +9,7 @@ from services.provider.chat import Usage
 from services.provider.failure import FailureKind
 from services.provider.labels import from_text
 from services.provider.query import Query, State, Tried
+from services.provider.reservation import State as Standing
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -52,12 +53,21 @@ async def free_request(tx: Transaction, query_id: str) -> None:
     await tx.execute("UPDATE query SET request_id = NULL WHERE query_id = :query_id", {"query_id": query_id})
 
 
-async def abandoned(tx: Transaction, now: datetime, limit: int) -> list[Query]:
-    """Queries that run on by their state though their reservation is gone: whoever ran them died."""
+async def abandoned(tx: Transaction, before: datetime, limit: int) -> list[Query]:
+    """Queries that run on by their state though nobody can run them: their reservation is gone, and they began before then.
+
+    Each reservation outlives the deadline of its query, so one that expired had nobody who settled it.
+    """
     rows = await tx.fetch_all(
-        "SELECT query.* FROM query JOIN reservation ON reservation.reservation_id = query.reservation_id"
-        " WHERE query.state = :running AND reservation.state = :expired AND query.created_us < :now_us LIMIT :limit",
-        {"running": int(State.RUNNING), "expired": 4, "now_us": to_us(now), "limit": limit},
+        "SELECT query.* FROM query LEFT JOIN reservation ON reservation.reservation_id = query.reservation_id"
+        " WHERE query.state = 1 AND (reservation.state = :expired OR (query.created_us < :before_us"
+        " AND (reservation.state IS NULL OR reservation.state <> :open))) LIMIT :limit",
+        {
+            "expired": int(Standing.EXPIRED),
+            "open": int(Standing.OPEN),
+            "before_us": to_us(before),
+            "limit": limit,
+        },
     )
     return [_query(row) for row in rows]
 

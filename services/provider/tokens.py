@@ -4,7 +4,8 @@ import json
 from dataclasses import replace
 from math import ceil
 
-from services.provider.chat import Answer, Chat, Foreign, Image, Message, Part, Reasoning, Text, ToolCall, ToolResult
+from services.provider.assembling import Assembler
+from services.provider.chat import Answer, Chat, Foreign, Image, Message, Part, Reasoning, Text, ToolCall, ToolResult, Usage
 
 CHARACTERS_PER_TOKEN = 3.5
 # what the vendors' formulas give for a picture of about a megapixel
@@ -35,6 +36,21 @@ def of_beginning(chat: Chat) -> int:
 def of_answer(answer: Answer) -> int:
     """Tokens of what a model said: for a provider that tells no usage."""
     return of_characters(sum(map(_characters, answer.parts)))
+
+
+def to_charge(chat: Chat, answer: Assembler, *, finished: bool) -> tuple[Usage | None, bool]:
+    """Tokens to pay for an answer as far as it came, and whether they are an estimate; None when nothing came.
+
+    Counts that a stream tells before its end (Anthropic's first message says 1 of output) are right as far as they go, so what came
+    is counted, too; and who tells no output of an answer that has words has not counted them.
+    """
+    if not finished and not answer.begun and answer.usage is None:
+        return None, False
+    told, said = answer.usage or Usage(), of_characters(answer.characters)
+    whole = told.output_tokens > 0 if finished else told.output_tokens >= max(said, 1)
+    if whole or (finished and told.input_tokens and not said):
+        return told, False
+    return replace(told, input_tokens=told.input_tokens or of_chat(chat), output_tokens=max(said, told.output_tokens)), True
 
 
 def _images(parts: list[Part]) -> int:

@@ -16,6 +16,8 @@ from tooloo.analytics.v1 import analytics_events_pb2, analytics_service_pb2_grpc
 from tooloo.analytics.v1 import analytics_service_pb2 as pb
 from tooloo.learning.v1 import learning_events_pb2, mastery_pb2
 from tooloo.orchestration.v1 import orchestration_events_pb2
+from tooloo.provider.v1.health_pb2 import FailureKind
+from tooloo.provider.v1.provider_events_pb2 import ProviderQueryCompleted, ProviderQueryFailed
 from tooloo.system.v1 import system_events_pb2
 
 from mesh import page, testing
@@ -574,3 +576,59 @@ async def test_the_background_folds_by_itself(tmp_path: Path) -> None:
             while await waiting():
                 pass
         assert (await stub.QueryMetric(pb.QueryMetricRequest(name="a"))).total.count == 1
+
+
+def _answered(model: str = "big", seconds: float = 2.0, first: float | None = 0.5) -> ProviderQueryCompleted:
+    message = ProviderQueryCompleted(query_id="q", provider_id="acme", model=model, user_id="ada")
+    message.cost.currency_code, message.cost.nanos = "USD", 81_000
+    message.latency.FromTimedelta(timedelta(seconds=seconds))
+    if first is not None:
+        message.first_token_latency.FromTimedelta(timedelta(seconds=first))
+    return message
+
+
+def _unanswered(failure: FailureKind.ValueType) -> ProviderQueryFailed:
+    message = ProviderQueryFailed(query_id="q", provider_id="acme", model="big", failure=failure)
+    message.cost.currency_code, message.cost.nanos = "USD", 1_000
+    message.latency.FromTimedelta(timedelta(seconds=60))
+    return message
+
+
+async def test_answers_of_models_are_metrics(lab: Lab) -> None:
+    """How long, for how much and how well each model answers, by provider and model; also after folding."""
+    await lab.hear(_answered(), source="provider")
+    await lab.hear(_answered(seconds=4.0, first=None), source="provider")
+    await lab.hear(_unanswered(FailureKind.FAILURE_KIND_BROKEN_STREAM), source="provider")
+    await lab.hear(_unanswered(FailureKind.FAILURE_KIND_CANCELLED), source="provider")
+    for _ in range(2):
+        for name, count, mean in (
+            ("tooloo.query.latency_seconds", 2, 3.0),
+            ("tooloo.query.first_token_seconds", 1, 0.5),
+            ("tooloo.query.cost_usd", 4, (2 * 81_000 + 2 * 1_000) / 4e9),
+            ("tooloo.query.answered", 3, 2 / 3),
+        ):
+            answer = await lab.stub.QueryMetric(pb.QueryMetricRequest(name=name, match=["provider=acme", "model=big"]))
+            assert (answer.total.count, answer.series_count) == (count, 1), name
+            assert answer.total.mean == pytest.approx(mean), name
+        await lab.upkeep.fold()
+    overview = await lab.overview()
+    assert "tooloo.query.latency_seconds" in {latency.name for latency in overview.latencies}
+
+
+async def test_slow_models_do_not_make_their_service_slow(lab: Lab) -> None:
+    """What a model takes is no duration of the service that asked it, by whose durations its health is judged."""
+    for _ in range(30):
+        await lab.hear(_answered(seconds=60), source="provider")
+    rows = await lab.bench.host.db.read(
+        lambda tx: tx.fetch_all("SELECT duration_us FROM heard_event WHERE duration_us IS NOT NULL")
+    )
+    assert not rows
+
+
+async def test_models_beyond_the_limit_are_not_counted(lab: Lab) -> None:
+    """Anyone may publish an event, so their labels are bounded as those of logged values are; the event itself is heard."""
+    for number in range(5):
+        assert await lab.hear(_answered(f"model-{number}"), source="provider")
+    await lab.hear(_answered("\n"), source="provider")
+    listed = (await lab.stub.ListMetrics(pb.ListMetricsRequest())).metrics
+    assert sum(metric.series_count for metric in listed) <= 4

@@ -17,7 +17,7 @@ from tooloo.event.v1.event_pb2 import Event
 from tooloo.learning.v1 import card_pb2, learning_events_pb2, training_pb2
 from tooloo.learning.v1 import learning_service_pb2 as contract
 from tooloo.learning.v1.learning_service_pb2_grpc import LearningServiceStub
-from tooloo.provider.v1.provider_events_pb2 import ProviderSelected
+from tooloo.provider.v1.provider_events_pb2 import ProviderQueryCompleted, ProviderSelected
 
 from mesh import errors, testing
 from mesh.clock import ManualClock
@@ -593,6 +593,17 @@ async def test_scores_are_not_counted_to_the_provider_of_another_user(bench: Ben
     assert not (await bench.overview("ada")).providers_by_domain
     (use,) = (await bench.overview("eve")).providers_by_domain
     assert use.feedbacks == 0
+
+
+async def test_scores_are_counted_to_the_model_that_answered(bench: Bench) -> None:
+    """One was selected, but could not answer, and another one did: the score is that one's, which was not selected."""
+    await bench.running.hear(ProviderSelected(provider_id="chosen", model="m", focus_area="python"))
+    bench.clock.advance(timedelta(seconds=1))
+    await bench.running.hear(ProviderQueryCompleted(query_id="q", provider_id="answered", model="m", focus_area="python"))
+    await bench.play(0.4)
+    uses = {use.provider_id: use for use in (await bench.overview()).providers_by_domain}
+    assert (uses["answered"].feedbacks, uses["answered"].selections) == (1, 0)
+    assert (uses["chosen"].feedbacks, uses["chosen"].selections) == (0, 1)
 
 
 async def test_selections_that_arrive_late_do_not_become_the_latest(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from tooloo.provider.v1.availability_service_pb2_grpc import add_AvailabilityServiceServicer_to_server
 from tooloo.provider.v1.compatibility_service_pb2_grpc import add_CompatibilityServiceServicer_to_server
 from tooloo.provider.v1.registry_service_pb2_grpc import add_RegistryServiceServicer_to_server
 
@@ -10,6 +11,7 @@ from mesh import errors
 from mesh.db import Transaction
 from mesh.host import Host, Parts
 from services.provider.assembling import Assembler
+from services.provider.availability_service import AvailabilityService
 from services.provider.chat import Answer, Delta
 from services.provider.compatibility_service import CompatibilityService
 from services.provider.completing_port import Ask, Completed, Started
@@ -90,6 +92,7 @@ async def build(host: Host) -> Parts:
         servicers=[
             (add_RegistryServiceServicer_to_server, RegistryService(host, knows, keyring)),
             (add_CompatibilityServiceServicer_to_server, doors),
+            (add_AvailabilityServiceServicer_to_server, AvailabilityService(host, knows)),
         ],
         close=[remote.close],
     )

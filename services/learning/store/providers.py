@@ -20,15 +20,24 @@ class ProviderUse:
     last_select: datetime
 
 
-async def add_selection(tx: Transaction, user_id: str, domain: str, provider_id: str, model: str, moment: datetime) -> None:
-    """Counts a selection; `user_id` is "" for one on nobody's behalf."""
+async def add_selection(
+    tx: Transaction, user_id: str, domain: str, provider_id: str, model: str, moment: datetime, *, count: int = 1
+) -> None:
+    """Counts a selection, or with `count` 0 that a model served; `user_id` is "" for one on nobody's behalf."""
     await tx.execute(
         "INSERT INTO provider_uses (user_id, domain, provider_id, model, selections, feedbacks, score_sum, select_us)"
-        " VALUES (:user_id, :domain, :provider_id, :model, 1, 0, 0, :select_us)"
-        " ON CONFLICT (user_id, domain, provider_id, model) DO UPDATE SET selections = provider_uses.selections + 1,"
+        " VALUES (:user_id, :domain, :provider_id, :model, :count, 0, 0, :select_us)"
+        " ON CONFLICT (user_id, domain, provider_id, model) DO UPDATE SET selections = provider_uses.selections + :count,"
         " select_us = CASE WHEN excluded.select_us > provider_uses.select_us THEN excluded.select_us"
         " ELSE provider_uses.select_us END",
-        {"user_id": user_id, "domain": domain, "provider_id": provider_id, "model": model, "select_us": to_us(moment)},
+        {
+            "user_id": user_id,
+            "domain": domain,
+            "provider_id": provider_id,
+            "model": model,
+            "select_us": to_us(moment),
+            "count": count,
+        },
     )
 
 

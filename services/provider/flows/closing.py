@@ -41,9 +41,9 @@ async def end(host: Host, tx: Transaction, known: Known, query: Query, end: End)
     await availability.note(host, tx, known, query.query_id, end.outcomes)
     cost = 0
     if end.usage is None:
-        await reserving.release(host, tx, known, query.query_id)
+        await reserving.release(host, tx, known, query.reservation_id)
     else:
-        cost = (await reserving.settle(host, tx, known, query.query_id, _used(query, end, end.usage))).cost
+        cost = (await reserving.settle(host, tx, known, query.reservation_id, _used(query, end, end.usage))).cost
     after = replace(
         query,
         state=State.COMPLETED if end.failure is None else State.FAILED,
@@ -59,10 +59,15 @@ async def end(host: Host, tx: Transaction, known: Known, query: Query, end: End)
         await host.tell(tx, events.query_completed(after, end.finish or Finish.STOP, end.latency, end.first_token))
     else:
         await host.tell(tx, events.query_failed(after, end.failure, end.latency))
-    for outcome in end.outcomes:
-        kind, model = outcome.failure.kind if outcome.failure else None, (outcome.target.provider_id, outcome.target.model)
-        await selecting.observe(host, tx, known, query.query_id, model, kind)
+    await learn(host, tx, known, query.query_id, end.outcomes)
     return after
+
+
+async def learn(host: Host, tx: Transaction, known: Known, query_id: str, outcomes: Sequence[Outcome]) -> None:
+    """Lets selection learn from how attempts ended."""
+    for outcome in outcomes:
+        kind, model = outcome.failure.kind if outcome.failure else None, (outcome.target.provider_id, outcome.target.model)
+        await selecting.observe(host, tx, known, query_id, model, kind)
 
 
 def _used(query: Query, end: End, usage: Usage) -> reserving.Used:

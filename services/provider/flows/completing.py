@@ -6,15 +6,16 @@ is told (flows/sweeping.py), and the next call finds budgets, breakers and sessi
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
 from datetime import timedelta
+from typing import Any, TypeVar
 
 from mesh.errors import Refusal
 from mesh.host import Host
 from services.provider import attempts, completion_wire
 from services.provider.assembling import pieces
-from services.provider.attempts import SUCCESS, GiveUp, Try, Wait
+from services.provider.attempts import GiveUp, Try, Wait
 from services.provider.chat import Delta
 from services.provider.completing_port import Ask, Completed, QueryFailedError, Started
 from services.provider.failure import CallFailedError, Failure, FailureKind
@@ -29,6 +30,7 @@ from services.provider.query import Query
 from services.provider.remote.calling import Remote
 
 Event = Started | Delta | Completed
+T = TypeVar("T")
 
 
 class Completing:
@@ -64,7 +66,8 @@ class Completing:
         deadline = self._deadline(ask)
         begun = self._host.clock.monotonic()
         wanted = await self._opening.prepare(ask)
-        opened = await self._host.db.write(lambda tx: self._opening.begin(tx, ask, wanted, deadline))
+        # whoever hangs up meanwhile is noticed at the next step, which is inside of what settles
+        opened = await _whole(self._host.db.write(lambda tx: self._opening.begin(tx, ask, wanted, deadline)))
         if isinstance(opened, Query):
             for event in _again(completion_wire.told_again(opened)):
                 yield event
@@ -76,13 +79,14 @@ class Completing:
                 async for event in events:
                     yield event
         except (CallFailedError, Refusal) as error:
-            query = await self._end(running, _failure(error))
-            if isinstance(error, Refusal):
+            failure = _failure(error)
+            query = await self._end(running, failure)
+            if isinstance(error, Refusal) and not (ask.stream and running.answer.begun):
                 raise
-            raise QueryFailedError(error.failure, query) from error
-        except BaseException:
+            raise QueryFailedError(failure, query) from error
+        except BaseException as error:
             # the caller hung up, or something unexpected happened: what came is paid for all the same
-            await self._end(running, Failure(FailureKind.CANCELLED, "the caller hung up"))
+            await self._end(running, _given_up(error))
             raise
         completed = await self._completed(running)
         yield completed
@@ -102,36 +106,35 @@ class Completing:
             if isinstance(action, Wait):
                 await asyncio.sleep(action.duration.total_seconds())
                 continue
-            failure = await self._moved(running, action)
+            if action.candidate.target != running.target and not await _whole(running.move(action.candidate)):
+                state = attempts.without(state, action.candidate, may_retry=self._may_retry)
+                continue
+            failure = None
+            running.begin_attempt()
+            try:
+                async with aclosing(self._attempt(ask, opened, running, action)) as events:
+                    async for event in events:
+                        yield event
+            except CallFailedError as error:
+                failure = error.failure
+            except BaseException as error:
+                running.end_attempt(action, _given_up(error))
+                raise
+            running.end_attempt(action, failure)
             if failure is None:
-                try:
-                    async with aclosing(self._attempt(ask, opened, running, action)) as events:
-                        async for event in events:
-                            yield event
-                except CallFailedError as error:
-                    failure = error.failure
-                except BaseException:
-                    running.end_attempt(action, Failure(FailureKind.CANCELLED, "the caller hung up"))
-                    raise
-                running.end_attempt(action, failure)
-                if failure is None:
-                    return
+                return
             state = attempts.after(
                 state,
                 action,
-                failure or SUCCESS,
+                failure,
                 running.elapsed(),
                 first_token_seen=ask.stream and running.answer.begun,
                 chance=random.random,
-                may_retry=lambda: self._retries.withdraw(self._host.clock.monotonic()),
+                may_retry=self._may_retry,
             )
 
-    async def _moved(self, running: Running, action: Try) -> Failure | None:
-        """Sets money aside for another model when the attempt is at one."""
-        running.begin_attempt()
-        if action.candidate.target == running.target:
-            return None
-        return await self._host.db.write(lambda tx: running.move(tx, action.candidate))
+    def _may_retry(self) -> bool:
+        return self._retries.withdraw(self._host.clock.monotonic())
 
     async def _attempt(self, ask: Ask, opened: Opened, running: Running, action: Try) -> AsyncGenerator[Event, None]:
         """One call to one model; tells who answers as soon as there is something to show."""
@@ -155,7 +158,7 @@ class Completing:
             yield _started(running)
 
     async def _top_up(self, running: Running) -> None:
-        denied = await self._host.db.write(running.top_up)
+        denied = await _whole(running.top_up())
         if denied is not None:
             raise reserving.refusal(denied)
 
@@ -170,6 +173,34 @@ class Completing:
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
         return await asyncio.shield(task)
+
+
+async def _whole(work: Coroutine[Any, Any, T]) -> T:
+    """Runs to its end also when whoever waits for it is cancelled, who is told at their next step.
+
+    A transaction cannot be called back, and what it did must be known to whoever has to undo it.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            cancelled = True
+    me = asyncio.current_task()
+    if cancelled and me is not None:
+        # the same request, put off: it must not count twice
+        me.uncancel()
+        me.cancel()
+    return task.result()
+
+
+def _given_up(error: BaseException) -> Failure:
+    """Why an attempt was left before its end; none of it is the provider's fault."""
+    if isinstance(error, Refusal):
+        return Failure(FailureKind.CANCELLED, f"given up: {error.message}")
+    hung_up = isinstance(error, asyncio.CancelledError | GeneratorExit)
+    return Failure(FailureKind.CANCELLED, "the caller hung up" if hung_up else f"given up after {type(error).__name__}")
 
 
 def _started(running: Running) -> Started:

@@ -21,7 +21,7 @@ from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
 from services.provider.keys import Key
 from services.provider.labels import Labels
-from services.provider.options import Ranked
+from services.provider.options import Exclusion, Ranked
 from services.provider.pricing import Price
 from services.provider.query import Query, State
 from services.provider.reservation import Denied, Reservation
@@ -44,7 +44,8 @@ class Opened:
 
 def digest(ask: Ask) -> bytes:
     """What was asked, for telling a repeat from another request under the same id."""
-    said = repr((ask.chat, ask.model, sorted(ask.labels.items()), ask.session_id, ask.focus_area))
+    chosen = (ask.model, ask.policy, ask.fallback_chain, ask.session_id, ask.focus_area)
+    said = repr((ask.chat, chosen, sorted(ask.labels.items())))
     return hashlib.sha256(said.encode()).digest()
 
 
@@ -67,11 +68,11 @@ class Opening:
         seen = await availability.read(host, tx, known)
         choice = await self._choose(tx, ask, wanted, seen)
         chain = await fallbacks.chain_of(tx, ask.fallback_chain)
-        fitting = _named(choice.ranked, ask.model) if not choice.ask.alias else choice.ranked
-        ranked = [Target(*item.option.key) for item in fitting if item.exclusion is None]
+        fitting = named(choice.ranked, ask.model) if not choice.ask.alias else choice.ranked
+        ranked = [Target(*item.option.key) for item in affordable_last(fitting)]
         others = [target for targets in chain.values() for target in targets]
         able = await fallbacks.callable_of(tx, known, self._keyring, [*ranked, *others], query_id)
-        if not able.candidates and (stand_in := self._stand_in(ask)):
+        if not (able.candidates if ask.model in ("", AUTO) else ranked) and (stand_in := self._stand_in(ask)):
             ranked = [stand_in]
             able = await fallbacks.callable_of(tx, known, self._keyring, ranked, query_id)
         plan = seen.narrowed(fallbacks.plan(able.candidates, chain, ranked))
@@ -97,7 +98,7 @@ class Opening:
         await selecting.remember(tx, known, choice.ask, selection)
         await query_store.insert(tx, query)
         await host.tell(tx, events.query_started(query, reservation.amount))
-        return Opened(query, reservation, _from(plan, left), able.keys, _price_of_best(known, choice.candidates))
+        return Opened(query, reservation, from_there(plan, left), able.keys, _price_of_best(known, choice.candidates))
 
     async def _choose(self, tx: Transaction, ask: Ask, wanted: selecting.Ask, seen: Availability) -> selecting.Choice:
         """The models by rank; a name that no model has is an alias."""
@@ -174,11 +175,20 @@ def _wanted(ask: Ask, known: Known) -> selecting.Ask:
     )
 
 
-def _named(ranked: Sequence[Ranked], model: str) -> Sequence[Ranked]:
+def named(ranked: Sequence[Ranked], model: str) -> Sequence[Ranked]:
     """Those that the caller's name stands for."""
     if model in ("", AUTO):
         return ranked
     return [item for item in ranked if model in (item.option.model, "/".join(item.option.key))]
+
+
+def affordable_last(ranked: Sequence[Ranked]) -> list[Ranked]:
+    """Those that are in by rank, then those that budgets keep out, the cheapest first.
+
+    Selection thinks of the longest answer that may come; what is set aside is what is likely, and that alone decides.
+    """
+    spent = [item for item in ranked if item.exclusion is Exclusion.BUDGET_SPENT]
+    return [item for item in ranked if item.exclusion is None] + sorted(spent, key=lambda item: item.option.cost or 0)
 
 
 def asked_for(known: Known, query_id: str, ask: Ask, target: Target, deadline: timedelta) -> reserving.Ask:
@@ -194,7 +204,7 @@ def asked_for(known: Known, query_id: str, ask: Ask, target: Target, deadline: t
     )
 
 
-def _from(plan: Plan, left: Sequence[Candidate]) -> Plan:
+def from_there(plan: Plan, left: Sequence[Candidate]) -> Plan:
     """The plan without the candidates before the one that can be paid for."""
     may = {candidate.target for candidate in left}
     chains = {

@@ -22,6 +22,14 @@ from services.provider.query import Query, Tried
 from services.provider.reservation import Denied, Reservation
 
 
+class _DeniedError(Exception):
+    """Budgets or bursts do not let another model through."""
+
+    def __init__(self, denied: Denied) -> None:
+        super().__init__()
+        self.denied = denied
+
+
 class Running:
     """The course of one query, from its first transaction to its last."""
 
@@ -36,7 +44,7 @@ class Running:
         self._outcomes: list[Outcome] = []
         self._first_token: timedelta | None = None
         self._attempt_begun = begun
-        # output tokens that the reservation is for
+        # output tokens that are paid for
         self._paid_tokens = opened.reservation.output_tokens
 
     @property
@@ -59,7 +67,7 @@ class Running:
     def add(self, delta: Delta) -> None:
         """A piece of the answer came."""
         self.answer.add(delta)
-        if self._first_token is None and self.answer.begun:
+        if self._ask.stream and self._first_token is None and self.answer.begun:
             self._first_token = timedelta(seconds=self._host.clock.monotonic() - self._attempt_begun)
 
     def end_attempt(self, attempt: Try, failure: Failure | None) -> None:
@@ -71,42 +79,59 @@ class Running:
         output = self.answer.usage.output_tokens if self.answer.usage else 0
         self._outcomes.append(Outcome(target, attempt.key_id, failure, latency, self._first_token, output))
 
-    async def move(self, tx: Transaction, candidate: Candidate) -> Failure | None:
+    async def move(self, candidate: Candidate) -> bool:
         """Goes on with another model: what failed is noted, what was set aside is given back and set aside anew.
 
-        A Failure when budgets or bursts do not let the other one through.
+        False when budgets or bursts do not let the other one through; then all is as it was, and why is among what was tried.
         """
-        host, known = self._host, self._known
-        await availability.note(host, tx, known, self.query.query_id, self._outcomes)
+        try:
+            query, made = await self._host.db.write(lambda tx: self._move(tx, candidate))
+        except _DeniedError as error:
+            target, kind = candidate.target, FailureKind.QUOTA_EXHAUSTED
+            self._tried.append(Tried(target.provider_id, target.model, kind=kind, detail=reserving.refusal(error.denied).message))
+            return False
+        self.query, self.reservation, self._paid_tokens = query, made, made.output_tokens
         self._outcomes = []
+        return True
+
+    async def _move(self, tx: Transaction, candidate: Candidate) -> tuple[Query, Reservation]:
+        host, known, target = self._host, self._known, candidate.target
+        await availability.note(host, tx, known, self.query.query_id, self._outcomes)
+        await closing.learn(host, tx, known, self.query.query_id, self._outcomes)
         await reserving.release(host, tx, known, self.reservation.reservation_id)
         left = max(self._deadline - self.elapsed(), timedelta())
-        wish = opening.asked_for(known, host.ids(), self._ask, candidate.target, left)
+        wish = opening.asked_for(known, host.ids(), self._ask, target, left)
         made = await reserving.reserve(host, tx, known, replace(wish, max_wait=timedelta()))
         if isinstance(made, Denied):
-            return Failure(FailureKind.QUOTA_EXHAUSTED, reserving.refusal(made).message)
+            # undoes all of the transaction
+            raise _DeniedError(made)
         seen = await availability.read(host, tx, known)
         await availability.enter(tx, seen, self.query.query_id, (candidate,), made.expires - made.created)
-        target = candidate.target
-        self.reservation, self._paid_tokens = made, made.output_tokens
-        self.query = replace(
-            self.query, provider_id=target.provider_id, model=target.model, reservation_id=made.reservation_id, tried=self._tried
+        query = replace(
+            self.query,
+            provider_id=target.provider_id,
+            model=target.model,
+            reservation_id=made.reservation_id,
+            tried=tuple(self._tried),
         )
-        await query_store.put(tx, self.query)
-        return None
+        await query_store.put(tx, query)
+        return query, made
 
     @property
     def needs_more(self) -> bool:
         """Whether more came than is paid for."""
         return tokens.of_characters(self.answer.characters) > self._paid_tokens
 
-    async def top_up(self, tx: Transaction) -> Denied | None:
+    async def top_up(self) -> Denied | None:
         """Sets aside as much again, so that a long answer costs a few transactions and not one a piece."""
-        more = max(self._paid_tokens, self._known.settings.top_up_tokens)
+        host, known, reservation_id = self._host, self._known, self.reservation.reservation_id
+        more = max(self._paid_tokens, known.settings.top_up_tokens)
         price = self._price()
         amount = price.cost(0, more) if price else 0
-        found = await reserving.extend(
-            self._host, tx, self._known, self.reservation.reservation_id, amount=amount, tokens=more, ttl=self._deadline
+        # no longer than it stands anyway: a process that dies must not hold a budget back
+        ttl = max(self._deadline - self.elapsed(), timedelta()) + known.settings.settle_grace
+        found = await host.db.write(
+            lambda tx: reserving.extend(host, tx, known, reservation_id, amount=amount, tokens=more, ttl=ttl)
         )
         if isinstance(found, Denied):
             return found
@@ -125,7 +150,7 @@ class Running:
             self._tried,
             self._outcomes,
             self.elapsed(),
-            self._first_token,
+            None if self._first_token is None else timedelta(seconds=self._attempt_begun - self._begun) + self._first_token,
             self.answer.finish,
             failure,
             answer,
@@ -134,13 +159,4 @@ class Running:
 
     def used(self, *, finished: bool) -> tuple[Usage | None, bool]:
         """Tokens to pay for, and whether they are estimated; None when nothing came."""
-        if not finished and not self.answer.begun and self.answer.usage is None:
-            return None, False
-        told = self.answer.usage
-        if told is not None and (finished or told.output_tokens):
-            return told, False
-        # what a stream tells before its end (Anthropic's input tokens) is right as far as it goes
-        told_input = told.input_tokens if told is not None and told.input_tokens else tokens.of_chat(self._ask.chat)
-        output = tokens.of_characters(self.answer.characters)
-        base = told or Usage()
-        return replace(base, input_tokens=told_input, output_tokens=max(output, base.output_tokens)), True
+        return tokens.to_charge(self._ask.chat, self.answer, finished=finished)

@@ -7,8 +7,8 @@ from datetime import datetime
 from mesh.db import Transaction
 from mesh.errors import Refusal
 from mesh.host import Host
-from services.provider import budget_store, burst_store, estimate_store, reservation_store
-from services.provider.flows import bursting, reserving
+from services.provider import budget_store, burst_store, estimate_store, query_store, reservation_store
+from services.provider.flows import bursting, closing, reserving
 from services.provider.flows.known import Known
 from services.provider.windows import Kind
 
@@ -25,8 +25,24 @@ async def expire_due(host: Host, known: Known) -> int:
     return ended
 
 
+async def abandon_lost(host: Host, known: Known) -> int:
+    """Notes which queries have nobody any more who runs them; gives their number."""
+
+    async def work(tx: Transaction) -> int:
+        settings, now = known.settings, host.clock.now()
+        lost = await query_store.abandoned(tx, now - settings.query_timeout - settings.settle_grace, _BATCH)
+        for query in lost:
+            await closing.abandon(host, tx, query)
+        return len(lost)
+
+    noted = 0
+    while batch := await host.db.write(work):
+        noted += batch
+    return noted
+
+
 async def clean(host: Host, known: Known) -> None:
-    """Drops what matters no more: ended reservations, full buckets, slots that rolled by, users nobody has heard of lately."""
+    """Drops what matters no more: ended reservations and queries, full buckets, slots that rolled by, users not heard of lately."""
 
     async def work(tx: Transaction) -> int:
         now = host.clock.now()
@@ -35,6 +51,7 @@ async def clean(host: Host, known: Known) -> None:
             await reservation_store.forget(tx, kept, _BATCH),
             await burst_store.forget_full(tx, bursting.now_ns(now), _BATCH),
             await estimate_store.forget(tx, now - known.settings.estimate_keep, _BATCH),
+            await query_store.forget(tx, now - known.settings.query_keep, _BATCH),
         ]
         await _drop_slots(tx, known, now)
         return max(dropped)
@@ -57,7 +74,8 @@ async def sweep(host: Host, known: Known) -> None:
     while True:
         await asyncio.sleep(known.settings.reservation_sweep.total_seconds())
         try:
-            await expire_due(host, known)
+            if await expire_due(host, known) or turn % 100 == 0:
+                await abandon_lost(host, known)
             if turn % 100 == 0:
                 await clean(host, known)
         except Refusal as refusal:

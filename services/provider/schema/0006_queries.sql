@@ -19,5 +19,7 @@ CREATE TABLE query (
     answer BLOB
 );
 CREATE INDEX query_by_time ON query (created_us);
+-- those that run: few, and looked for again and again
+CREATE INDEX query_running ON query (query_id) WHERE state = 1;
 -- NULL is no request id, of which there may be many
 CREATE UNIQUE INDEX query_by_request ON query (request_id);
