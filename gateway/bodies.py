@@ -82,6 +82,7 @@ _ANSWERED: Mapping[str, Content] = {
     f"{_COMPATIBLE}/CountMessageTokens": _ANSWER,
     f"{_COMPATIBLE}/ListCompatibleModels": _ANSWER,
     f"{_COMPATIBLE}/GetCompatibleModel": _ANSWER,
+    "tooloo.provider.v1.ReportService/GetBudgetReportCsv": {"text/csv": {"schema": {"type": "string"}}},
     f"{_BUS}/ReadCloudEvents": {cloudevents.BATCH: {"schema": _MANY}},
     f"{_BUS}/GetBusMetrics": {"text/plain": {"schema": {"type": "string"}}},
     f"{_BUS}/FollowSse": {"text/event-stream": {"schema": {}}},

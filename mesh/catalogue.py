@@ -31,6 +31,7 @@ SERVICES: tuple[ServiceSpec, ...] = (
             "tooloo.provider.v1.BurstService",
             "tooloo.provider.v1.ReportService",
             "tooloo.provider.v1.AvailabilityService",
+            "tooloo.provider.v1.SelectionService",
             "tooloo.provider.v1.RegistryService",
             "tooloo.provider.v1.CompatibilityService",
             "tooloo.provider.v1.CompletionService",

@@ -23,12 +23,12 @@ import numpy as np
 
 from mesh.client import MeshClient
 from mesh.clock import SystemClock
-from mesh.db import Database
+from mesh.db import Database, Transaction
 from mesh.host import Host
 from mesh.ids import new_id
 from mesh.settings import MeshSettings
 from services.provider import features, selection_store
-from services.provider.flows import accounts, known, selecting
+from services.provider.flows import accounts, availability, known, selecting
 from services.provider.flows.advising import Advisor
 from services.provider.routing import Size
 from services.provider.selection_store import Observed, Prompt
@@ -102,7 +102,11 @@ async def main() -> None:
 
         async def select(ask: selecting.Ask) -> selecting.Choice:
             prepared = await selecting.prepare(host, knows, advisor, ask)
-            return await database.read(lambda tx: selecting.choose(host, tx, knows, prepared))
+
+            async def choose(tx: Transaction) -> selecting.Choice:
+                return await selecting.choose(host, tx, knows, prepared, await availability.read(host, tx, knows))
+
+            return await database.read(choose)
 
         async def plain(number: int) -> object:
             return await select(selecting.Ask(size, texts[number], session_id="s"))
