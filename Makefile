@@ -16,7 +16,7 @@ CONTRACTS := $(shell find proto -name '*.proto' -o -name 'build_stubs.py')
 CODE := bus envoy gateway mesh services tests bench examples proto/build_stubs.py proto/setup.py
 PYTEST := $(DEV)/python -m pytest
 
-.PHONY: help dev start-guaranteed test test-unit test-e2e test-all test-watch qa-gates lint lint-fix types health breaking bench bench-bus \
+.PHONY: help dev start-guaranteed test test-unit test-e2e test-all test-watch qa-gates lint lint-fix types health breaking bench bench-bus bench-provider \
 	chaos fuzz docs lock branch-status install build models clean clean-data
 
 help: ## List the targets
@@ -117,6 +117,11 @@ bench-bus: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Measure the bus be
 	@for program in bench.bus bench.bus.parts bench.bus.followers bench.bus.backlog bench.bus.soak; do \
 		echo "== $$program"; $(DEV)/python -m $$program || exit 1; \
 	done
+
+bench-provider: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Measure budgets, routing, selection and overhead beside named peers; prints tables
+	@for program in budget routing select calling overhead; do \
+		echo "== bench.provider.$$program"; $(DEV)/python -m bench.provider.$$program || missed="$$missed $$program"; \
+	done; test -z "$$missed" || { echo "missed:$$missed"; exit 1; }
 
 chaos: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## 500 kills, 500 power cuts and every other fault, and check every promise
 	TOOLOO_CHAOS_KILLS=$${TOOLOO_CHAOS_KILLS:-500} TOOLOO_CHAOS_CUTS=$${TOOLOO_CHAOS_CUTS:-500} \

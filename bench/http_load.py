@@ -44,12 +44,12 @@ async def _answer(reader: asyncio.StreamReader) -> int:
     """Reads one response; gives its status."""
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
     status = int(head.split(b" ", 2)[1])
-    if b"transfer-encoding: chunked" in head:
+    if b"\r\ntransfer-encoding: chunked" in head:
         while size := int(await reader.readuntil(b"\r\n"), 16):
             await reader.readexactly(size + 2)
         await reader.readexactly(2)
     else:
-        length = int(head.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
+        length = int(head.split(b"\r\ncontent-length:", 1)[1].split(b"\r\n", 1)[0])
         await reader.readexactly(length)
     return status
 

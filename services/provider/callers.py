@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from services.provider.dialects.asked import Unreadable
 
 LABELS, SESSION = "x-tooloo-labels", "x-tooloo-session"
+POLICY, CHAIN = "x-tooloo-policy", "x-tooloo-fallback-chain"
+_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+:/-]{0,127}")
 # these say who answers, which the caller does not
@@ -41,6 +43,14 @@ def session_of(headers: Mapping[str, str]) -> str:
     if len(session) > _LONGEST_SESSION:
         raise Unreadable(SESSION, f"at most {_LONGEST_SESSION} characters")
     return session
+
+
+def named(headers: Mapping[str, str], header: str) -> str:
+    """The policy or chain that a header names; Unreadable for what cannot be a name."""
+    name = headers.get(header, "")
+    if name and not _ID.fullmatch(name):
+        raise Unreadable(header, f"{name[:40]!r} cannot be a name: write a-z, 0-9, _ and -")
+    return name
 
 
 def key_of(headers: Mapping[str, str]) -> str:

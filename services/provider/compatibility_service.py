@@ -197,7 +197,16 @@ def _parsed(request: HttpBody) -> object:
 
 def _ask(asked: Asked, headers: Mapping[str, str]) -> Ask:
     labels = callers.labels_of(headers, asked.user)
-    return Ask(asked.chat, asked.model, labels, callers.session_of(headers), callers.request_id_of(headers, labels), asked.stream)
+    return Ask(
+        asked.chat,
+        asked.model,
+        labels,
+        callers.session_of(headers),
+        callers.request_id_of(headers, labels),
+        asked.stream,
+        policy_id=callers.named(headers, callers.POLICY),
+        fallback_chain=callers.named(headers, callers.CHAIN),
+    )
 
 
 def _bytes_of(piece: Delta | Completed, writer: StreamWriter | None) -> bytes:

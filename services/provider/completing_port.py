@@ -6,8 +6,10 @@ from datetime import timedelta
 from typing import Protocol
 
 from services.provider.chat import NONE_USED, Answer, Chat, Delta, Usage
+from services.provider.constraints import NOTHING, Constraints
 from services.provider.failure import CallFailedError, Failure
 from services.provider.query import Query, Tried
+from services.provider.strategies import Strategy
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,7 @@ class Ask:
     """A conversation to be completed. `model` is as the caller wrote it: "provider/model", a model, an alias, or "auto".
 
     `request_id` is the caller's idempotency key; "" without one. `deadline` is how long the caller waits; None: as settings say.
-    `policy` and `fallback_chain` name what was set under that name; "" is the installation's own.
+    `policy_id` and `fallback_chain` name what was set under that name; "" is the installation's own.
     """
 
     chat: Chat
@@ -26,8 +28,11 @@ class Ask:
     stream: bool = False
     deadline: timedelta | None = None
     focus_area: str = ""
-    policy: str = ""
+    policy_id: str = ""
     fallback_chain: str = ""
+    strategy: Strategy | None = None
+    quality_weight: float | None = None
+    constraints: Constraints = NOTHING
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from services.provider import chat_wire, completion_wire, query_store
 from services.provider.completing_port import Ask, Completer, QueryFailedError
 from services.provider.failure import Failure, FailureKind
 from services.provider.flows.known import Known
+from services.provider.selection_wire import from_constraints
+from services.provider.strategies import Strategy
 from services.provider.wire import from_duration, from_labels
 
 Context = grpc.aio.ServicerContext[object, object]
@@ -73,8 +75,11 @@ class CompletionService(CompletionServiceServicer):
             stream=stream,
             deadline=_deadline(request, context),
             focus_area=request.focus_area,
-            policy=request.policy,
+            policy_id=request.policy_id,
             fallback_chain=request.fallback_chain,
+            strategy=Strategy(request.strategy) if request.strategy else None,
+            quality_weight=request.quality_weight if request.HasField("quality_weight") else None,
+            constraints=from_constraints(request.constraints, "constraints"),
         )
 
 

@@ -1,7 +1,7 @@
 """What a caller or a policy demands of a model; a demand that is not met puts the model out, with the reason."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.provider import money
 from services.provider.options import Exclusion, Option
@@ -28,6 +28,10 @@ class Constraints:
     data_policy: str = ""
     max_cost: int | None = None
     min_quality: float = 0.0
+
+    def needing(self, capabilities: frozenset[str]) -> "Constraints":
+        """The same with these capabilities too."""
+        return replace(self, capabilities=self.capabilities | capabilities)
 
 
 NOTHING = Constraints()

@@ -13,7 +13,6 @@ from mesh.host import Host
 from services.provider import events, query_store, selection_store, tokens
 from services.provider.availability import Availability
 from services.provider.completing_port import Ask
-from services.provider.constraints import NOTHING, Constraints
 from services.provider.fallback import Candidate, Cause, Plan, Target
 from services.provider.flows import availability, fallbacks, reserving, selecting
 from services.provider.flows.advising import Advisor
@@ -44,7 +43,7 @@ class Opened:
 
 def digest(ask: Ask) -> bytes:
     """What was asked, for telling a repeat from another request under the same id."""
-    chosen = (ask.model, ask.policy, ask.fallback_chain, ask.session_id, ask.focus_area)
+    chosen = (ask.model, ask.policy_id, ask.fallback_chain, ask.session_id, ask.focus_area)
     said = repr((ask.chat, chosen, sorted(ask.labels.items())))
     return hashlib.sha256(said.encode()).digest()
 
@@ -165,9 +164,11 @@ def _wanted(ask: Ask, known: Known) -> selecting.Ask:
         query=chat.question,
         focus_area=ask.focus_area,
         labels=Labels.of(ask.labels),
-        policy_id=ask.policy,
+        strategy=ask.strategy,
+        policy_id=ask.policy_id,
+        quality_weight=ask.quality_weight,
         # who names a model knows what it can do, perhaps better than the registry
-        constraints=NOTHING if by_name else Constraints(capabilities=chat.needs),
+        constraints=ask.constraints if by_name else ask.constraints.needing(chat.needs),
         session_id=ask.session_id,
         prefix_key=hashlib.sha256(repr(chat.beginning).encode()).hexdigest() if cacheable else "",
         prefix_tokens=beginning if cacheable else 0,
