@@ -59,6 +59,11 @@ class Running:
         """How long it is under way."""
         return timedelta(seconds=self._host.clock.monotonic() - self._begun)
 
+    @property
+    def expired(self) -> bool:
+        """Whether its reservation's time has run out."""
+        return self._host.clock.now() > self.reservation.expires
+
     def begin_attempt(self) -> None:
         """An attempt begins: nothing of its answer is there."""
         self.answer, self._first_token = Assembler(), None
