@@ -370,6 +370,19 @@ async def test_a_burst_beyond_its_credit_is_refused(desk: Desk) -> None:
     assert await desk.at_rest()
 
 
+async def test_a_burst_of_tokens_cuts_no_stream(desk: Desk) -> None:
+    """A long answer is not ended because others have to wait: what it takes counts against those who come next."""
+    await _learned(desk)
+    policy = Policy(policy_id="p", measure=Policy.MEASURE_TOKENS, mode=Policy.MODE_REFUSE, rate=100, period=_seconds(60), burst=100)
+    await BurstServiceStub(desk.bench.channel).SetBurstPolicy(bursts.SetBurstPolicyRequest(policy=policy))
+    desk.far.script["big"] = [says([TEN] * 100, usage=(6, 1000))]
+    assert (await desk.stream())[-1].completed.account.usage.output_tokens == 1000
+    found = await refused(desk.ask())
+    assert found.reason == "BURST_EXCEEDED"
+    assert found.retry_after is not None
+    assert found.retry_after.total_seconds() > 400, "all that was taken has to come back first"
+
+
 async def test_a_burst_beyond_its_credit_waits_its_turn(desk: Desk) -> None:
     """In mode QUEUE everybody is answered, those beyond the credit later; who cannot wait so long is refused at once."""
     await _burst(desk, Policy.MODE_QUEUE, rate=20, period=_seconds(1), burst=2, max_wait=_seconds(10))

@@ -353,6 +353,14 @@ async def test_time_for_one_is_no_time_for_all(desk: Desk) -> None:
     await desk.settled()
 
 
+async def test_a_session_stays_with_who_answered(desk: Desk) -> None:
+    """The first model did not answer, the second did: the session goes on with the second, though the first is well again."""
+    desk.far.script["big"] = [fails(503)] * 2
+    assert (await desk.ask("auto", session_id="s")).account.model == "mid"
+    assert attempts_of((await desk.ask("auto", session_id="s")).account) == [(MID, "")]
+    assert (await desk.ask("auto", session_id="other")).account.model == "big"
+
+
 async def test_attempts_of_many_at_once(desk: Desk) -> None:
     """Forty queries while a model fails now and then: every one is answered, each charged once, nothing left."""
     desk.far.script["big"] = [fails(503), says(), fails(500), fails(503)] * 10

@@ -124,6 +124,7 @@ async def test_killed_between_call_and_settlement(tmp_path: Path) -> None:
         standing = await _standing(process)
         assert (nanos(standing.spent), nanos(standing.reserved)) == (0, 0)
         assert [(each.reservation_id, nanos(each.amount)) for each in _expired(data)] == [(query_id, held)]
+        assert not _rows(data, "SELECT 1 FROM in_flight")
         answer = await _ask(process, request_id)
         assert answer.message.text == "".join(WORDS)
         assert answer.account.query_id != query_id
