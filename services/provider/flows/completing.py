@@ -12,8 +12,6 @@ from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import grpc
-
 from mesh.errors import Refusal
 from mesh.host import Host
 from services.provider import attempts, completion_wire
@@ -222,7 +220,7 @@ def _given_up(error: BaseException) -> Failure:
 
 def _is_away(refusal: Refusal) -> bool:
     """Whether the store cannot write now: another process holds its lock, too many writes wait, the disk is full."""
-    return refusal.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+    return refusal.code.name in ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 
 
 def _started(running: Running) -> Started:
