@@ -55,3 +55,8 @@ class Query:
     request_id: str = ""
     request_hash: bytes = b""
     answer: bytes = b""
+
+    @property
+    def model_key(self) -> tuple[str, str]:
+        """The model that is asked now, by provider and name."""
+        return self.provider_id, self.model

@@ -377,11 +377,11 @@ def settings_for(url: str, folder: Path, **more: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def desk_on(folder: Path, **settings: str) -> AsyncIterator[Desk]:
-    """The service and its far end; `settings` are those of the provider service."""
+async def desk_on(folder: Path, mesh: Mapping[str, str] | None = None, **settings: str) -> AsyncIterator[Desk]:
+    """The service and its far end; `settings` are those of the provider service, `mesh` more of its environment."""
     far = FarEnd()
     async with far_end(far.answer) as server:
         far.url = server.url
-        env = settings_for(server.url, folder, **settings)
+        env = {**settings_for(server.url, folder, **settings), **(mesh or {})}
         async with testing.running("provider", build, folder / "data", settings=env) as bench:
             yield Desk(bench, far)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
@@ -30,6 +31,7 @@ from tests.integration.completing_bench import (
     WORDS,
     Desk,
     Event,
+    Reply,
     attempts_of,
     begins,
     chunk,
@@ -177,14 +179,15 @@ async def test_hanging_up_before_the_first_token_costs_nothing(desk: Desk, strea
     assert (await desk.query(query_id)).state == State.STATE_FAILED
 
 
-async def test_hanging_up_at_any_moment(desk: Desk) -> None:
+@pytest.mark.parametrize("failing", [fails(503), fails(429, "retry-after-ms: 1")], ids=["again", "moves on"])
+async def test_hanging_up_at_any_moment(desk: Desk, failing: Reply) -> None:
     """Two hundred callers leave after a random number of turns of the loop, also within a transaction: nothing is ever left.
 
     The ledger, the budget and the queries' own accounts agree to the nano unit.
     """
-    seed = 20261125
+    seed = int(os.environ.get("TOOLOO_TEST_SEED", "20261125"))
     await desk.limit("1000")
-    desk.far.script["big"] = [fails(503) if number % 5 == 0 else says([TEN] * 3, usage=None) for number in range(400)]
+    desk.far.script["big"] = [failing if number % 5 == 0 else says([TEN] * 3, usage=None) for number in range(400)]
     chance = random.Random(seed)
     tasks = []
     for _ in range(200):
@@ -368,6 +371,19 @@ async def test_a_burst_beyond_its_credit_is_refused(desk: Desk) -> None:
     assert 50 < refusal.retry_after.total_seconds() <= 60
     assert len(desk.far.asked) == 5
     assert await desk.at_rest()
+
+
+async def test_a_burst_of_tokens_cuts_no_stream(desk: Desk) -> None:
+    """A long answer is not ended because others have to wait: what it takes counts against those who come next."""
+    await _learned(desk)
+    policy = Policy(policy_id="p", measure=Policy.MEASURE_TOKENS, mode=Policy.MODE_REFUSE, rate=100, period=_seconds(60), burst=100)
+    await BurstServiceStub(desk.bench.channel).SetBurstPolicy(bursts.SetBurstPolicyRequest(policy=policy))
+    desk.far.script["big"] = [says([TEN] * 100, usage=(6, 1000))]
+    assert (await desk.stream())[-1].completed.account.usage.output_tokens == 1000
+    found = await refused(desk.ask())
+    assert found.reason == "BURST_EXCEEDED"
+    assert found.retry_after is not None
+    assert found.retry_after.total_seconds() > 400, "all that was taken has to come back first"
 
 
 async def test_a_burst_beyond_its_credit_waits_its_turn(desk: Desk) -> None:

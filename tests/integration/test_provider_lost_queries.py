@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import grpc
+import pytest
 from tooloo.event.v1.event_pb2 import Event
 from tooloo.provider.v1 import completion_service_pb2 as api
 from tooloo.provider.v1 import provider_service_pb2 as provider_api
@@ -23,9 +24,12 @@ from tests.integration.completing_bench import (
     BIG,
     COST_OF_BIG,
     WORDS,
+    Desk,
     FarEnd,
     Reply,
     asked,
+    begins,
+    chunk,
     desk_on,
     nanos,
     refused,
@@ -120,6 +124,7 @@ async def test_killed_between_call_and_settlement(tmp_path: Path) -> None:
         standing = await _standing(process)
         assert (nanos(standing.spent), nanos(standing.reserved)) == (0, 0)
         assert [(each.reservation_id, nanos(each.amount)) for each in _expired(data)] == [(query_id, held)]
+        assert not _rows(data, "SELECT 1 FROM in_flight")
         answer = await _ask(process, request_id)
         assert answer.message.text == "".join(WORDS)
         assert answer.account.query_id != query_id
@@ -196,6 +201,55 @@ async def test_a_query_that_settles_late(tmp_path: Path) -> None:
         assert (nanos(standing.spent), nanos(standing.reserved)) == (COST_OF_BIG, 0)
         [told] = await desk.told("budget.reservation.reconciled")
         assert nanos(told.cost) == COST_OF_BIG
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_store_that_is_away_when_a_query_ends(tmp_path: Path, streamed: bool) -> None:
+    """Somebody holds its lock: the answer comes when the lock is gone, and is charged once; nobody's money is forgotten."""
+    go = asyncio.Event()
+    async with desk_on(tmp_path, mesh={"TOOLOO_BUSY_TIMEOUT": "50ms"}) as desk:
+        await desk.limit("1")
+        desk.far.script["big"] = [_held(go)]
+        call: asyncio.Task[object] = asyncio.create_task(desk.stream() if streamed else desk.ask())
+        await desk.far.arrived.wait()
+        lock = sqlite3.connect(tmp_path / "data" / "provider" / "provider.db", isolation_level=None, timeout=30)
+        lock.execute("BEGIN IMMEDIATE")
+        go.set()
+        async with asyncio.timeout(20):
+            await _refused_once(desk)
+        assert not call.done()
+        lock.execute("ROLLBACK")
+        lock.close()
+        await call
+        await desk.settled()
+        standing = await desk.standing()
+        assert (nanos(standing.spent), nanos(standing.reserved)) == (COST_OF_BIG, 0)
+        assert await desk.count("usage") == 1
+
+
+async def _refused_once(desk: Desk) -> None:
+    """Another call finds the store away, so the settlement did, too: writes stand in one queue."""
+    assert (await refused(desk.ask())).code is grpc.StatusCode.UNAVAILABLE
+    assert (await refused(desk.ask())).code is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_stop_settles_what_is_under_way(tmp_path: Path) -> None:
+    """A service that is stopped in the middle of an answer charges what came, and leaves nothing to expire."""
+    async with desk_on(tmp_path) as desk:
+        desk.far.script["big"] = [begins(*map(chunk, ["word " * 7] * 10))]
+        call = desk.streaming()
+        read = 0
+        async for each in call:
+            read += bool(each.text)
+            if read == 10:
+                break
+        await desk.bench.stop()
+        data = tmp_path / "data"
+        assert _rows(data, "SELECT state, COUNT(*) FROM reservation GROUP BY state") == [(2, 1)]
+        assert _rows(data, "SELECT output_tokens FROM usage") == [(100,)]
+        assert _rows(data, "SELECT state FROM query") == [(State.STATE_FAILED,)]
+        assert not _rows(data, "SELECT 1 FROM in_flight")
+        await desk.bench.start()
 
 
 async def test_old_queries_are_forgotten(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import events, query_store
+from services.provider import availability_store, events, query_store
 from services.provider.availability import Outcome
 from services.provider.chat import Finish, Usage
 from services.provider.failure import Failure
@@ -92,4 +92,5 @@ def price_of(price: Price, usage: Usage) -> int:
 
 async def abandon(host: Host, tx: Transaction, query: Query) -> None:
     """Notes that whoever ran a query died: its reservation has expired, what the provider did of it is not known."""
+    await availability_store.leave(tx, query.query_id)
     await query_store.put(tx, replace(query, state=State.EXPIRED, ended=host.clock.now()))

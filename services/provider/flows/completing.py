@@ -5,6 +5,7 @@ is told (flows/sweeping.py), and the next call finds budgets, breakers and sessi
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
@@ -29,7 +30,10 @@ from services.provider.flows.targets import target_of
 from services.provider.query import Query
 from services.provider.remote.calling import Remote
 
+log = logging.getLogger(__name__)
 Event = Started | Delta | Completed
+# between two tries to settle while the store is away
+_AGAIN_SECONDS = 0.25
 T = TypeVar("T")
 
 
@@ -169,10 +173,21 @@ class Completing:
     async def _end(self, running: Running, failure: Failure | None) -> Query:
         """Settles; goes on to its end also when whoever waits for it is cancelled meanwhile."""
         answer = completion_wire.kept(running.answer.answer()) if failure is None and running.query.request_id else b""
-        task = asyncio.create_task(self._host.db.write(lambda tx: running.end(tx, failure, answer)), name="settle")
+        task = asyncio.create_task(self._settled(running, failure, answer), name="settle")
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
         return await asyncio.shield(task)
+
+    async def _settled(self, running: Running, failure: Failure | None, answer: bytes) -> Query:
+        """Tries as long as the reservation stands: what a provider has answered has to be paid for, also when the store is away."""
+        while True:
+            try:
+                return await self._host.db.write(lambda tx: running.end(tx, failure, answer))
+            except Refusal as refusal:
+                if not _is_away(refusal) or running.expired:
+                    raise
+                log.warning("query %s waits for its settlement: %s", running.query.query_id, refusal)
+            await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def _whole(work: Coroutine[Any, Any, T]) -> T:
@@ -201,6 +216,11 @@ def _given_up(error: BaseException) -> Failure:
         return Failure(FailureKind.CANCELLED, f"given up: {error.message}")
     hung_up = isinstance(error, asyncio.CancelledError | GeneratorExit)
     return Failure(FailureKind.CANCELLED, "the caller hung up" if hung_up else f"given up after {type(error).__name__}")
+
+
+def _is_away(refusal: Refusal) -> bool:
+    """Whether the store cannot write now: another process holds its lock, too many writes wait, the disk is full."""
+    return refusal.code.name in ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 
 
 def _started(running: Running) -> Started:

@@ -26,13 +26,13 @@ class Callable:
 
 
 async def callable_of(tx: Transaction, known: Known, keyring: Keyring, targets: Iterable[Target], seed: str) -> Callable:
-    """Those of the targets whose provider has an address, and a key where it needs one."""
+    """Those of the targets that are not switched off, whose provider has an address, and a key where it needs one."""
     keys: dict[str, tuple[Key, ...]] = {}
     found = []
     for target in targets:
         model = known.registry.model(target.provider_id, target.model)
         provider = known.registry.providers.get(target.provider_id)
-        if model is None or provider is None or not provider.callable:
+        if model is None or provider is None or not model.enabled or not provider.callable:
             continue
         if target.provider_id not in keys:
             keys[target.provider_id] = await _keys(tx, keyring, provider, seed)

@@ -68,10 +68,12 @@ class Opening:
         choice = await self._choose(tx, ask, wanted, seen)
         chain = await fallbacks.chain_of(tx, ask.fallback_chain)
         fitting = named(choice.ranked, ask.model) if not choice.ask.alias else choice.ranked
-        ranked = [Target(*item.option.key) for item in affordable_last(fitting)]
-        others = [target for targets in chain.values() for target in targets]
+        # no chain and no thin budget leads to a provider that caller or policy do not want
+        may = {Target(*item.option.key) for item in choice.ranked if choice.meets(item)}
+        ranked = [target for item in in_order(fitting, by_name=by_name(ask)) if (target := Target(*item.option.key)) in may]
+        others = [target for targets in chain.values() for target in targets if target in may]
         able = await fallbacks.callable_of(tx, known, self._keyring, [*ranked, *others], query_id)
-        if not (able.candidates if ask.model in ("", AUTO) else ranked) and (stand_in := self._stand_in(ask)):
+        if not (ranked if by_name(ask) else able.candidates) and (stand_in := self._stand_in(ask)):
             ranked = [stand_in]
             able = await fallbacks.callable_of(tx, known, self._keyring, ranked, query_id)
         plan = seen.narrowed(fallbacks.plan(able.candidates, chain, ranked))
@@ -102,7 +104,7 @@ class Opening:
     async def _choose(self, tx: Transaction, ask: Ask, wanted: selecting.Ask, seen: Availability) -> selecting.Choice:
         """The models by rank; a name that no model has is an alias."""
         names = {name for model in self._known.registry.models for name in (model.name, "/".join(model.key))}
-        if ask.model not in names and ask.model not in ("", AUTO):
+        if ask.model not in names and by_name(ask):
             if await selection_store.get_alias(tx, ask.model) is None:
                 raise errors.not_found("model", ask.model)
             wanted = replace(wanted, alias=ask.model)
@@ -155,7 +157,7 @@ async def answered(tx: Transaction, ask: Ask) -> Query | None:
 
 
 def _wanted(ask: Ask, known: Known) -> selecting.Ask:
-    chat, by_name = ask.chat, ask.model not in ("", AUTO)
+    chat = ask.chat
     most = chat.max_output_tokens or known.settings.default_output_tokens
     beginning = tokens.of_beginning(chat)
     cacheable = beginning >= known.settings.prefix_least_tokens
@@ -168,7 +170,7 @@ def _wanted(ask: Ask, known: Known) -> selecting.Ask:
         policy_id=ask.policy_id,
         quality_weight=ask.quality_weight,
         # who names a model knows what it can do, perhaps better than the registry
-        constraints=ask.constraints if by_name else ask.constraints.needing(chat.needs),
+        constraints=ask.constraints if by_name(ask) else ask.constraints.needing(chat.needs),
         session_id=ask.session_id,
         prefix_key=hashlib.sha256(repr(chat.beginning).encode()).hexdigest() if cacheable else "",
         prefix_tokens=beginning if cacheable else 0,
@@ -183,13 +185,20 @@ def named(ranked: Sequence[Ranked], model: str) -> Sequence[Ranked]:
     return [item for item in ranked if model in (item.option.model, "/".join(item.option.key))]
 
 
-def affordable_last(ranked: Sequence[Ranked]) -> list[Ranked]:
-    """Those that are in by rank, then those that budgets keep out, the cheapest first.
+def in_order(ranked: Sequence[Ranked], *, by_name: bool) -> list[Ranked]:
+    """Those that are in by rank, then those that only an estimate keeps out, the cheapest first.
 
-    Selection thinks of the longest answer that may come; what is set aside is what is likely, and that alone decides.
+    Selection thinks of the longest answer that may come; what is set aside is what is likely, and that decides about budgets. And
+    how long a text is in tokens only its model knows: who named the model may ask it.
     """
-    spent = [item for item in ranked if item.exclusion is Exclusion.BUDGET_SPENT]
-    return [item for item in ranked if item.exclusion is None] + sorted(spent, key=lambda item: item.option.cost or 0)
+    estimated = {Exclusion.BUDGET_SPENT, Exclusion.CONTEXT_WINDOW} if by_name else {Exclusion.BUDGET_SPENT}
+    out = [item for item in ranked if item.exclusion in estimated]
+    return [item for item in ranked if item.exclusion is None] + sorted(out, key=lambda item: item.option.cost or 0)
+
+
+def by_name(ask: Ask) -> bool:
+    """Whether the caller named a model or an alias."""
+    return ask.model not in ("", AUTO)
 
 
 def asked_for(known: Known, query_id: str, ask: Ask, target: Target, deadline: timedelta) -> reserving.Ask:

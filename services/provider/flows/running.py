@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import query_store, tokens
+from services.provider import query_store, selection_store, tokens
 from services.provider.assembling import Assembler
 from services.provider.attempts import Try
 from services.provider.availability import Outcome
@@ -58,6 +58,11 @@ class Running:
     def elapsed(self) -> timedelta:
         """How long it is under way."""
         return timedelta(seconds=self._host.clock.monotonic() - self._begun)
+
+    @property
+    def expired(self) -> bool:
+        """Whether its reservation's time has run out."""
+        return self._host.clock.now() > self.reservation.expires
 
     def begin_attempt(self) -> None:
         """An attempt begins: nothing of its answer is there."""
@@ -133,9 +138,11 @@ class Running:
         found = await host.db.write(
             lambda tx: reserving.extend(host, tx, known, reservation_id, amount=amount, tokens=more, ttl=ttl)
         )
-        if isinstance(found, Denied):
+        if isinstance(found, Denied) and found.budgets:
             return found
-        self.reservation = found
+        if isinstance(found, Reservation):
+            self.reservation = found
+        # bursts are about when calls begin: one that runs goes on, and what it takes is counted when it is settled
         self._paid_tokens += more
         return None
 
@@ -155,7 +162,12 @@ class Running:
             failure,
             answer,
         )
-        return await closing.end(self._host, tx, self._known, self.query, end)
+        query = await closing.end(self._host, tx, self._known, self.query, end)
+        if failure is None and self._ask.session_id and self.query.model_key != self._opened.query.model_key:
+            # what it said is in that model's cache
+            oldest = query.created - self._known.settings.session_time
+            await selection_store.note_session(tx, self._ask.session_id, query.model_key, query.created, oldest)
+        return query
 
     def used(self, *, finished: bool) -> tuple[Usage | None, bool]:
         """Tokens to pay for, and whether they are estimated; None when nothing came."""

@@ -16,7 +16,7 @@ from mesh.db import Transaction
 from mesh.host import Host
 from services.provider import events, routing, selection_store, sharing, store
 from services.provider.availability import Availability
-from services.provider.constraints import NOTHING, Constraints
+from services.provider.constraints import NOTHING, Constraints, first_unmet
 from services.provider.failure import FailureKind
 from services.provider.fallback import Target
 from services.provider.flows import advising, offers
@@ -84,6 +84,12 @@ class Choice:
     cost_factor: float
     policy_id: str = ""
     reason: str = ""
+    constraints: tuple[Constraints, ...] = ()
+
+    def meets(self, item: Ranked) -> bool:
+        """Whether it meets the demands of caller and policy and has a price, whatever else may keep it out."""
+        cost = item.option.cost
+        return cost is not None and first_unmet(item.option, cost, self.constraints) is None
 
     @property
     def candidates(self) -> list[Ranked]:
@@ -126,7 +132,9 @@ async def choose(host: Host, tx: Transaction, known: Known, ask: Ask, seen: Avai
     options = [_informed(known, seen, ask, plan, option) for option in offered.options]
     weights = plan.weights.with_cost_factor(offered.cost_factor)
     ranked = routing.rank(options, ask.size, plan.strategy, weights, known.half_points, plan.rules)
-    return Choice(ask, ranked, plan.strategy, weights, offered.cost_factor, plan.policy_id, _why(ranked, plan))
+    return Choice(
+        ask, ranked, plan.strategy, weights, offered.cost_factor, plan.policy_id, _why(ranked, plan), plan.rules.constraints
+    )
 
 
 async def _policy(tx: Transaction, policy_id: str) -> Policy:

@@ -1,7 +1,7 @@
 """Who may answer a query: the names that a caller may use, and what is left of a plan once somebody can be paid for."""
 
 from services.provider.fallback import Candidate, Cause, Plan, Target
-from services.provider.flows.opening import affordable_last, from_there, named
+from services.provider.flows.opening import from_there, in_order, named
 from services.provider.options import Exclusion, Option, Ranked
 
 
@@ -28,7 +28,7 @@ def test_a_name_stands_for_models() -> None:
 
 
 def test_what_budgets_keep_out_is_asked_last() -> None:
-    """By rank those that fit, then those that may fit by what is likely, the cheapest first; nobody else."""
+    """By rank those that fit, then those that may, the cheapest first; what is too long only a named model may say."""
     ranked = [
         _ranked("acme", "in", 9),
         _ranked("acme", "also in", 1),
@@ -37,7 +37,8 @@ def test_what_budgets_keep_out_is_asked_last() -> None:
         _ranked("acme", "cheap", 3, Exclusion.BUDGET_SPENT),
         _ranked("acme", "narrow", 1, Exclusion.CONTEXT_WINDOW),
     ]
-    assert [item.option.model for item in affordable_last(ranked)] == ["in", "also in", "cheap", "dear"]
+    assert [item.option.model for item in in_order(ranked, by_name=False)] == ["in", "also in", "cheap", "dear"]
+    assert [item.option.model for item in in_order(ranked, by_name=True)] == ["in", "also in", "narrow", "cheap", "dear"]
 
 
 def test_a_plan_from_the_first_that_can_be_paid_for() -> None:
