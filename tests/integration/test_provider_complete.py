@@ -132,7 +132,7 @@ async def test_who_may_answer(desk: Desk) -> None:
 async def test_an_unknown_name(desk: Desk, streamed: bool) -> None:
     """NOT_FOUND for model, chain and policy; nobody is called and nothing is left behind."""
     call = desk.stream if streamed else desk.ask
-    for model, fields in (("acme/none", {}), ("nobody/big", {}), (BIG, {"fallback_chain": "none"}), (BIG, {"policy": "none"})):
+    for model, fields in (("acme/none", {}), ("nobody/big", {}), (BIG, {"fallback_chain": "none"}), (BIG, {"policy_id": "none"})):
         assert (await refused(call(model, **fields))).code is grpc.StatusCode.NOT_FOUND, model
     assert (await refused(desk.query(new_id()))).code is grpc.StatusCode.NOT_FOUND
     assert not desk.far.asked

@@ -180,9 +180,9 @@ async def test_no_way_out_leads_past_a_policy(desk: Desk) -> None:
     await desk.chain("default", general=[MID, SMALL])
     for model in (BIG, "auto", "best"):
         desk.far.script["big"] = [fails(503)] * 2
-        assert attempts_of((await desk.ask(model, policy="ours")).account)[-1] == (SMALL, ""), model
+        assert attempts_of((await desk.ask(model, policy_id="ours")).account)[-1] == (SMALL, ""), model
     await desk.limit("0.004", mode=Budget.MODE_DEGRADE)
-    assert (await desk.ask("auto", policy="ours")).account.model == "small"
+    assert (await desk.ask("auto", policy_id="ours")).account.model == "small"
     assert "mid" not in desk.far.models
 
 

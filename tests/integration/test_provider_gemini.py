@@ -15,6 +15,8 @@ from services.provider.remote.calling import Remote
 from services.provider.target import Target
 from tests.integration.test_provider_remote import Far, far_end
 
+# Google's client inherits from aiohttp's, which that library warns of
+pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
 MODEL = "gemini-2.5-flash"
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string"}}}
 ANSWER = {

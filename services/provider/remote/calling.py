@@ -89,8 +89,10 @@ class Remote:
             async with await self._post(dialect, target, chat, stream=True) as exchange:
                 async with aclosing(exchange.chunks(target.timeouts.idle.total_seconds())) as chunks:
                     async for data in chunks:
-                        for delta in reader.feed(data):
-                            yield delta
+                        # line by line: what came before an error in the same piece is told before it
+                        for line in data.splitlines(keepends=True):
+                            for delta in reader.feed(line):
+                                yield delta
                         if reader.ended:
                             break
                 await exchange.drain(_DRAIN_SECONDS)
