@@ -8,6 +8,10 @@ import anthropic
 import httpx
 import openai
 import pytest
+from google.type.money_pb2 import Money
+from tooloo.provider.v1.budget_pb2 import Budget
+from tooloo.provider.v1.provider_service_pb2 import SetBudgetRequest
+from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceStub
 
 from tests.integration.calling_bench import MODELS, Calling, door_to_aimock
 from tests.peers.aimock import Mock
@@ -143,3 +147,23 @@ async def test_tokens_are_counted_by_estimate(ends: tuple[Calling, Mock]) -> Non
         long = await client.messages.count_tokens(model="auto", messages=[{"role": "user", "content": "x" * 3500}])
     assert short.input_tokens == 14
     assert long.input_tokens - short.input_tokens == 990
+
+
+async def test_budgets_hold_at_every_door(ends: tuple[Calling, Mock]) -> None:
+    """No way round a budget: bifrost#2873 (passthrough ignores budgets), litellm#26672 (enforcement bypassed)."""
+    calling, mock = ends
+    limit = Budget(budget_id="cap", limit=Money(currency_code="USD", nanos=1), mode=Budget.MODE_DENY)
+    await ProviderServiceStub(calling.service.channel).SetBudget(SetBudgetRequest(budget=limit))
+    before = len(await mock.journal())
+    async with openai_client(calling) as client, anthropic_client(calling) as other:
+        for stream in (False, True):
+            with pytest.raises(openai.RateLimitError) as refused:
+                await client.chat.completions.create(
+                    model=MODELS[0], messages=[{"role": "user", "content": "hello"}], stream=stream
+                )
+            assert "cap" in refused.value.message
+            with pytest.raises(anthropic.RateLimitError):
+                await other.messages.create(
+                    model=MODELS[0], max_tokens=9, messages=[{"role": "user", "content": "hello"}], stream=stream
+                )
+    assert len(await mock.journal()) == before, "somebody was called"
