@@ -264,6 +264,26 @@ def test_a_refused_key_is_not_used_for_the_providers_other_models() -> None:
     assert run(plan, refused, SUCCESS) == [(ONE, "k1"), (other, "k2")]
 
 
+def test_a_candidate_that_may_not_be_paid_for_is_passed_over() -> None:
+    """It uses up neither an attempt nor its provider's key; what is told in the end is how the others failed."""
+    other = Target("a", "n")
+    state = attempts.begin(Plan((Candidate(ONE, ("k1",)), Candidate(TWO), Candidate(other, ("k1",)))), PATIENT)
+    first = attempts.next_action(state, timedelta())
+    assert isinstance(first, Try)
+    gone = Failure(FailureKind.NOT_FOUND)
+    state = attempts.after(state, first, gone, timedelta(), first_token_seen=False, chance=lambda: 0.0, may_retry=lambda: True)
+    second = attempts.next_action(state, timedelta())
+    assert isinstance(second, Try)
+    assert second.candidate.target == TWO
+    state = attempts.without(state, second.candidate, may_retry=lambda: True)
+    third = attempts.next_action(state, timedelta())
+    assert isinstance(third, Try)
+    assert (third.candidate.target, third.key_id) == (other, "k1")
+    end = attempts.next_action(attempts.without(state, third.candidate, may_retry=lambda: True), timedelta())
+    assert isinstance(end, GiveUp)
+    assert (end.failure, len(end.tried)) == (gone, 1)
+
+
 def test_without_a_retry_budget_a_failing_target_is_left_at_once() -> None:
     """The fallback is no retry: it goes on."""
     assert run(Plan((Candidate(ONE), Candidate(TWO))), BROKEN, SUCCESS, budget=False) == [(ONE, ""), (TWO, "")]
