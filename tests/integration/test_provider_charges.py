@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -461,7 +462,7 @@ async def test_the_books_balance_whatever_happens(tmp_path: Path) -> None:
     seed = int(os.environ.get("TOOLOO_TEST_SEED", "20261126"))
     chance = random.Random(seed)
     brief = dict.fromkeys(("rate_limited", "quota", "unauthenticated", "not_found", "longest"), "1ms")
-    rests = {f"cooldown_{name}": length for name, length in brief.items()}
+    rests: dict[str, Any] = {f"cooldown_{name}": length for name, length in brief.items()}
     async with desk_on(tmp_path, top_up_tokens="20", breaker_in_row="1000", breaker_ratio="1", **rests) as desk:
         for model in ("big", "mid", "small"):
             desk.far.script[model] = [chance.choice(_WAYS) for _ in range(600)]
