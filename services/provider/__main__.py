@@ -66,6 +66,7 @@ async def build(host: Host) -> Parts:
             lambda: availability.watch(host, knows),
             lambda: sweeping.sweep(host, knows),
             advisor.watch,
+            remote.warm,
         ],
         close=[completer.close, remote.close, advisor.close],
     )

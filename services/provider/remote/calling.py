@@ -1,5 +1,7 @@
 """Calls to providers: a conversation out, an answer or its pieces in, and every way to fail as a Failure."""
 
+import asyncio
+import importlib
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _AGENT = "tooloo-provider"
+_WARM_AFTER_SECONDS = 1.0
 _MOST_ERROR_BYTES = 64 * 1024
 # how long the end of a body may take after its content said that nothing follows
 _DRAIN_SECONDS = 0.25
@@ -52,6 +55,11 @@ class Remote:
     async def __aexit__(self, *_: object) -> None:
         """Closes its connections."""
         await self.close()
+
+    async def warm(self) -> None:
+        """Loads what a call needs, in a thread and after the start, so that neither the start nor the first caller waits for it."""
+        await asyncio.sleep(_WARM_AFTER_SECONDS)
+        await asyncio.to_thread(importlib.import_module, "services.provider.remote.http")
 
     @property
     def busy(self) -> int:
