@@ -198,7 +198,7 @@ class MeshSettings(Section):
     request_id_age: timedelta = setting(timedelta(days=7), "How long the answer of a request_id is kept.")
     outbox_batch: int = setting(200, "Events the outbox publishes at a time.", low=1, high=1000)
     outbox_interval: timedelta = setting(
-        timedelta(milliseconds=20), "Shortest time between two publishes of the outbox; events that come meanwhile go together."
+        timedelta(milliseconds=50), "Shortest time between two publishes of the outbox; events that come meanwhile go together."
     )
     inbox_batch: int = setting(200, "Events the inbox takes at a time.", low=1, high=1000)
     inbox_age: timedelta = setting(timedelta(days=30), "How long the inbox remembers which events were handled; at least 1d.")

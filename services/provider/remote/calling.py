@@ -60,6 +60,8 @@ class Remote:
         """Loads what a call needs, in a thread and after the start, so that neither the start nor the first caller waits for it."""
         await asyncio.sleep(_WARM_AFTER_SECONDS)
         await asyncio.to_thread(importlib.import_module, "services.provider.remote.http")
+        # what runs in the background runs for ever: one that ends would end the service
+        await asyncio.get_running_loop().create_future()
 
     @property
     def busy(self) -> int:
