@@ -42,9 +42,11 @@ class Opened:
 
 
 def digest(ask: Ask) -> bytes:
-    """What was asked, for telling a repeat from another request under the same id."""
-    chosen = (ask.model, ask.policy_id, ask.fallback_chain, ask.session_id, ask.focus_area)
-    said = repr((ask.chat, chosen, sorted(ask.labels.items())))
+    """What was asked, for telling a repeat from another request under the same id; the same in every process."""
+    # sets have an order of their own in each process
+    demands = [sorted(value) if isinstance(value, frozenset) else value for value in vars(ask.constraints).values()]
+    chosen = (ask.model, ask.policy_id, ask.strategy, ask.quality_weight, demands, ask.fallback_chain)
+    said = repr((ask.chat, chosen, ask.session_id, ask.focus_area, sorted(ask.labels.items())))
     return hashlib.sha256(said.encode()).digest()
 
 

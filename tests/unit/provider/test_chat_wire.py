@@ -27,7 +27,9 @@ from services.provider.chat import (
     ToolResult,
 )
 from services.provider.completing_port import Ask
+from services.provider.constraints import Constraints
 from services.provider.flows import opening
+from services.provider.strategies import Strategy
 
 WORDS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 ANY_WORDS = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -130,12 +132,21 @@ def test_the_same_request_is_the_same(schema: dict[str, Any], chance: Any) -> No
     assert repr(one.chat) == repr(other.chat)
 
 
-@pytest.mark.parametrize("field", ["model", "labels", "session_id", "focus_area", "policy", "fallback_chain"])
+OTHERS: dict[str, object] = {
+    **dict.fromkeys(("model", "session_id", "focus_area", "policy_id", "fallback_chain"), "x"),
+    "labels": {"team": "red"},
+    "strategy": Strategy.BEST,
+    "quality_weight": 0.5,
+    "constraints": Constraints(regions=frozenset({"eu"})),
+}
+
+
+@pytest.mark.parametrize("field", OTHERS)
 def test_another_request_is_another(field: str) -> None:
     """Whatever decides about the answer is part of what a request id stands for."""
     chat = chat_wire.from_chat([chat_pb2.ChatMessage(text="hello")], [], chat_pb2.GenerationConfig())
     plain = Ask(chat, "auto")
-    other = Ask(chat, **{"model": "auto", field: {"team": "red"} if field == "labels" else "x"})  # type: ignore[arg-type] # by name
+    other = Ask(chat, **{"model": "auto", field: OTHERS[field]})  # type: ignore[arg-type] # by name
     assert opening.digest(plain) != opening.digest(other)
     assert opening.digest(plain) == opening.digest(Ask(chat, "auto", stream=True)), "whole or streamed is the same answer"
 
