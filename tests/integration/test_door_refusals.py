@@ -97,9 +97,13 @@ def reasons(status: status_pb2.Status) -> list[error_details_pb2.ErrorInfo]:
 async def test_a_refusal_is_a_status_with_a_reason(door: Bench, case: str) -> None:
     """HTTP status, code and reason belong together, and the body is a google.rpc.Status that any protobuf reader takes."""
     call, http_status, code, reason = REFUSALS[case]
-    answer = await call(door.rest)
-    assert (answer.status_code, answer.headers["content-type"]) == (http_status, "application/json"), answer.text
-    status = json_format.Parse(answer.text, status_pb2.Status())
+    # the door's clock ends a tenth of a second before the service's; on a machine that stalls for longer the service's may win
+    for _ in range(3 if case == "deadline of the caller" else 1):
+        answer = await call(door.rest)
+        assert (answer.status_code, answer.headers["content-type"]) == (http_status, "application/json"), answer.text
+        status = json_format.Parse(answer.text, status_pb2.Status())
+        if reasons(status):
+            break
     assert status.code == code
     assert status.message
     assert [(info.reason, info.domain) for info in reasons(status)] == [(reason, "tooloo")]
