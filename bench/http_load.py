@@ -1,7 +1,9 @@
 """A small closed-loop HTTP/1.1 load generator: keep-alive connections, one request at a time each, every answer checked."""
 
 import asyncio
+import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -13,6 +15,16 @@ class Figures:
     p50_ms: float
     p99_ms: float
     failed: int
+
+    @classmethod
+    def median(cls, several: Sequence["Figures"]) -> "Figures":
+        """The median of each figure; failures add up."""
+        return cls(
+            statistics.median(each.rate for each in several),
+            statistics.median(each.p50_ms for each in several),
+            statistics.median(each.p99_ms for each in several),
+            sum(each.failed for each in several),
+        )
 
 
 async def load(port: int, request: bytes, connections: int, seconds: float) -> Figures:

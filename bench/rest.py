@@ -5,7 +5,6 @@
 
 import asyncio
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -56,15 +55,6 @@ def _requests(port: int, budget: str) -> dict[str, bytes]:
     return {READ: get(f"/api/v1/budgets/{budget}", port), WRITE: post("/api/v1/analytics/log", port, BODY)}
 
 
-def _median(figures: list[Figures]) -> Figures:
-    return Figures(
-        statistics.median(each.rate for each in figures),
-        statistics.median(each.p50_ms for each in figures),
-        statistics.median(each.p99_ms for each in figures),
-        sum(each.failed for each in figures),
-    )
-
-
 def _measure(ours: int, theirs: int) -> dict[tuple[str, str, int], list[Figures]]:
     """Every scenario in every round, ours and theirs next to each other, so that both see the same machine."""
     found: dict[tuple[str, str, int], list[Figures]] = {}
@@ -83,7 +73,7 @@ def _print(found: dict[tuple[str, str, int], list[Figures]]) -> None:
     print(f"{head}  ours / theirs: req/s, p99")
     for call in (READ, WRITE):
         for connections in (1, CONNECTIONS):
-            ours, theirs = _median(found[call, "tooloo", connections]), _median(found[call, "fastapi", connections])
+            ours, theirs = Figures.median(found[call, "tooloo", connections]), Figures.median(found[call, "fastapi", connections])
             for who, each in (("tooloo", ours), ("fastapi", theirs)):
                 row = f"{call:28} {connections:5} {who:8} {each.rate:8.0f} {each.p50_ms:8.2f} {each.p99_ms:8.2f} {each.failed:6}"
                 print(row + (f"  {ours.rate / theirs.rate:.2f}, {ours.p99_ms / theirs.p99_ms:.2f}" if who == "tooloo" else ""))

@@ -36,7 +36,7 @@ UNREACHED = "connect-failure,refused-stream,reset-before-request"
 CALLERS_HEADERS = (
     *("authorization", "content-type", "grpc-timeout", "idempotency-key"),
     *("last-event-id", "traceparent", "x-grpc-web", "x-user-agent"),
-    *("anthropic-version", "x-api-key", "x-tooloo-labels", "x-tooloo-session"),
+    *("anthropic-version", "x-api-key", "x-tooloo-fallback-chain", "x-tooloo-labels", "x-tooloo-policy", "x-tooloo-session"),
 )
 EXPOSED_HEADERS = (
     *("grpc-message", "grpc-status", "grpc-status-details-bin", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry"),

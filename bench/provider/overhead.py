@@ -7,7 +7,6 @@ bar is missed. LiteLLM runs as its quick start says, without a database; ours re
 
 import asyncio
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -149,7 +148,7 @@ def show(found: Found, ours: Memory, theirs: float) -> bool:
     print(f"{'call':<10}{'conns':>6}{'who':>10}" + "".join(f"{name:>{width}}" for name, width in zip(head, _WIDTHS, strict=True)))
     met = True
     for kind, connections in sorted({key[:2] for key in found}):
-        median = {who: _median(found[kind, connections, who]) for who in ("direct", "tooloo", "litellm")}
+        median = {who: Figures.median(found[kind, connections, who]) for who in ("direct", "tooloo", "litellm")}
         base = median["direct"]
         for who, each in median.items():
             added = f"{each.p50_ms - base.p50_ms:>11.2f}{each.p99_ms - base.p99_ms:>11.2f}" if who != "direct" else f"{'':>22}"
@@ -163,15 +162,6 @@ def show(found: Found, ours: Memory, theirs: float) -> bool:
     print(f"memory: provider service {ours.gateway:.0f} MiB, LiteLLM {theirs:.0f} MiB: {share:.2f} (bar {BAR})")
     print(f"        and {ours.door:.0f} MiB of Envoy, which all services share")
     return met and share <= BAR
-
-
-def _median(figures: list[Figures]) -> Figures:
-    return Figures(
-        statistics.median(each.rate for each in figures),
-        statistics.median(each.p50_ms for each in figures),
-        statistics.median(each.p99_ms for each in figures),
-        sum(each.failed for each in figures),
-    )
 
 
 async def main() -> int:

@@ -13,22 +13,26 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from threading import local
+from typing import cast
 
 from pyrate_limiter import Limiter, Rate, SQLiteBucket
 
+from mesh.client import MeshClient
 from mesh.clock import SystemClock
-from mesh.db import Database
+from mesh.db import Database, Transaction
 from mesh.host import Host
 from mesh.ids import new_id
 from mesh.settings import MeshSettings
-from services.provider.budget import Budget, Mode
+from services.provider.budget import Budget, Mode, Standing
 from services.provider.flows import accounts, known, reserving
 from services.provider.flows.known import Known
-from services.provider.flows.reserving import Ask, Used
+from services.provider.flows.reserving import Ask, Settled, Used
 from services.provider.labels import Labels
-from services.provider.reservation import Denied
+from services.provider.reservation import Reservation
 from services.provider.settings import HERE, ProviderSettings
 
 CUSTOMERS, THREADS = 250, 8
@@ -55,7 +59,7 @@ async def ours(folder: Path, pairs: int, writers: int) -> Row:
     """The service's own flows, in process."""
     database = await Database.open(folder / "ours.db", [("provider", HERE / "schema")], MeshSettings())
     # nothing here calls another service
-    host = Host("provider", MeshSettings(), database, None, SystemClock(), new_id)  # type: ignore[arg-type] # as it says
+    host = Host("provider", MeshSettings(), database, cast(MeshClient, None), SystemClock(), new_id)
     knows = known.read(ProviderSettings(), {})
     try:
         await _budgets(host)
@@ -73,20 +77,30 @@ async def _budgets(host: Host) -> None:
     wanted = [Budget("all", LIMIT, mode=Mode.DENY), Budget("model", LIMIT, scope=Labels.of(model="gpt-5-mini"), mode=Mode.DENY)]
     wanted += [Budget(f"c{n}", LIMIT, scope=Labels.of(customer=f"c{n}"), mode=Mode.DENY) for n in range(CUSTOMERS)]
     for budget in wanted:
-        await host.db.write(lambda tx, one=budget: accounts.put(host, tx, one, None, now))  # type: ignore[misc] # bound at once
+        await host.db.write(partial(_put, host, budget, now))
+
+
+async def _put(host: Host, budget: Budget, now: datetime, tx: Transaction) -> Standing:
+    return await accounts.put(host, tx, budget, None, now)
 
 
 async def _work(host: Host, knows: Known, numbers: Iterator[int]) -> None:
     for number in numbers:
         labels = Labels.of(provider="openai", model="gpt-5-mini", customer=f"c{number % CUSTOMERS}", user=f"u{number % 40}")
         ask = Ask(labels, input_tokens=1000)
-        made = await host.db.write(lambda tx, one=ask: reserving.reserve(host, tx, knows, one))  # type: ignore[misc] # as above
-        if isinstance(made, Denied):
-            raise RuntimeError("the budgets of this bench are never spent")  # noqa: TRY004 # no type is wrong, a budget is
-        used = Used(1000, 300 + number % 200)
-        await host.db.write(
-            lambda tx, one=made.reservation_id, what=used: reserving.settle(host, tx, knows, one, what)  # type: ignore[misc] # as above
-        )
+        made = await host.db.write(partial(_reserve, host, knows, ask))
+        await host.db.write(partial(_settle, host, knows, made.reservation_id, Used(1000, 300 + number % 200)))
+
+
+async def _reserve(host: Host, knows: Known, ask: Ask, tx: Transaction) -> Reservation:
+    made = await reserving.reserve(host, tx, knows, ask)
+    if isinstance(made, Reservation):
+        return made
+    raise RuntimeError("the budgets of this bench are never spent")
+
+
+async def _settle(host: Host, knows: Known, reservation_id: str, used: Used, tx: Transaction) -> Settled:
+    return await reserving.settle(host, tx, knows, reservation_id, used)
 
 
 def by_hand(folder: Path, pairs: int, writers: int) -> Row:

@@ -37,6 +37,8 @@ from services.provider.workers.embedding import Embedder
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data" / "routing"
 CACHE = ROOT / "build" / "bench"
+# the bars of the means over the splits
+AIQ_BAR, COST_BAR, APGR_BAR = 0.705, 0.53, 0.68
 TRAIN_SHARE, NEIGHBOURS = 0.7, 50
 PRICES_PER_QUALITY = np.concatenate([[0.0], np.logspace(-1, 6, 200)])
 Floats = NDArray[np.float64]
@@ -232,8 +234,8 @@ def by_regression(data: Questions, train: Ints, test: Ints) -> Guess:
     return Guess((np.stack(columns, 1) + near.quality) / 2, near.cost)
 
 
-def mmlu_pro_table(data: Questions, seeds: Sequence[int]) -> None:
-    """Prints AIQ and costs of every router, mean and spread over the splits."""
+def mmlu_pro_table(data: Questions, seeds: Sequence[int]) -> bool:
+    """Prints AIQ and costs of every router, mean and spread over the splits; False when ours misses a bar in the mean."""
     routers = {
         "true category table": by_category,
         f"kNN-{NEIGHBOURS} on the embedding": by_neighbours,
@@ -263,6 +265,9 @@ def mmlu_pro_table(data: Questions, seeds: Sequence[int]) -> None:
     better = sum(one.aiq > other.aiq for one, other in zip(ours, base, strict=True))
     print(f"ours gains x{ratio:.2f} of what LR + kNN gains over the hull, better on {better} of {len(ours)} splits;", end=" ")
     print(f"a fit and {len(test)} predictions take {seconds / len(seeds):.1f} s")
+    met = _mean([item.aiq for item in ours]) >= AIQ_BAR and _mean([item.cost_of_best for item in ours]) <= COST_BAR
+    print(f"bars: AIQ {AIQ_BAR} or more, cost of best {COST_BAR} or less: {'reached' if met else 'MISSED'}")
+    return met
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -280,8 +285,8 @@ def gap_closed(gain: Floats, weak: Floats, strong: Floats) -> float:
     return float(np.trapezoid(closed, np.linspace(0, 1, len(closed))))
 
 
-def routellm_table(embedder: Embedder, seeds: Sequence[int]) -> None:
-    """Prints APGR of every router on RouteLLM's MMLU pair."""
+def routellm_table(embedder: Embedder, seeds: Sequence[int]) -> bool:
+    """Prints APGR of every router on RouteLLM's MMLU pair; False when ours misses the bar in the mean."""
     found = [row for row in rows("routellm_gpt4_mixtral.jsonl.gz") if row["ds"] == "mmlu"]
     right = np.array([[row["weak"], row["strong"]] for row in found], np.float64)
     nothing = np.zeros(right.shape)
@@ -305,21 +310,24 @@ def routellm_table(embedder: Embedder, seeds: Sequence[int]) -> None:
     print(f"{'router':<28}{'APGR':>16}")
     for name, values in results.items():
         print(f"{name:<28}{_cell(values):>16}")
+    met = _mean(results["learned (ours)"]) >= APGR_BAR
+    print(f"bar: APGR {APGR_BAR} or more: {'reached' if met else 'MISSED'}")
+    return met
 
 
-def main() -> None:
-    """Prints both tables."""
+def main() -> int:
+    """Prints both tables; 1 when a bar is missed."""
     if not DATA.exists():
         print(f"the routing data is not at hand ({DATA.relative_to(ROOT.parent)}); nothing to report")
-        return
+        return 0
     first, count = (int(argument) for argument in (*sys.argv[1:], *("0", "5")[len(sys.argv) - 1 :]))
     seeds = range(first, first + count)
     settings = ProviderSettings()
     embedder = Embedder(settings.embedding_folder, settings.embedding_tokens, 1)
     print(f"embedding: {embedder.name}" + (f" ({embedder.why_not})" if embedder.why_not else ""))
-    mmlu_pro_table(mmlu_pro(embedder), seeds)
-    routellm_table(embedder, seeds)
+    met = [mmlu_pro_table(mmlu_pro(embedder), seeds), routellm_table(embedder, seeds)]
+    return 0 if all(met) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

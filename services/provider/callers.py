@@ -5,36 +5,34 @@ import re
 import uuid
 from collections.abc import Mapping
 
+from services.provider import labels as rules
 from services.provider.dialects.asked import Unreadable
 
 LABELS, SESSION = "x-tooloo-labels", "x-tooloo-session"
 POLICY, CHAIN = "x-tooloo-policy", "x-tooloo-fallback-chain"
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+:/-]{0,127}")
-# these say who answers, which the caller does not
-_OURS = ("provider", "model", "key")
-_MOST_LABELS = 16
+_KEY = "key"
+# these say who answers and who asks, which the caller does not
+_OURS = (rules.PROVIDER, rules.MODEL, _KEY)
 _LONGEST_SESSION = 128
 
 
-def labels_of(headers: Mapping[str, str], user: str) -> dict[str, str]:
-    """The labels of a call: those of the header, the user of the body, and a fingerprint of the key; Unreadable for bad ones."""
-    labels = {}
-    for pair in filter(None, (text.strip() for text in headers.get(LABELS, "").split(","))):
-        name, _, value = (text.strip() for text in pair.partition("="))
-        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise Unreadable(LABELS, f"write name=value,name=value with plain names and values; {pair[:40]!r} is not that")
-        if name in _OURS:
-            raise Unreadable(LABELS, f"{name!r} is not for callers to say")
-        labels[name] = value
-    if len(labels) > _MOST_LABELS:
-        raise Unreadable(LABELS, f"at most {_MOST_LABELS} labels")
+def labels_of(headers: Mapping[str, str], user: str, *, most: int, longest: int) -> dict[str, str]:
+    """The labels of a call: those of the header, the user of the body, and a fingerprint of the key; Unreadable for bad ones.
+
+    `most` and `longest` are the limits of labels; the key is one of them.
+    """
+    caller_key = key_of(headers) if most else ""
+    try:
+        given = rules.parse_filter(filter(None, (text.strip() for text in headers.get(LABELS, "").split(","))))
+        rules.checked(given, most=most - bool(caller_key), longest=longest)
+    except rules.LabelError as error:
+        raise Unreadable(LABELS, str(error)) from error
+    if ours := next((name for name in _OURS if name in given), ""):
+        raise Unreadable(LABELS, f"{ours!r} is not for callers to say")
     if user:
-        labels.setdefault("user", user if _VALUE.fullmatch(user) else fingerprint(user))
-    if key := key_of(headers):
-        labels["key"] = fingerprint(key)
-    return labels
+        given.setdefault(rules.USER, user if rules.is_value(user, longest) else fingerprint(user))
+    return given | ({_KEY: fingerprint(caller_key)} if caller_key else {})
 
 
 def session_of(headers: Mapping[str, str]) -> str:

@@ -101,7 +101,7 @@ class CompatibilityService(CompatibilityServiceServicer):
         try:
             headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
             asked = door.read(_parsed(request))
-            ask = _ask(asked, headers)
+            ask = self._ask(asked, headers)
         except Unreadable as error:
             yield await self._refuse(door, of_unreadable(error), context)
             return
@@ -142,6 +142,20 @@ class CompatibilityService(CompatibilityServiceServicer):
                 yield await self._refuse(door, trouble, context)
                 return
             yield HttpBody(content_type=SSE, data=writer.error(door.trouble(trouble, started.query_id)[1]))
+
+    def _ask(self, asked: Asked, headers: Mapping[str, str]) -> Ask:
+        settings = self._known.settings
+        labels = callers.labels_of(headers, asked.user, most=settings.max_labels, longest=settings.max_label_length)
+        return Ask(
+            asked.chat,
+            asked.model,
+            labels,
+            callers.session_of(headers),
+            callers.request_id_of(headers, labels),
+            asked.stream,
+            policy_id=callers.named(headers, callers.POLICY),
+            fallback_chain=callers.named(headers, callers.CHAIN),
+        )
 
     def _now(self) -> int:
         return int(self._host.clock.now().timestamp())
@@ -193,20 +207,6 @@ def _parsed(request: HttpBody) -> object:
         return json.loads(request.data)
     except (ValueError, RecursionError) as error:
         raise Unreadable("", "the body is not valid JSON", "invalid_json") from error
-
-
-def _ask(asked: Asked, headers: Mapping[str, str]) -> Ask:
-    labels = callers.labels_of(headers, asked.user)
-    return Ask(
-        asked.chat,
-        asked.model,
-        labels,
-        callers.session_of(headers),
-        callers.request_id_of(headers, labels),
-        asked.stream,
-        policy_id=callers.named(headers, callers.POLICY),
-        fallback_chain=callers.named(headers, callers.CHAIN),
-    )
 
 
 def _bytes_of(piece: Delta | Completed, writer: StreamWriter | None) -> bytes:

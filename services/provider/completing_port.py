@@ -11,6 +11,14 @@ from services.provider.failure import CallFailedError, Failure
 from services.provider.query import Query, Tried
 from services.provider.strategies import Strategy
 
+# what a caller writes for a model when it is to be selected
+AUTO = "auto"
+
+
+def is_name(model: str) -> bool:
+    """Whether that is the name of a model or an alias; else one is to be selected."""
+    return model not in ("", AUTO)
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -33,6 +41,11 @@ class Ask:
     strategy: Strategy | None = None
     quality_weight: float | None = None
     constraints: Constraints = NOTHING
+
+    @property
+    def by_name(self) -> bool:
+        """Whether the caller named a model or an alias."""
+        return is_name(self.model)
 
 
 @dataclass(frozen=True)

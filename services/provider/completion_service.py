@@ -12,7 +12,7 @@ from tooloo.provider.v1.completion_service_pb2_grpc import CompletionServiceServ
 from mesh import answers, errors
 from mesh.host import Host
 from services.provider import chat_wire, completion_wire, query_store
-from services.provider.completing_port import Ask, Completer, QueryFailedError
+from services.provider.completing_port import AUTO, Ask, Completer, QueryFailedError
 from services.provider.failure import Failure, FailureKind
 from services.provider.flows.known import Known
 from services.provider.selection_wire import from_constraints
@@ -68,7 +68,7 @@ class CompletionService(CompletionServiceServicer):
         labels = from_labels(self._known.settings, request.labels, user=request.user_id)
         return Ask(
             chat_wire.from_chat(request.messages, request.tools, request.generation),
-            request.model or "auto",
+            request.model or AUTO,
             labels.values,
             request.session_id,
             answers.request_id_of(request),

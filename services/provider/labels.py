@@ -87,12 +87,17 @@ def from_text(text: str) -> Labels:
     return Labels(frozenset(json.loads(text).items()))
 
 
+def is_value(text: str, longest: int) -> bool:
+    """Whether a text may be a label's value."""
+    return len(text) <= longest and _VALUE.fullmatch(text) is not None
+
+
 def checked(given: Mapping[str, str], *, most: int, longest: int) -> Labels:
     """The labels of a caller; LabelError for names, values or numbers that are not allowed."""
     for name, value in given.items():
         if not _NAME.fullmatch(name) or name in RESERVED:
             raise LabelError(name, f"{name!r} is no name for a label: write a-z, 0-9 and _, none of {', '.join(sorted(RESERVED))}")
-        if not _VALUE.fullmatch(value) or len(value) > longest:
+        if not is_value(value, longest):
             raise LabelError(name, f"write 1 to {longest} of A-Z a-z 0-9 . _ : / @ + -, beginning with a letter or digit")
     further = sorted(set(given) - set(OWN))
     if len(further) > most:
@@ -112,7 +117,7 @@ def parse_filter(items: Iterable[str]) -> dict[str, str]:
     """Labels written as "name=value", the form that fits into a query; LabelError for a name that comes twice or has no value."""
     found: dict[str, str] = {}
     for item in items:
-        name, separator, value = item.partition("=")
+        name, separator, value = (part.strip() for part in item.partition("="))
         if not separator or name in found:
             raise LabelError(name, f"write each label once, as name=value; {item!r} is not that")
         found[name] = value

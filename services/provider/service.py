@@ -83,6 +83,7 @@ class ProviderService(ProviderServiceServicer):
         ask = await selecting.prepare(self._host, self._known, self._advisor, _ask(request, size, labels))
 
         async def effect(tx: Transaction) -> api.SelectProviderResponse:
+            await self._known.look(tx)
             seen = await availability.read(self._host, tx, self._known)
             choice = await selecting.choose(self._host, tx, self._known, ask, seen)
             if not choice.candidates:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import anthropic
 import httpx
@@ -12,6 +13,9 @@ from google.type.money_pb2 import Money
 from tooloo.provider.v1.budget_pb2 import Budget
 from tooloo.provider.v1.provider_service_pb2 import SetBudgetRequest
 from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceStub
+from tooloo.provider.v1.selection_pb2 import Constraints, SelectionPolicy
+from tooloo.provider.v1.selection_service_pb2 import SetSelectionPolicyRequest
+from tooloo.provider.v1.selection_service_pb2_grpc import SelectionServiceStub
 
 from tests.integration.calling_bench import MODELS, Calling, door_to_aimock
 from tests.peers.aimock import Mock
@@ -167,3 +171,19 @@ async def test_budgets_hold_at_every_door(ends: tuple[Calling, Mock]) -> None:
                     model=MODELS[0], max_tokens=9, messages=[{"role": "user", "content": "hello"}], stream=stream
                 )
     assert len(await mock.journal()) == before, "somebody was called"
+
+
+async def test_headers_name_policy_and_chain(ends: tuple[Calling, Mock]) -> None:
+    """A policy decides what "auto" is; what nobody set is not found, and what cannot be a name is refused by its header."""
+    calling, _ = ends
+    policy = SelectionPolicy(policy_id="only-ours", constraints=Constraints(allowed=["anthropic"]))
+    await SelectionServiceStub(calling.service.channel).SetSelectionPolicy(SetSelectionPolicyRequest(policy=policy))
+    hello: Any = {"model": "auto", "messages": [{"role": "user", "content": "hello"}]}
+    async with openai_client(calling) as client:
+        answer = await client.chat.completions.with_raw_response.create(**hello, extra_headers={"x-tooloo-policy": "only-ours"})
+        assert answer.headers["x-tooloo-provider"] == "anthropic"
+        for header in ("x-tooloo-policy", "x-tooloo-fallback-chain"):
+            with pytest.raises(openai.NotFoundError, match="nobody-set-it"):
+                await client.chat.completions.create(**hello, extra_headers={header: "nobody-set-it"})
+            with pytest.raises(openai.BadRequestError, match=header):
+                await client.chat.completions.create(**hello, extra_headers={header: "No Name"})

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
+from services.provider.completing_port import AUTO
 from services.provider.registry import Model
 
-AUTO = "auto"
 _EPOCH = "1970-01-01T00:00:00Z"
 
 

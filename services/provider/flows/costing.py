@@ -14,7 +14,7 @@ def price_of(known: Known, labels: Labels) -> Price:
     if price is None:
         raise errors.failed_precondition(
             f"providers/{labels.provider_id}/models/{labels.model}",
-            "this model has no list price here; give the cost, or add its price to the registry file and restart",
+            "this model has no list price here; give the cost, or give the model a price (UpdateModel, or the registry file)",
             reason=ErrorReason.ERROR_REASON_UNKNOWN_PRICE,
             provider_id=labels.provider_id,
             model=labels.model,

@@ -53,7 +53,6 @@ class Seen:
 
 async def gather(tx: Transaction, known: Known, available: Availability, labels: Labels, focus_area: str, size: Size) -> Offers:
     """The offers for a request; reads only."""
-    await known.look(tx)
     watched = await _watched(tx, known, labels, available.now)
     seen = Seen(
         await store.provider_healths(tx),

@@ -12,7 +12,7 @@ from mesh.db import Transaction
 from mesh.host import Host
 from services.provider import events, query_store, selection_store, tokens
 from services.provider.availability import Availability
-from services.provider.completing_port import Ask
+from services.provider.completing_port import Ask, is_name
 from services.provider.fallback import Candidate, Cause, Plan, Target
 from services.provider.flows import availability, fallbacks, reserving, selecting
 from services.provider.flows.advising import Advisor
@@ -26,7 +26,6 @@ from services.provider.query import Query, State
 from services.provider.reservation import Denied, Reservation
 from services.provider.routing import Size
 
-AUTO = "auto"
 _SOON = timedelta(seconds=1)
 
 
@@ -69,20 +68,20 @@ class Opening:
         seen = await availability.read(host, tx, known)
         choice = await self._choose(tx, ask, wanted, seen)
         chain = await fallbacks.chain_of(tx, ask.fallback_chain)
-        fitting = named(choice.ranked, ask.model) if not choice.ask.alias else choice.ranked
+        fitting = choice.ranked if choice.ask.alias else named(choice.ranked, ask.model)
         # no chain and no thin budget leads to a provider that caller or policy do not want
         may = {Target(*item.option.key) for item in choice.ranked if choice.meets(item)}
-        ranked = [target for item in in_order(fitting, by_name=by_name(ask)) if (target := Target(*item.option.key)) in may]
+        ranked = [target for item in in_order(fitting, by_name=ask.by_name) if (target := Target(*item.option.key)) in may]
         others = [target for targets in chain.values() for target in targets if target in may]
         able = await fallbacks.callable_of(tx, known, self._keyring, [*ranked, *others], query_id)
-        if not (ranked if by_name(ask) else able.candidates) and (stand_in := self._stand_in(ask)):
+        if not (ranked if ask.by_name else able.candidates) and (stand_in := self._stand_in(ask)):
             ranked = [stand_in]
             able = await fallbacks.callable_of(tx, known, self._keyring, ranked, query_id)
         plan = seen.narrowed(fallbacks.plan(able.candidates, chain, ranked))
         usable = plan.course()
         if not usable:
             raise _nobody(known, seen, fitting, ask.model)
-        reservation, left = await self._reserve(tx, query_id, ask, usable, deadline)
+        reservation, left = await self._reserve(tx, query_id, ask, usable, wanted.size.input_tokens, deadline)
         first = left[0].target
         await availability.enter(tx, seen, query_id, left[:1], reservation.expires - reservation.created)
         labels = Labels.of(ask.labels)
@@ -106,19 +105,19 @@ class Opening:
     async def _choose(self, tx: Transaction, ask: Ask, wanted: selecting.Ask, seen: Availability) -> selecting.Choice:
         """The models by rank; a name that no model has is an alias."""
         names = {name for model in self._known.registry.models for name in (model.name, "/".join(model.key))}
-        if ask.model not in names and by_name(ask):
+        if ask.model not in names and ask.by_name:
             if await selection_store.get_alias(tx, ask.model) is None:
                 raise errors.not_found("model", ask.model)
             wanted = replace(wanted, alias=ask.model)
         return await selecting.choose(self._host, tx, self._known, wanted, seen)
 
     async def _reserve(
-        self, tx: Transaction, query_id: str, ask: Ask, usable: Sequence[Candidate], deadline: timedelta
+        self, tx: Transaction, query_id: str, ask: Ask, usable: Sequence[Candidate], input_tokens: int, deadline: timedelta
     ) -> tuple[Reservation, tuple[Candidate, ...]]:
         """Sets aside what the first candidate that budgets and bursts let through will cost; with it, the candidates from there."""
         first: Denied | None = None
         for place, candidate in enumerate(usable):
-            wish = asked_for(self._known, query_id, ask, candidate.target, deadline)
+            wish = asked_for(self._known, query_id, ask, candidate.target, input_tokens, deadline)
             made = await reserving.reserve(self._host, tx, self._known, wish)
             if isinstance(made, Reservation):
                 return made, tuple(usable[place:])
@@ -133,10 +132,12 @@ class Opening:
     def _stand_in(self, ask: Ask) -> Target | None:
         """The echo, when it is asked for by its name, or when nothing is configured that could answer."""
         echoes = [provider for provider in self._known.registry.providers.values() if provider.stands_in and provider.models]
-        if not echoes or (self._known.with_key and ask.model in ("", AUTO)):
+        if not echoes:
             return None
         target = Target(*echoes[0].models[0].key)
-        return target if ask.model in ("", AUTO, target.model, f"{target.provider_id}/{target.model}") else None
+        if ask.by_name:
+            return target if ask.model in (target.model, f"{target.provider_id}/{target.model}") else None
+        return None if self._known.with_key else target
 
 
 async def answered(tx: Transaction, ask: Ask) -> Query | None:
@@ -172,7 +173,7 @@ def _wanted(ask: Ask, known: Known) -> selecting.Ask:
         policy_id=ask.policy_id,
         quality_weight=ask.quality_weight,
         # who names a model knows what it can do, perhaps better than the registry
-        constraints=ask.constraints if by_name(ask) else ask.constraints.needing(chat.needs),
+        constraints=ask.constraints if ask.by_name else ask.constraints.needing(chat.needs),
         session_id=ask.session_id,
         prefix_key=hashlib.sha256(repr(chat.beginning).encode()).hexdigest() if cacheable else "",
         prefix_tokens=beginning if cacheable else 0,
@@ -181,8 +182,8 @@ def _wanted(ask: Ask, known: Known) -> selecting.Ask:
 
 
 def named(ranked: Sequence[Ranked], model: str) -> Sequence[Ranked]:
-    """Those that the caller's name stands for."""
-    if model in ("", AUTO):
+    """Those that the caller's name stands for; all of them for none."""
+    if not is_name(model):
         return ranked
     return [item for item in ranked if model in (item.option.model, "/".join(item.option.key))]
 
@@ -198,16 +199,11 @@ def in_order(ranked: Sequence[Ranked], *, by_name: bool) -> list[Ranked]:
     return [item for item in ranked if item.exclusion is None] + sorted(out, key=lambda item: item.option.cost or 0)
 
 
-def by_name(ask: Ask) -> bool:
-    """Whether the caller named a model or an alias."""
-    return ask.model not in ("", AUTO)
-
-
-def asked_for(known: Known, query_id: str, ask: Ask, target: Target, deadline: timedelta) -> reserving.Ask:
+def asked_for(known: Known, query_id: str, ask: Ask, target: Target, input_tokens: int, deadline: timedelta) -> reserving.Ask:
     """What to set aside for a call to a target."""
     return reserving.Ask(
         Labels.of(ask.labels).plus(provider=target.provider_id, model=target.model),
-        input_tokens=tokens.of_chat(ask.chat),
+        input_tokens=input_tokens,
         max_output_tokens=ask.chat.max_output_tokens or 0,
         # a query that is still there when its deadline has passed is settled soon
         ttl=deadline + known.settings.settle_grace,

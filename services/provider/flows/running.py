@@ -9,7 +9,7 @@ from services.provider import query_store, selection_store, tokens
 from services.provider.assembling import Assembler
 from services.provider.attempts import Try
 from services.provider.availability import Outcome
-from services.provider.chat import Delta, Usage
+from services.provider.chat import Delta
 from services.provider.completing_port import Ask
 from services.provider.failure import Failure, FailureKind
 from services.provider.fallback import Candidate, Target
@@ -39,7 +39,6 @@ class Running:
         self.query: Query = opened.query
         self.reservation: Reservation = opened.reservation
         self.answer = Assembler()
-        self.asked: Candidate | None = None
         self._tried: list[Tried] = []
         self._outcomes: list[Outcome] = []
         self._first_token: timedelta | None = None
@@ -105,7 +104,7 @@ class Running:
         await closing.learn(host, tx, known, self.query.query_id, self._outcomes)
         await reserving.release(host, tx, known, self.reservation.reservation_id)
         left = max(self._deadline - self.elapsed(), timedelta())
-        wish = opening.asked_for(known, host.ids(), self._ask, target, left)
+        wish = opening.asked_for(known, host.ids(), self._ask, target, self.reservation.input_tokens, left)
         made = await reserving.reserve(host, tx, known, replace(wish, max_wait=timedelta()))
         if isinstance(made, Denied):
             # undoes all of the transaction
@@ -148,7 +147,7 @@ class Running:
 
     async def end(self, tx: Transaction, failure: Failure | None, answer: bytes = b"") -> Query:
         """Settles the query as far as it came."""
-        usage, estimated = self.used(finished=failure is None)
+        usage, estimated = tokens.to_charge(self._ask.chat, self.answer, finished=failure is None)
         end = End(
             usage,
             estimated,
@@ -168,7 +167,3 @@ class Running:
             oldest = query.created - self._known.settings.session_time
             await selection_store.note_session(tx, self._ask.session_id, query.model_key, query.created, oldest)
         return query
-
-    def used(self, *, finished: bool) -> tuple[Usage | None, bool]:
-        """Tokens to pay for, and whether they are estimated; None when nothing came."""
-        return tokens.to_charge(self._ask.chat, self.answer, finished=finished)

@@ -1,7 +1,7 @@
 """Choosing a model: `prepare` looks at the prompt, `choose` ranks in one transaction, `keep` stores and tells, `observe` learns.
 
 ask = await selecting.prepare(host, known, advisor, Ask(...))     # before the transaction: it may embed the prompt
-choice = await selecting.choose(host, tx, known, ask, seen)       # reads only; `seen` is what is available
+choice = await selecting.choose(host, tx, known, ask, seen)       # reads only, after known.look; `seen` is what is available
 selection = await selecting.keep(host, tx, choice)                # not for a dry run
 """
 

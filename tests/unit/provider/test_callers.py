@@ -6,36 +6,53 @@ from services.provider import callers
 from services.provider.dialects.asked import Unreadable
 
 
+def labels_of(headers: dict[str, str], user: str, most: int = 8) -> dict[str, str]:
+    """With the settings' own limits, unless a test says otherwise."""
+    return callers.labels_of(headers, user, most=most, longest=128)
+
+
 def test_labels_come_from_header_body_and_key() -> None:
     """The header wins over the body's user; the key becomes a fingerprint."""
     headers = {"x-tooloo-labels": "team=a, project=b-1 ,", "authorization": "Bearer sk-caller"}
-    labels = callers.labels_of(headers, "ada")
+    labels = labels_of(headers, "ada")
     assert labels == {"team": "a", "project": "b-1", "user": "ada", "key": callers.fingerprint("sk-caller")}
-    assert callers.labels_of({"x-tooloo-labels": "user=eve"}, "ada")["user"] == "eve"
+    assert labels_of({"x-tooloo-labels": "user=eve"}, "ada")["user"] == "eve"
     assert "sk-caller" not in str(labels)
 
 
 def test_both_vendors_headers_name_the_same_key() -> None:
     """OpenAI's clients send a bearer token, Anthropic's x-api-key."""
-    assert callers.labels_of({"x-api-key": "k"}, "") == callers.labels_of({"authorization": "bearer k"}, "") != {}
-    assert callers.labels_of({"authorization": "Basic abc"}, "") == {}
+    assert labels_of({"x-api-key": "k"}, "") == labels_of({"authorization": "bearer k"}, "") != {}
+    assert labels_of({"authorization": "Basic abc"}, "") == {}
 
 
 def test_a_user_that_is_no_label_is_named_by_a_fingerprint() -> None:
     """Claude's clients send long JSON there: it still counts as one user, the same each time."""
-    found = callers.labels_of({}, '{"device": "x y"}')["user"]
-    assert found == callers.labels_of({}, '{"device": "x y"}')["user"] == callers.fingerprint('{"device": "x y"}')
+    found = labels_of({}, '{"device": "x y"}')["user"]
+    assert found == labels_of({}, '{"device": "x y"}')["user"] == callers.fingerprint('{"device": "x y"}')
 
 
 @pytest.mark.parametrize(
     "text",
-    ["Team=a", "team", "team=", "=a", "team=a b", "provider=openai", "model=x", "key=k", ",".join(f"l{n}=1" for n in range(17))],
+    [
+        *("Team=a", "team", "team=", "=a", "team=a b", "day=x", "team=a,team=b"),
+        *("provider=openai", "model=x", "key=k", ",".join(f"l{n}=1" for n in range(9))),
+    ],
 )
 def test_labels_that_are_none_are_refused(text: str) -> None:
     """By the header's name; who answers is not for callers to say."""
     with pytest.raises(Unreadable) as caught:
-        callers.labels_of({"x-tooloo-labels": text}, "")
+        labels_of({"x-tooloo-labels": text}, "")
     assert caught.value.field == "x-tooloo-labels"
+
+
+def test_the_limit_on_labels_holds_at_the_doors() -> None:
+    """What budgets and reports can hold is what callers may say; the key takes one place, and none where there is no place."""
+    eight = {"x-tooloo-labels": ",".join(f"l{n}=1" for n in range(8))}
+    assert len(labels_of(eight, "ada")) == 9
+    with pytest.raises(Unreadable, match="at most 7 labels"):
+        labels_of(eight | {"x-api-key": "k"}, "ada")
+    assert labels_of({"x-api-key": "k"}, "ada", most=0) == {"user": "ada"}
 
 
 def test_idempotency_keys_belong_to_their_caller() -> None:
