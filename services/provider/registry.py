@@ -87,6 +87,11 @@ class Provider:
         return self.dialect == ECHO
 
     @property
+    def needs_key(self) -> bool:
+        """Whether it answers nobody without a key."""
+        return bool(self.key_environment) and not (self.local or self.stands_in)
+
+    @property
     def callable(self) -> bool:
         """Whether the registry says where to call it."""
         return self.stands_in or bool(self.base_url)

@@ -43,8 +43,13 @@ async def callable_of(tx: Transaction, known: Known, keyring: Keyring, targets: 
 
 async def _keys(tx: Transaction, keyring: Keyring, provider: Provider, seed: str) -> tuple[Key, ...]:
     found = await keyring.keys_of(tx, provider.provider_id, seed)
-    needs_none = provider.local or provider.stands_in or not provider.key_environment
-    return found or ((NO_KEY,) if needs_none else ())
+    return found or (() if provider.needs_key else (NO_KEY,))
+
+
+def may_call(known: Known, provider_id: str) -> bool:
+    """Whether a provider has an address, and a key where it needs one."""
+    provider = known.registry.providers.get(provider_id)
+    return provider is not None and provider.callable and (not provider.needs_key or bool(known.keys_of(provider_id)))
 
 
 def _candidate(model: Model, keys: tuple[Key, ...]) -> Candidate:

@@ -223,8 +223,9 @@ def from_there(plan: Plan, left: Sequence[Candidate]) -> Plan:
 
 
 def _price_of_best(known: Known, ranked: Sequence[Ranked]) -> Price | None:
-    """The price of the model of the highest quality: against it is measured what routing saves."""
-    best = max(ranked, key=lambda item: item.option.quality, default=None)
+    """The price of the model of the highest quality that could be called: against it is measured what routing saves."""
+    could = [item for item in ranked if fallbacks.may_call(known, item.option.provider_id)]
+    best = max(could, key=lambda item: item.option.quality, default=None)
     return None if best is None else known.price_of(best.option.provider_id, best.option.model)
 
 
