@@ -157,6 +157,8 @@ class Availability:
 
     def out(self, target: Target, key_ids: Sequence[str] = ()) -> Out | None:
         """Why a model takes no call now: itself, its provider, or every one of these keys. None: it takes one."""
+        if not self.conditions:
+            return None
         for resource in (Resource(target.provider_id), Resource(target.provider_id, target.model)):
             if (found := self.resource_out(resource, for_call=True)) is not None:
                 return found

@@ -43,6 +43,12 @@ class Budget:
         """Whether both count the same usage in the same windows."""
         return (self.scope, self.rule, self.each) == (other.scope, other.rule, other.each)
 
+    @property
+    def narrows_models(self) -> bool:
+        """Whether it depends on provider or model what is covered, or whose share it is."""
+        by = {PROVIDER, MODEL}
+        return self.each in by or any(name in by for name, _ in self.scope.pairs)
+
     def holder(self, labels: Labels) -> str:
         """Whose share of the limit usage with these labels takes; "" when there are no shares."""
         return labels.get(self.each) if self.each else ""

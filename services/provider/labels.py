@@ -71,7 +71,8 @@ class Labels:
 
     def plus(self, **named: str) -> "Labels":
         """The same with other values for some names."""
-        return Labels.of({**self.values, **named})
+        kept = (pair for pair in self.pairs if pair[0] not in named)
+        return Labels(frozenset((*kept, *(pair for pair in named.items() if pair[1]))))
 
     @property
     def text(self) -> str:

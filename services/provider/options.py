@@ -2,6 +2,7 @@
 
 import enum
 from dataclasses import dataclass
+from functools import cached_property
 
 
 class Exclusion(enum.IntEnum):
@@ -51,7 +52,7 @@ class Option:
     evidence: float = 0.0
     cached_tokens: int = 0
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, str]:
         """(provider, model)."""
         return self.provider_id, self.model

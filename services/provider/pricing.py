@@ -1,6 +1,7 @@
 """What a call costs: tokens times list price, exactly, with dearer rates for long inputs."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 TOKENS_PER_PRICE = 1_000_000
 
@@ -22,7 +23,7 @@ class Price:
     base: Rate
     tiers: tuple[tuple[int, Rate], ...] = ()
 
-    @property
+    @cached_property
     def free(self) -> bool:
         """Whether every rate is zero."""
         rates = [self.base, *(rate for _, rate in self.tiers)]

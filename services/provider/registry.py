@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -54,7 +55,7 @@ class Model:
     region: str = ""
     data_policy: str = ""
 
-    @property
+    @cached_property
     def key(self) -> tuple[str, str]:
         """(provider, model)."""
         return self.provider_id, self.name

@@ -136,16 +136,19 @@ class Known:
             has_key=provider.provider_id in self.with_key,
             degraded_after=self.settings.degraded_after,
         )
+        return state, _why(state, provider, health)
+
+
+def _why(state: State, provider: Provider, health: ProviderHealth) -> str:
+    """A state in a sentence."""
+    if state is State.UNAVAILABLE:
+        return f"nothing answers at {provider.address}"
+    if state is State.DEGRADED:
+        return f"its last {health.failures_in_row} calls failed"
+    if state is State.NOT_CONFIGURED:
         variables = " or ".join(provider.key_environment)
-        reasons = {
-            State.UNAVAILABLE: f"nothing answers at {provider.address}",
-            State.DEGRADED: f"its last {health.failures_in_row} calls failed",
-            State.NOT_CONFIGURED: f"no key: {f'set {variables}, or ' if variables else ''}add one with AddProviderKey",
-            State.AVAILABLE: f"something answers at {provider.address}"
-            if provider.local
-            else "it has a key; no call failed lately",
-        }
-        return state, reasons[state]
+        return f"no key: {f'set {variables}, or ' if variables else ''}add one with AddProviderKey"
+    return f"something answers at {provider.address}" if provider.local else "it has a key; no call failed lately"
 
 
 def read(settings: ProviderSettings, environment: Mapping[str, str]) -> Known:

@@ -1,21 +1,23 @@
 """What can be offered for a request at this moment: registry, prices, health, feedback and budgets put together for routing."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from mesh.db import Transaction
 from services.provider import budget_store, quality, store
 from services.provider.availability import Availability
-from services.provider.budget import Standing, cost_pressure
+from services.provider.budget import Budget, Standing, cost_pressure
 from services.provider.fallback import Target
 from services.provider.flows import accounts
 from services.provider.flows.known import Known
 from services.provider.health import ModelHealth, ProviderHealth, State
 from services.provider.labels import Labels
 from services.provider.quality import Feedback
-from services.provider.registry import Model
+from services.provider.registry import Model, Provider
 from services.provider.routing import Exclusion, Option, Size
+
+Reason = tuple[Exclusion, str]
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,6 @@ class Watched:
 
     standing: Standing
     pressure: float
-
-    @property
-    def covers_every_model(self) -> bool:
-        """Whether it singles out no provider and no model."""
-        scope = self.standing.budget.scope
-        return not scope.provider_id and not scope.model
 
 
 @dataclass(frozen=True)
@@ -42,34 +38,51 @@ class Offers:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the store holds that matters to a choice."""
+    """What matters to a choice beside the registry.
+
+    `budgets` cover a call to every model alike, `narrow` those that single out some: `labels` are what a call to each would have.
+    """
 
     providers: dict[str, tuple[ProviderHealth, datetime | None]]
     models: dict[tuple[str, str], ModelHealth]
     feedback: dict[tuple[str, str], Feedback]
     budgets: Sequence[Watched]
     availability: Availability
+    narrow: Sequence[Watched] = ()
+    labels: Mapping[tuple[str, str], Labels] = field(default_factory=dict)
+
+
+# a model that nothing was seen of
+_UNSEEN, _NO_FEEDBACK = ModelHealth(), Feedback()
 
 
 async def gather(tx: Transaction, known: Known, available: Availability, labels: Labels, focus_area: str, size: Size) -> Offers:
     """The offers for a request; reads only."""
-    watched = await _watched(tx, known, labels, available.now)
+    touching = (await known.limits.read(tx)).budgets.touching(labels)
+    narrow = [budget for budget in touching if budget.narrows_models]
+    # most installations have none, and labels for every model cost more than all else that is done for one
+    models = known.registry.models if narrow else ()
+    by_model = {model.key: labels.plus(provider=model.provider_id, model=model.name) for model in models}
+    everywhere = [(budget, budget.holder(labels)) for budget in touching if not budget.narrows_models]
+    shares = [(budget, holder) for budget in narrow for holder in sorted(set(map(budget.holder, by_model.values())))]
+    common = await _watched(tx, known, everywhere, available.now)
     seen = Seen(
         await store.provider_healths(tx),
         await store.model_healths(tx),
         await store.feedback_in(tx, quality.domain_of(focus_area)) if focus_area else await store.feedback_overall(tx),
-        watched,
+        common,
         available,
+        await _watched(tx, known, shares, available.now),
+        by_model,
     )
-    options = [_option(known, seen, model, labels, size) for model in known.registry.models]
-    return Offers(options, max((item.pressure for item in watched if item.covers_every_model), default=1.0))
+    # what keeps a provider out keeps all of its models out
+    outs = {name: _provider_out(known, seen, provider) for name, provider in known.registry.providers.items()}
+    options = [_option(known, seen, model, size, outs[model.provider_id]) for model in known.registry.models]
+    return Offers(options, max((item.pressure for item in common), default=1.0))
 
 
-async def _watched(tx: Transaction, known: Known, caller: Labels, now: datetime) -> list[Watched]:
+async def _watched(tx: Transaction, known: Known, shares: Sequence[tuple[Budget, str]], now: datetime) -> list[Watched]:
     watched = []
-    budgets = (await known.limits.read(tx)).budgets.touching(caller)
-    candidates = [caller.plus(provider=model.provider_id, model=model.name) for model in known.registry.models]
-    shares = [(budget, holder) for budget in budgets for holder in sorted({budget.holder(labels) for labels in candidates})]
     for budget, holder in shares:
         standing = await accounts.standing_of(tx, budget, now, holder)
         threshold = await budget_store.tightened(tx, standing.budget.budget_id, standing.holder, standing.window)
@@ -78,10 +91,10 @@ async def _watched(tx: Transaction, known: Known, caller: Labels, now: datetime)
     return watched
 
 
-def _option(known: Known, seen: Seen, model: Model, caller: Labels, size: Size) -> Option:
-    labels = caller.plus(provider=model.provider_id, model=model.name)
-    covering = [item for item in seen.budgets if item.standing.takes(labels)]
-    health = seen.models.get(model.key, ModelHealth())
+def _option(known: Known, seen: Seen, model: Model, size: Size, provider_out: Reason | None) -> Option:
+    narrow = [item for item in seen.narrow if item.standing.takes(seen.labels[model.key])]
+    figures = seen.availability.figures.get(Target(*model.key))
+    health = seen.models.get(model.key, _UNSEEN)
     price = known.price_of_model(model)
     cost = price.cost(size.input_tokens, size.output_tokens) if price else None
     return Option(
@@ -89,35 +102,39 @@ def _option(known: Known, seen: Seen, model: Model, caller: Labels, size: Size) 
         model.name,
         cost,
         model.context_window,
-        quality.expected(model.quality, known.settings.quality_prior_weight, seen.feedback.get(model.key, Feedback())),
+        quality.expected(model.quality, known.settings.quality_prior_weight, seen.feedback.get(model.key, _NO_FEEDBACK)),
         health.tokens_per_second or model.tokens_per_second,
         health.uptime,
-        pressure=max((item.pressure for item in covering if not item.covers_every_model), default=1.0),
+        pressure=max((item.pressure for item in narrow), default=1.0),
         free=price is not None and price.free,
-        excluded=_excluded(known, seen, model, cost or 0, covering),
+        excluded=_excluded(known, seen, model, cost or 0, narrow, provider_out),
+        in_flight=figures.in_flight if figures else 0,
         capabilities=model.capabilities,
         region=model.region,
         data_policy=model.data_policy,
     )
 
 
-def _excluded(known: Known, seen: Seen, model: Model, cost: int, covering: Sequence[Watched]) -> tuple[Exclusion, str] | None:
-    """The first reason that keeps a model out."""
-    return next(_reasons(known, seen, model, cost, covering), None)
-
-
-def _reasons(known: Known, seen: Seen, model: Model, cost: int, covering: Sequence[Watched]) -> Iterator[tuple[Exclusion, str]]:
-    provider = known.registry.providers[model.provider_id]
-    health, _ = seen.providers.get(model.provider_id, (ProviderHealth(), None))
+def _provider_out(known: Known, seen: Seen, provider: Provider) -> Reason | None:
+    """Why none of a provider's models can be offered."""
+    health, _ = seen.providers.get(provider.provider_id, (ProviderHealth(), None))
     state, why = known.state(provider, health)
-    if not model.enabled:
-        yield Exclusion.DISABLED, "switched off in the registry"
     if provider.stands_in:
-        yield Exclusion.DISABLED, "it is no model, and stands in only while no provider is configured"
-    if known.needs_key and not provider.local and model.provider_id not in known.with_key:
-        yield Exclusion.NOT_CONFIGURED, why
-    if state is State.UNAVAILABLE:
-        yield Exclusion.UNAVAILABLE, why
+        return Exclusion.DISABLED, "it is no model, and stands in only while no provider is configured"
+    if known.needs_key and not provider.local and provider.provider_id not in known.with_key:
+        return Exclusion.NOT_CONFIGURED, why
+    return (Exclusion.UNAVAILABLE, why) if state is State.UNAVAILABLE else None
+
+
+def _excluded(
+    known: Known, seen: Seen, model: Model, cost: int, narrow: Sequence[Watched], provider_out: Reason | None
+) -> Reason | None:
+    """The first reason that keeps a model out."""
+    if not model.enabled:
+        return Exclusion.DISABLED, "switched off in the registry"
+    if provider_out is not None:
+        return provider_out
     if (out := seen.availability.out(Target(*model.key), known.keys_of(model.provider_id))) is not None:
-        yield Exclusion.UNAVAILABLE, out.text
-    yield from ((Exclusion.BUDGET_SPENT, item.standing.lacks) for item in covering if not item.standing.allows(cost))
+        return Exclusion.UNAVAILABLE, out.text
+    spent = next((item for item in (*seen.budgets, *narrow) if not item.standing.allows(cost)), None)
+    return None if spent is None else (Exclusion.BUDGET_SPENT, spent.standing.lacks)

@@ -18,7 +18,6 @@ from services.provider import events, routing, selection_store, sharing, store
 from services.provider.availability import Availability
 from services.provider.constraints import NOTHING, Constraints, first_unmet
 from services.provider.failure import FailureKind
-from services.provider.fallback import Target
 from services.provider.flows import advising, offers
 from services.provider.flows.advising import Advisor
 from services.provider.flows.known import Known
@@ -129,7 +128,9 @@ async def choose(host: Host, tx: Transaction, known: Known, ask: Ask, seen: Avai
         cached = await selection_store.cached_at(tx, ask.prefix_key, now - known.settings.prefix_time)
     plan = planned(known, ask, policy, alias, stay, frozenset(cached))
     offered = await offers.gather(tx, known, seen, ask.labels, ask.focus_area, ask.size)
-    options = [_informed(known, seen, ask, plan, option) for option in offered.options]
+    options = offered.options
+    if plan.cached or ask.beliefs is not None:
+        options = [_informed(known, ask, plan, option) for option in options]
     weights = plan.weights.with_cost_factor(offered.cost_factor)
     ranked = routing.rank(options, ask.size, plan.strategy, weights, known.half_points, plan.rules)
     return Choice(
@@ -184,11 +185,9 @@ def _weights(known: Known, ask: Ask, policy: Policy, strategy: Strategy) -> Weig
     return weights if slider is None else weights.slid(slider)
 
 
-def _informed(known: Known, seen: Availability, ask: Ask, plan: Plan, option: Option) -> Option:
-    """The option with what this ask knows beside the store: running calls, health, cached beginnings, what was learned."""
+def _informed(known: Known, ask: Ask, plan: Plan, option: Option) -> Option:
+    """The option with what this ask knows beside the store: cached beginnings, what was learned."""
     changes: dict[str, object] = {}
-    if figures := seen.figures.get(Target(*option.key)):
-        changes["in_flight"] = figures.in_flight
     if option.key in plan.cached and (price := known.price_of(*option.key)) is not None:
         tokens = min(ask.prefix_tokens, ask.size.input_tokens)
         changes["cached_tokens"] = tokens
