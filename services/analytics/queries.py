@@ -8,8 +8,8 @@ COST = "tooloo.query.cost_usd"
 FIRST_TOKEN = "tooloo.query.first_token_seconds"  # noqa: S105 - a token of words
 LATENCY = "tooloo.query.latency_seconds"
 TYPES = {"provider.query.completed": 1.0, "provider.query.failed": 0.0}
-# the caller's own doing says nothing about a model
-_OF_THE_CALLER = ("FAILURE_KIND_CANCELLED", "FAILURE_KIND_BAD_REQUEST")
+# the caller's own doing, and our own, says nothing about a model
+_NOT_OF_THE_MODEL = ("FAILURE_KIND_CANCELLED", "FAILURE_KIND_BAD_REQUEST", "FAILURE_KIND_LOST")
 _NANOS = 1e9
 
 
@@ -23,7 +23,7 @@ def values_of(event_type: str, lookup: Callable[[str], object]) -> dict[str, flo
     found: dict[str, object] = {COST: _amount(lookup)}
     if answered:
         found |= {LATENCY: lookup("latency"), FIRST_TOKEN: lookup("first_token_latency")}
-    if lookup("failure") not in _OF_THE_CALLER:
+    if lookup("failure") not in _NOT_OF_THE_MODEL:
         found[ANSWERED] = answered
     return {name: value for name, value in found.items() if isinstance(value, float) and math.isfinite(value) and value >= 0}
 

@@ -14,8 +14,9 @@ from tooloo.provider.v1 import compatibility_service_pb2 as api
 from tooloo.provider.v1.compatibility_service_pb2_grpc import CompatibilityServiceServicer
 
 from mesh import errors
+from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import callers, money, tokens
+from services.provider import callers, money, selection_store, tokens
 from services.provider.chat import Delta
 from services.provider.completing_port import Ask, Completed, Completer, Started
 from services.provider.dialects import catalogue
@@ -83,19 +84,24 @@ class CompatibilityService(CompatibilityServiceServicer):
         yield _body({"input_tokens": tokens.of_chat(asked.chat)})
 
     async def ListCompatibleModels(self, request: api.ListCompatibleModelsRequest, context: Context) -> Bodies:
-        """Models by id."""
-        await self._host.db.read(self._known.look)
-        yield _body(catalogue.listed(self._known.registry.models, request.limit, request.after_id))
+        """Models and aliases by id."""
+        aliases = await self._host.db.read(self._names)
+        yield _body(catalogue.listed(self._known.registry.models, aliases, request.limit, request.after_id))
 
     async def GetCompatibleModel(self, request: api.GetCompatibleModelRequest, context: Context) -> Bodies:
-        """One model."""
-        await self._host.db.read(self._known.look)
-        found = catalogue.find(self._known.registry.models, request.model)
+        """One model or alias."""
+        aliases = await self._host.db.read(self._names)
+        found = catalogue.find(self._known.registry.models, request.model, aliases)
         if found is None:
             message = f"there is no model {request.model!r}; GET /v1/models lists them"
             yield await self._refuse(self._openai, Trouble(404, "model_not_found", message, "model"), context)
             return
         yield _body(found)
+
+    async def _names(self, tx: Transaction) -> list[str]:
+        """The aliases; what else is known is made current on the way."""
+        await self._known.look(tx)
+        return [alias.alias for alias in await selection_store.list_aliases(tx, "", self._known.settings.max_aliases)]
 
     async def _complete(self, door: Door, request: HttpBody, context: Context) -> Bodies:
         try:

@@ -48,6 +48,8 @@ MEANINGS = {
     FailureKind.CONTENT_POLICY: Meaning(),
     FailureKind.BAD_REQUEST: Meaning(),
     FailureKind.CANCELLED: Meaning(),
+    # our own doing
+    FailureKind.LOST: Meaning(),
 }
 
 

@@ -34,6 +34,8 @@ class FailureKind(enum.IntEnum):
     BAD_REQUEST = 12
     # the caller hung up
     CANCELLED = 13
+    # whoever ran the call died; what the provider did of it is not known
+    LOST = 14
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from google.type.money_pb2 import Money
 from tooloo.provider.v1.budget_pb2 import Budget
 from tooloo.provider.v1.provider_service_pb2 import SetBudgetRequest
 from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceStub
-from tooloo.provider.v1.selection_pb2 import Constraints, SelectionPolicy
-from tooloo.provider.v1.selection_service_pb2 import SetSelectionPolicyRequest
+from tooloo.provider.v1.selection_pb2 import Alias, Constraints, SelectionPolicy, Share
+from tooloo.provider.v1.selection_service_pb2 import DeleteAliasRequest, SetAliasRequest, SetSelectionPolicyRequest
 from tooloo.provider.v1.selection_service_pb2_grpc import SelectionServiceStub
 
 from tests.integration.calling_bench import MODELS, Calling, door_to_aimock
@@ -134,14 +134,21 @@ async def test_a_stream_is_byte_exact(ends: tuple[Calling, Mock]) -> None:
 
 
 async def test_models_are_listed_for_both_clients(ends: tuple[Calling, Mock]) -> None:
-    """The official clients page through and find one by its id."""
+    """The official clients page through and find one by its id; an alias stands among them as long as there is one."""
+    alias = Alias(alias="quick", targets=[Share(provider_id="openai", model="gpt-5-mini", weight=1)])
+    stub = SelectionServiceStub(ends[0].service.channel)
+    await stub.SetAlias(SetAliasRequest(alias=alias))
     async with openai_client(ends[0]) as client, anthropic_client(ends[0]) as other:
         ids = [model.id async for model in client.models.list()]
-        assert {*MODELS, "auto", "local/echo"} == set(ids)
+        assert {*MODELS, "auto", "quick", "local/echo"} == set(ids)
+        assert (await client.models.retrieve("quick")).owned_by == "tooloo"
         assert (await client.models.retrieve("gpt-5-mini")).id == "openai/gpt-5-mini"
         assert {model.id async for model in other.models.list(limit=2)} == set(ids)
         with pytest.raises(openai.NotFoundError):
             await client.models.retrieve("no-such-model")
+        await stub.DeleteAlias(DeleteAliasRequest(alias="quick"))
+        with pytest.raises(openai.NotFoundError):
+            await client.models.retrieve("quick")
 
 
 async def test_tokens_are_counted_by_estimate(ends: tuple[Calling, Mock]) -> None:

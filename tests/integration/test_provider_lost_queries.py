@@ -5,15 +5,18 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 from tooloo.event.v1.event_pb2 import Event
 from tooloo.provider.v1 import completion_service_pb2 as api
 from tooloo.provider.v1 import provider_service_pb2 as provider_api
 from tooloo.provider.v1.budget_pb2 import Budget, BudgetStanding
 from tooloo.provider.v1.completion_service_pb2_grpc import CompletionServiceStub
-from tooloo.provider.v1.provider_events_pb2 import BudgetReservationExpired
+from tooloo.provider.v1.health_pb2 import FAILURE_KIND_LOST
+from tooloo.provider.v1.provider_events_pb2 import BudgetReservationExpired, ProviderQueryFailed
 from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceStub
 
 from bench.provider.replicas import Process, replicas
@@ -41,6 +44,7 @@ from tests.integration.completing_bench import (
 from tests.integration.test_provider_remote import Far, far_end
 
 State = api.GetQueryResponse
+M = TypeVar("M", bound=Message)
 MINUTE = 60
 QUICK = {"settle_grace": "5s", "reservation_sweep": "100ms"}
 
@@ -90,13 +94,17 @@ def _pass_time(folder: Path) -> None:
         file.execute("UPDATE reservation SET expires_us = created_us WHERE state = 1")
 
 
-def _expired(folder: Path) -> list[BudgetReservationExpired]:
+def _told(folder: Path, kind: type[M]) -> list[M]:
     found = []
     for (content,) in _rows(folder, "SELECT event FROM outbox"):
-        event, data = Event.FromString(content), BudgetReservationExpired()  # type: ignore[arg-type] # a BLOB
+        event, data = Event.FromString(content), kind()  # type: ignore[arg-type] # a BLOB
         if event.data.Unpack(data):
             found.append(data)
     return found
+
+
+def _expired(folder: Path) -> list[BudgetReservationExpired]:
+    return _told(folder, BudgetReservationExpired)
 
 
 async def test_killed_between_call_and_settlement(tmp_path: Path) -> None:
@@ -124,6 +132,7 @@ async def test_killed_between_call_and_settlement(tmp_path: Path) -> None:
         standing = await _standing(process)
         assert (nanos(standing.spent), nanos(standing.reserved)) == (0, 0)
         assert [(each.reservation_id, nanos(each.amount)) for each in _expired(data)] == [(query_id, held)]
+        assert [(each.query_id, each.failure) for each in _told(data, ProviderQueryFailed)] == [(query_id, FAILURE_KIND_LOST)]
         assert not _rows(data, "SELECT 1 FROM in_flight")
         answer = await _ask(process, request_id)
         assert answer.message.text == "".join(WORDS)

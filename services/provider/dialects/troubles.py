@@ -35,6 +35,7 @@ _BY_KIND = {
     FailureKind.CONTENT_POLICY: (400, "content_policy_violation"),
     FailureKind.BAD_REQUEST: (400, "invalid_request"),
     FailureKind.CANCELLED: (499, "cancelled"),
+    FailureKind.LOST: (500, "lost"),
 }
 _PREFIXES = {
     FailureKind.UNAUTHENTICATED: "the provider refused the key that is kept for it here: ",

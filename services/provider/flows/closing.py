@@ -9,7 +9,7 @@ from mesh.host import Host
 from services.provider import availability_store, events, query_store
 from services.provider.availability import Outcome
 from services.provider.chat import Finish, Usage
-from services.provider.failure import Failure
+from services.provider.failure import Failure, FailureKind
 from services.provider.flows import availability, reserving, selecting
 from services.provider.flows.known import Known
 from services.provider.labels import Labels
@@ -17,6 +17,7 @@ from services.provider.pricing import Price
 from services.provider.query import Query, State, Tried
 
 _SUCCESS, _FAILURE = 1, 2
+_LOST = Failure(FailureKind.LOST, "whoever ran this query died; what the provider did of it is not known")
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ def price_of(price: Price, usage: Usage) -> int:
 
 
 async def abandon(host: Host, tx: Transaction, query: Query) -> None:
-    """Notes that whoever ran a query died: its reservation has expired, what the provider did of it is not known."""
+    """Notes that whoever ran a query died: its reservation has expired.
+
+    One that was only slow is settled all the same, and tells how it ended after that.
+    """
+    now = host.clock.now()
     await availability_store.leave(tx, query.query_id)
-    await query_store.put(tx, replace(query, state=State.EXPIRED, ended=host.clock.now()))
+    await query_store.put(tx, replace(query, state=State.EXPIRED, ended=now))
+    await host.tell(tx, events.query_failed(query, _LOST, now - query.created))

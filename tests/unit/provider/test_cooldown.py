@@ -21,9 +21,10 @@ def test_every_class_of_failure_has_a_meaning() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [FailureKind.BAD_REQUEST, FailureKind.CONTEXT_WINDOW, FailureKind.CONTENT_POLICY, FailureKind.CANCELLED]
+    "kind",
+    [FailureKind.BAD_REQUEST, FailureKind.CONTEXT_WINDOW, FailureKind.CONTENT_POLICY, FailureKind.CANCELLED, FailureKind.LOST],
 )
-def test_what_is_the_requests_own_doing_counts_against_nothing(kind: FailureKind) -> None:
+def test_what_is_not_the_models_doing_counts_against_nothing(kind: FailureKind) -> None:
     """No breaker counts it and nothing rests."""
     assert MEANINGS[kind].neutral
 
