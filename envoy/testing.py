@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,19 +15,20 @@ from envoy.door import Door, Upstream
 from envoy.endpoints import write_endpoints
 from envoy.settings import DoorSettings
 
-_PORTS = range(10_000, 32_000)
+# Below the range from which the kernel takes ports for outgoing connections: one of those would be gone again by the time a mesh
+# has booted. Test workers that run beside each other (pytest-xdist: gw0, gw1, …) take them from different thousands.
+_PORTS_OF_A_WORKER = 2_000
+_FIRST_PORTS = range(10_000, 32_000, _PORTS_OF_A_WORKER)
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on at this moment.
-
-    Below the range from which the kernel takes ports for outgoing connections: one of those would be gone again by the time a mesh
-    has booted.
-    """
+    """Ports that nobody listens on at this moment."""
+    first = _FIRST_PORTS[_WORKER % len(_FIRST_PORTS)]
     found: list[int] = []
     with contextlib.ExitStack() as stack:
         while len(found) < count:
-            port = secrets.choice(_PORTS)
+            port = first + secrets.randbelow(_PORTS_OF_A_WORKER)
             with contextlib.suppress(OSError):
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
                 found.append(port)
