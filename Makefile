@@ -15,6 +15,9 @@ NATIVE := build/native/libtooloo_bus.so
 CONTRACTS := $(shell find proto -name '*.proto' -o -name 'build_stubs.py')
 CODE := bus envoy gateway mesh services tests bench examples proto/build_stubs.py proto/setup.py
 PYTEST := $(DEV)/python -m pytest
+# tests beside each other, a file to a worker: half of a test's time is waiting for processes
+WORKERS ?= 2
+BESIDE := --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: help dev start-guaranteed test test-unit test-e2e test-all test-watch qa-gates lint lint-fix types health breaking bench bench-bus bench-provider \
 	chaos fuzz docs lock branch-status install build models clean clean-data
@@ -73,8 +76,8 @@ start-guaranteed: ## Start the mesh with checks before and a call through every 
 health: ## Ask a running mesh how it does
 	@curl -sS --max-time 5 http://127.0.0.1:$${TOOLOO_DOOR_PORT:-3000}/health | $(PYTHON) -m json.tool
 
-test: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Install and run every test but the long ones
-	$(PYTEST) -m "not slow"
+test: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Install and run every test but the long ones, two at a time (WORKERS=2)
+	$(PYTEST) $(BESIDE) -m "not slow"
 
 test-unit: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Run the tests that start no process
 	$(PYTEST) tests/unit tests/contracts
@@ -106,7 +109,7 @@ breaking: $(DEV_ENV)/.installed ## Compare the contracts with those of main
 	$(DEV)/python -m tests.contracts.breaking
 
 qa-gates: lint breaking ## Lint, types, contracts, tests and coverage: what must hold before a merge
-	$(PYTEST) -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=80
+	$(PYTEST) $(BESIDE) -m "not slow" --cov --cov-report=term:skip-covered --cov-fail-under=80
 
 bench: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Measure beside named peers; prints tables
 	@for program in $$(grep -l '__main__' bench/*.py); do \
