@@ -91,8 +91,7 @@ class Ring:
         if len(self._samples) < 2:  # noqa: PLR2004 - a window has two ends
             return None
         newest = self._samples[-1]
-        # samples come a little late: a tenth of a window less is the window that was meant
-        begin = newest.at - seconds * 0.9
+        begin = newest.at - seconds
         older = (sample for sample in reversed(self._samples) if sample.at <= begin)
         return between(next(older, self._samples[0]), newest)
 
