@@ -30,6 +30,11 @@ _STYLES = {
 }
 
 
+def style_of(state: str) -> str:
+    """The colour of a state; "" for a word that is none."""
+    return _STYLES.get(state, "")
+
+
 def show(console: Console, schema: Schema, message: Message) -> None:
     """Writes one answer to stdout."""
     if message.DESCRIPTOR.full_name == HTTP_BODY:
@@ -154,7 +159,7 @@ def _cell(schema: Schema, message: Message, field: FieldDescriptor) -> Cell:
         text = f"{text[:19]}Z"
     shown = text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"
     numeric = not field.message_type and not field.enum_type and isinstance(value, int | float) and not isinstance(value, bool)
-    return Cell(value if numeric else text, shown, _STYLES.get(text, "") if field.enum_type else "")
+    return Cell(value if numeric else text, shown, style_of(text) if field.enum_type else "")
 
 
 def lines(schema: Schema, message: Message) -> Iterator[str]:
