@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FILE = "mesh.lock"
+# a folder that a restore makes first and removes last: data beside it is not whole
+RESTORING = "restoring"
 _LARGEST = 4096
 
 
@@ -44,13 +46,17 @@ def started(pid: int) -> str:
 
 
 @contextmanager
-def held(folder: Path, door_port: int, listen_address: str) -> Iterator[None]:
-    """Says that this process runs the mesh of the folder as long as the block lasts; InUseError when another one does."""
+def held(folder: Path, door_port: int, listen_address: str, *, restoring: bool = False) -> Iterator[None]:
+    """Says that this process runs or restores the mesh of the folder as long as the block lasts; InUseError when another does."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / FILE, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         if not _lock(descriptor):
             raise InUseError(_in_use(folder, _read(descriptor)))
+        if (folder / RESTORING).exists() and not restoring:
+            raise InUseError(
+                f"a restore into {folder.absolute()} was interrupted, its data is not whole: call tooloo restore again"
+            )
         own = Instance(os.getpid(), started(os.getpid()), door_port, listen_address)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(asdict(own)).encode(), 0)

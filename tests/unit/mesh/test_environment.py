@@ -26,7 +26,7 @@ print([name for name in ("rich", "click") if name in sys.modules])
 
 @pytest.mark.parametrize("module", MODULES)
 def test_grpc_is_loaded_as_the_kit_wants_it(module: str) -> None:
-    """gRPC reads its experiments once; and no process loads the command line of httpx with all that it draws with."""
+    """What gRPC is told it reads once; and no process loads the command line of httpx with all that it draws with."""
     environment = {"PATH": "/usr/bin:/bin"}
     answer = subprocess.run(
         [sys.executable, "-c", SPY, module], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
