@@ -78,15 +78,15 @@ def counting(paths: list[Path]) -> Iterator[None]:
 def test_all_files_are_of_one_moment(tmp_path: Path) -> None:
     """Each file was counted in before the next one, so in no moment a later one is ahead, nor an earlier one by more than one."""
     paths = make(tmp_path / "var")
-    seen = set()
+    seen: set[int] = set()
     with counting(paths):
-        for _ in range(150):
+        # a moment in which nothing has been counted since the one before proves nothing
+        while len(seen) < 75:
             with snapshot_store.one_moment(paths) as moment:
                 values = [int(each.execute("SELECT value FROM counter").fetchone()[0]) for each in moment.snapshots]
             first, second, third = values
             assert third <= second <= first <= third + 1, values
             seen.add(first)
-    assert len(seen) > 75, "nobody counted meanwhile: this proves nothing"
 
 
 def test_what_is_written_during_the_copying_is_not_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
