@@ -67,6 +67,14 @@ def as_json(schema: Schema, message: Message) -> dict[str, Any]:
         return _opaque(schema, message)
 
 
+def compact(schema: Schema, message: Message) -> dict[str, Any]:
+    """The message as JSON without what is empty."""
+    try:
+        return _dictionary(schema, message, fill=False)
+    except (TypeError, json_format.Error):
+        return _opaque(schema, message)
+
+
 def _dictionary(schema: Schema, message: Message, *, fill: bool) -> dict[str, Any]:
     found: dict[str, Any] = json_format.MessageToDict(
         message, always_print_fields_with_no_presence=fill, descriptor_pool=schema.pool

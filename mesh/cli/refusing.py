@@ -67,7 +67,7 @@ def lines(status: Detail) -> Iterator[str]:
     message = status.get("message", "")
     for kind, say in _SAYINGS.items():
         for detail in _details(status, kind):
-            yield from (line for line in say(detail) if line not in message)
+            yield from (line for line in say(detail) if not {line, line.partition(": ")[2]} & {message} and line not in message)
     metadata = _info(status)[1]
     yield from (f"{key}: {value}" for key, value in metadata.items() if key not in {"fields", "resource"})
 
