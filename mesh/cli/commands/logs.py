@@ -17,7 +17,9 @@ from mesh.cli.schema import Schema
 _SYSTEM = "tooloo.system.v1.SystemService"
 _LEVEL = "tooloo.system.v1.LogLevel"
 _LARGEST_PAGE = 1000
-_STYLES = {"debug": {"dim": True}, "warning": {"fg": "yellow"}, "error": {"fg": "red"}, "critical": {"fg": "red", "bold": True}}
+_COLORS = {"warning": "yellow", "error": "red", "critical": "red"}
+# of these levels the rest of the line is always of interest
+_SEVERE = {"warning", "error", "critical"}
 
 
 class Level(click.ParamType[str]):
@@ -49,24 +51,29 @@ def _levels() -> dict[str, str]:
 @click.argument("service", default="", type=ServiceName())
 @click.option("-f", "--follow", is_flag=True, help="Go on with every line as it is written.")
 @click.option("--tail", type=click.IntRange(0), default=50, show_default=True, help="So many of the newest lines.")
-@click.option("--level", "min_level", type=Level(), default=None, metavar="LEVEL", help="Only lines at least so severe, e.g. warning.")
+@click.option(
+    "--level", "min_level", type=Level(), default=None, metavar="LEVEL", help="Only lines at least so severe, e.g. warning."
+)
 @click.option("--contains", default="", help="Only lines with this text, e.g. a trace id.")
 @click.option("--process", default="", help='Only those of this process, e.g. "learning-0"; "access" is the door\'s access log.')
+@click.option("--full", is_flag=True, help="Show the rest of each line too; that of warnings and errors is always shown.")
 @click.pass_obj
-def command(console: Console, service: str, tail: int, min_level: str | None, contains: str, process: str, *, follow: bool) -> None:
+def command(
+    console: Console, service: str, tail: int, min_level: str | None, contains: str, process: str, *, follow: bool, full: bool
+) -> None:
     """Shows what the services log: the newest lines, oldest of them first; with -f every new line as it is written."""
     given = {"service": service, "process": process, "contains": contains, **({"minLevel": min_level} if min_level else {})}
     with Caller(console) as caller:
         if follow:
             for record in _following(caller, given | {"tail": min(tail, _LARGEST_PAGE)}):
-                _show(console, caller.schema, record)
+                _show(console, caller.schema, record, full=full)
             return
         records = _newest(caller, given, tail)
         if console.json:
             console.value([printing.as_json(caller.schema, record) for record in records])
         else:
             for record in records:
-                _show(console, caller.schema, record)
+                _show(console, caller.schema, record, full=full)
 
 
 def _following(caller: Caller, given: dict[str, Any]) -> Iterator[Any]:
@@ -78,7 +85,8 @@ def _following(caller: Caller, given: dict[str, Any]) -> Iterator[Any]:
 
 def _newest(caller: Caller, given: dict[str, Any], count: int) -> list[Any]:
     """So many of the newest lines, oldest of them first."""
-    rpc, token, found = caller.schema.rpcs[f"{_SYSTEM}/ReadLogs"], "", []
+    rpc, token = caller.schema.rpcs[f"{_SYSTEM}/ReadLogs"], ""
+    found: list[Any] = []
     while len(found) < count:
         asked = given | {"pageSize": min(count - len(found), _LARGEST_PAGE), "pageToken": token}
         page: Any = caller.unary(rpc, requests.build(caller.schema, rpc, (), asked))
@@ -89,21 +97,23 @@ def _newest(caller: Caller, given: dict[str, Any], count: int) -> list[Any]:
     return found[::-1]
 
 
-def _show(console: Console, schema: Schema, record: Any) -> None:
+def _show(console: Console, schema: Schema, record: Any, *, full: bool) -> None:
     if console.json:
         console.line(printing.as_json(schema, record))
     else:
-        console.result({}, line(schema, record))
+        console.result({}, line(schema, record, full=full))
 
 
-def line(schema: Schema, record: Any) -> str:
-    """Time, process, level, logger, message and the rest of a log line; an exception stands below it."""
+def line(schema: Schema, record: Any, *, full: bool) -> str:
+    """Time, process, level and message of a log line, with `full` the rest too; an exception stands below it."""
     level = printing.scalar(schema, record.DESCRIPTOR.fields_by_name["level"], record.level)
     fields = json_format.MessageToDict(record.fields, descriptor_pool=schema.pool)
     exception = str(fields.pop("exception", ""))
-    rest = " ".join(f"{name}={_short(value)}" for name, value in fields.items() if value not in {None, ""})
+    shown = fields if full or level in _SEVERE else {}
+    rest = " ".join(f"{name}={_short(value)}" for name, value in sorted(shown.items()) if value not in {None, ""})
     when = record.time.ToJsonString()[11:23].rstrip("Z")
-    head = f"{click.style(when, dim=True)} {record.process or record.service:<16} {click.style(f'{level:<8}', **_STYLES.get(level, {}))}"
+    said_by = f"{record.process or record.service:<16} {click.style(f'{level:<8}', fg=_COLORS.get(level))}"
+    head = f"{click.style(when, dim=True)} {said_by}"
     said = f"{head} {record.message}{click.style(f'  {rest}', dim=True) if rest else ''}"
     return "\n".join([said, *(f"    {below}" for below in exception.splitlines())])
 
