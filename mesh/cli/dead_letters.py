@@ -17,7 +17,7 @@ from mesh.cli.grouping import Group
 
 _PAGE = 1000
 # a completion that keeps people waiting is worse than none
-_COMPLETION_SECONDS = 0.3
+_COMPLETION_SECONDS = 0.5
 
 
 class SubscriptionName(click.ParamType[str]):

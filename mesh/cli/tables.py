@@ -7,7 +7,8 @@ import click
 
 from mesh.cli.console import Cell
 
-_BETWEEN = 2
+# rich sets a column and its frame so far apart
+_BETWEEN = 3
 
 
 def draw(columns: Sequence[str], rows: Sequence[Sequence[object]], *, terminal: bool) -> None:
