@@ -159,9 +159,9 @@ def _given(message: Message, field: FieldDescriptor) -> bool:
 
 
 def _cell(schema: Schema, message: Message, field: FieldDescriptor) -> Cell:
-    if field.has_presence and not message.HasField(field.name):
-        return Cell(None, "")
     value = getattr(message, field.name)
+    if (field.has_presence and not message.HasField(field.name)) or (not field.message_type and _says_nothing(field, value)):
+        return Cell(None, "")
     text = " ".join(scalar(schema, field, value).split())
     if field.message_type and field.message_type.full_name == "google.protobuf.Timestamp":
         text = f"{text[:19]}Z"
@@ -177,8 +177,15 @@ def lines(schema: Schema, message: Message) -> Iterator[str]:
             yield from _repeated(schema, field, getattr(message, field.name))
         elif field.has_presence and not message.HasField(field.name):
             continue
-        elif (value := getattr(message, field.name)) != "" or field.has_presence:
-            yield from _named(schema, field, field.name, value)
+        elif field.has_presence or not _says_nothing(field, getattr(message, field.name)):
+            yield from _named(schema, field, field.name, getattr(message, field.name))
+
+
+def _says_nothing(field: FieldDescriptor, value: Any) -> bool:
+    """An empty text, or a choice that was not made; 0 and false do say something."""
+    if field.enum_type:
+        return bool(value == 0 and field.enum_type.values_by_number[0].name.endswith("_UNSPECIFIED"))
+    return value in ("", b"")
 
 
 def _repeated(schema: Schema, field: FieldDescriptor, items: Any) -> Iterator[str]:
@@ -192,7 +199,7 @@ def _repeated(schema: Schema, field: FieldDescriptor, items: Any) -> Iterator[st
     elif field.message_type and field.message_type.full_name not in _SCALARS:
         yield f"{field.name}:"
         if len(items) > _FEW and field.message_type.full_name not in _OPEN:
-            yield from _indented(tables.plain(*_grid(schema, field, items)))
+            yield from _indented(tables.plain(*tables.fitting(*_grid(schema, field, items))))
             return
         for item in items:
             yield from _element(list(_inside(schema, item)))
