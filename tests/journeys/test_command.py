@@ -261,13 +261,41 @@ def test_a_body_that_is_no_message(run: Run) -> None:
     assert json.loads(run("bus", "get-bus-metrics", "--json")[1])["data"].startswith("# ")
 
 
-def test_dead_letters(run: Run) -> None:
-    """Those of one subscription; one that does not exist is refused."""
-    code, out, _ = run("events", "dead", "list", "integration", "--json")
-    assert (code, json.loads(out)) == (Code.DONE, [])
-    code, _, err = run("events", "dead", "redrive", "nobody", "--all")
+def test_a_dead_letter_from_its_death_to_its_end(mesh: Mesh, run: Run) -> None:
+    """A subscription whose expression fails on an event parks it; it is listed, shown, redriven, pulled, and gone."""
+    cel = "10 / data.round_count > 1"
+    assert run("bus", "create", "--subscription.name", "divides", "--subscription.filter.cel", cel)[0] == Code.DONE
+    try:
+        position = publish(run, "divided")
+        pull = ("call", "Pull", "-", "--json")
+        opening = json.dumps({"subscription": "divides", "creditEvents": 10})
+        process(mesh, *pull, input=opening)
+        (letter,) = _dead_letters(run, 1)
+        assert (letter["position"], letter["reason"]) == (position, "filter_failed")
+        code, out, _ = run("events", "dead", "show", "divides", str(position))
+        assert code == Code.DONE
+        assert "user_id: divided" in out
+        assert run("events", "dead", "redrive", "divides", str(position))[1] == "1 given out again\n"
+        _dead_letters(run, 0)
+        answers = map(json.loads, process(mesh, *pull, input=opening).stdout.splitlines())
+        assert [each for answer in answers for each in answer["positions"]] == [str(position)]
+        assert run("events", "dead", "drop", "divides", "--all")[0] == Code.USAGE
+        assert run("events", "dead", "drop", "divides", "--all", "--yes")[1] == "0 dropped\n"
+    finally:
+        assert run("bus", "delete", "--name", "divides")[0] == Code.DONE
+    code, _, err = run("events", "dead", "redrive", "divides", "--all")
     assert code == Code.REFUSED
     assert "NOT_FOUND" in err
+
+
+def _dead_letters(run: Run, count: int) -> list[dict[str, Any]]:
+    """The dead letters of the subscription, once there are so many."""
+    for _ in range(10 * _SECONDS):
+        found: list[dict[str, Any]] = json.loads(run("events", "dead", "list", "divides", "--json")[1])
+        if len(found) == count:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{found} are not {count} dead letters")
 
 
 @pytest.mark.parametrize(
