@@ -241,10 +241,19 @@ def _inside(schema: Schema, message: Any) -> Iterator[str]:
         inner = unpacked(schema, message)
         yield from lines(schema, inner) if inner is not None else [f"bytes: {base64.b64encode(message.value).decode()}"]
     elif kind in _OPEN:
-        given = json.dumps(json_format.MessageToDict(message, descriptor_pool=schema.pool), ensure_ascii=False, indent=2)
+        given = json.dumps(_plain(json_format.MessageToDict(message, descriptor_pool=schema.pool)), ensure_ascii=False, indent=2)
         yield from given.splitlines()
     else:
         yield from lines(schema, message)
+
+
+def _plain(value: Any) -> Any:
+    """Open JSON knows floats only; a person reads 3 more easily than 3.0."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def unpacked(schema: Schema, packed: Any) -> Message | None:

@@ -25,9 +25,18 @@ _JSON = "application/json"
 
 def build(schema: Schema, rpc: Rpc, words: Sequence[str], options: dict[str, Any] | None = None) -> Message:
     """One request out of the words of a command line and the values of its options; Failure for what does not fit."""
-    request = of_message(schema, rpc.request, words, options)
+    request = of_message(schema, rpc.request, list(_with_names(rpc, words)), options)
     _complete(request)
     return request
+
+
+def _with_names(rpc: Rpc, words: Sequence[str]) -> Iterator[str]:
+    """The words with names before those that have none: these are what the RPC's path names, in its order."""
+    places = iter(rpc.places)
+    for word in words:
+        plain = word != STDIN and not word.startswith(("{", "[", "@")) and "=" not in word
+        place = next(places, None) if plain else None
+        yield f"{place}={word}" if place else word
 
 
 def of_message(schema: Schema, message: Descriptor | str, words: Sequence[str], options: dict[str, Any] | None = None) -> Message:

@@ -174,7 +174,8 @@ class WordsArgument(click.Argument):
 
     def __init__(self, rpc: Rpc) -> None:
         self.rpc = rpc
-        super().__init__(["_words"], nargs=-1, metavar="[FIELD=VALUE | JSON | @FILE | -]...")
+        places = "".join(f"[{name.upper()}] " for name in rpc.places)
+        super().__init__(["_words"], nargs=-1, metavar=f"{places}[FIELD=VALUE | JSON | @FILE | -]...")
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The names of the request's fields."""

@@ -36,6 +36,8 @@ command.add_command(dead)
 def follow(console: Console, wanted: dict[str, Any], start: dict[str, Any] | None, *, full: bool, count: int | None) -> None:
     """Shows events as they happen, from now on unless told otherwise; resumes by itself when the bus was away."""
     schema = Caller(console).schema
+    if console.on_terminal:
+        console.say("following; Ctrl-C ends it")
     for number, event in enumerate(eventing.follow(console, start, wanted), 1):
         eventing.show(console, schema, event, full=full)
         if number == count:

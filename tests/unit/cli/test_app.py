@@ -11,6 +11,7 @@ import pytest
 from mesh.catalogue import SERVICES
 from mesh.cli import app as root
 from mesh.cli.console import Code, Console
+from mesh.version import version
 
 ROOT = Path(__file__).resolve().parents[3]
 NOWHERE = "127.0.0.1:9"
@@ -119,6 +120,20 @@ def test_open_prints_the_address(capsys: pytest.CaptureFixture[str], monkeypatch
         "url": "http://mesh.example:80/",
         "opened": False,
     }
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_of_each_shell(capsys: pytest.CaptureFixture[str], shell: str) -> None:
+    """A script that asks the command itself, by the variable that the command listens to."""
+    code, out, _ = run(capsys, "completion", shell)
+    assert code == Code.DONE
+    assert f"_TOOLOO_COMPLETE={shell}_complete" in out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """That of the project."""
+    assert run(capsys, "--version")[:2] == (Code.DONE, f"{version()}\n")
+    assert json.loads(run(capsys, "--version", "--json")[1]) == {"version": version()}
 
 
 def test_the_tree_has_every_command_and_verb() -> None:
