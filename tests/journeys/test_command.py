@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -167,6 +168,22 @@ def test_a_refusal_for_people_and_for_programs(mesh: Mesh) -> None:
     assert error["status"]["details"]
 
 
+@pytest.mark.parametrize("no_color", [False, True])
+def test_color_is_for_terminals(mesh: Mesh, no_color: bool) -> None:
+    """A real one gets it, unless NO_COLOR is set; a pipe does not."""
+    env = {name: value for name, value in mesh.env.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
+    env |= {"NO_COLOR": "1"} if no_color else {}
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([TOOLOO, "events", "read", "--limit", "1"], cwd="/", env=env, stdout=theirs, stderr=theirs) as reading:
+        assert reading.wait(_SECONDS) == Code.DONE
+    os.close(theirs)
+    seen = os.read(ours, 65536)
+    os.close(ours)
+    assert b"service.started" in seen
+    assert (b"\x1b[" in seen) is not no_color
+    assert "\x1b[" not in process(mesh, "events", "read", "--limit", "1").stdout
+
+
 def test_scaling_and_what_cannot_be_scaled(run: Run) -> None:
     """Two replicas and back; the bus runs once."""
     try:
@@ -307,6 +324,8 @@ def _dead_letters(run: Run, count: int) -> list[dict[str, Any]]:
         (["provider", "select-provider", "--strategy", "chea"], "cheapest"),
         (["provider", "select-provider", "--est"], "--estimated-tokens"),
         (["learning", "start-training", "focus"], "focus_area="),
+        (["call", "SelectProvider", "strategy", "=", "chea"], "cheapest"),
+        (["call", "SelectProvider", "prefer_free", "="], "true"),
         (["restart", "ana"], "analytics"),
         (["events", "follow", "--type", "training.comp"], "training.completed"),
         (["events", "dead", "list", "lear"], "learning"),
