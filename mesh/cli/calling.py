@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -24,6 +25,21 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.enable_retries", 0),
 ]
+
+
+def watched(answers: Any, silence: float) -> Iterator[Message]:
+    """A stream that is cancelled when nothing comes for too long: its server may be frozen, or the connection half open."""
+    while True:
+        watch = threading.Timer(silence, answers.cancel)
+        watch.daemon = True
+        watch.start()
+        try:
+            answer = next(answers, None)
+        finally:
+            watch.cancel()
+        if answer is None:
+            return
+        yield answer
 
 
 class Caller:
@@ -61,12 +77,17 @@ class Caller:
             answer: Message = self._invoke(rpc)(iter([request]) if rpc.method.client_streaming else request)
             return answer
 
-    def answers(self, rpc: Rpc, requests: Iterable[Message]) -> Iterator[Message]:
-        """The answers of any call, as they come; Failure when it is refused or breaks."""
+    def answers(self, rpc: Rpc, requests: Iterable[Message], silence: float | None = None) -> Iterator[Message]:
+        """The answers of any call, as they come; Failure when it is refused, breaks, or is silent for so many seconds."""
         given = iter(requests) if rpc.method.client_streaming else next(iter(requests))
         with self._failures(rpc):
             answer = self._invoke(rpc)(given)
-            yield from answer if rpc.method.server_streaming else [answer]
+            if not rpc.method.server_streaming:
+                yield answer
+            elif silence is None:
+                yield from answer
+            else:
+                yield from watched(answer, silence)
 
     def _invoke(self, rpc: Rpc) -> Any:
         """What makes the call: gRPC has one for each of the four kinds."""

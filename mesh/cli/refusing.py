@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from google.protobuf import json_format
@@ -28,7 +28,7 @@ def failure(schema: Schema, error: Any, rpc: Rpc, target: str) -> Failure:
     if code == "UNAVAILABLE" and reason in _AWAY and "dependency" not in metadata:
         return _away(status, target, rpc, told)
     message = f"{code}{f' {reason}' if reason else ''}: {status.get('message', '')}"
-    return Failure(message, _next_step(code, reason, metadata, status, rpc), Code.REFUSED, told, tuple(lines(status)))
+    return Failure(message, _next_step(code, reason, metadata, status, rpc), Code.REFUSED, told, tuple(filter(None, lines(status))))
 
 
 def _away(status: Detail, target: str, rpc: Rpc, told: Mapping[str, Any]) -> Failure:
@@ -65,26 +65,22 @@ def _info(status: Detail) -> tuple[str, Mapping[str, str]]:
 def lines(status: Detail) -> Iterator[str]:
     """What the details say beyond the message, a line each."""
     message = status.get("message", "")
-    for kind, say in _SAYINGS.items():
+    for kind, parts in _SAYINGS.items():
         for detail in _details(status, kind):
-            yield from (line for line in say(detail) if line not in message)
+            for each in detail.get("violations", detail.get("fieldViolations", [detail])):
+                # the message often says it already
+                yield ": ".join(said for part in parts if (said := str(each.get(part, ""))) and said not in message)
     metadata = _info(status)[1]
-    yield from (f"{key}: {value}" for key, value in metadata.items() if key not in {"fields", "resource"})
+    yield from (f"{key}: {value}" for key, value in metadata.items() if key not in _TOLD_BY_DETAILS)
 
 
-def _violations(*parts: str) -> Callable[[Detail], Iterator[str]]:
-    def say(detail: Detail) -> Iterator[str]:
-        for each in detail.get("violations", detail.get("fieldViolations", ())):
-            yield ": ".join(str(each[part]) for part in parts if each.get(part))
-
-    return say
-
-
-_SAYINGS: dict[str, Callable[[Detail], Iterator[str]]] = {
-    "BadRequest": _violations("field", "description"),
-    "QuotaFailure": _violations("subject", "description"),
-    "PreconditionFailure": _violations("subject", "description"),
-    "ResourceInfo": lambda detail: iter([f"{detail.get('resourceType', '')} {detail.get('resourceName', '')}".strip()]),
+_TOLD_BY_DETAILS = {"fields", "resource"}
+# which parts of a detail say something, by its kind
+_SAYINGS = {
+    "BadRequest": ("field", "description"),
+    "QuotaFailure": ("subject", "description"),
+    "PreconditionFailure": ("subject", "description"),
+    "ResourceInfo": ("resourceType", "resourceName"),
 }
 
 

@@ -25,11 +25,26 @@ _JSON = "application/json"
 
 def build(schema: Schema, rpc: Rpc, words: Sequence[str], options: dict[str, Any] | None = None) -> Message:
     """One request out of the words of a command line and the values of its options; Failure for what does not fit."""
-    request = schema.new(rpc.request)
-    for piece in (*_pieces(rpc.request, words), options or {}):
-        _merge(schema, request, piece)
+    request = of_message(schema, rpc.request, list(_with_names(rpc, words)), options)
     _complete(request)
     return request
+
+
+def _with_names(rpc: Rpc, words: Sequence[str]) -> Iterator[str]:
+    """The words with names before those that have none: these are what the RPC's path names, in its order."""
+    places = iter(rpc.places)
+    for word in words:
+        plain = word != STDIN and not word.startswith(("{", "[", "@")) and "=" not in word
+        place = next(places, None) if plain else None
+        yield f"{place}={word}" if place else word
+
+
+def of_message(schema: Schema, message: Descriptor | str, words: Sequence[str], options: dict[str, Any] | None = None) -> Message:
+    """A message, by descriptor or full name, out of words and options."""
+    made = schema.new(message)
+    for piece in (*_pieces(made.DESCRIPTOR, words), options or {}):  # type: ignore[arg-type] # two stubs of one class
+        _merge(schema, made, piece)
+    return made
 
 
 def stream(schema: Schema, rpc: Rpc, words: Sequence[str], options: dict[str, Any] | None = None) -> Iterator[Message]:
@@ -86,9 +101,7 @@ def _assign(message: Descriptor, fields: dict[str, Any], word: str) -> None:
     try:
         put(message, fields, path, text)
     except ValueError as error:
-        raise Failure(
-            f"{path}: {error}", f"tooloo call {message.name.removesuffix('Request')} --help shows the fields", Code.USAGE
-        ) from error
+        raise Failure(f"{path}: {error}", f"its fields: {_fields(message)}", Code.USAGE) from error
 
 
 def put(message: Descriptor, fields: dict[str, Any], path: str, text: str) -> None:
@@ -158,8 +171,12 @@ def _merge(schema: Schema, request: Message, piece: dict[str, Any]) -> None:
     try:
         json_format.ParseDict(piece, request, descriptor_pool=schema.pool)
     except (json_format.ParseError, TypeError) as error:
-        name = request.DESCRIPTOR.name.removesuffix("Request")
-        raise Failure(f"the request does not fit: {error}", f"tooloo call {name} --help shows the fields", Code.USAGE) from error
+        name, fields = request.DESCRIPTOR.name, _fields(request.DESCRIPTOR)  # type: ignore[arg-type] # two stubs of one class
+        raise Failure(f"that is no {name}: {error}", f"its fields: {fields}", Code.USAGE) from error
+
+
+def _fields(message: Descriptor) -> str:
+    return ", ".join(f"{field.name} ({values.kind(field)})" for field in message.fields) or "none"
 
 
 def _complete(request: Message) -> None:
