@@ -48,7 +48,7 @@ def started(pid: int) -> str:
 @contextmanager
 def held(folder: Path, door_port: int, listen_address: str, *, restoring: bool = False) -> Iterator[None]:
     """Says that this process runs or restores the mesh of the folder as long as the block lasts; InUseError when another does."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(folder / FILE, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         if not _lock(descriptor):

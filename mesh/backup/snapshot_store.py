@@ -121,10 +121,11 @@ def copy(snapshot: sqlite3.Connection, target: Path, advanced: Callable[[int], N
     snapshot.execute("ROLLBACK")
 
 
-def faults(path: Path) -> list[str]:
-    """What SQLite finds wrong with a file that nobody else has open."""
+def faults(path: Path, *, live: bool = False) -> list[str]:
+    """What SQLite finds wrong with a file: one that nobody else has open, or one in use (`live`)."""
+    mode = "mode=ro" if live else "mode=ro&immutable=1"
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)) as connection:
             return [str(row[0]) for row in connection.execute("PRAGMA quick_check") if row[0] != "ok"]
     except sqlite3.DatabaseError as error:
         return [str(error)]

@@ -12,7 +12,7 @@ import click
 
 from mesh import instance
 from mesh.cli.console import Code, Console
-from mesh.settings import CHECKOUT
+from mesh.cli.modules import module_environment
 
 _READY = "The mesh is ready"
 _COMMAND = (sys.executable, "-m", "gateway")
@@ -42,13 +42,7 @@ def in_foreground() -> None:
     """Becomes the process manager, as `make dev` does; paths of the settings stay those of the folder it was called in."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(_COMMAND[0], _COMMAND, _environment())  # noqa: S606 - our own program
-
-
-def _environment() -> dict[str, str]:
-    """What lets Python find the mesh from any folder."""
-    paths = [str(CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    os.execve(_COMMAND[0], _COMMAND, module_environment())  # noqa: S606 - our own program
 
 
 def _start_behind(console: Console) -> None:
@@ -57,7 +51,7 @@ def _start_behind(console: Console) -> None:
     terminal = folder / "terminal.log"
     with terminal.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own program
-            _COMMAND, env=_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            _COMMAND, env=module_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
     told = _wait_until_ready(console, process, terminal)
     shown = told.replace("Ctrl-C stops it.", "tooloo down stops it.")
