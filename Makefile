@@ -34,7 +34,15 @@ define make_environment
 	@$(1)/bin/uv pip install --quiet --python $(1)/bin/python --require-hashes -r $(2) \
 		|| $(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2)
 	@echo "$(CURDIR)/$(STUBS)" > "$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tooloo-checkout.pth"
+	$(call write_command,$(1))
 	@touch $@
+endef
+
+# bin/tooloo brings the checkout with it, for packages with such generic names are not installed; it puts them before the
+# environment's, for one of those is called `envoy` too.
+define write_command
+	@for env in $(1); do test ! -x $$env/bin/python || { printf '#!%s\nimport sys\n\nsys.path[0] = "%s"\n%s\n\nsys.exit(main())\n' \
+		"$(CURDIR)/$$env/bin/python" "$(CURDIR)" "from mesh.cli.__main__ import main" > $$env/bin/tooloo && chmod +x $$env/bin/tooloo; }; done
 endef
 
 $(RUN_ENV)/.installed: requirements.lock
@@ -45,6 +53,7 @@ $(DEV_ENV)/.installed: requirements-dev.lock
 
 $(STUBS)/.built: $(CONTRACTS)
 	@$(firstword $(wildcard $(RUN)/python $(DEV)/python)) proto/build_stubs.py $(STUBS)
+	$(call write_command,$(RUN_ENV) $(DEV_ENV))
 	@touch $@
 
 # the bus's innermost loops: plain C behind ctypes, so a compiler is all it needs
@@ -128,7 +137,7 @@ bench-provider: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Measure budge
 
 chaos: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## 500 kills, 500 power cuts and every other fault, and check every promise
 	TOOLOO_CHAOS_KILLS=$${TOOLOO_CHAOS_KILLS:-500} TOOLOO_CHAOS_CUTS=$${TOOLOO_CHAOS_CUTS:-500} \
-		TOOLOO_CHAOS_FREEZES=$${TOOLOO_CHAOS_FREEZES:-20} TOOLOO_CHAOS_JETSTREAM_KILLS=$${TOOLOO_CHAOS_JETSTREAM_KILLS:-50} \
+		TOOLOO_CHAOS_FREEZES=$${TOOLOO_CHAOS_FREEZES:-20} TOOLOO_CHAOS_BACKUPS=$${TOOLOO_CHAOS_BACKUPS:-10} TOOLOO_CHAOS_JETSTREAM_KILLS=$${TOOLOO_CHAOS_JETSTREAM_KILLS:-50} \
 		TOOLOO_CHAOS_JETSTREAM_MEMBERS=$${TOOLOO_CHAOS_JETSTREAM_MEMBERS:-3} \
 		$(PYTEST) tests/robustness -m "slow or not slow" -o timeout=3600
 
