@@ -269,6 +269,9 @@ def test_a_stream_of_requests_from_stdin(mesh: Mesh) -> None:
     done = process(mesh, "call", "PublishStream", "-", "--json", input="\n".join(lines))
     assert done.returncode == Code.DONE, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["sequence"] == "2"
+    broken = process(mesh, "call", "PublishStream", "-", input=f"{lines[0]}\nno json\n")
+    assert broken.returncode == Code.USAGE
+    assert "a line of stdin is not JSON" in broken.stderr
 
 
 def test_a_body_that_is_no_message(run: Run) -> None:
