@@ -98,9 +98,13 @@ export function FieldOf({ api, name, schema, required, text, ...shared }) {
   const own = resolved(api, schema)
   const id = idOf(shared.path)
   const wrong = shared.errors.get(shared.path)
-  const box = kindOf(own) === 'boolean'
+  const kind = kindOf(own)
   const hint = [text ?? own.description, rulesOf(own)].filter(Boolean).join(' · ')
-  return html`<div class=${`field ${box ? 'box' : ''}`}><label for=${id}>${name}${required && html`<span class="bad" aria-hidden="true"> *</span>`} <span class="soft small">${typeWords(api, schema)}</span></label>
+  const label = html`${name}${required && html`<span class="bad" aria-hidden="true"> *</span>`} <span class="soft small">${typeWords(api, schema)}</span>`
+  // a label would take the place of a button's own words, so what is made of parts is a group with a name
+  const parts = ['list', 'map', 'message'].includes(kind)
+  return html`<div class=${`field ${kind === 'boolean' ? 'box' : ''}`} role=${parts ? 'group' : undefined} aria-labelledby=${parts ? `${id}-label` : undefined}>
+    ${parts ? html`<div class="label" id=${`${id}-label`}>${label}</div>` : html`<label for=${id}>${label}</label>`}
     <${Value} api=${api} schema=${schema} id=${id} label=${name} required=${required} ...${shared} />
     ${wrong ? html`<p class="bad small" id=${`${id}-hint`}>${wrong}</p>` : html`<p class="soft small" id=${`${id}-hint`}>${hint}</p>`}</div>`
 }
