@@ -109,9 +109,10 @@ async def handle(mesh: Mesh, subscription: str, **verdict: Any) -> int:
         await call.write(bus.PullRequest(subscription=subscription, credit_events=1))
         while True:
             batch = await call.read()
+            assert isinstance(batch, bus.PullResponse), "the stream ended"
             if batch.positions:
                 break
-        position: int = batch.positions[0]
+        position = int(batch.positions[0])
         nacks = [bus.Nack(position=position, **verdict)] if verdict else []
         await call.write(
             bus.PullRequest(fencing_token=batch.fencing_token, nacks=nacks, ack=[] if verdict else [position], leave=True)
