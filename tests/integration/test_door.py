@@ -16,6 +16,7 @@ from tooloo.system.v1 import process_pb2 as process
 from tooloo.system.v1 import system_service_pb2 as system
 from tooloo.system.v1.system_service_pb2_grpc import SystemServiceStub
 
+from envoy.pages import assets_base
 from tests.door_bench import ORIGIN, RUN, Bench, bench, event
 
 PAGES = Path(__file__).resolve().parents[2] / "gateway" / "pages"
@@ -181,22 +182,33 @@ async def test_answers_are_compressed(door: Bench, coding: str) -> None:
     assert "content-encoding" not in stream.headers
 
 
-@pytest.mark.parametrize(
-    ("path", "content_type"),
-    [
-        ("/", "text/html; charset=utf-8"),
-        ("/docs", "text/html; charset=utf-8"),
-        ("/assets/docs.js", "application/javascript; charset=utf-8"),
-        ("/assets/style.css", "text/css; charset=utf-8"),
-    ],
-)
-async def test_pages_are_the_doors_own(door: Bench, path: str, content_type: str) -> None:
-    """They come with their type, are asked for anew each time, and are not on a service's port."""
-    answer = await door.rest.get(path)
-    assert (answer.status_code, answer.headers["content-type"]) == (200, content_type)
+async def test_the_first_page_is_the_doors_own(door: Bench) -> None:
+    """It comes with its type, is asked for anew each time, and is not on a service's port."""
+    answer = await door.rest.get("/")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert answer.headers["cache-control"] == "no-cache"
-    assert (await door.rest.head(path)).status_code == 200
-    assert (await door.rest.get(door.url("bus") + path)).status_code == 404
+    assert (await door.rest.head("/")).status_code == 200
+    assert (await door.rest.post("/")).status_code == 404
+    assert (await door.rest.get(door.url("bus") + "/")).status_code == 404
+
+
+async def test_what_a_page_loads_is_kept_for_ever(door: Bench) -> None:
+    """Scripts and styles come with their type under the hash of all pages, compressed, and need no second question."""
+    base = assets_base(PAGES)
+    kinds = {"app.js": "application/javascript; charset=utf-8", "style.css": "text/css; charset=utf-8", "icon.svg": "image/svg+xml"}
+    for path, kind in (kinds | {"vendor/preact.mjs": kinds["app.js"], "lib/stream.js": kinds["app.js"]}).items():
+        answer = await door.rest.get(base + path, headers={"accept-encoding": "br"})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, kind), path
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert answer.headers.get("content-encoding") == "br" or int(answer.headers["content-length"]) < 1024
+    assert (await door.rest.get(base + "vendor/VERSIONS")).status_code == 404
+    assert (await door.rest.get(base + "../../envoy/pages.py")).status_code == 404
+
+
+async def test_the_address_of_the_old_reference_leads_to_the_calls(door: Bench) -> None:
+    """The address is relative, so that the port stays."""
+    answer = await door.rest.get("/docs")
+    assert (answer.status_code, answer.headers["location"]) == (302, "/#/calls")
 
 
 async def test_the_access_log_has_a_line_of_json_for_each_call(door: Bench) -> None:

@@ -1,6 +1,6 @@
-"""Journeys share one mesh: starting it is the expensive part, and users who share one must not disturb each other anyway."""
+"""Journeys share one mesh (tests/conftest.py), and another one that is connected to far ends."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -10,14 +10,7 @@ import pytest_asyncio
 from tests.peers import oidc
 from tests.peers.github import GithubPeer, github_peer
 from tests.peers.slack import BOT_TOKEN, SlackPeer, slack_peer
-from tests.support.mesh import Mesh, running_mesh
-
-
-@pytest.fixture(scope="session")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """A whole mesh, started as `make dev` starts it."""
-    with running_mesh(tmp_path_factory.mktemp("mesh") / "var") as running:
-        yield running
+from tests.support.mesh import Mesh
 
 
 @dataclass(frozen=True)

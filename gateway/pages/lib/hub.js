@@ -1,0 +1,120 @@
+// The hub between the tabs of a browser and the mesh: whatever several tabs look at is asked for once.
+//
+// A tab opens a topic under an id of its own: {open: id, topic: {kind: 'events' | 'watch' | 'poll', path, every}, filter}. It is sent
+// {id, batch} and {id, status}; a hidden tab is sent nothing until it is seen again.
+
+import { matches } from './filter.js'
+import { Events, Poll, Watch } from './topics.js'
+
+const KINDS = { events: Events, watch: Watch, poll: Poll }
+const FLUSH_MS = 100
+// browsers allow six connections to a host over HTTP/1.1; two stay free for calls
+const MOST_STREAMS = 4
+const TOO_MANY = {
+  code: 8, status: 429, reason: 'BROWSER_CONNECTIONS',
+  message: 'This browser has four live streams open to the mesh already, and allows six connections. Close another page of the control room.',
+}
+
+class Tab {
+  constructor(port) {
+    this.port = port
+    this.wants = new Map()
+    this.hidden = false
+  }
+}
+
+/** One thing that a tab looks at, with what waits to be sent to it. */
+class Want {
+  constructor(id, tab, held, filter) {
+    Object.assign(this, { id, tab, held, filter, waiting: [], status: undefined })
+  }
+
+  take({ batch = [], status }) {
+    if (status) this.status = status
+    const fitting = this.filter ? batch.filter((event) => matches(this.filter, event)) : batch
+    this.waiting.push(...fitting)
+    const most = this.held.kind === 'poll' ? 1 : 2000
+    if (this.waiting.length > most) this.waiting.splice(0, this.waiting.length - most)
+  }
+
+  flush() {
+    if (this.tab.hidden || (!this.waiting.length && !this.status)) return
+    this.tab.port.postMessage({ id: this.id, batch: this.waiting, status: this.status, tabs: this.held.wants.size })
+    this.waiting = []
+    this.status = undefined
+  }
+}
+
+export class Hub {
+  #held = new Map()
+  #tabs = new Set()
+  #timer
+
+  /** A tab's port; the tab stays until it says that it leaves, or its lock is free because it is gone. */
+  connect(port) {
+    const tab = new Tab(port)
+    this.#tabs.add(tab)
+    port.onmessage = ({ data }) => this.#heard(tab, data)
+    port.start?.()
+  }
+
+  #heard(tab, message) {
+    if (message.open !== undefined) this.#open(tab, message)
+    else if (message.close !== undefined) this.#close(tab, message.close)
+    else if (message.hidden !== undefined) this.#hide(tab, message.hidden)
+    else if (message.leave) this.#leave(tab)
+    else if (message.lock) globalThis.navigator?.locks?.request(message.lock, () => this.#leave(tab))
+  }
+
+  #open(tab, { open: id, topic, filter }) {
+    const key = `${topic.kind} ${topic.path ?? ''} ${topic.every ?? ''}`
+    const held = this.#held.get(key) ?? this.#start(key, topic)
+    const want = new Want(id, tab, held, filter)
+    tab.wants.set(id, want)
+    held.wants.add(want)
+    const { ring, last, state } = held.source
+    want.take({ batch: ring ?? (last === undefined ? [] : [last]), status: state })
+    this.#soon()
+  }
+
+  #start(key, topic) {
+    const held = { key, kind: topic.kind, wants: new Set() }
+    const tell = (news) => {
+      for (const want of held.wants) want.take(news)
+      this.#soon()
+    }
+    held.source = new KINDS[topic.kind](topic, tell)
+    this.#held.set(key, held)
+    const streams = [...this.#held.values()].filter(({ kind }) => kind !== 'poll').length
+    if (topic.kind !== 'poll' && streams > MOST_STREAMS) held.source.state = { state: 'refused', refusal: TOO_MANY }
+    else held.source.run()
+    return held
+  }
+
+  #close(tab, id) {
+    const want = tab.wants.get(id)
+    if (!want) return
+    tab.wants.delete(id)
+    want.held.wants.delete(want)
+    if (want.held.wants.size) return
+    want.held.source.stop()
+    this.#held.delete(want.held.key)
+  }
+
+  #hide(tab, hidden) {
+    tab.hidden = hidden
+    if (!hidden) this.#soon()
+  }
+
+  #leave(tab) {
+    for (const id of [...tab.wants.keys()]) this.#close(tab, id)
+    this.#tabs.delete(tab)
+  }
+
+  #soon() {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      for (const tab of this.#tabs) for (const want of tab.wants.values()) want.flush()
+    }, FLUSH_MS)
+  }
+}

@@ -1,0 +1,131 @@
+// What a hub can be asked for, each held once for all tabs: the event stream, any other stream, and answers that are asked again.
+
+import { Refusal, get, health, send } from './api.js'
+import { readSse } from './sse.js'
+
+const RING = 2000
+const FIRST = 200
+const RETRY_MS = [250, 500, 1000, 2000, 4000]
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
+const plain = ({ code, message, details, status, reason }) => ({ code, message, details, status, reason })
+
+/** Keeps a connection up: `connect` gives when it ended; a refusal that cannot pass ends the topic. */
+class Connection {
+  constructor(tell) {
+    this.tell = tell
+    this.state = { state: 'connecting' }
+    this.abort = new AbortController()
+    this.tries = 0
+  }
+
+  change(state, more = {}) {
+    this.state = { state, ...more }
+    this.tell({ status: this.state })
+  }
+
+  async run() {
+    while (!this.abort.signal.aborted) {
+      let refusal = new Refusal({ message: 'The stream ended.' })
+      try {
+        await this.connect()
+      } catch (error) {
+        if (error instanceof Refusal) refusal = error
+      }
+      if (this.abort.signal.aborted) return
+      if (!refusal.passing) return this.change('refused', { refusal: plain(refusal) })
+      this.change('lost', { refusal: plain(refusal) })
+      await pause(RETRY_MS[Math.min(this.tries++, RETRY_MS.length - 1)])
+    }
+  }
+
+  stop() {
+    this.abort.abort()
+  }
+
+  async open(path, params, lastId) {
+    const headers = { accept: 'text/event-stream', ...(lastId ? { 'last-event-id': String(lastId) } : {}) }
+    const response = await send('GET', path, { params, headers, signal: this.abort.signal })
+    this.tries = 0
+    this.change('live')
+    return response
+  }
+}
+
+/** A stream at an address; each message is told as it comes. */
+export class Watch extends Connection {
+  constructor(topic, tell) {
+    super(tell)
+    this.path = topic.path
+    this.lastId = ''
+  }
+
+  async connect() {
+    const response = await this.open(this.path, {}, this.lastId)
+    await readSse(response, (messages) => {
+      if (!messages.length) return
+      this.lastId = messages.at(-1).id || this.lastId
+      this.tell({ batch: messages.map(({ data }) => JSON.parse(data)) })
+    })
+  }
+}
+
+/** The event stream of the whole mesh, with the newest events kept for who comes later. */
+export class Events extends Connection {
+  constructor(_topic, tell) {
+    super(tell)
+    this.ring = []
+    this.position = 0
+  }
+
+  async connect() {
+    const { headPosition, firstPosition } = await get('/api/v1/events/stats', {}, { signal: this.abort.signal })
+    const head = Number(headPosition)
+    // another log than before, or one that forgot what we stand on
+    if (head < this.position || this.position + 1 < Number(firstPosition)) this.position = 0
+    const after = this.position || Math.max(head - FIRST, Number(firstPosition) - 1)
+    const response = await this.open('/api/v1/events/follow', after > 0 ? { afterPosition: after } : { fromBeginning: true })
+    await readSse(response, (messages) => this.heard(messages))
+  }
+
+  heard(messages) {
+    if (!messages.length) return
+    const events = messages.map(({ data }) => JSON.parse(data))
+    this.position = Number(messages.at(-1).id)
+    this.ring.push(...events)
+    if (this.ring.length > RING) this.ring.splice(0, this.ring.length - RING)
+    this.tell({ batch: events })
+  }
+}
+
+/** An answer that is asked again and again; told only when it was asked. */
+export class Poll {
+  constructor(topic, tell) {
+    this.path = topic.path
+    this.every = topic.every
+    this.tell = tell
+    this.stopped = false
+    this.state = { state: 'connecting' }
+  }
+
+  async run() {
+    while (!this.stopped) {
+      await this.ask()
+      await pause(this.every)
+    }
+  }
+
+  async ask() {
+    try {
+      this.last = await (this.path === '/health' ? health() : get(this.path))
+      this.state = { state: 'live' }
+    } catch (error) {
+      this.state = { state: 'lost', refusal: plain(error) }
+    }
+    if (!this.stopped) this.tell({ status: this.state, ...(this.state.state === 'live' ? { batch: [this.last] } : {}) })
+  }
+
+  stop() {
+    this.stopped = true
+  }
+}

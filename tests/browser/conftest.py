@@ -1,0 +1,48 @@
+"""One Chromium a session in front of the mesh that the journeys share; without a Chromium these tests are left out by name."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, async_playwright
+
+from tests.browser.room import CHROMIUM, FLAGS, Room, room_in
+from tests.support.mesh import Mesh
+
+HERE = Path(__file__).resolve().parent
+BRINGS_IT = "apt-get install chromium"
+LEFT_OUT = pytest.StashKey[list[str]]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves the tests of this folder out where there is no browser."""
+    own = [item for item in items if HERE in item.path.parents]
+    for item in own:
+        # the browser lives on the session's loop
+        item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+        if not CHROMIUM:
+            item.add_marker(pytest.mark.skip(reason=f"no Chromium on this machine: {BRINGS_IT}"))
+    config.stash[LEFT_OUT] = [] if CHROMIUM else [item.name for item in own]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Names what was left out, and the one command that brings it."""
+    if names := config.stash.get(LEFT_OUT, []):
+        terminalreporter.write_line(f"left out for want of a browser ({BRINGS_IT}): {', '.join(names)}")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """A headless Chromium."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def room(browser: Browser, mesh: Mesh) -> AsyncIterator[Room]:
+    """The control room in a fresh browser context; console errors and requests to elsewhere fail the test at its end."""
+    async with room_in(browser, mesh.url) as opened:
+        yield opened

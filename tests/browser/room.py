@@ -1,0 +1,116 @@
+"""The control room as a test sees it: a real Chromium, what it complained about, and what a screen reader would meet."""
+
+import re
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Locator, Page, Request, expect
+
+SHOTS = Path(__file__).resolve().parents[2] / "test-output"
+CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), "")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+# WCAG 2.2 A and AA, as the issue asks
+_AXE = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
+
+
+class Room:
+    """One browser context on the control room of one mesh; every tab of it is listened to."""
+
+    def __init__(self, context: BrowserContext, page: Page, url: str) -> None:
+        self.context = context
+        self.page = page
+        self.url = url
+        self.faults: list[str] = []
+        self._allowed: list[re.Pattern[str]] = []
+        self.listen(page)
+
+    def listen(self, page: Page) -> None:
+        """Notes whatever goes wrong in this tab, and every request that leaves the host."""
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self._fault(f"uncaught: {error}"))
+        page.on("request", self._request)
+
+    def allow(self, pattern: str) -> None:
+        """Complaints that this test provokes, e.g. the browser's line about a refused request."""
+        self._allowed.append(re.compile(pattern))
+
+    def check(self) -> None:
+        """AssertionError when anything went wrong that was not allowed."""
+        left = [fault for fault in self.faults if not any(pattern.search(fault) for pattern in self._allowed)]
+        assert not left, "\n".join(left)
+
+    async def open(self, address: str, page: Page | None = None) -> Page:
+        """Shows `#/<address>` and waits until the page has its heading."""
+        tab = page or self.page
+        await tab.goto(f"{self.url}/#/{address}")
+        await expect(tab.locator("main h1")).to_be_visible()
+        return tab
+
+    async def tab(self, address: str) -> Page:
+        """Another tab of the same browser."""
+        page = await self.context.new_page()
+        self.listen(page)
+        return await self.open(address, page)
+
+    async def axe(self, page: Page | None = None) -> None:
+        """AssertionError with what is wrong and where, when axe finds a violation of WCAG A or AA."""
+        tab = page or self.page
+        found: list[dict[str, Any]] = (await Axe().run(tab, options=_AXE)).response["violations"]
+        said = [f"{each['id']}: {each['help']}: {node['html'][:200]}" for each in found for node in each["nodes"]]
+        assert not said, "\n".join(said)
+
+    async def axe_everywhere(self) -> None:
+        """Looks with axe in light and dark, wide and at 360 px, where nothing may stick out sideways either."""
+        for scheme in ("light", "dark"):
+            await self.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            await self.axe()
+        await self.page.set_viewport_size({"width": 360, "height": 780})
+        await self.axe()
+        wide = await self.page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= 360, f"the page is {wide} px wide on a screen of 360"
+
+    async def shot(self, name: str) -> None:
+        """A screenshot as test output."""
+        SHOTS.mkdir(exist_ok=True)
+        await self.page.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+    def row(self, text: str) -> Locator:
+        """The row of a table that holds this text."""
+        return self.page.get_by_role("row").filter(has_text=text)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self._fault(f"console {message.type}: {message.text} ({message.location.get('url', '')})")
+
+    def _request(self, request: Request) -> None:
+        asked = urlsplit(request.url)
+        if asked.scheme not in {"data", "blob"} and asked.netloc != urlsplit(self.url).netloc:
+            self._fault(f"left the host: {request.url}")
+
+    def _fault(self, text: str) -> None:
+        self.faults.append(text)
+
+
+@asynccontextmanager
+async def room_in(browser: Browser, url: str) -> AsyncIterator[Room]:
+    """A fresh context, as a person who comes for the first time; what went wrong in it fails the test at its end."""
+    context = await browser.new_context(viewport={"width": 1280, "height": 860}, reduced_motion="reduce")
+    context.set_default_timeout(15_000)
+    try:
+        page = await context.new_page()
+        room = Room(context, page, url)
+        yield room
+        room.check()
+    finally:
+        try:
+            await context.close()
+        except Error as error:
+            raise AssertionError(f"the browser is gone: {error}") from error
