@@ -79,7 +79,7 @@ def _node(node: dag_pb2.DagNode, index: int, settings: OrchestrationSettings) ->
     )
 
 
-def run_message(record: RunRecord, state: runs.Run | None = None, *, outputs: bool = True) -> run_pb2.Run:
+def run_message(record: RunRecord, state: runs.Run | None = None, *, outputs: bool = True, inputs: bool = False) -> run_pb2.Run:
     """A run as the contract shows it; without `state` its nodes and input are left out, as lists do."""
     message = run_pb2.Run(
         run_id=record.run_id,
@@ -98,6 +98,8 @@ def run_message(record: RunRecord, state: runs.Run | None = None, *, outputs: bo
     if state is not None:
         message.input.CopyFrom(struct_of(json.loads(record.input)))
         message.nodes.extend(node_messages(state, outputs=outputs))
+        for node, shown in zip(state.dag.nodes, message.nodes if inputs else (), strict=inputs):
+            shown.input.CopyFrom(struct_of(node.input))
     return message
 
 

@@ -66,7 +66,7 @@ class RunCalls(Calls):
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         """Gets a run with its nodes."""
         record, state = await self._load(request.run_id)
-        return pb.GetRunResponse(run=wire.run_message(record, state))
+        return pb.GetRunResponse(run=wire.run_message(record, state, inputs=True))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         """Lists runs, newest first."""
