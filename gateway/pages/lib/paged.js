@@ -2,7 +2,10 @@
 
 import { address, get } from './api.js'
 import { html, useCallback, useEffect, useRef, useState } from './html.js'
+import { sheet } from './sheet.js'
 import { Copy, Empty, ErrorState, Loading } from './ui.js'
+
+await sheet('./paged.css', import.meta.url)
 
 /**
  * A list that is loaded a page at a time: {rows, error, loading, next, more(), reload()}. Reloading keeps as many rows as were shown.
