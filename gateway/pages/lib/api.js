@@ -73,11 +73,11 @@ export const post = async (path, body = {}, { id = newId(), ...options } = {}) =
 export const del = async (path, params, options) => (await send('DELETE', path, { params, ...options })).json()
 
 /** Every page of a list up to `limit` entries: `field` names the list in the answer. */
-export async function listAll(path, params, field, limit = 1000) {
+export async function listAll(path, params, field, limit = 1000, options = {}) {
   const found = []
   let pageToken = ''
   do {
-    const page = await get(path, { ...params, pageToken })
+    const page = await get(path, { ...params, pageToken }, options)
     found.push(...(page[field] ?? []))
     pageToken = page.nextPageToken
   } while (pageToken && found.length < limit)

@@ -66,9 +66,9 @@ function Service({ place, service, selected }) {
 function Bar({ name, title, box, service, selected, small, about }) {
   const state = stateOf(service)
   const words = small
-    ? html`<text class="name" transform=${`translate(${box.x + box.w / 2 + 4}, ${box.y + 60}) rotate(-90)`} text-anchor="middle">${title}</text>
-        <circle class="lamp" cx=${box.x + box.w / 2} cy=${box.y + 100} r="4" />
-        <text class="word" transform=${`translate(${box.x + box.w / 2 + 4}, ${box.y + 150}) rotate(-90)`} text-anchor="middle">${state}</text>`
+    ? html`<text class="name" transform=${`translate(${box.x + box.w / 2 + 4}, ${box.y + 56}) rotate(-90)`} text-anchor="middle">${title}</text>
+        <circle class="lamp" cx=${box.x + box.w / 2} cy=${box.y + 108} r="4" />
+        <text class="word" transform=${`translate(${box.x + box.w / 2 + 4}, ${box.y + 152}) rotate(-90)`} text-anchor="middle">${state}</text>`
     : html`<text class="name" x=${box.x + 16} y=${box.y + 28}>${title}</text>
         <circle class="lamp" cx=${box.x + 106} cy=${box.y + 24} r="4" /><text class="word" x=${box.x + 116} y=${box.y + 28}>${state}</text>
         <text class="faint" x=${box.x + 240} y=${box.y + 28}>${about}</text>`
