@@ -54,6 +54,16 @@ export function Paged({ of, children }) {
   return html`${children(of.rows)}${of.next && html`<p class="more"><button type="button" disabled=${of.loading} onClick=${of.more}>Show more</button></p>`}`
 }
 
+/** Calls `action` every so many milliseconds while the page is seen. */
+export function useEvery(action, everyMs) {
+  const newest = useRef(action)
+  newest.current = action
+  useEffect(() => {
+    const timer = setInterval(() => document.hidden || newest.current(), everyMs)
+    return () => clearInterval(timer)
+  }, [everyMs])
+}
+
 /** Calls `action` at most once in so many milliseconds, the last time too: for reloads that events ask for. */
 export function useRarely(action, everyMs = 500) {
   const timer = useRef(0)
