@@ -7,11 +7,11 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from gateway import bodies, prose, rules
-from gateway.rules import Schema
+from gateway import bodies
 from gateway.schemas import WELL_KNOWN, Schemas, is_map, reachable
-from mesh import contracts
+from mesh import contracts, prose, rules
 from mesh.contracts import HttpRule, Method
+from mesh.rules import Schema
 
 HTTP_BODY = "google.api.HttpBody"
 _VARIABLE = re.compile(r"\{(\w+)\}")
@@ -64,6 +64,31 @@ def document(titles: Mapping[str, str], version: str) -> dict[str, Any]:
             "parameters": {"IdempotencyKey": IDEMPOTENCY_KEY},
             "responses": {"Refusal": {"description": "The call was refused.", "content": _json(_refusal())}},
         },
+        "x-grpc-only": [_grpc_only(method, titles[method.service]) for method in _without_http(titles)],
+    }
+
+
+def _without_http(titles: Mapping[str, str]) -> list[Method]:
+    return [method for method in contracts.methods().values() if not method.http and method.service in titles]
+
+
+def _grpc_only(method: Method, tag: str) -> dict[str, Any]:
+    """What OpenAPI has no place for: a call that only gRPC can make."""
+    streams = {"x-client-streaming": method.client_streaming, "x-server-streaming": method.server_streaming}
+    return _described(method, tag) | streams
+
+
+def _described(method: Method, tag: str) -> dict[str, Any]:
+    """What is said of a call, and where its stub and its request are found."""
+    text = " ".join(method.description.split())
+    request = _descriptor(method.request)
+    return {
+        "tags": [tag],
+        "summary": text.split(". ", 1)[0].removesuffix("."),
+        "description": text,
+        "x-grpc-method": method.name,
+        "x-grpc-file": str(contracts.pool().FindServiceByName(method.service).file.name),
+        "x-grpc-request": {"message": request.full_name, "file": str(request.file.name)},
     }
 
 
@@ -104,14 +129,7 @@ def _tags(titles: Mapping[str, str]) -> dict[str, str]:
 
 def _operation(method: Method, tag: str, schemas: Schemas) -> dict[str, Any]:
     service, rpc = method.service.rsplit(".", 1)[-1], method.name.rsplit("/", 1)[-1]
-    text = " ".join(method.description.split())
-    operation: dict[str, Any] = {
-        "operationId": f"{service}_{rpc}",
-        "tags": [tag],
-        "summary": text.split(". ", 1)[0].removesuffix("."),
-        "description": text,
-        "x-grpc-method": method.name,
-    }
+    operation: dict[str, Any] = {"operationId": f"{service}_{rpc}", **_described(method, tag)}
     if method.server_streaming:
         operation["x-server-streaming"] = True
     if parameters := list(_parameters(method, schemas)):

@@ -29,3 +29,21 @@ async def test_it_is_driven_by_keys_alone(room: Room) -> None:
     await page.keyboard.press("t")
     await page.reload()
     await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+async def test_the_old_address_of_the_reference_shows_the_calls(room: Room) -> None:
+    """`/docs` is where people look for it."""
+    await room.page.goto(f"{room.url}/docs")
+    await expect(room.page).to_have_title("Calls · TooLoo")
+
+
+async def test_letters_lead_to_the_pages(room: Room) -> None:
+    """`g`, then the letter of the page; while something is typed, letters are letters."""
+    page = await room.open("")
+    await page.keyboard.press("g")
+    await page.keyboard.press("e")
+    await expect(page).to_have_title("Events · TooLoo")
+    await page.keyboard.press("/")
+    await page.keyboard.type("gcm")
+    await expect(page.get_by_label("Types")).to_have_value("gcm")
+    await expect(page).to_have_title("Events · TooLoo")

@@ -38,8 +38,10 @@ class Want {
   }
 
   flush() {
-    if (this.tab.hidden || (!this.waiting.length && !this.status)) return
-    this.tab.port.postMessage({ id: this.id, batch: this.waiting, status: this.status, tabs: this.held.wants.size })
+    const tabs = new Set([...this.held.wants].map(({ tab }) => tab)).size
+    if (this.tab.hidden || (!this.waiting.length && !this.status && tabs === this.tabs)) return
+    this.tabs = tabs
+    this.tab.port.postMessage({ id: this.id, batch: this.waiting, status: this.status, tabs })
     this.waiting = []
     this.status = undefined
   }
@@ -62,6 +64,7 @@ export class Hub {
     if (message.open !== undefined) this.#open(tab, message)
     else if (message.close !== undefined) this.#close(tab, message.close)
     else if (message.hidden !== undefined) this.#hide(tab, message.hidden)
+    else if (message.refresh) this.#refresh(message.refresh)
     else if (message.leave) this.#leave(tab)
     else if (message.lock) globalThis.navigator?.locks?.request(message.lock, () => this.#leave(tab))
   }
@@ -96,14 +99,19 @@ export class Hub {
     if (!want) return
     tab.wants.delete(id)
     want.held.wants.delete(want)
-    if (want.held.wants.size) return
+    if (want.held.wants.size) return this.#soon()
     want.held.source.stop()
     this.#held.delete(want.held.key)
+    return undefined
   }
 
   #hide(tab, hidden) {
     tab.hidden = hidden
     if (!hidden) this.#soon()
+  }
+
+  #refresh(path) {
+    for (const { kind, source } of this.#held.values()) if (kind === 'poll' && source.path === path) source.ask()
   }
 
   #leave(tab) {

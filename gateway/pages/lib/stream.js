@@ -66,6 +66,9 @@ export const watchStream = (path, listener) => open({ kind: 'watch', path }, und
 /** Asks a GET again and again, once for all tabs. */
 export const pollAnswer = (path, everyMs, listener) => open({ kind: 'poll', path, every: everyMs }, undefined, listener)
 
+/** Asks such a GET now, for something is known to have changed. */
+export const refreshAnswer = (path) => hubPort().postMessage({ refresh: path })
+
 /** The newest answer of a GET that is asked again and again: {data, status}. An empty path asks nothing. */
 export function usePoll(path, everyMs) {
   const [found, setFound] = useState({ status: { state: 'connecting' } })

@@ -3,18 +3,20 @@
 import { useEffect, useRef, useState } from '../../lib/html.js'
 import { matches } from '../../lib/filter.js'
 import { secondsOf } from '../../lib/format.js'
-import { useEvents, usePoll, useWatch } from '../../lib/stream.js'
+import { refreshAnswer, useEvents, usePoll, useWatch } from '../../lib/stream.js'
 
 const WINDOW_S = 10
 // events that the hub had kept are not what happens now
 const FRESH_MS = 20_000
 const TRAFFIC = '/api/v1/system/traffic/watch?interval=1s&window=10s'
 const ALL = {}
+const PROCESSES = '/api/v1/system/processes'
+const CHANGES = /^service\./
 
 /** The mesh as one object a service, by its name; `events` tells each event that comes, for what moves. */
 export function useMesh(events) {
   const health = usePoll('/health', 2000)
-  const processes = usePoll('/api/v1/system/processes', 2000)
+  const processes = usePoll(PROCESSES, 2000)
   const subscriptions = usePoll('/api/v1/subscriptions?pageSize=1000', 2000)
   const traffic = useWatch(TRAFFIC)
   const subscribed = useRef([])
@@ -60,6 +62,8 @@ function useEventRates(subscribed, events) {
       for (const name of names) heard.set(name, (heard.get(name) ?? 0) + 1)
       events(event, names)
     }
+    // a service that went or came is seen at once, not at the next turn
+    if (fresh.some(({ type }) => CHANGES.test(type))) for (const path of ['/health', PROCESSES]) refreshAnswer(path)
   })
   useEffect(() => {
     const timer = setInterval(() => {

@@ -52,11 +52,11 @@ function rows(names, width) {
       hear: { ...right, x1: right.x2, x2: right.x1, y1: middle + 12, y2: middle + 12, ty: middle + 26 },
     }
   })
-  const height = names.length * step + 34
+  const height = names.length * step + 48
   return {
     width, height, small: true, services,
     door: { x: 0, y: 0, w: bar, h: height },
     bus: { x: width - bar, y: 0, w: bar, h: height },
-    busCall: { x1: bar, y1: height - 12, x2: width - bar, y2: height - 12, tx: width / 2, ty: height - 34, anchor: 'middle' },
+    busCall: { x1: bar, y1: height - 12, x2: width - bar, y2: height - 12, tx: width / 2, ty: height - 30, anchor: 'middle' },
   }
 }

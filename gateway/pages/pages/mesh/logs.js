@@ -28,6 +28,7 @@ export function Logs({ service: { service } }) {
   const [records, setRecords] = useState([])
   const [status, setStatus] = useState({ state: 'connecting' })
   const end = useRef(null)
+  const follows = useRef(true)
   useEffect(() => {
     setRecords([])
     const path = address('/api/v1/system/logs/follow', { service, minLevel: `LOG_LEVEL_${level}`, contains, tail: TAIL })
@@ -38,10 +39,12 @@ export function Logs({ service: { service } }) {
     })
   }, [service, level, contains])
   useEffect(() => {
-    const box = end.current
     // only who is at the end wants to stay there
-    if (box && box.scrollHeight - box.scrollTop - box.clientHeight < 200) box.scrollTop = box.scrollHeight
+    if (end.current && follows.current) end.current.scrollTop = end.current.scrollHeight
   }, [records])
+  const scrolled = ({ currentTarget: box }) => {
+    follows.current = box.scrollHeight - box.scrollTop - box.clientHeight < 60
+  }
   return html`
     <div class="filters">
       <label for="level" class="soft">From level</label>
@@ -49,6 +52,6 @@ export function Logs({ service: { service } }) {
       <${Search} label="Lines that contain" value=${contains} onChange=${setContains} />
     </div>
     ${status.state === 'refused' ? html`<${ErrorState} error=${status.refusal} />`
-      : records.length ? html`<ol class="log" ref=${end} tabindex="0" aria-label=${`Log of ${service}`}>${records.map((record, index) => html`<${Line} key=${`${record.time}${index}`} record=${record} />`)}</ol>`
+      : records.length ? html`<ol class="log" ref=${end} onScroll=${scrolled} tabindex="0" aria-label=${`Log of ${service}`}>${records.map((record, index) => html`<${Line} key=${`${record.time}${index}`} record=${record} />`)}</ol>`
         : html`<${Empty} title="No lines yet.">They come as they are written.</${Empty}>`}`
 }

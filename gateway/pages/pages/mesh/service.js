@@ -80,7 +80,7 @@ function Processes({ service }) {
 }
 
 const CALL_COLUMNS = [
-  { label: 'Call', cell: ({ rpc }) => html`<a href=${link(['calls', rpc])}>${rpc.split('/')[1]}</a>` },
+  { label: 'Call', cell: ({ rpc }) => html`<a href=${link(['calls', ...rpc.split('/')])}>${rpc.split('/')[1]}</a>` },
   { label: 'Method', cell: ({ method }) => method },
   { label: 'Path', cell: ({ path }) => html`<code>${path}</code>` },
   { label: 'gRPC service', hide: 'small', cell: ({ rpc }) => html`<span class="soft">${rpc.split('/')[0]}</span>` },
