@@ -79,7 +79,7 @@ export function useRarely(action, everyMs = 500) {
 }
 
 /** A line for a terminal, with a button that copies it. */
-export const Line = ({ text }) => html`<div class="line"><pre tabindex="0"><code>${text}</code></pre><${Copy} text=${text} /></div>`
+export const Line = ({ text }) => html`<div class="shell"><pre tabindex="0"><code>${text}</code></pre><${Copy} text=${text} /></div>`
 
 /** What stands where nothing is yet: what would be here, and the call that brings it. `body` is the JSON of a POST. */
 export function Nothing({ title, path, body, children }) {

@@ -4,14 +4,13 @@ import { get, listAll } from '../lib/api.js'
 import { html } from '../lib/html.js'
 import { ago, clock } from '../lib/format.js'
 import { useRarely } from '../lib/paged.js'
-import { link } from '../lib/router.js'
 import { sheet } from '../lib/sheet.js'
 import { useEvents } from '../lib/stream.js'
 import { Empty, Heading, Loaded } from '../lib/ui.js'
 import { useLoad } from '../lib/use.js'
-import { ForLearner } from '../learning/learner.js'
+import { ForLearner } from './learning/learner.js'
 
-await sheet('../learning/learning.css', import.meta.url)
+await sheet('./learning/learning.css', import.meta.url)
 
 export const title = 'Badges'
 const number = (value) => new Intl.NumberFormat('en', { maximumFractionDigits: 2 }).format(value)
@@ -26,7 +25,7 @@ async function loadBadges(user, signal) {
 
 const Earned = ({ badge }) => html`<li class="panel badge earned"><span class="medal" aria-hidden="true">★</span>
   <div><strong>${badge.name}</strong><p class="soft small">${badge.description}</p>
-    <a class="small" href=${link('events', { id: badge.eventId })} title=${clock(badge.earnTime)}>earned ${ago(badge.earnTime)}</a></div></li>`
+    <time class="small" datetime=${badge.earnTime} title=${clock(badge.earnTime)}>earned ${ago(badge.earnTime)}</time></div></li>`
 
 function Near({ rule }) {
   const { value = 0, fraction = 0 } = rule.progress ?? {}

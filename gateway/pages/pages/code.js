@@ -11,11 +11,11 @@ import { remembered, useSignal } from '../lib/store.js'
 import { useEvents } from '../lib/stream.js'
 import { Facts, Heading, Loaded, Search, Table } from '../lib/ui.js'
 import { useKeys, useLoad } from '../lib/use.js'
-import { FilePanel } from '../code/relations.js'
-import { Found } from '../code/search.js'
-import { MEASURES, TreeMap } from '../code/treemap.js'
+import { FilePanel } from './code/relations.js'
+import { Found } from './code/search.js'
+import { MEASURES, TreeMap } from './code/treemap.js'
 
-await sheet('../code/code.css', import.meta.url)
+await sheet('./code/code.css', import.meta.url)
 
 export const title = 'Code'
 const SHAPE = { depth: 4, maxNodes: 1500, centralFiles: 20 }

@@ -11,12 +11,12 @@ import { useSignal } from '../lib/store.js'
 import { useEvents } from '../lib/stream.js'
 import { Empty, Heading, Loaded, State, Table } from '../lib/ui.js'
 import { useLoad } from '../lib/use.js'
-import { Cards } from '../learning/cards.js'
-import { Curve } from '../learning/curve.js'
-import { ForLearner } from '../learning/learner.js'
-import { Mastery } from '../learning/mastery.js'
+import { Cards } from './learning/cards.js'
+import { Curve } from './learning/curve.js'
+import { ForLearner } from './learning/learner.js'
+import { Mastery } from './learning/mastery.js'
 
-await sheet('../learning/learning.css', import.meta.url)
+await sheet('./learning/learning.css', import.meta.url)
 
 export const title = 'Learning'
 const DAYS = 30
@@ -79,7 +79,7 @@ function Learner({ user }) {
 
 export default function Learning() {
   return html`<${Heading} title="Learning" about="Memory by FSRS-6, mastery by Elo with its uncertainty.">
-      <a class="button" href=${link('calls', { rpc: 'tooloo.learning.v1.LearningService/StartTraining' })}>Start a session</a>
+      <a class="button" href=${link(['calls', 'tooloo.learning.v1.LearningService', 'StartTraining'])}>Start a session</a>
     </${Heading}>
     <${ForLearner}>${(user) => html`<${Learner} user=${user} key=${user} />`}</${ForLearner}>`
 }

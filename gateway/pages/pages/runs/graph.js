@@ -1,9 +1,9 @@
 // A run's nodes as a graph from left to right: buttons over lines, so that keyboards and screen readers have them too.
 
-import { html, useMemo } from '../lib/html.js'
-import { word } from '../lib/format.js'
-import { layered } from '../lib/layered.js'
-import { toneOf } from '../lib/ui.js'
+import { html, useMemo } from '../../lib/html.js'
+import { word } from '../../lib/format.js'
+import { layered } from '../../lib/layered.js'
+import { toneOf } from '../../lib/ui.js'
 import { took } from './list.js'
 
 /** The name of an RPC without its service. */

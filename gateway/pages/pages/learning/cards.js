@@ -1,10 +1,10 @@
 // Cards: what is due now, or everything there is; one opens with its forgetting curve.
 
-import { html, useState } from '../lib/html.js'
-import { ago, clock, count, percent, word } from '../lib/format.js'
-import { Paged, usePaged } from '../lib/paged.js'
-import { setParams } from '../lib/router.js'
-import { Empty, Table } from '../lib/ui.js'
+import { html, useState } from '../../lib/html.js'
+import { ago, clock, count, percent, word } from '../../lib/format.js'
+import { Paged, usePaged } from '../../lib/paged.js'
+import { setParams } from '../../lib/router.js'
+import { Empty, Table } from '../../lib/ui.js'
 
 const YEAR = '31622400s'
 

@@ -1,13 +1,13 @@
 // The forgetting curve of one card: how it was, how it will be, and the reviews on it.
 
-import { get } from '../lib/api.js'
-import { Chart } from '../lib/chart.js'
-import { Dialog } from '../lib/dialog.js'
-import { html } from '../lib/html.js'
-import { ago, clock, percent, word } from '../lib/format.js'
-import { setParams } from '../lib/router.js'
-import { Facts, Loaded, Table } from '../lib/ui.js'
-import { useLoad } from '../lib/use.js'
+import { get } from '../../lib/api.js'
+import { Chart } from '../../lib/chart.js'
+import { Dialog } from '../../lib/dialog.js'
+import { html } from '../../lib/html.js'
+import { ago, clock, percent, word } from '../../lib/format.js'
+import { setParams } from '../../lib/router.js'
+import { Facts, Loaded, Table } from '../../lib/ui.js'
+import { useLoad } from '../../lib/use.js'
 
 const ms = (time) => new Date(time).getTime()
 const shown = (_plot, value) => (value === null || value === undefined ? '–' : percent(value))

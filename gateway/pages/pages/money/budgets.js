@@ -1,15 +1,15 @@
 // Budgets: how each stands, what it told, and its period so far against its limit.
 
-import { del } from '../lib/api.js'
-import { Chart } from '../lib/chart.js'
-import { ask, attempt } from '../lib/dialog.js'
-import { html } from '../lib/html.js'
-import { ago, day, duration, money, word } from '../lib/format.js'
-import { Nothing, Paged, usePaged, useEvery } from '../lib/paged.js'
-import { route, setParams } from '../lib/router.js'
-import { useSignal } from '../lib/store.js'
-import { Loaded, Table } from '../lib/ui.js'
-import { useLoad } from '../lib/use.js'
+import { del } from '../../lib/api.js'
+import { Chart } from '../../lib/chart.js'
+import { ask, attempt } from '../../lib/dialog.js'
+import { html } from '../../lib/html.js'
+import { ago, day, duration, money, word } from '../../lib/format.js'
+import { Nothing, Paged, usePaged, useEvery } from '../../lib/paged.js'
+import { route, setParams } from '../../lib/router.js'
+import { useSignal } from '../../lib/store.js'
+import { Loaded, Table } from '../../lib/ui.js'
+import { useLoad } from '../../lib/use.js'
 import { amount, loadPeriod, usd } from './series.js'
 
 const EXAMPLE = { budget: { budgetId: 'everything', limit: { currencyCode: 'USD', units: '50' }, mode: 'MODE_DEGRADE' } }

@@ -1,15 +1,15 @@
 // Choices: the newest selections, and why one chose what it chose — every model with the parts of its score, or why it was out.
 
-import { get } from '../lib/api.js'
-import { Dialog } from '../lib/dialog.js'
-import { html } from '../lib/html.js'
-import { ago, clock, count, money, word } from '../lib/format.js'
-import { Nothing, Paged, usePaged, useRarely } from '../lib/paged.js'
-import { route, setParams } from '../lib/router.js'
-import { useSignal } from '../lib/store.js'
-import { useEvents } from '../lib/stream.js'
-import { Empty, Facts, Loaded, Search, Table } from '../lib/ui.js'
-import { useLoad, useTicker } from '../lib/use.js'
+import { get } from '../../lib/api.js'
+import { Dialog } from '../../lib/dialog.js'
+import { html } from '../../lib/html.js'
+import { ago, clock, count, money, word } from '../../lib/format.js'
+import { Nothing, Paged, usePaged, useRarely } from '../../lib/paged.js'
+import { route, setParams } from '../../lib/router.js'
+import { useSignal } from '../../lib/store.js'
+import { useEvents } from '../../lib/stream.js'
+import { Empty, Facts, Loaded, Search, Table } from '../../lib/ui.js'
+import { useLoad, useTicker } from '../../lib/use.js'
 
 const EXAMPLE = { userId: 'ada', query: 'Explain decorators', focusArea: 'python', estimatedTokens: 500 }
 const PARTS = ['cost', 'quality', 'speed', 'uptime']

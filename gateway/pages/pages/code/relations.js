@@ -1,11 +1,11 @@
 // A file between those that import it and those that it imports, as a graph, and the same as lists with its symbols.
 
-import { get } from '../lib/api.js'
-import { html, useMemo } from '../lib/html.js'
-import { bytes, count, word } from '../lib/format.js'
-import { layered } from '../lib/layered.js'
-import { Facts, Loaded, Table } from '../lib/ui.js'
-import { useLoad } from '../lib/use.js'
+import { get } from '../../lib/api.js'
+import { html, useMemo } from '../../lib/html.js'
+import { bytes, count, word } from '../../lib/format.js'
+import { layered } from '../../lib/layered.js'
+import { Facts, Loaded, Table } from '../../lib/ui.js'
+import { useLoad } from '../../lib/use.js'
 
 const NODE = { width: 132, height: 28, gapX: 24, gapY: 6 }
 const MOST = 10

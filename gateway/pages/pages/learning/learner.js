@@ -1,13 +1,13 @@
 // Whose pages are shown: the learners of this mesh, and the one that was chosen last.
 
-import { get } from '../lib/api.js'
-import { html } from '../lib/html.js'
-import { ago, count } from '../lib/format.js'
-import { Nothing } from '../lib/paged.js'
-import { route, setParams } from '../lib/router.js'
-import { remembered, useSignal } from '../lib/store.js'
-import { Loaded } from '../lib/ui.js'
-import { useLoad } from '../lib/use.js'
+import { get } from '../../lib/api.js'
+import { html } from '../../lib/html.js'
+import { ago, count } from '../../lib/format.js'
+import { Nothing } from '../../lib/paged.js'
+import { route, setParams } from '../../lib/router.js'
+import { remembered, useSignal } from '../../lib/store.js'
+import { Loaded } from '../../lib/ui.js'
+import { useLoad } from '../../lib/use.js'
 
 const MOST = 200
 const last = remembered('learner', '')

@@ -1,10 +1,10 @@
 // Search in a repository: files by their paths and symbols by their names.
 
-import { get } from '../lib/api.js'
-import { html } from '../lib/html.js'
-import { bytes, count, word } from '../lib/format.js'
-import { Empty, Loaded, Table } from '../lib/ui.js'
-import { useLoad } from '../lib/use.js'
+import { get } from '../../lib/api.js'
+import { html } from '../../lib/html.js'
+import { bytes, count, word } from '../../lib/format.js'
+import { Empty, Loaded, Table } from '../../lib/ui.js'
+import { useLoad } from '../../lib/use.js'
 
 const MOST = 50
 const fileColumns = [

@@ -1,15 +1,15 @@
 // Spend over time by provider or model, what the month will come to, and what routing saved.
 
-import { get } from '../lib/api.js'
-import { Chart } from '../lib/chart.js'
-import { html } from '../lib/html.js'
-import { count, money } from '../lib/format.js'
-import { Nothing, useEvery } from '../lib/paged.js'
-import { route, setParams } from '../lib/router.js'
-import { useSignal } from '../lib/store.js'
-import { colour } from '../lib/theme.js'
-import { Loaded, Table } from '../lib/ui.js'
-import { useLoad } from '../lib/use.js'
+import { get } from '../../lib/api.js'
+import { Chart } from '../../lib/chart.js'
+import { html } from '../../lib/html.js'
+import { count, money } from '../../lib/format.js'
+import { Nothing, useEvery } from '../../lib/paged.js'
+import { route, setParams } from '../../lib/router.js'
+import { useSignal } from '../../lib/store.js'
+import { colour } from '../../lib/theme.js'
+import { Loaded, Table } from '../../lib/ui.js'
+import { useLoad } from '../../lib/use.js'
 import { RANGES, TOKENS, amount, loadSpend, stacked, usd } from './series.js'
 
 const REFRESH_MS = 10_000

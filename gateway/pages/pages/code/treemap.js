@@ -1,7 +1,7 @@
 // The tree map of a folder: each rectangle a file or folder, as large as its bytes, lines or centrality.
 
-import { html, useEffect, useMemo, useRef, useState } from '../lib/html.js'
-import { bytes, count, percent } from '../lib/format.js'
+import { html, useEffect, useMemo, useRef, useState } from '../../lib/html.js'
+import { bytes, count, percent } from '../../lib/format.js'
 import { squarify } from './squarify.js'
 
 const HEAD = 20

@@ -1,6 +1,6 @@
 // Spend over time: stretches of hours or days, filled where nothing was spent, and stacked for a chart.
 
-import { address, get } from '../lib/api.js'
+import { address, get } from '../../lib/api.js'
 
 const HOUR = 3_600_000
 const MOST = 5

@@ -1,13 +1,13 @@
 // The list of runs, newest first; it is loaded again whenever one begins or ends.
 
-import { html } from '../lib/html.js'
-import { ago, duration, short } from '../lib/format.js'
-import { Nothing, Paged, usePaged, useRarely } from '../lib/paged.js'
-import { go, link, route, setParams } from '../lib/router.js'
-import { useSignal } from '../lib/store.js'
-import { useEvents } from '../lib/stream.js'
-import { Empty, Search, State, Table } from '../lib/ui.js'
-import { useTicker } from '../lib/use.js'
+import { html } from '../../lib/html.js'
+import { ago, duration, short } from '../../lib/format.js'
+import { Nothing, Paged, usePaged, useRarely } from '../../lib/paged.js'
+import { go, link, route, setParams } from '../../lib/router.js'
+import { useSignal } from '../../lib/store.js'
+import { useEvents } from '../../lib/stream.js'
+import { Empty, Search, State, Table } from '../../lib/ui.js'
+import { useTicker } from '../../lib/use.js'
 
 const STATES = ['', 'RUNNING', 'SUCCEEDED', 'FAILED', 'CANCELLED']
 const EXAMPLE = { wait: '10s', dag: { nodes: [{ id: 'look', call: 'tooloo.learning.v1.LearningService/GetTrainingOverview', input: { userId: 'ada' } }] } }

@@ -1,14 +1,14 @@
 // Workflows: DAGs that are kept under a name; one of them as a graph, and a way to run it.
 
-import { get, post } from '../lib/api.js'
-import { attempt } from '../lib/dialog.js'
-import { html } from '../lib/html.js'
-import { ago } from '../lib/format.js'
-import { Nothing, Paged, usePaged } from '../lib/paged.js'
-import { go, link, route, setParams } from '../lib/router.js'
-import { useSignal } from '../lib/store.js'
-import { Json, Loaded, Table } from '../lib/ui.js'
-import { useLoad } from '../lib/use.js'
+import { get, post } from '../../lib/api.js'
+import { attempt } from '../../lib/dialog.js'
+import { html } from '../../lib/html.js'
+import { ago } from '../../lib/format.js'
+import { Nothing, Paged, usePaged } from '../../lib/paged.js'
+import { go, link, route, setParams } from '../../lib/router.js'
+import { useSignal } from '../../lib/store.js'
+import { Json, Loaded, Table } from '../../lib/ui.js'
+import { useLoad } from '../../lib/use.js'
 import { Graph } from './graph.js'
 
 const EXAMPLE = { workflowId: 'look', description: 'Looks at a learner', dag: { nodes: [{ id: 'look', call: 'tooloo.learning.v1.LearningService/GetTrainingOverview', input: { userId: '${input.user:-ada}' } }] } }

@@ -1,10 +1,10 @@
 // Mastery of domains, and of the skills of one of them, as intervals: the dot is the level, the bar is where it lies with 95 %.
 
-import { listAll } from '../lib/api.js'
-import { html, useState } from '../lib/html.js'
-import { count, percent } from '../lib/format.js'
-import { Empty, Loaded, Table } from '../lib/ui.js'
-import { useLoad } from '../lib/use.js'
+import { listAll } from '../../lib/api.js'
+import { html, useState } from '../../lib/html.js'
+import { count, percent } from '../../lib/format.js'
+import { Empty, Loaded, Table } from '../../lib/ui.js'
+import { useLoad } from '../../lib/use.js'
 
 /** A level with its 95 % interval on a line from 0 to 1. */
 export function Interval({ mastery }) {

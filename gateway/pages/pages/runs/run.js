@@ -1,14 +1,14 @@
 // One run: its graph as it changes, its nodes as a table, one node in detail, and what can be done with it.
 
-import { get, post } from '../lib/api.js'
-import { ask, attempt } from '../lib/dialog.js'
-import { Fragment, html, useEffect, useRef, useState } from '../lib/html.js'
-import { ago, clock } from '../lib/format.js'
-import { go, link, route, setParams } from '../lib/router.js'
-import { useSignal } from '../lib/store.js'
-import { useWatch } from '../lib/stream.js'
-import { Copy, ErrorState, Facts, Heading, Json, Loading, State, Table } from '../lib/ui.js'
-import { useKeys, useLoad, useTicker } from '../lib/use.js'
+import { get, post } from '../../lib/api.js'
+import { ask, attempt } from '../../lib/dialog.js'
+import { Fragment, html, useEffect, useRef, useState } from '../../lib/html.js'
+import { ago, clock } from '../../lib/format.js'
+import { go, link, route, setParams } from '../../lib/router.js'
+import { useSignal } from '../../lib/store.js'
+import { useWatch } from '../../lib/stream.js'
+import { Copy, ErrorState, Facts, Heading, Json, Loading, State, Table } from '../../lib/ui.js'
+import { useKeys, useLoad, useTicker } from '../../lib/use.js'
 import { Graph, methodOf } from './graph.js'
 import { Origin, took } from './list.js'
 
@@ -66,7 +66,7 @@ function NodeDetail({ node, run, onClose }) {
       ['State', html`<${State} value=${node.state} prefix="NODE_STATE_" />`], ['Attempts', node.attempts], ['Took', took(node.startTime, node.endTime)],
       ['Began', node.startTime && clock(node.startTime)], ['Ended', node.endTime && clock(node.endTime)], ['After', node.dependsOn.join(', ')],
     ]} />
-    <p><a href=${link('calls', { rpc: node.call })}><code>${node.call}</code></a></p>
+    <p><a href=${link(['calls', ...node.call.split('/')])}><code>${node.call}</code></a></p>
     ${node.error && html`<div class="node-error bad"><strong>${node.error.code}${node.error.reason && ` · ${node.error.reason}`}</strong><p>${node.error.message}</p></div>`}
     ${ended && node.state !== 'NODE_STATE_SKIPPED' && html`<p><button type="button" onClick=${() => retry(run.runId, node.id)}>Run again from here</button></p>`}
     <h3>Input</h3><${Json} value=${node.input ?? {}} label=${`Input of ${node.id}`} />

@@ -1,14 +1,14 @@
 // Tasks: what runs on a schedule, when it fires next, and the switch for it.
 
-import { del, post } from '../lib/api.js'
-import { ask, attempt } from '../lib/dialog.js'
-import { html } from '../lib/html.js'
-import { ago, clock, count, duration } from '../lib/format.js'
-import { Nothing, Paged, usePaged, useRarely } from '../lib/paged.js'
-import { link } from '../lib/router.js'
-import { useEvents } from '../lib/stream.js'
-import { State, Table } from '../lib/ui.js'
-import { useTicker } from '../lib/use.js'
+import { del, post } from '../../lib/api.js'
+import { ask, attempt } from '../../lib/dialog.js'
+import { html } from '../../lib/html.js'
+import { ago, clock, count, duration } from '../../lib/format.js'
+import { Nothing, Paged, usePaged, useRarely } from '../../lib/paged.js'
+import { link } from '../../lib/router.js'
+import { useEvents } from '../../lib/stream.js'
+import { State, Table } from '../../lib/ui.js'
+import { useTicker } from '../../lib/use.js'
 
 const AHEAD = 4
 const EXAMPLE = { name: 'every morning', schedule: { cron: '30 7 * * *', timeZone: 'Europe/Berlin' }, dag: { nodes: [{ id: 'look', call: 'tooloo.learning.v1.LearningService/GetTrainingOverview', input: { userId: 'ada' } }] } }

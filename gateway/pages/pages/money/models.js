@@ -1,15 +1,15 @@
 // Models: which can be had now, what was seen of them, and why one gets no calls.
 
-import { listAll, post } from '../lib/api.js'
-import { attempt } from '../lib/dialog.js'
-import { html } from '../lib/html.js'
-import { ago, count, duration, word } from '../lib/format.js'
-import { useEvery, useRarely } from '../lib/paged.js'
-import { route, setParams } from '../lib/router.js'
-import { useSignal } from '../lib/store.js'
-import { useEvents } from '../lib/stream.js'
-import { Empty, Loaded, State, Table } from '../lib/ui.js'
-import { useLoad } from '../lib/use.js'
+import { listAll, post } from '../../lib/api.js'
+import { attempt } from '../../lib/dialog.js'
+import { html } from '../../lib/html.js'
+import { ago, count, duration, word } from '../../lib/format.js'
+import { useEvery, useRarely } from '../../lib/paged.js'
+import { route, setParams } from '../../lib/router.js'
+import { useSignal } from '../../lib/store.js'
+import { useEvents } from '../../lib/stream.js'
+import { Empty, Loaded, State, Table } from '../../lib/ui.js'
+import { useLoad } from '../../lib/use.js'
 
 const AVAILABLE = 'PROVIDER_STATE_AVAILABLE'
 const TONES = { available: 'good', degraded: 'warn', unavailable: 'bad', 'not configured': 'none' }
