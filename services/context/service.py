@@ -18,7 +18,7 @@ from services.context.freshness import look, why_stale
 from services.context.paths import PathNotAllowed, allowed_folder, default_id
 from services.context.settings import ContextSettings
 from services.context.store import Repository
-from services.context.structure import Entry, Totals, tree
+from services.context.structure import Entry, Node, Totals, depth_of, tree
 
 Context = grpc.aio.ServicerContext[object, object]
 _DEPTH, _NODES, _CENTRAL, _IMPORTERS = 3, 1000, 10, 1000
@@ -106,22 +106,16 @@ class ContextService(ContextServiceServicer):
     async def GetRepoStructure(self, request: api.GetRepoStructureRequest, context: Context) -> api.GetRepoStructureResponse:
         """Shows a repository's shape."""
 
-        async def read(tx: Transaction) -> tuple[Repository, list[Row], Row | None, list[Row], list[Row]]:
+        async def read(tx: Transaction) -> tuple[Repository, list[Row], Node, list[Row]]:
             at = await _shown(tx, request.repo_id)
-            return (
-                at,
-                await store_queries.language_totals(tx, at),
-                await store_queries.shape_root(tx, at),
-                await store_queries.shape_entries(tx, at, request.depth or _DEPTH, request.max_nodes or _NODES),
-                await store_queries.central_files(tx, at, request.central_files or _CENTRAL),
-            )
+            languages = await store_queries.language_totals(tx, at)
+            central = await store_queries.central_files(tx, at, request.central_files or _CENTRAL)
+            return at, languages, await _tree(tx, at, request), central
 
-        at, languages, root, entries, central = await self._host.db.read(read)
+        at, languages, root, central = await self._host.db.read(read)
         sight = await asyncio.to_thread(look, at.root)
         return api.GetRepoStructureResponse(
-            repository=wire.repository(at, languages, sight),
-            tree=wire.tree(tree(_totals(root) if root else Totals(), [_entry(row) for row in entries])),
-            central_files=map(wire.central_file, central),
+            repository=wire.repository(at, languages, sight), tree=wire.tree(root), central_files=map(wire.central_file, central)
         )
 
     async def ListRepositories(self, request: api.ListRepositoriesRequest, context: Context) -> api.ListRepositoriesResponse:
@@ -165,6 +159,18 @@ async def _shown(tx: Transaction, repo_id: str) -> Repository:
     if at is None:
         raise errors.not_found("repository", repo_id)
     return at
+
+
+async def _tree(tx: Transaction, at: Repository, request: api.GetRepoStructureRequest) -> Node:
+    """What is below the folder that was asked for; NOT_FOUND when there is none."""
+    folder = request.folder
+    root = await store_queries.shape_root(tx, at, folder)
+    if root is None and folder:
+        raise errors.not_found("folder", f"{request.repo_id}/{folder}")
+    depth = depth_of(folder) + (request.depth or _DEPTH)
+    entries = await store_queries.shape_entries(tx, at, folder, depth, request.max_nodes or _NODES)
+    ranks = await store_queries.ranks_below(tx, at, folder)
+    return tree(_totals(root) if root else Totals(), [_entry(row) for row in entries], folder, ranks)
 
 
 async def _status(at: Repository) -> IndexStatus:

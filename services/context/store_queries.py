@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from mesh.db import Row, Transaction
 from services.context.store import FOREVER, Repository, repository
+from services.context.structure import depth_of
 from services.context.walking import Reason
 
 _BATCH = 500
@@ -205,22 +206,40 @@ async def search_symbols(
     )
 
 
-async def shape_root(tx: Transaction, at: Repository) -> Row | None:
-    """Totals of the whole tree."""
+async def shape_root(tx: Transaction, at: Repository, folder: str) -> Row | None:
+    """Totals of the whole tree, or of what is below a folder: files, bytes, lines."""
     return await tx.fetch_one(
-        "SELECT files, bytes, lines FROM folders WHERE index_id = :index_id AND generation = :generation AND depth = 0", _shown(at)
+        "SELECT files, bytes, lines FROM folders WHERE index_id = :index_id AND generation = :generation AND depth = :depth"
+        " AND path = :folder",
+        {**_shown(at), "folder": folder, "depth": depth_of(folder)},
     )
 
 
-async def shape_entries(tx: Transaction, at: Repository, depth: int, limit: int) -> list[Row]:
-    """Folders and files down to a depth, upper levels first: path, is_folder, language, files, bytes, lines."""
+def _below(folder: str) -> dict[str, object]:
+    """Bounds of the paths below a folder: "0" comes right after "/"."""
+    return {"from": f"{folder}/" if folder else "", "to": f"{folder}0" if folder else "\U0010ffff"}
+
+
+async def shape_entries(tx: Transaction, at: Repository, folder: str, depth: int, limit: int) -> list[Row]:
+    """What is below a folder ("": the root) down to a depth, upper levels first: path, is_folder, language, files, bytes, lines."""
     return await tx.fetch_all(
         "SELECT path, 1 AS is_folder, '' AS language, files, bytes, lines, depth FROM folders WHERE index_id = :index_id"
-        " AND generation = :generation AND depth > 0 AND depth <= :depth UNION ALL"
+        " AND generation = :generation AND depth > 0 AND depth <= :depth AND path >= :from AND path < :to UNION ALL"
         " SELECT path, 0 AS is_folder, language, 1 AS files, bytes, lines, depth FROM files WHERE index_id = :index_id"
-        " AND born <= :generation AND died > :generation AND depth <= :depth ORDER BY depth, is_folder DESC, path LIMIT :limit",
-        {**_shown(at), "depth": depth, "limit": limit},
+        " AND born <= :generation AND died > :generation AND depth <= :depth AND path >= :from AND path < :to"
+        " ORDER BY depth, is_folder DESC, path LIMIT :limit",
+        {**_shown(at), **_below(folder), "depth": depth, "limit": limit},
     )
+
+
+async def ranks_below(tx: Transaction, at: Repository, folder: str) -> dict[str, float]:
+    """Rank of each central file below a folder ("": the root), by path."""
+    rows = await tx.fetch_all(
+        "SELECT path, score FROM central_files WHERE index_id = :index_id AND generation = :generation"
+        " AND path >= :from AND path < :to",
+        {**_shown(at), **_below(folder)},
+    )
+    return {row["path"]: row["score"] for row in rows}
 
 
 async def central_files(tx: Transaction, at: Repository, limit: int) -> list[Row]:

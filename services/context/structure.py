@@ -1,8 +1,9 @@
 """A repository's tree with sizes that add up."""
 
 import posixpath
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Node:
     entry: Entry
     children: list["Node"] = field(default_factory=list)
     truncated: bool = False
+    rank: float = 0.0
 
 
 def depth_of(path: str) -> int:
@@ -55,9 +57,24 @@ def folder_totals(files: Iterable[tuple[str, int, int]]) -> dict[str, Totals]:
     return folders
 
 
-def tree(root: Totals, entries: Sequence[Entry]) -> Node:
-    """Puts entries into their places; `entries` come with upper levels first, so that each one's folder is there before it."""
-    nodes = {"": Node(Entry("", folder=True, totals=root))}
+def ranks_with_folders(ranks: Mapping[str, float]) -> dict[str, float]:
+    """The rank of every file, and of every folder the sum of what is below it."""
+    found = dict(ranks)
+    for path, rank in ranks.items():
+        folder = path
+        while folder:
+            folder = posixpath.dirname(folder)
+            found[folder] = found.get(folder, 0.0) + rank
+    return found
+
+
+def tree(root: Totals, entries: Sequence[Entry], folder: str = "", ranks: Mapping[str, float] = MappingProxyType({})) -> Node:
+    """Puts entries into their places below a folder, with their ranks.
+
+    `entries` come with upper levels first, so that each one's folder is there before it.
+    """
+    known = ranks_with_folders(ranks)
+    nodes = {folder: Node(Entry(folder, folder=True, totals=root))}
     for entry in entries:
         node = nodes[entry.path] = Node(entry)
         nodes[posixpath.dirname(entry.path)].children.append(node)
@@ -65,4 +82,5 @@ def tree(root: Totals, entries: Sequence[Entry]) -> Node:
         node.children.sort(key=lambda child: (not child.entry.folder, child.entry.path))
         shown = sum(child.entry.totals.files for child in node.children)
         node.truncated = node.entry.folder and shown < node.entry.totals.files
-    return nodes[""]
+        node.rank = known.get(node.entry.path, 0.0)
+    return nodes[folder]

@@ -100,6 +100,7 @@ def tree(node: Node) -> structure_pb2.TreeNode:
         language=node.entry.language,
         children=map(tree, node.children),
         truncated=node.truncated,
+        rank=node.rank,
     )
 
 

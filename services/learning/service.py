@@ -9,6 +9,7 @@ from mesh.host import Host
 from services.learning.curriculum import Curriculum
 from services.learning.flows.coach import Coach
 from services.learning.flows.reader import Reader
+from services.learning.flows.views import Views
 from services.learning.settings import LearningSettings
 
 
@@ -19,6 +20,7 @@ class LearningService(LearningServiceServicer):
         self._host = host
         self._coach = Coach(host, settings, curriculum)
         self._reader = Reader(host, settings, curriculum)
+        self._views = Views(host, settings)
 
     async def StartTraining(self, request: contract.StartTrainingRequest, context: Any) -> contract.StartTrainingResponse:
         """Opens a session and its first round."""
@@ -47,3 +49,17 @@ class LearningService(LearningServiceServicer):
     async def ListMastery(self, request: contract.ListMasteryRequest, context: Any) -> contract.ListMasteryResponse:
         """A page of practised skills."""
         return await self._host.db.read(lambda tx: self._reader.mastery(tx, request))
+
+    async def ForecastWorkload(self, request: contract.ForecastWorkloadRequest, context: Any) -> contract.ForecastWorkloadResponse:
+        """Reviews to expect on each of the next days."""
+        return await self._views.forecast(request)
+
+    async def GetForgettingCurve(
+        self, request: contract.GetForgettingCurveRequest, context: Any
+    ) -> contract.GetForgettingCurveResponse:
+        """How one card was and will be forgotten."""
+        return await self._host.db.read(lambda tx: self._views.curve(tx, request))
+
+    async def ListLearners(self, request: contract.ListLearnersRequest, context: Any) -> contract.ListLearnersResponse:
+        """A page of everybody who trains here."""
+        return await self._host.db.read(lambda tx: self._views.learners(tx, request))

@@ -6,9 +6,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tooloo.learning.v1 import card_pb2, mastery_pb2, overview_pb2, training_pb2
 
 from services.learning import mastery
+from services.learning.curve import Point, Review
+from services.learning.forecast import Day
 from services.learning.learner import Learner, PractisedSkill
 from services.learning.mastery import Level
-from services.learning.memory import retrievability
+from services.learning.memory import rating_of, retrievability
 from services.learning.store.cards import Card, Workload
 from services.learning.store.providers import ProviderUse
 from services.learning.streak import Streak
@@ -125,3 +127,26 @@ def provider_message(use: ProviderUse) -> overview_pb2.ProviderUse:
         mean_score=use.score_sum / use.feedbacks if use.feedbacks else None,
         last_select_time=timestamp(use.last_select),
     )
+
+
+def day_message(day: Day) -> card_pb2.WorkloadDay:
+    """What one day is expected to bring."""
+    return card_pb2.WorkloadDay(
+        start=timestamp(day.start), date=day.date.isoformat(), due_cards=day.due, expected_reviews=day.expected
+    )
+
+
+def review_message(review: Review) -> card_pb2.CardReview:
+    """One past review of a card."""
+    return card_pb2.CardReview(
+        time=timestamp(review.time),
+        score=review.score,
+        rating=card_pb2.Rating.ValueType(rating_of(review.score)),
+        retrievability=review.retrievability,
+        stability=review.after.stability,
+    )
+
+
+def point_message(point: Point) -> card_pb2.CurvePoint:
+    """One point of a forgetting curve."""
+    return card_pb2.CurvePoint(time=timestamp(point.time), retrievability=point.retrievability)

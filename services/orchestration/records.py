@@ -40,6 +40,7 @@ class RunRecord:
     status: str = runs.RunStatus.RUNNING.value
     reason: str = ""
     ended_us: int | None = None
+    retry_of: str = ""
 
 
 @dataclass(frozen=True)

@@ -253,3 +253,22 @@ def counts(run: Run) -> dict[NodeStatus, int]:
     for progress in run.nodes.values():
         found[progress.status] += 1
     return found
+
+
+def kept_by_retry(run: Run, node: str = "") -> frozenset[str]:
+    """Nodes that a retry does not run again: those that succeeded, without `node` and whatever depends on it."""
+    succeeded = {name for name, progress in run.nodes.items() if progress.status is NodeStatus.SUCCEEDED}
+    again = {node, *run.dag.dependents[node]} if node else set()
+    return frozenset(succeeded - again)
+
+
+def facts_to_keep(run: Run, kept: frozenset[str]) -> list[Fact]:
+    """What a retry begins with: that the kept nodes ran and succeeded, when they did; none comes before one that it depends on."""
+    ends = sorted((name for name in kept), key=lambda name: (run.nodes[name].end_time, run.dag.order.index(name)))
+    facts: list[Fact] = []
+    for name in ends:
+        progress = run.nodes[name]
+        if progress.start_time is None or progress.end_time is None or progress.output is None:
+            raise AssertionError(f"node {name} succeeded without a time or an output")
+        facts += [NodeStarted(name, progress.start_time), NodeSucceeded(name, progress.end_time, progress.output)]
+    return facts

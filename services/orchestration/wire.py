@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from google.protobuf import json_format
@@ -16,7 +17,7 @@ from mesh.clock import from_us
 from services.orchestration import run as runs
 from services.orchestration.dag import Dag, Node, RetryRule
 from services.orchestration.records import RunRecord, TaskRecord, WorkflowRecord
-from services.orchestration.schedule import Cron, Every, InvalidSchedule, Once, Schedule
+from services.orchestration.schedule import Cron, Every, InvalidSchedule, Once, Schedule, fires
 from services.orchestration.settings import OrchestrationSettings
 
 RUN_STATES = {
@@ -78,7 +79,7 @@ def _node(node: dag_pb2.DagNode, index: int, settings: OrchestrationSettings) ->
     )
 
 
-def run_message(record: RunRecord, state: runs.Run | None = None, *, outputs: bool = True) -> run_pb2.Run:
+def run_message(record: RunRecord, state: runs.Run | None = None, *, outputs: bool = True, inputs: bool = False) -> run_pb2.Run:
     """A run as the contract shows it; without `state` its nodes and input are left out, as lists do."""
     message = run_pb2.Run(
         run_id=record.run_id,
@@ -89,6 +90,7 @@ def run_message(record: RunRecord, state: runs.Run | None = None, *, outputs: bo
         workflow_version=record.workflow_version,
         task_id=record.task_id,
         intent_id=record.intent_id,
+        retry_of_run_id=record.retry_of,
     )
     message.create_time.FromDatetime(from_us(record.created_us))
     if record.ended_us is not None:
@@ -96,6 +98,8 @@ def run_message(record: RunRecord, state: runs.Run | None = None, *, outputs: bo
     if state is not None:
         message.input.CopyFrom(struct_of(json.loads(record.input)))
         message.nodes.extend(node_messages(state, outputs=outputs))
+        for node, shown in zip(state.dag.nodes, message.nodes if inputs else (), strict=inputs):
+            shown.input.CopyFrom(struct_of(node.input))
     return message
 
 
@@ -145,6 +149,15 @@ def schedule_of(message: task_pb2.Schedule, created_us: int) -> Schedule:
     return Cron(message.cron, message.time_zone)
 
 
+def upcoming_fires(record: TaskRecord, count: int) -> list[datetime]:
+    """The next fire time of a task and those that follow it, `count` in all."""
+    if not count or record.next_fire_us is None:
+        return []
+    first = from_us(record.next_fire_us)
+    following = fires(schedule_of(task_pb2.Schedule.FromString(record.schedule), record.created_us), first)
+    return [first, *islice(following, count - 1)]
+
+
 def _whole_microseconds(interval: timedelta) -> timedelta:
     return max(interval, timedelta(microseconds=1))
 
@@ -154,8 +167,8 @@ def refusal_of(error: InvalidSchedule) -> errors.Refusal:
     return errors.invalid(f"schedule.{error.field}", str(error), reason=ErrorReason.ERROR_REASON_INVALID_SCHEDULE)
 
 
-def task_message(record: TaskRecord, *, whole: bool = True) -> task_pb2.Task:
-    """A task as the contract shows it; lists leave DAG and input out."""
+def task_message(record: TaskRecord, *, whole: bool = True, upcoming: int = 0) -> task_pb2.Task:
+    """A task as the contract shows it, with so many of its next fire times; lists leave DAG and input out."""
     message = task_pb2.Task(
         task_id=record.task_id,
         name=record.name,
@@ -171,6 +184,8 @@ def task_message(record: TaskRecord, *, whole: bool = True) -> task_pb2.Task:
     message.create_time.FromDatetime(from_us(record.created_us))
     if record.next_fire_us is not None and record.status == "active":
         message.next_fire_time.FromDatetime(from_us(record.next_fire_us))
+        for moment in upcoming_fires(record, upcoming):
+            message.upcoming_fire_times.add().FromDatetime(moment)
     if record.last_fire_us is not None:
         message.last_fire_time.FromDatetime(from_us(record.last_fire_us))
     if whole:

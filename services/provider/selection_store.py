@@ -175,6 +175,26 @@ async def get_prompt(tx: Transaction, selection_id: str) -> Prompt | None:
     return Prompt(row["embedding"], bytes(row["features"])) if row else None
 
 
+async def put_explanation(tx: Transaction, selection_id: str, explanation: bytes, kept: int) -> None:
+    """Keeps why a selection chose what it chose, and forgets all but the newest `kept`."""
+    await tx.execute(
+        "INSERT INTO selection_explanation (selection_id, number, explanation)"
+        " SELECT :selection_id, COALESCE(MAX(number), 0) + 1, :explanation FROM selection_explanation",
+        {"selection_id": selection_id, "explanation": explanation},
+    )
+    await tx.execute(
+        "DELETE FROM selection_explanation WHERE number <= (SELECT MAX(number) FROM selection_explanation) - :kept", {"kept": kept}
+    )
+
+
+async def get_explanation(tx: Transaction, selection_id: str) -> bytes | None:
+    """Why a selection chose what it chose; None when that is not kept (any more)."""
+    row = await tx.fetch_one(
+        "SELECT explanation FROM selection_explanation WHERE selection_id = :selection_id", {"selection_id": selection_id}
+    )
+    return bytes(row["explanation"]) if row else None
+
+
 async def put_outcome(tx: Transaction, outcome: Observed, limit: int) -> None:
     """Adds an outcome or replaces the one of that id; keeps the newest `limit`. Counts the change."""
     prompt = outcome.prompt or Prompt("", b"")

@@ -10,7 +10,19 @@ from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceServicer
 from mesh import answers, errors, page
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import availability_wire, budget_store, quality, routing, selection_wire, store, usage_store, wire
+from services.provider import (
+    availability_wire,
+    budget_store,
+    explanation,
+    quality,
+    routing,
+    selection_store,
+    selection_wire,
+    store,
+    usage_store,
+    wire,
+)
+from services.provider.explanation import Explanation
 from services.provider.fallback import Target
 from services.provider.flows import accounts, availability, costing, offers, reporting, selecting
 from services.provider.flows.advising import Advisor
@@ -90,7 +102,7 @@ class ProviderService(ProviderServiceServicer):
                 raise selecting.refusal(choice.ranked, "")
             selection = None
             if not request.dry_run:
-                selection = await selecting.keep(self._host, tx, choice)
+                selection = await selecting.keep(self._host, tx, self._known, choice)
                 await selecting.remember(tx, self._known, ask, selection)
                 chosen = Target(selection.labels.provider_id, selection.labels.model)
                 await availability.claim(tx, seen, selection.selection_id, chosen)
@@ -101,21 +113,26 @@ class ProviderService(ProviderServiceServicer):
         return await self._host.once(request, api.SelectProviderResponse, effect)
 
     async def GetSelection(self, request: api.GetSelectionRequest, context: Context) -> api.GetSelectionResponse:
-        """A choice that was made."""
-        selection = await self._host.db.read(lambda tx: store.get_selection(tx, request.selection_id))
+        """A choice that was made, and why."""
+
+        async def read(tx: Transaction) -> tuple[store.Selection | None, bytes | None]:
+            found = await store.get_selection(tx, request.selection_id)
+            return found, await selection_store.get_explanation(tx, request.selection_id)
+
+        selection, why = await self._host.db.read(read)
         if selection is None:
             raise errors.not_found("selection", request.selection_id)
-        return api.GetSelectionResponse(
-            selection_id=selection.selection_id,
-            create_time=wire.to_timestamp(selection.time),
-            provider_id=selection.labels.provider_id,
-            model=selection.labels.model,
-            focus_area=selection.focus_area,
-            user_id=selection.labels.user_id,
-            strategy=provider_pb2.Strategy.ValueType(selection.strategy),
-            estimated_cost=wire.to_money(selection.cost),
-            estimated_tokens=selection.tokens,
+        return _made(selection, explanation.from_bytes(why) if why else None)
+
+    async def ListSelections(self, request: api.ListSelectionsRequest, context: Context) -> api.ListSelectionsResponse:
+        """Choices, newest first."""
+        size, query = page.size_of(request.page_size), page.fingerprint(request)
+        before = page.text_of(page.decode_token(request.page_token, query), "id")
+        found = await self._host.db.read(
+            lambda tx: store.list_selections(tx, request.user_id, request.provider_id, before, size + 1)
         )
+        token = page.encode_token({"id": found[size - 1].selection_id}, query) if len(found) > size else ""
+        return api.ListSelectionsResponse(selections=map(_made, found[:size]), next_page_token=token)
 
     async def TrackBudget(self, request: api.TrackBudgetRequest, context: Context) -> api.TrackBudgetResponse:
         """Records usage, charges the budgets that cover it, notes the outcome."""
@@ -294,3 +311,22 @@ def _chosen(choice: Choice, selection: store.Selection | None) -> api.SelectProv
         quality_weight=choice.quality_weight,
         embedding=choice.ask.prompt.embedding if choice.ask.prompt else "",
     )
+
+
+def _made(selection: store.Selection, why: Explanation | None = None) -> api.GetSelectionResponse:
+    """A choice that was made, with its grounds when they are known."""
+    message = api.GetSelectionResponse(
+        selection_id=selection.selection_id,
+        create_time=wire.to_timestamp(selection.time),
+        provider_id=selection.labels.provider_id,
+        model=selection.labels.model,
+        focus_area=selection.focus_area,
+        user_id=selection.labels.user_id,
+        strategy=provider_pb2.Strategy.ValueType(selection.strategy),
+        estimated_cost=wire.to_money(selection.cost),
+        estimated_tokens=selection.tokens,
+    )
+    if why is not None:
+        message.candidates.extend(wire.to_candidate(ranked, why.weights) for ranked in why.ranked)
+        message.reason, message.policy_id, message.cost_weight_factor = why.reason, why.policy_id, why.cost_factor
+    return message

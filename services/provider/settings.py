@@ -133,6 +133,7 @@ class ProviderSettings(Section):
     )
     estimate_keep: timedelta = setting(timedelta(days=90), "How long what was learned of a user is kept without a call of theirs.")
     max_csv_rows: int = setting(50_000, "Rows that a report as CSV may have.", low=1, high=1_000_000)
+    explained_selections: int = setting(1000, "Newest selections of which every candidate is kept; 0: none.", low=0, high=1_000_000)
     max_report_span: timedelta = setting(timedelta(days=1100), "Longest time that a report may cover.")
     default_budget: str = setting(
         "20",

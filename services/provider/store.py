@@ -45,8 +45,22 @@ async def insert_selection(tx: Transaction, selection: Selection) -> None:
 async def get_selection(tx: Transaction, selection_id: str) -> Selection | None:
     """The choice of that id."""
     row = await tx.fetch_one("SELECT * FROM selection WHERE selection_id = :selection_id", {"selection_id": selection_id})
-    if row is None:
-        return None
+    return _selection(row) if row else None
+
+
+async def list_selections(tx: Transaction, user_id: str, provider_id: str, before: str, limit: int) -> list[Selection]:
+    """Choices, newest first (their ids grow with time), those before an id; an empty filter does not restrict."""
+    conditions = [f"{name} = :{name}" for name, value in (("user_id", user_id), ("provider_id", provider_id)) if value]
+    conditions += ["selection_id < :before"] if before else []
+    where = " WHERE " + " AND ".join(conditions) if conditions else ""
+    rows = await tx.fetch_all(
+        f"SELECT * FROM selection{where} ORDER BY selection_id DESC LIMIT :limit",  # noqa: S608 # names of columns only
+        {"user_id": user_id, "provider_id": provider_id, "before": before, "limit": limit},
+    )
+    return [_selection(row) for row in rows]
+
+
+def _selection(row: Row) -> Selection:
     labels = Labels.of(provider=row["provider_id"], model=row["model"], user=row["user_id"])
     return Selection(
         row["selection_id"], from_us(row["time_us"]), labels, row["focus_area"], row["strategy"], row["cost_nanos"], row["tokens"]

@@ -318,3 +318,23 @@ async def test_a_folder_that_is_gone_makes_the_index_stale(index: Index, tree: P
     answer = await index.stub.GetRepository(api.GetRepositoryRequest(repo_id="demo"))
     assert answer.repository.status.stale
     assert answer.repository.files == len(TREE)
+
+
+async def test_the_shape_of_a_folder(index: Index, tree: Path) -> None:
+    """Only what is below it, depth counted from it, with ranks that add up; a folder whose name begins alike is not in it."""
+    write_tree(tree, {"app2/other.py": "x = 1\n"})
+    await index.analyze(tree)
+    whole = await index.stub.GetRepoStructure(api.GetRepoStructureRequest(repo_id="demo", depth=16))
+    app = next(child for child in whole.tree.children if child.name == "app")
+    answer = await index.stub.GetRepoStructure(api.GetRepoStructureRequest(repo_id="demo", folder="app", depth=1))
+    assert (answer.tree.name, answer.tree.files, answer.tree.bytes) == ("app", app.files, app.bytes)
+    assert {child.name for child in answer.tree.children} == {child.name for child in app.children}
+    inner = next(child for child in answer.tree.children if child.folder)
+    assert (len(inner.children), inner.truncated) == (0, True)
+    assert whole.tree.rank == pytest.approx(sum(each.rank for each in whole.central_files))
+    assert 0 < app.rank < whole.tree.rank
+    assert answer.tree.rank == pytest.approx(app.rank)
+    assert sum(child.rank for child in answer.tree.children) == pytest.approx(answer.tree.rank)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await index.stub.GetRepoStructure(api.GetRepoStructureRequest(repo_id="demo", folder="app/nowhere"))
+    assert refused.value.code() == grpc.StatusCode.NOT_FOUND

@@ -50,6 +50,8 @@ async def test_outputs_flow_into_inputs(bench: Bench) -> None:
     assert outputs[1]["sessionId"] == "session-of-after session-of-python"
     assert (outputs[2]["sessionId"], outputs[2]["roundId"]) == ("session-of-rust", "grace")
     assert list(answer.nodes[1].depends_on) == ["a"]
+    kept = (await bench.stub.GetRun(pb.GetRunRequest(run_id=answer.run_id))).run
+    assert [json_format.MessageToDict(node.input) for node in kept.nodes[1:]] == [second["input"], third["input"]]
 
 
 async def test_branches_run_in_parallel_and_a_failure_skips_its_own_branch_only(bench: Bench) -> None:

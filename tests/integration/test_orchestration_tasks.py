@@ -261,3 +261,19 @@ async def test_an_unknown_task_is_not_found(bench: Timed, call: str) -> None:
     """Every call that names a task says when there is none."""
     request = getattr(pb, f"{call}Request")(task_id=UNKNOWN)
     assert (await _refused(getattr(bench.stub, call)(request)))[0] == grpc.StatusCode.NOT_FOUND
+
+
+async def test_the_next_fires_are_told_when_they_are_asked_for(bench: Timed) -> None:
+    """As many as asked, in order, over the change to summer time; a paused task has none, one that fires once has one."""
+    daily = await bench.schedule({"cron": "30 2 * * *", "timeZone": "Europe/Berlin"})
+    once = await bench.schedule({"at": "2026-11-23T12:00:00Z"}, name="once")
+    tasks = (await bench.stub.ListTasks(pb.ListTasksRequest(upcoming_fires=3))).tasks
+    found = {task.task_id: [moment.ToJsonString() for moment in task.upcoming_fire_times] for task in tasks}
+    assert found[daily.task_id] == [f"2026-11-{day}T01:30:00Z" for day in (23, 24, 25)]
+    assert found[once.task_id] == ["2026-11-23T12:00:00Z"]
+    assert not (await bench.task(daily.task_id)).upcoming_fire_times
+    task = (await bench.stub.GetTask(pb.GetTaskRequest(task_id=daily.task_id, upcoming_fires=2))).task
+    assert task.upcoming_fire_times[0] == task.next_fire_time
+    await bench.stub.PauseTask(pb.PauseTaskRequest(task_id=daily.task_id))
+    paused = (await bench.stub.GetTask(pb.GetTaskRequest(task_id=daily.task_id, upcoming_fires=2))).task
+    assert not paused.upcoming_fire_times

@@ -373,3 +373,41 @@ async def test_the_memory_is_bounded(tmp_path: Path, settings: dict[str, str]) -
         await until_above(caller, "big", 0.8)
         answer = await caller.select(query="x", strategy=provider_pb2.STRATEGY_LEARNED, dry_run=True)
         assert round(sum(candidate.quality_evidence for candidate in answer.candidates)) == 5
+
+
+async def test_why_a_selection_was_made_is_kept(caller: Caller) -> None:
+    """Over a restart: every candidate as it was weighed then, the same as in the answer."""
+    await caller.policy(constraints=named.Constraints(capabilities=["tools"]))
+    answer = await caller.select(query="hello", policy_id="p", user_id="ada", focus_area="python")
+    await caller.bench.restart()
+    kept = await caller.providers.GetSelection(api.GetSelectionRequest(selection_id=answer.selection_id))
+    assert [candidate.exclusion != 0 for candidate in kept.candidates] == [False, True, True]
+    assert list(kept.candidates) == list(answer.candidates)
+    assert (kept.reason, kept.policy_id, kept.cost_weight_factor) == (answer.reason, "p", 1.0)
+
+
+async def test_selections_are_listed_newest_first(caller: Caller) -> None:
+    """Page by page, by user and by provider, without their candidates."""
+    quick, good = provider_pb2.STRATEGY_FASTEST, provider_pb2.STRATEGY_BEST
+    made = [(await caller.select(user_id=user, strategy=how)) for user, how in [("ada", quick), ("bob", good), ("ada", good)]]
+    ids = [answer.selection_id for answer in made]
+    newest = await caller.providers.ListSelections(api.ListSelectionsRequest(page_size=2))
+    rest = await caller.providers.ListSelections(api.ListSelectionsRequest(page_size=2, page_token=newest.next_page_token))
+    assert [each.selection_id for each in [*newest.selections, *rest.selections]] == ids[::-1]
+    assert (rest.next_page_token, len(newest.selections[0].candidates)) == ("", 0)
+    of_ada = await caller.providers.ListSelections(api.ListSelectionsRequest(user_id="ada"))
+    assert [each.selection_id for each in of_ada.selections] == [ids[2], ids[0]]
+    of_acme = await caller.providers.ListSelections(api.ListSelectionsRequest(user_id="ada", provider_id="acme"))
+    assert [each.selection_id for each in of_acme.selections] == [ids[2]]
+    code, reason = await refused(caller.providers.ListSelections(api.ListSelectionsRequest(page_token="forged")))  # no secret
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN")
+
+
+async def test_only_the_newest_are_explained(tmp_path: Path, settings: dict[str, str]) -> None:
+    """As many as the setting; older selections stay without their candidates."""
+    settings["TOOLOO_PROVIDER_EXPLAINED_SELECTIONS"] = "2"
+    async with testing.running("provider", build, tmp_path / "var", clock=ManualClock(START), settings=settings) as bench:
+        caller = Caller(bench, ManualClock(START))
+        ids = [(await caller.select(query="hello")).selection_id for _ in range(4)]
+        found = [await caller.providers.GetSelection(api.GetSelectionRequest(selection_id=each)) for each in ids]
+    assert [len(selection.candidates) for selection in found] == [0, 0, 3, 3]

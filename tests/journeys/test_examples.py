@@ -13,6 +13,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 TELLS = {
     "training.py": "mastery of algorithms",
     "follow_events.py": "service.started",
+    "fill.py": "is filled (seed 1)",
     "bus_in_process.py": "dead letter users/eve because eve has no address",
 }
 # what an example takes besides the address of the mesh; None: it needs no mesh

@@ -34,9 +34,10 @@ export function Chart({ label, data, series, format, height = 220, options = {} 
   const shape = JSON.stringify([series, height, chosen, options])
   useEffect(() => {
     let gone = false
-    const observer = new ResizeObserver(() => plot.current?.setSize({ width: box.current.clientWidth, height }))
+    const observer = new ResizeObserver(() => box.current && plot.current?.setSize({ width: box.current.clientWidth, height }))
     library().then((UPlot) => {
-      if (gone) return
+      // an element that is taken out is gone before its effects are
+      if (gone || !box.current) return
       const lines = series.map(({ label: name, token = 'accent', options: more = {} }) => ({ label: name, stroke: colour(token), width: 1.5, ...more }))
       const shared = { width: box.current.clientWidth, height, axes: [axis(), axis(format)], series: [{}, ...lines], ...options }
       plot.current = new UPlot(shared, data, box.current)

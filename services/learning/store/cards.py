@@ -108,3 +108,24 @@ async def workload(tx: Transaction, user_id: str, now: datetime, soon: datetime)
     if row is None:
         raise AssertionError("an aggregate without GROUP BY always has a row")
     return Workload(row["due_now"], row["due_soon"], row["cards"], optional_time(row["next_us"]))
+
+
+async def by_due(tx: Transaction, user_id: str, domain: str, limit: int) -> tuple[list[Card], int]:
+    """The cards that are due first, in every domain for "", and how many there are in all."""
+    of_whom = {"user_id": user_id, "domain": domain}
+    rows = await tx.fetch_all(
+        "SELECT * FROM cards WHERE user_id = :user_id AND (:domain = '' OR domain = :domain) ORDER BY due_us, card_id LIMIT :limit",
+        {**of_whom, "limit": limit},
+    )
+    count = await tx.fetch_one(
+        "SELECT COUNT(*) AS cards FROM cards WHERE user_id = :user_id AND (:domain = '' OR domain = :domain)", of_whom
+    )
+    return [_card(row) for row in rows], int(count["cards"]) if count else 0
+
+
+async def count_cards(tx: Transaction, user_id: str) -> tuple[int, int]:
+    """How many cards a user has, and how many reviews of them."""
+    row = await tx.fetch_one(
+        "SELECT COUNT(*) AS cards, COALESCE(SUM(reviews), 0) AS reviews FROM cards WHERE user_id = :user_id", {"user_id": user_id}
+    )
+    return (int(row["cards"]), int(row["reviews"])) if row else (0, 0)

@@ -1,5 +1,7 @@
 """Statements about mastery: students, their skills, how hard skills are."""
 
+from datetime import datetime
+
 from mesh.clock import from_us, to_us
 from mesh.db import Row, Transaction
 from services.learning.learner import PractisedSkill, Student
@@ -105,3 +107,13 @@ async def practised_page(
         },
     )
     return [_practised(row) for row in rows]
+
+
+async def students_page(tx: Transaction, before: tuple[int, str], limit: int) -> list[tuple[str, datetime]]:
+    """Learners and when their last round was closed, the newest first, from that (time, id) on."""
+    rows = await tx.fetch_all(
+        "SELECT user_id, update_us FROM students WHERE update_us < :update_us OR (update_us = :update_us AND user_id > :user_id)"
+        " ORDER BY update_us DESC, user_id LIMIT :limit",
+        {"update_us": before[0], "user_id": before[1], "limit": limit},
+    )
+    return [(row["user_id"], from_us(row["update_us"])) for row in rows]

@@ -1,4 +1,4 @@
-"""Runs: execute a DAG, get, list, cancel, watch."""
+"""Runs: execute a DAG, get, list, cancel, retry, watch."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ _ANSWER_S = 0.25
 
 
 class RunCalls(Calls):
-    """ExecuteDag, GetRun, ListRuns, CancelRun, WatchRun."""
+    """ExecuteDag, GetRun, ListRuns, CancelRun, RetryRun, WatchRun."""
 
     async def ExecuteDag(self, request: pb.ExecuteDagRequest, context: Context) -> pb.ExecuteDagResponse:
         """Starts a run and waits for its end as long as the caller wants to."""
@@ -66,7 +66,7 @@ class RunCalls(Calls):
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         """Gets a run with its nodes."""
         record, state = await self._load(request.run_id)
-        return pb.GetRunResponse(run=wire.run_message(record, state))
+        return pb.GetRunResponse(run=wire.run_message(record, state, inputs=True))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         """Lists runs, newest first."""
@@ -100,6 +100,23 @@ class RunCalls(Calls):
             return pb.CancelRunResponse(run=wire.run_message((await self._load_in(tx, record.run_id))[0], after))
 
         return await self._host.once(request, pb.CancelRunResponse, effect)
+
+    async def RetryRun(self, request: pb.RetryRunRequest, context: Context) -> pb.RetryRunResponse:
+        """Runs what an ended run did not finish, as a new run."""
+
+        async def effect(tx: Transaction) -> pb.RetryRunResponse:
+            record, state = await self._load_in(tx, request.run_id)
+            if request.node_id and request.node_id not in state.nodes:
+                raise errors.invalid("node_id", f"the run has no node {request.node_id!r}; it has {', '.join(state.nodes)}")
+            if not state.ended:
+                raise errors.failed_precondition(f"runs/{record.run_id}", "the run is still running; wait for its end or cancel it")
+            kept = runs.kept_by_retry(state, request.node_id)
+            if len(kept) == len(state.nodes):
+                raise errors.failed_precondition(f"runs/{record.run_id}", "every node succeeded; name the node to run again from")
+            started = await self._parts.starter.retry(tx, record, len(state.nodes), runs.facts_to_keep(state, kept))
+            return pb.RetryRunResponse(run=wire.run_message(started, (await self._load_in(tx, started.run_id))[1]))
+
+        return await self._host.once(request, pb.RetryRunResponse, effect)
 
     def _ended_from_outside(self, run_id: str) -> None:
         self._parts.engine.give_up(run_id)

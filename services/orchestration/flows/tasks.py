@@ -59,7 +59,8 @@ class TaskCalls(Calls):
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
         """Gets a task."""
-        return pb.GetTaskResponse(task=wire.task_message(await self._host.db.read(lambda tx: _find(tx, request.task_id))))
+        found = await self._host.db.read(lambda tx: _find(tx, request.task_id))
+        return pb.GetTaskResponse(task=wire.task_message(found, upcoming=request.upcoming_fires))
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:
         """Lists tasks, newest first."""
@@ -67,7 +68,8 @@ class TaskCalls(Calls):
         status = wire.name_of(wire.TASK_STATES, request.state)
         found = await self._host.db.read(lambda tx: task_store.list_tasks(tx, page, status=status, user_id=request.user_id))
         token = token_after(request, page.limit, len(found), found[-1].created_us, found[-1].task_id) if found else ""
-        return pb.ListTasksResponse(tasks=[wire.task_message(record, whole=False) for record in found], next_page_token=token)
+        tasks = [wire.task_message(record, whole=False, upcoming=request.upcoming_fires) for record in found]
+        return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
 
     async def PauseTask(self, request: pb.PauseTaskRequest, context: Context) -> pb.PauseTaskResponse:
         """Stops a task from firing."""

@@ -1,7 +1,8 @@
 """Starts runs: the record, its event and the waking of the engine, for callers, tasks and intents alike."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from mesh import call, errors
 from mesh.clock import to_us
@@ -9,6 +10,7 @@ from mesh.db import Transaction
 from mesh.host import Host
 from services.orchestration import events, store, workflow_store
 from services.orchestration.records import Origin, RunRecord, WorkflowRecord
+from services.orchestration.run import Fact, RunStatus
 from services.orchestration.settings import OrchestrationSettings
 
 
@@ -31,10 +33,24 @@ class Starter:
             raise errors.not_found("workflow", workflow_id)
         return await self._start(tx, workflow.dag, workflow.node_count, origin, workflow)
 
+    async def retry(self, tx: Transaction, old: RunRecord, node_count: int, facts: Sequence[Fact]) -> RunRecord:
+        """Starts a run like an old one that begins with these facts; gives it. RESOURCE_EXHAUSTED likewise."""
+        current = call.current.get()
+        record = replace(
+            old,
+            run_id=self._host.ids(),
+            created_us=to_us(self._host.clock.now()),
+            correlation_id=current.correlation_id,
+            traceparent=current.traceparent,
+            status=RunStatus.RUNNING.value,
+            reason="",
+            ended_us=None,
+            retry_of=old.run_id,
+        )
+        await self._insert(tx, record, node_count, facts)
+        return record
+
     async def _start(self, tx: Transaction, dag: bytes, node_count: int, origin: Origin, workflow: WorkflowRecord) -> str:
-        limit = self._settings.unfinished_runs
-        if await store.count_unfinished_runs(tx) >= limit:
-            raise errors.exhausted(self._settings.env_name("unfinished_runs"), f"{limit} runs are unfinished; cancel some or wait")
         current = call.current.get()
         record = RunRecord(
             run_id=self._host.ids(),
@@ -49,7 +65,14 @@ class Starter:
             correlation_id=current.correlation_id,
             traceparent=current.traceparent,
         )
+        await self._insert(tx, record, node_count)
+        return record.run_id
+
+    async def _insert(self, tx: Transaction, record: RunRecord, node_count: int, facts: Sequence[Fact] = ()) -> None:
+        limit = self._settings.unfinished_runs
+        if await store.count_unfinished_runs(tx) >= limit:
+            raise errors.exhausted(self._settings.env_name("unfinished_runs"), f"{limit} runs are unfinished; cancel some or wait")
         await store.insert_run(tx, record)
+        await store.append_facts(tx, record.run_id, 0, facts)
         await self._host.tell(tx, events.dag_started(record, node_count))
         tx.after_commit(self._wake)
-        return record.run_id

@@ -96,7 +96,7 @@ class Opening:
             request_id=ask.request_id,
             request_hash=digest(ask) if ask.request_id else b"",
         )
-        selection = await selecting.keep(host, tx, choice, query_id, (first.provider_id, first.model))
+        selection = await selecting.keep(host, tx, known, choice, query_id, (first.provider_id, first.model))
         await selecting.remember(tx, known, choice.ask, selection)
         await query_store.insert(tx, query)
         await host.tell(tx, events.query_started(query, reservation.amount))

@@ -2,7 +2,7 @@
 
 ask = await selecting.prepare(host, known, advisor, Ask(...))     # before the transaction: it may embed the prompt
 choice = await selecting.choose(host, tx, known, ask, seen)       # reads only, after known.look; `seen` is what is available
-selection = await selecting.keep(host, tx, choice)                # not for a dry run
+selection = await selecting.keep(host, tx, known, choice)                # not for a dry run
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,10 @@ from tooloo.error.v1.error_reason_pb2 import ErrorReason
 from mesh import errors
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import events, routing, selection_store, sharing, store
+from services.provider import events, explanation, routing, selection_store, sharing, store
 from services.provider.availability import Availability
 from services.provider.constraints import NOTHING, Constraints, first_unmet
+from services.provider.explanation import Explanation
 from services.provider.failure import FailureKind
 from services.provider.flows import advising, offers
 from services.provider.flows.advising import Advisor
@@ -212,8 +213,10 @@ def _why(ranked: list[Ranked], plan: Plan) -> str:
     return f"it is first by {plan.strategy.name}"
 
 
-async def keep(host: Host, tx: Transaction, choice: Choice, selection_id: str = "", chosen: Key | None = None) -> store.Selection:
-    """Keeps what was chosen, by default the first of the candidates (there must be one), and tells it."""
+async def keep(
+    host: Host, tx: Transaction, known: Known, choice: Choice, selection_id: str = "", chosen: Key | None = None
+) -> store.Selection:
+    """Keeps what was chosen and why, by default the first of the candidates (there must be one), and tells it."""
     taken = next((item.option for item in choice.ranked if item.option.key == chosen), None)
     best, ask, now = taken or choice.candidates[0].option, choice.ask, host.clock.now()
     labels = ask.labels.plus(provider=best.provider_id, model=best.model)
@@ -221,6 +224,10 @@ async def keep(host: Host, tx: Transaction, choice: Choice, selection_id: str = 
         selection_id or host.ids(), now, labels, ask.focus_area, choice.strategy, best.cost or 0, ask.size.total
     )
     await store.insert_selection(tx, selection)
+    if known.settings.explained_selections:
+        why = Explanation(choice.ranked, choice.weights, choice.reason, choice.policy_id, choice.cost_factor)
+        kept = known.settings.explained_selections
+        await selection_store.put_explanation(tx, selection.selection_id, explanation.to_bytes(why), kept)
     await host.tell(tx, events.selected(selection))
     return selection
 

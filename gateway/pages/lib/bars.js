@@ -1,0 +1,27 @@
+// A small bar chart of plain elements: one column a step, with a table of the same figures that opens below it.
+
+import { html } from './html.js'
+import { sheet } from './sheet.js'
+
+await sheet('./bars.css', import.meta.url)
+
+/**
+ * @param {{label: string, unit: string, bars: {name: string, value: number, part?: number, note?: string}[], every?: number, format?: (value: number) => string}} props
+ *   part: how much of a value is drawn stronger; every: how many bars have one name below them
+ */
+export function Bars({ label, unit, bars, every = 7, parts, format = String }) {
+  const top = Math.max(...bars.map(({ value }) => value), 1)
+  return html`<figure class="bars-figure">
+    <div class="bars" role="img" aria-label=${label}>
+      <span class="bars-top">${format(top)}</span>
+      ${bars.map(({ name, value, part = 0, note }, index) => html`<span class="bar" key=${name} title=${note ?? `${name}: ${format(value)} ${unit}`}>
+        <i style=${{ height: `${(value / top) * 100}%` }}><b style=${{ height: `${value ? (Math.min(part, value) / value) * 100 : 0}%` }}></b></i>
+        ${index % every === 0 && html`<small>${name.slice(5)}</small>`}</span>`)}
+    </div>
+    ${parts && html`<figcaption class="small soft"><i class="bar-part"></i>${parts[0]} <i class="bar-rest"></i>${parts[1]}</figcaption>`}
+    <details><summary>The same as a table</summary><table><caption class="unseen">${label}</caption>
+      <thead><tr><th scope="col">Day</th>${parts?.map((part) => html`<th scope="col" class="end">${part}</th>`) ?? html`<th scope="col" class="end">${unit}</th>`}</tr></thead>
+      <tbody>${bars.map(({ name, value, part }) => html`<tr key=${name}><td>${name}</td>${parts && html`<td class="end">${part}</td>`}<td class="end">${format(value)}</td></tr>`)}</tbody>
+    </table></details>
+  </figure>`
+}

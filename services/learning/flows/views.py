@@ -1,0 +1,83 @@
+"""The reads that look ahead or over all learners: forecast of the workload, forgetting curve of a card, who trains here."""
+
+import asyncio
+
+from tooloo.learning.v1.learning_service_pb2 import (
+    ForecastWorkloadRequest,
+    ForecastWorkloadResponse,
+    GetForgettingCurveRequest,
+    GetForgettingCurveResponse,
+    ListLearnersRequest,
+    ListLearnersResponse,
+)
+
+from mesh import errors, page
+from mesh.clock import to_us
+from mesh.db import Transaction
+from mesh.host import Host
+from services.learning import wire
+from services.learning.curve import curve, default_end, replay
+from services.learning.flows.cursors import MAX_INT64, number_in, text_in
+from services.learning.forecast import forecast
+from services.learning.memory import MemoryModel
+from services.learning.settings import LearningSettings
+from services.learning.store import cards, rounds, standings
+from services.learning.zones import UnknownTimeZoneError, zone_of
+
+DAYS = 30
+
+
+class Views:
+    """Shows what is to come, and of whom."""
+
+    def __init__(self, host: Host, settings: LearningSettings) -> None:
+        self._host = host
+        self._settings = settings
+        self._model = MemoryModel(settings.desired_retention)
+
+    async def forecast(self, request: ForecastWorkloadRequest) -> ForecastWorkloadResponse:
+        """Reviews to expect on each of the next days."""
+        zone_name = request.time_zone or self._settings.time_zone
+        try:
+            zone = zone_of(zone_name)
+        except UnknownTimeZoneError as error:
+            raise errors.invalid("time_zone", str(error)) from error
+        limit = self._settings.forecast_cards
+        held, total = await self._host.db.read(lambda tx: cards.by_due(tx, request.user_id, request.domain, limit))
+        now, days = self._host.clock.now(), request.days or DAYS
+        # a thread, because many cards over many days take a while
+        found = await asyncio.to_thread(forecast, [card.memory for card in held], self._model, now, days, zone)
+        return ForecastWorkloadResponse(
+            days=map(wire.day_message, found), cards=len(held), cards_left_out=total - len(held), time_zone=zone_name
+        )
+
+    async def curve(self, tx: Transaction, request: GetForgettingCurveRequest) -> GetForgettingCurveResponse:
+        """The curve of one card of the user; NOT_FOUND otherwise."""
+        card = await cards.find_card(tx, request.user_id, request.card_id)
+        if card is None:
+            raise errors.not_found("card", request.card_id)
+        now = self._host.clock.now()
+        reviews = replay(await rounds.log_of_card(tx, request.user_id, request.card_id, self._settings.curve_reviews), self._model)
+        end = now + request.ahead.ToTimedelta() if request.HasField("ahead") else default_end(card.memory, now)
+        return GetForgettingCurveResponse(
+            card=wire.card_message(card, now),
+            reviews=map(wire.review_message, reviews),
+            points=map(wire.point_message, curve(reviews, card.memory, end)),
+            desired_retention=self._settings.desired_retention,
+            time=wire.timestamp(now),
+        )
+
+    async def learners(self, tx: Transaction, request: ListLearnersRequest) -> ListLearnersResponse:
+        """A page of everybody who trains here."""
+        query, size = page.fingerprint(request), page.size_of(request.page_size)
+        cursor = page.decode_token(request.page_token, query)
+        before = number_in(cursor, "update", MAX_INT64), text_in(cursor, "user")
+        found = await standings.students_page(tx, before, size + 1)
+        response = ListLearnersResponse()
+        for user_id, updated in found[:size]:
+            held, reviews = await cards.count_cards(tx, user_id)
+            response.learners.add(user_id=user_id, cards=held, reviews=reviews, last_review_time=wire.timestamp(updated))
+        if len(found) > size:
+            user_id, updated = found[size - 1]
+            response.next_page_token = page.encode_token({"update": to_us(updated), "user": user_id}, query)
+        return response

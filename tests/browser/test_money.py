@@ -1,0 +1,77 @@
+"""The page Money: spend over time, budgets with their thresholds, why a model was chosen, models that can be had."""
+
+import csv
+
+from playwright.async_api import expect
+
+from tests.browser.filled import call, fill
+from tests.browser.room import Room
+from tests.support.mesh import Mesh
+
+
+async def test_spend_over_time_by_provider_and_model(room: Room, mesh: Mesh) -> None:
+    """A chart with the same figures as a table, and the same as CSV."""
+    await fill(mesh)
+    page = await room.open("money")
+    await expect(page.locator(".chart canvas")).to_be_visible()
+    await expect(page.get_by_role("region", name="Spend by provider")).to_contain_text("anthropic")
+    await room.shot("money")
+    await room.axe_everywhere()
+    await room.shot("money-360")
+    await page.set_viewport_size({"width": 1280, "height": 860})
+    await page.get_by_role("button", name="by model").click()
+    await expect(room.row("openai/gpt-5-mini").first).to_be_visible()
+    async with page.expect_download() as started:
+        await page.get_by_role("link", name="Download as CSV").click()
+    path = await (await started.value).path()
+    keys = [row["key"] for row in csv.DictReader(path.read_text().splitlines())]
+    assert "openai/gpt-5-mini" in keys
+
+
+async def test_budgets_with_their_thresholds(room: Room, mesh: Mesh) -> None:
+    """What is spent of each, what was told, and the period against the limit."""
+    await fill(mesh)
+    page = await room.open("money?tab=budgets")
+    await expect(room.row("Team red, a day")).to_contain_text("50 %, 80 %, 100 %")
+    await room.row("Team red, a day").get_by_role("button").click()
+    panel = page.get_by_role("region", name="Team red, a day")
+    await expect(panel.locator(".chart canvas")).to_be_visible()
+    await expect(panel).to_contain_text("team red, a day")
+    await room.shot("budgets")
+    await room.axe_everywhere()
+
+
+async def test_why_a_model_was_chosen(room: Room, mesh: Mesh) -> None:
+    """The newest choices; one opens with every candidate by rank and what was out, and why."""
+    await fill(mesh)
+    demands = {"capabilities": ["vision"]}
+    asked = {"userId": "why-ada", "query": "What is on this picture?", "focusArea": "art", "constraints": demands}
+    chosen = await call(mesh, "POST", "providers/select", json=asked)
+    page = await room.open("money?tab=choices&user=why-ada")
+    await room.row(chosen["model"]).get_by_role("button").click()
+    why = page.get_by_role("dialog", name="Why this model")
+    await expect(why.get_by_text("chosen", exact=True)).to_be_visible()
+    ranked = [each for each in chosen["candidates"] if each["exclusion"] == "EXCLUSION_REASON_UNSPECIFIED"]
+    rows = why.get_by_role("region", name="Candidates by rank").get_by_role("row")
+    await expect(rows).to_have_count(len(ranked) + 1)
+    await expect(rows.nth(1)).to_contain_text(f"{ranked[0]['score']:.3f}")
+    out = why.get_by_role("region", name="Models that were out")
+    await expect(out.get_by_role("row").nth(1)).to_contain_text("capability")
+    await room.shot("why-chosen")
+    await room.axe_everywhere()
+    await page.keyboard.press("Escape")
+    await expect(why).to_have_count(0)
+    await expect(page.get_by_role("button", name=chosen["model"])).to_be_focused()
+
+
+async def test_models_are_taken_out_and_put_back(room: Room, mesh: Mesh) -> None:
+    """The state changes in the list, and in what the service says."""
+    page = await room.open("money?tab=models")
+    row = room.row("grok-4.7")
+    await row.get_by_role("button", name="Take grok-4.7 out").click()
+    await expect(row.get_by_role("button", name="Put grok-4.7 back")).to_be_visible()
+    await page.get_by_label("only what gets no calls").check()
+    await expect(row).to_contain_text("taken out in the control room")
+    await room.axe()
+    await row.get_by_role("button", name="Put grok-4.7 back").click()
+    await expect(row).to_have_count(0)
