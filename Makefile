@@ -23,6 +23,8 @@ help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
 
 # Making an environment: uv is 6 times as fast as pip and reads the same lock; where it cannot reach an index, pip can.
+# bin/tooloo brings the checkout with it instead of installing it, for its packages have generic names; it puts the checkout before
+# the environment's packages, for one of those is called `envoy` too.
 define make_environment
 	@echo "installing into $(1) (the first time this takes a minute)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
@@ -31,6 +33,8 @@ define make_environment
 	@$(1)/bin/uv pip install --quiet --python $(1)/bin/python --require-hashes -r $(2) \
 		|| $(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2)
 	@echo "$(CURDIR)/$(STUBS)" > "$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tooloo-checkout.pth"
+	@printf '#!%s\nimport sys\n\nsys.path[0] = "%s"\nfrom mesh.cli.__main__ import main\n\nsys.exit(main())\n' \
+		"$(CURDIR)/$(1)/bin/python" "$(CURDIR)" > $(1)/bin/tooloo && chmod +x $(1)/bin/tooloo
 	@touch $@
 endef
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.rules import Schema
 from mesh import cloudevents
+from mesh.rules import Schema
 
 Content = dict[str, Any]
 CLOUD_EVENT_NAME = "io.cloudevents.CloudEvent"

@@ -7,11 +7,11 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from gateway import bodies, prose, rules
-from gateway.rules import Schema
+from gateway import bodies
 from gateway.schemas import WELL_KNOWN, Schemas, is_map, reachable
-from mesh import contracts
+from mesh import contracts, prose, rules
 from mesh.contracts import HttpRule, Method
+from mesh.rules import Schema
 
 HTTP_BODY = "google.api.HttpBody"
 _VARIABLE = re.compile(r"\{(\w+)\}")

@@ -6,8 +6,8 @@ from typing import Any
 from buf.validate import validate_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
-from gateway import prose, rules
-from gateway.rules import Schema
+from mesh import prose, rules
+from mesh.rules import Schema
 
 INT32, UINT32 = (-(2**31), 2**31 - 1), (0, 2**32 - 1)
 INT64, UINT64 = (-(2**63), 2**63 - 1), (0, 2**64 - 1)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway import prose
+from mesh import prose
 
 NAMES = sorted(prose.prose())
 

@@ -1,4 +1,4 @@
-"""The contracts' comments by the full name of what they stand at."""
+"""The comments of the contracts by the full name of what they stand at."""
 
 from collections.abc import Iterator
 from functools import cache

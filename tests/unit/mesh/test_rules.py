@@ -8,8 +8,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import rules
-from mesh import contracts
+from mesh import contracts, rules
 
 
 @given(st.integers(1, 100_000), st.integers(0, 200_000))
