@@ -72,7 +72,12 @@ class Mesh:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway"], cwd=self._root, env=self.env, stdout=output, stderr=output, start_new_session=True
+                [sys.executable, "-m", "gateway"],
+                cwd=self._root,
+                env=self.env,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         try:
             self._wait_until_ready()
