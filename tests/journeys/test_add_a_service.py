@@ -1,4 +1,4 @@
-"""Somebody adds a seventh service: docs/how-to/add-a-service.md, step by step, in a copy of the checkout."""
+"""Somebody adds a seventh service, then an event to it: two pages of docs/how-to, step by step, in a copy of the checkout."""
 
 import json
 import sys
@@ -13,19 +13,27 @@ from tests.support import checkout, shown
 from tests.support.mesh import NAMES, ROOT, Mesh, eventually
 
 PAGE = (ROOT / "docs" / "how-to" / "add-a-service.md").read_text()
+NEXT_PAGE = (ROOT / "docs" / "how-to" / "add-an-event.md").read_text()
 
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout with the files of the page written and its commands run."""
+    """A copy of the checkout with the files and changes of both pages made and their commands run, which end with their tests."""
     folder = tmp_path_factory.mktemp("copy")
     checkout.copy_to(folder)
     checkout.write(folder, shown.files(PAGE))
-    commands = [command for command, answer in shown.steps(PAGE) if answer is None]
-    assert len(commands) == 1
-    said = checkout.shell(folder, commands[0])
-    assert "passed" in said
+    _run_commands(folder, PAGE)
+    for patch in shown.patches(NEXT_PAGE):
+        checkout.apply(folder, patch)
+    checkout.write(folder, shown.files(NEXT_PAGE))
+    _run_commands(folder, NEXT_PAGE)
     return folder
+
+
+def _run_commands(folder: Path, page: str) -> None:
+    """Runs the one block of commands of a page, the last of which is its tests."""
+    (commands,) = [command for command, answer in shown.steps(page) if answer is None]
+    assert " passed" in checkout.shell(folder, commands)
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +95,11 @@ async def test_what_the_page_says_came_by_itself_is_there(seven: Mesh) -> None:
         assert "notes" in {each["service"] for each in health["services"]}
         catalogue = await steps.get(client, "events/catalogue")
         assert "note.added" in {each["type"] for each in catalogue["eventTypes"]}
+
+
+async def test_the_event_of_the_next_page_is_told(copy: Path, seven: Mesh) -> None:
+    """It is in the catalogue of the mesh that runs, with its comment and its owner."""
+    async with seven.rest() as client:
+        catalogue = await steps.get(client, "events/catalogue")
+    (added,) = [each for each in catalogue["eventTypes"] if each["type"] == "note.limit_reached"]
+    assert (added["owner"], added["message"]) == ("notes", "tooloo.notes.v1.NoteLimitReached")

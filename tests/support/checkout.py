@@ -50,3 +50,16 @@ def shell(folder: Path, command: str, **env: str) -> str:
     )
     assert not done.returncode, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def apply(folder: Path, patch: str) -> None:
+    """Applies a unified diff to the copy; its lines must stand where it says."""
+    done = subprocess.run(
+        ["git", "apply", "--unidiff-zero", "--whitespace=nowarn", "-"],
+        cwd=folder,
+        input=patch,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not done.returncode, f"{done.stderr}\n{patch}"

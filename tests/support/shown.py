@@ -9,6 +9,7 @@ _ANSWER = re.compile(r"^\$ (?P<command>curl .*)\n(?P<answer>\{.*\})$", re.MULTIL
 _FILE = re.compile(r"^`(?P<name>[\w./]+)`\n\n```\w+\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^```sh\n(?P<command>.*?)^```$", re.MULTILINE | re.DOTALL)
 _CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_DIFF = re.compile(r"^```diff\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WHATEVER = "…"
 
 
@@ -59,3 +60,8 @@ def prints(expected: str, got: str, where: str) -> None:
     else:
         pattern = re.escape(expected).replace(re.escape(WHATEVER), ".+?")
         assert re.fullmatch(pattern, got.strip(), re.DOTALL), f"{where}\nprinted\n{got}\ninstead of\n{expected}"
+
+
+def patches(page: str) -> list[str]:
+    """The changes of files that are there, as unified diffs."""
+    return _DIFF.findall(page)
