@@ -23,8 +23,6 @@ help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
 
 # Making an environment: uv is 6 times as fast as pip and reads the same lock; where it cannot reach an index, pip can.
-# bin/tooloo brings the checkout with it instead of installing it, for its packages have generic names; it puts the checkout before
-# the environment's packages, for one of those is called `envoy` too.
 define make_environment
 	@echo "installing into $(1) (the first time this takes a minute)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ...")'
@@ -33,9 +31,15 @@ define make_environment
 	@$(1)/bin/uv pip install --quiet --python $(1)/bin/python --require-hashes -r $(2) \
 		|| $(1)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(2)
 	@echo "$(CURDIR)/$(STUBS)" > "$$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tooloo-checkout.pth"
-	@printf '#!%s\nimport sys\n\nsys.path[0] = "%s"\nfrom mesh.cli.__main__ import main\n\nsys.exit(main())\n' \
-		"$(CURDIR)/$(1)/bin/python" "$(CURDIR)" > $(1)/bin/tooloo && chmod +x $(1)/bin/tooloo
+	$(call write_command,$(1))
 	@touch $@
+endef
+
+# bin/tooloo brings the checkout with it, for packages with such generic names are not installed; it puts them before the
+# environment's, for one of those is called `envoy` too.
+define write_command
+	@for env in $(1); do test ! -x $$env/bin/python || { printf '#!%s\nimport sys\n\nsys.path[0] = "%s"\n%s\n\nsys.exit(main())\n' \
+		"$(CURDIR)/$$env/bin/python" "$(CURDIR)" "from mesh.cli.__main__ import main" > $$env/bin/tooloo && chmod +x $$env/bin/tooloo; }; done
 endef
 
 $(RUN_ENV)/.installed: requirements.lock
@@ -46,6 +50,7 @@ $(DEV_ENV)/.installed: requirements-dev.lock
 
 $(STUBS)/.built: $(CONTRACTS)
 	@$(firstword $(wildcard $(RUN)/python $(DEV)/python)) proto/build_stubs.py $(STUBS)
+	$(call write_command,$(RUN_ENV) $(DEV_ENV))
 	@touch $@
 
 # the bus's innermost loops: plain C behind ctypes, so a compiler is all it needs

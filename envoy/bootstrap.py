@@ -12,6 +12,7 @@ from envoy.errors import local_replies
 from envoy.filters import Config, http_filters, named, typed
 from envoy.routes import route_config
 from envoy.settings import MIB, DoorSettings, seconds
+from envoy.statistics import call_statistics
 from mesh import contracts
 
 ACCESS_LOG = {
@@ -22,6 +23,8 @@ ACCESS_LOG = {
     "rpc": "%REQ(:PATH):256%",
     "protocol": "%PROTOCOL%",
     "status": "%RESPONSE_CODE%",
+    # only native calls have one; at once in the headers, or in the trailers
+    "grpc_status": "%RESP(GRPC-STATUS)%%TRAILER(GRPC-STATUS)%",
     "duration_ms": "%DURATION%",
     "request_bytes": "%BYTES_RECEIVED%",
     "response_bytes": "%BYTES_SENT%",
@@ -45,6 +48,8 @@ def render(door: Door) -> Config:
         "admin": {"address": _address("127.0.0.1", door.admin_port)},
         "static_resources": {"listeners": listeners, "clusters": [cluster(door, upstream) for upstream in door.upstreams]},
         "overload_manager": _overload(door.settings),
+        # histograms of the worker threads are gathered when somebody asks, and not every five seconds for nobody
+        "stats_flush_on_admin": True,
     }
 
 
@@ -108,7 +113,7 @@ def _manager(door: Door, name: str, port: int, upstreams: tuple[Upstream, ...]) 
         http_filters=http_filters(door, [service for upstream in upstreams for service in upstream.grpc_services]),
         route_config=route_config(door, upstreams, port, pages=name == "door"),
         local_reply_config=local_replies(),
-        access_log=[_access_log(door)],
+        access_log=[_access_log(door), call_statistics()],
         always_set_request_id_in_response=True,
         server_name="tooloo",
         **_edge(door.settings),

@@ -30,6 +30,7 @@ from envoy.filters import (
 )
 from envoy.pages import page_routes
 from envoy.settings import DoorSettings, seconds
+from envoy.statistics import STREAM, UNARY
 from mesh import contracts
 
 UNREACHED = "connect-failure,refused-stream,reset-before-request"
@@ -139,7 +140,7 @@ def _streams(grpc_service: str, upstream: Upstream, limits: DoorSettings) -> Ite
 def _stream(match: Config, upstream: Upstream, limits: DoorSettings) -> Config:
     """A stream lasts as long as its two ends want: no deadline, no idle limit (heartbeats are the service's own)."""
     action = {"cluster": upstream.name, "timeout": "0s", "idle_timeout": "0s", "retry_policy": _retry(limits, UNREACHED)}
-    return {"match": match, "route": action}
+    return {"name": STREAM, "match": match, "route": action}
 
 
 def _unary(prefix: str, upstream: Upstream, limits: DoorSettings) -> Iterator[Config]:
@@ -167,6 +168,7 @@ def _unary_route(match: Config, upstream: Upstream, limits: DoorSettings, retry_
     action = {"cluster": upstream.name, "max_stream_duration": duration, "retry_policy": _retry(limits, retry_on)}
     deadline = {"key": "grpc-timeout", "value": f"{limits.call_timeout // timedelta(milliseconds=1)}m"}
     return {
+        "name": UNARY,
         "match": match,
         "route": action,
         "request_headers_to_add": [{"header": deadline, "append_action": "ADD_IF_ABSENT"}],

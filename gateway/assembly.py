@@ -14,6 +14,7 @@ from envoy.door import Door, Upstream
 from envoy.endpoints import write_endpoints
 from envoy.settings import DoorSettings
 from gateway.lifecycle import Lifecycle
+from gateway.sampler import asking
 from gateway.service import Installation, SystemService
 from mesh import boot, extra_contracts
 from mesh.catalogue import SERVICES
@@ -90,8 +91,9 @@ async def assemble(settings: MeshSettings) -> Assembly:
     lifecycle = Lifecycle()
 
     async def build(host: Host) -> Parts:
-        service = SystemService(host, supervisor, installation)
-        return Parts([(add_SystemServiceServicer_to_server, service)], background=[partial(lifecycle.run, host)])
+        service = SystemService(host, supervisor, installation, asking(settings.admin_port))
+        background: list[boot.Loop] = [partial(lifecycle.run, host), *service.background]
+        return Parts([(add_SystemServiceServicer_to_server, service)], background=background)
 
     system = await boot.boot("system", build, settings, clock=clock)
     supervisor.listen(lifecycle)

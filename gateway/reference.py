@@ -22,6 +22,7 @@ def sections() -> Iterator[type[Section]]:
     modules = [
         "mesh.settings",
         "envoy.settings",
+        "gateway.settings",
         *(f"{spec.module}.settings" for spec in SERVICES if spec.module),
         "bus.jetstream.settings",
     ]

@@ -22,6 +22,11 @@ from tooloo.system.v1.system_service_pb2_grpc import SystemServiceServicer
 
 from envoy import binary
 from gateway import openapi
+from gateway.log_service import LogCalls
+from gateway.logtail import LogTail
+from gateway.sampler import Ask, Sampler
+from gateway.settings import SystemSettings
+from gateway.traffic_service import TrafficCalls
 from gateway.version import version
 from mesh import contracts, errors
 from mesh.catalogue import SERVICES, ServiceSpec, owner_of
@@ -127,13 +132,23 @@ class Installation:
     ports: dict[str, int]
 
 
-class SystemService(SystemServiceServicer):
+class SystemService(TrafficCalls, LogCalls, SystemServiceServicer):
     """Answers tooloo.system.v1.SystemService."""
 
-    def __init__(self, host: Host, manager: ProcessManager, installation: Installation) -> None:
+    def __init__(self, host: Host, manager: ProcessManager, installation: Installation, ask_envoy: Ask) -> None:
         self._host = host
+        self._clock = host.clock
         self._manager = manager
         self._installation = installation
+        self._settings = host.settings_of(SystemSettings)
+        self._sampler = Sampler(ask_envoy, host.clock, self._settings)
+        self._logs = installation.data_folder / "log"
+        self._tail = LogTail(self._logs, self._settings)
+
+    @property
+    def background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
+        """What has to run beside the calls."""
+        return [self._sampler.run, self._tail.run]
 
     async def GetHealth(self, request: system.GetHealthRequest, context: Context) -> system.GetHealthResponse:
         """The mesh serves when each of its services does; the door turns anything else into a 503."""

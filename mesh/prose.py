@@ -16,7 +16,7 @@ Found = Iterator[tuple[str, str]]
 @cache
 def prose() -> dict[str, str]:
     """Comment by full name, e.g. "tooloo.bus.v1.Nack.park"; "" for what has none."""
-    return {name: _unwrap(text) for file in contracts.our_files() for name, text in _file(file)}
+    return {name: unwrapped(text) for file in contracts.our_files() for name, text in _file(file)}
 
 
 def of(full_name: str) -> str:
@@ -24,7 +24,7 @@ def of(full_name: str) -> str:
     return prose().get(full_name, "")
 
 
-def _unwrap(text: str) -> str:
+def unwrapped(text: str) -> str:
     """Comment lines as one paragraph each: line breaks of the source are no line breaks of the text."""
     paragraphs = "\n".join(line.strip() for line in text.splitlines()).split("\n\n")
     return "\n\n".join(" ".join(paragraph.split("\n")) for paragraph in paragraphs).strip()

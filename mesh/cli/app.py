@@ -12,6 +12,7 @@ import click
 
 from mesh.catalogue import SERVICES
 from mesh.cli.console import Code, Console, Failure, wants_color
+from mesh.cli.grouping import Group
 
 COMMANDS = Path(__file__).resolve().parent / "commands"
 PROGRAM = "tooloo"
@@ -68,12 +69,17 @@ def with_shared(command: click.Command) -> click.Command:
     taken = {name for param in command.params for name in param.opts}
     command.params += [option for option in shared_options() if not taken & set(option.opts)]
     if isinstance(command, click.Group):
-        for each in command.commands.values():
-            with_shared(each)
+        below = command.get_command
+        # a group may make what it holds when it is asked for
+        command.get_command = lambda context, name: _shared_or_none(below(context, name))  # type: ignore[method-assign, assignment]
     return command
 
 
-class App(click.Group):
+def _shared_or_none(command: click.Command | None) -> click.Command | None:
+    return with_shared(command) if command else None
+
+
+class App(Group):
     """The command `tooloo` itself."""
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -87,7 +93,12 @@ class App(click.Group):
             found: click.Command = importlib.import_module(f"mesh.cli.commands.{path.stem}").command
             found.name = name
             return with_shared(found)
-        return None
+        spec = next((spec for spec in SERVICES if spec.name == name), None)
+        if spec is None:
+            return None
+        from mesh.cli.groups import ServiceGroup  # noqa: PLC0415 - reads the contracts
+
+        return with_shared(ServiceGroup(spec))
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Commands and services apart, without importing any."""

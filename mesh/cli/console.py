@@ -133,6 +133,10 @@ class Console:
         else:
             click.echo(text)
 
+    def write(self, text: str) -> None:
+        """Text as it is, without a line's end of ours."""
+        click.echo(text, nl=False)
+
     def value(self, value: object) -> None:
         """One JSON value on stdout, whatever the mode."""
         click.echo(json.dumps(value, ensure_ascii=False, indent=2))

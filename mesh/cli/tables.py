@@ -1,19 +1,34 @@
 """Tables: drawn by rich for a person at a terminal, plain columns for a pipe."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 
 import click
 
 from mesh.cli.console import Cell
 
+# rich sets a column and its frame so far apart
+_BETWEEN = 3
+
 
 def draw(columns: Sequence[str], rows: Sequence[Sequence[object]], *, terminal: bool) -> None:
-    """Writes the table to stdout."""
+    """Writes the table to stdout; a terminal gets as many columns as fit."""
     cells = [[_cell(each) for each in row] for row in rows]
     if terminal:
-        _by_rich(columns, cells)
+        fitting = fit(columns, cells, shutil.get_terminal_size().columns)
+        _by_rich(columns[:fitting], [row[:fitting] for row in cells])
     else:
-        _plain(columns, cells)
+        click.echo("\n".join(plain(columns, cells)))
+
+
+def fit(columns: Sequence[str], cells: Sequence[Sequence[Cell]], width: int) -> int:
+    """How many columns fit into the width; one at least."""
+    taken = 0
+    for index, name in enumerate(columns):
+        taken += max(len(name), *(len(row[index].text) for row in cells), 0) + _BETWEEN
+        if taken > width + _BETWEEN and index:
+            return index
+    return len(columns)
 
 
 def _cell(value: object) -> Cell:
@@ -27,13 +42,14 @@ def _right(columns: Sequence[str], cells: Sequence[Sequence[Cell]]) -> list[bool
     return [bool(cells) and all(isinstance(row[index].value, int | float | None) for row in cells) for index in range(len(columns))]
 
 
-def _plain(columns: Sequence[str], cells: Sequence[Sequence[Cell]]) -> None:
+def plain(columns: Sequence[str], cells: Sequence[Sequence[Cell]]) -> Iterator[str]:
+    """The lines of a table without a frame, columns aligned."""
     lines = [[name.upper() for name in columns], *([cell.text for cell in row] for row in cells)]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     right = _right(columns, cells)
     for line in lines:
         texts = [text.rjust(width) if last else text.ljust(width) for text, width, last in zip(line, widths, right, strict=True)]
-        click.echo("  ".join(texts).rstrip())
+        yield "  ".join(texts).rstrip()
 
 
 def _by_rich(columns: Sequence[str], cells: Sequence[Sequence[Cell]]) -> None:

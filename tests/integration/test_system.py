@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+import httpx
 import pytest
 from tooloo.system.v1 import process_pb2 as process
 from tooloo.system.v1 import system_service_pb2 as system
 from tooloo.system.v1.system_service_pb2_grpc import SystemServiceStub, add_SystemServiceServicer_to_server
 
 from envoy import binary
+from envoy.statistics import Counted
 from gateway.service import Installation, SystemService
 from mesh import contracts, errors, testing
 from mesh.catalogue import SERVICES, ServiceSpec, service
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 REQUEST_ID = "018f0000-0000-7000-8000-000000000001"
+
+
+async def no_envoy() -> dict[str, Counted]:
+    """The statistics of an Envoy that is not there."""
+    raise httpx.ConnectError("nobody listens")
 
 
 async def never() -> bool:
@@ -105,7 +112,8 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
     async def build(host: Host) -> Parts:
         installation = Installation(START, tmp_path, {spec.name: spec.port for spec in SERVICES})
-        return Parts([(add_SystemServiceServicer_to_server, SystemService(host, manager, installation))])
+        system_service = SystemService(host, manager, installation, no_envoy)
+        return Parts([(add_SystemServiceServicer_to_server, system_service)], background=system_service.background)
 
     async with testing.running("system", build, tmp_path, clock=ManualClock(START)) as running:
         yield Bench(SystemServiceStub(running.channel), manager)

@@ -1,0 +1,90 @@
+"""Calls through the door by gRPC: one channel, any RPC of the contracts, and refusals as failures of the command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import Message
+
+from mesh.cli import refusing
+from mesh.cli.console import Console
+from mesh.cli.schema import Rpc, Schema, load
+
+if TYPE_CHECKING:
+    import grpc
+
+# longer than any one answer of the mesh: a limit of the door holds anyway
+_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.enable_retries", 0),
+]
+
+
+class Caller:
+    """Makes calls of one command; `with` it."""
+
+    def __init__(self, console: Console, timeout: float | None = None) -> None:
+        self._console = console
+        self._timeout = timeout
+        self.schema: Schema = load(console.settings.extra_contracts)
+
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if "_channel" in self.__dict__:
+            self._channel.close()
+
+    @cached_property
+    def _channel(self) -> grpc.Channel:
+        # its remarks about connections say less than our failures do
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+        import grpc  # noqa: PLC0415 - half of what a command costs, and not every command calls
+
+        return grpc.insecure_channel(self._console.target, options=_OPTIONS)
+
+    def call(self, name: str, **fields: Any) -> Any:
+        """The answer of a unary RPC by its full name, with the request's fields as they stand in Python."""
+        rpc = self.schema.rpcs[name]
+        request = type(self.schema.new(rpc.request))(**fields)
+        return self.unary(rpc, request)
+
+    def unary(self, rpc: Rpc, request: Message) -> Message:
+        """The answer of a call with one answer; Failure when it is refused or nothing answers."""
+        with self._failures(rpc):
+            answer: Message = self._invoke(rpc)(iter([request]) if rpc.method.client_streaming else request)
+            return answer
+
+    def answers(self, rpc: Rpc, requests: Iterable[Message]) -> Iterator[Message]:
+        """The answers of any call, as they come; Failure when it is refused or breaks."""
+        given = iter(requests) if rpc.method.client_streaming else next(iter(requests))
+        with self._failures(rpc):
+            answer = self._invoke(rpc)(given)
+            yield from answer if rpc.method.server_streaming else [answer]
+
+    def _invoke(self, rpc: Rpc) -> Any:
+        """What makes the call: gRPC has one for each of the four kinds."""
+        method = rpc.method
+        kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
+        response = type(self.schema.new(rpc.response))
+        call = getattr(self._channel, kind)(
+            f"/{rpc.name}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=response.FromString,
+        )
+        return lambda request: call(request, timeout=self._timeout)
+
+    @contextmanager
+    def _failures(self, rpc: Rpc) -> Iterator[None]:
+        import grpc  # noqa: PLC0415 - loaded by now
+
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise refusing.failure(self.schema, error, rpc, self._console.target) from error

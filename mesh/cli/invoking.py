@@ -1,0 +1,24 @@
+"""One call from a command line: the request out of its words and options, the answers as they come."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mesh.cli import printing, requests
+from mesh.cli.calling import Caller
+from mesh.cli.console import Console
+from mesh.cli.schema import Rpc
+
+
+def run(console: Console, rpc: Rpc, words: Sequence[str], options: dict[str, Any], timeout: float | None) -> None:
+    """Makes the call and prints its answer, or each of its answers at once."""
+    with Caller(console, timeout) as caller:
+        schema = caller.schema
+        if rpc.method.client_streaming:
+            given = requests.stream(schema, rpc, words, options)
+        else:
+            given = iter([requests.build(schema, rpc, words, options)])
+        for index, answer in enumerate(caller.answers(rpc, given)):
+            if rpc.method.server_streaming:
+                printing.show_part(console, schema, answer, first=index == 0)
+            else:
+                printing.show(console, schema, answer)

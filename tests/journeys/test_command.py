@@ -1,0 +1,301 @@
+"""The command `tooloo` on a running mesh: its verbs answer, its JSON parses, its exit codes are what is documented."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh import contracts
+from mesh.catalogue import SERVICES, ServiceSpec
+from mesh.cli import app as root
+from mesh.cli import schema
+from mesh.cli.console import Code
+from mesh.cli.groups import ServiceGroup
+from mesh.cli.ruling import sayings
+from tests.support.mesh import Mesh
+
+# as `make` wrote it into the environment that runs this
+TOOLOO = Path(sys.executable).parent / "tooloo"
+Run = Callable[..., tuple[int, str, str]]
+# these start and stop whole meshes, so they are tested with meshes of their own
+_ELSEWHERE = {"up", "down", "doctor", "backup", "restore", "start-guaranteed"}
+_SECONDS = 60
+# the names of a running mesh are completed when it answers at once, which a loaded machine may not
+_ATTEMPTS = 5
+
+
+@pytest.fixture
+def run(mesh: Mesh, capsys: pytest.CaptureFixture[str]) -> Run:
+    """A command line in this process against the mesh: exit code, stdout, stderr."""
+
+    def line(*words: str) -> tuple[int, str, str]:
+        code = root.app.run(["--door", mesh.target, *words])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return line
+
+
+def process(mesh: Mesh, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """A command line as a process of its own, in a folder that is not the checkout."""
+    return subprocess.run(
+        [TOOLOO, *words], cwd="/", env=mesh.env, capture_output=True, text=True, timeout=_SECONDS, check=False, **options
+    )
+
+
+@contextmanager
+def running(mesh: Mesh, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A command that goes on until the block ends."""
+    with subprocess.Popen(
+        [TOOLOO, *words], cwd="/", env=mesh.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as started:
+        try:
+            yield started
+        finally:
+            if started.poll() is None:
+                started.kill()
+
+
+def publish(run: Run, user: str) -> int:
+    """Publishes an event about a user and gives its position."""
+    code, out, err = run("events", "publish", "training.started", f"user_id={user}", "--subject", f"users/{user}", "--json")
+    assert code == Code.DONE, err
+    return int(json.loads(out)["positions"][0])
+
+
+def _asks_for_nothing(rpc: schema.Rpc) -> bool:
+    """A call that changes nothing, needs nothing and ends by itself."""
+    method = contracts.methods()[rpc.name]
+    reads = method.http is not None and method.http.verb == "GET" and method.unary
+    return reads and not any("required" in sayings(field) for field in rpc.request.fields)
+
+
+@pytest.mark.parametrize("spec", SERVICES, ids=lambda spec: spec.name)
+def test_every_verb_that_needs_nothing_answers(run: Run, spec: ServiceSpec) -> None:
+    """In every group; what it prints for programs parses, what it prints for people is there."""
+    verbs = {name: rpc for name, rpc in ServiceGroup(spec).verbs.items() if _asks_for_nothing(rpc)}
+    answered = 0
+    for name, rpc in verbs.items():
+        code, out, err = run(spec.name, name, "--json")
+        assert code in {Code.DONE, Code.REFUSED}, err
+        if code == Code.DONE:
+            assert json.loads(out) is not None
+            answered += 1
+        else:
+            assert json.loads(err)["error"]["reason"], f"{rpc.name}: {err}"
+        assert run(spec.name, name)[0] == code
+    # a service whose every call names something is asked for nothing here
+    assert answered or not verbs or spec.name == "integration"
+
+
+_BUILT_IN = {
+    "status": [],
+    "call": ["GetHealth"],
+    "events": ["lag"],
+    "logs": ["--tail", "3"],
+    "restart": ["analytics"],
+    "start": ["analytics"],
+    "scale": ["analytics=1"],
+    "open": ["calls"],
+    "completion": ["bash"],
+}
+
+
+def test_every_built_in_is_tested() -> None:
+    """A new command file needs a line here, or tests of its own."""
+    assert set(root.command_files()) - _ELSEWHERE - {"stop"} == set(_BUILT_IN)
+
+
+@pytest.mark.parametrize("words", [[name, *rest] for name, rest in _BUILT_IN.items()], ids=lambda words: words[0])
+def test_every_built_in_speaks_json(run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    """One value on stdout and nothing on stderr."""
+    monkeypatch.delenv("DISPLAY", raising=False)
+    code, out, err = run(*words, "--json")
+    assert (code, err) == (Code.DONE, "")
+    assert json.loads(out) is not None
+
+
+def test_a_verb_selects(run: Run) -> None:
+    """Options with types, a short verb, an answer for people with the rest as a table."""
+    code, out, _ = run("provider", "select", "--query", "Explain decorators", "--estimated-tokens", "500", "--strategy", "cheapest")
+    assert code == Code.DONE
+    assert "strategy: cheapest" in out
+    assert "PROVIDER_ID" in out
+
+
+def test_exit_codes(mesh: Mesh) -> None:
+    """As processes: done, refused, wrong usage, nothing there."""
+    assert process(mesh, "status").returncode == Code.DONE
+    assert process(mesh, "learning", "start", "user_id=ada", "focus_area=python", "round_count=1000").returncode == Code.REFUSED
+    assert process(mesh, "learning", "start", "rounds=1").returncode == Code.USAGE
+    assert process(mesh, "status", "--door", "127.0.0.1:9").returncode == Code.UNREACHABLE
+
+
+def test_a_service_that_does_not_run(run: Run) -> None:
+    """Status finds the fault, a call of it says so, starting it mends both."""
+    assert run("stop", "context", "--json")[0] == Code.DONE
+    try:
+        code, out, _ = run("status", "--json")
+        assert code == Code.FAULT
+        assert {row["service"]: row["state"] for row in json.loads(out)}["context"] == "stopped"
+        code, _, err = run("context", "list-repositories")
+        assert code == Code.UNREACHABLE
+        assert "tooloo status" in err
+    finally:
+        assert run("start", "context")[0] == Code.DONE
+    assert run("status")[0] == Code.DONE
+
+
+def test_a_refusal_for_people_and_for_programs(mesh: Mesh) -> None:
+    """Code, reason, the field with what is wrong, and the next step; nothing on stdout."""
+    words = ("call", "StartTraining", '{"userId": "ada", "focusArea": "python", "roundCount": 1000}')
+    told = process(mesh, *words)
+    assert told.stdout == ""
+    assert "INVALID_ARGUMENT INVALID_FIELD" in told.stderr
+    assert "round_count" in told.stderr
+    assert "tooloo call StartTraining --help" in told.stderr
+    error = json.loads(process(mesh, *words, "--json").stderr)["error"]
+    assert (error["code"], error["reason"]) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+    assert error["status"]["details"]
+
+
+def test_scaling_and_what_cannot_be_scaled(run: Run) -> None:
+    """Two replicas and back; the bus runs once."""
+    try:
+        code, out, _ = run("scale", "context=2", "--json")
+        assert code == Code.DONE
+        assert json.loads(out)["services"][0]["servingReplicas"] == 2
+    finally:
+        assert run("scale", "context=1")[0] == Code.DONE
+    code, _, err = run("scale", "bus=2")
+    assert code == Code.REFUSED
+    assert "NOT_SCALABLE" in err
+
+
+def test_events_are_published_and_read(run: Run, tmp_path: Path) -> None:
+    """By type and fields, as a CloudEvent from a file, with filters; the data is the event's own message."""
+    position = publish(run, "reader")
+    code, out, _ = run(
+        "events", "read", "--type", "training.*", "--subject", "users/reader", "--after", str(position - 1), "--json"
+    )
+    assert code == Code.DONE
+    (event,) = json.loads(out)
+    assert (event["source"], event["data"]["userId"]) == ("learning", "reader")
+    cloud_event = {
+        "specversion": "1.0", "id": "01a215ae-9a65-717e-ba32-c1cabdd50a2c", "type": "training.started", "source": "learning",
+        "subject": "users/reader", "time": "2026-11-26T08:00:00Z", "data": {"userId": "reader"},
+    }  # fmt: skip
+    (tmp_path / "event.json").write_text(json.dumps(cloud_event))
+    assert run("events", "publish", f"@{tmp_path / 'event.json'}")[0] == Code.DONE
+    found = run("events", "read", "--cel", "data.user_id == 'reader'", "--last", "1")[1]
+    assert "training.started" in found
+    assert '{"userId":"reader"}' in found
+
+
+def test_following_goes_on_over_a_killed_bus(mesh: Mesh, run: Run) -> None:
+    """Events before and after a `kill -9` of the bus, each once."""
+    first = publish(run, "follower")
+    with running(
+        mesh, "events", "follow", "--subject", "users/follower", "--from", str(first), "--count", "2", "--json"
+    ) as following:
+        assert following.stdout is not None
+        assert json.loads(following.stdout.readline())["position"] == str(first)
+        bus = next(
+            each for each in json.loads(run("system", "list-processes", "--json")[1])["processes"] if each["service"] == "bus"
+        )
+        os.kill(bus["pid"], signal.SIGKILL)
+        second = _publish_when_it_is_back(run)
+        assert json.loads(following.stdout.readline())["position"] == str(second)
+        assert following.wait(_SECONDS) == Code.DONE
+        assert following.stdout.read() == ""
+
+
+def _publish_when_it_is_back(run: Run) -> int:
+    for _ in range(10 * _SECONDS):
+        try:
+            return publish(run, "follower")
+        except AssertionError:
+            time.sleep(0.1)
+    raise AssertionError("the bus did not come back")
+
+
+def test_interrupted(mesh: Mesh, run: Run) -> None:
+    """Ctrl-C ends what follows with 130 and no traceback."""
+    position = publish(run, "interrupted")
+    with running(mesh, "events", "follow", "--from", str(position), "--json") as following:
+        assert following.stdout is not None
+        following.stdout.readline()
+        following.send_signal(signal.SIGINT)
+        _, err = following.communicate(timeout=_SECONDS)
+        assert following.returncode == Code.INTERRUPTED
+        assert "Traceback" not in err
+
+
+def test_a_stream_of_requests_from_stdin(mesh: Mesh) -> None:
+    """A line of JSON each; each answer is a line as it comes."""
+    event = {
+        "type": "training.started", "source": "learning", "subject": "users/stream", "time": "2026-11-26T08:00:00Z",
+        "data": {"@type": "type.googleapis.com/tooloo.learning.v1.TrainingStarted", "userId": "stream"},
+    }  # fmt: skip
+    lines = [
+        json.dumps({"sequence": number, "events": [event | {"id": f"01a215ae-9a65-717e-ba32-c1cabdd50a2{number}"}]})
+        for number in (1, 2)
+    ]
+    done = process(mesh, "call", "PublishStream", "-", "--json", input="\n".join(lines))
+    assert done.returncode == Code.DONE, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["sequence"] == "2"
+
+
+def test_a_body_that_is_no_message(run: Run) -> None:
+    """The OpenAPI document is JSON as it is; the metrics are text, and text in JSON for programs."""
+    assert json.loads(run("system", "get-open-api")[1])["openapi"].startswith("3.1")
+    assert run("bus", "get-bus-metrics")[1].startswith("# ")
+    assert json.loads(run("bus", "get-bus-metrics", "--json")[1])["data"].startswith("# ")
+
+
+def test_dead_letters(run: Run) -> None:
+    """Those of one subscription; one that does not exist is refused."""
+    code, out, _ = run("events", "dead", "list", "integration", "--json")
+    assert (code, json.loads(out)) == (Code.DONE, [])
+    code, _, err = run("events", "dead", "redrive", "nobody", "--all")
+    assert code == Code.REFUSED
+    assert "NOT_FOUND" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "among"),
+    [
+        (["provider", "sel"], "select-provider"),
+        (["call", "StartT"], "StartTraining"),
+        (["call", "tooloo.learning.v1.LearningService/S"], "tooloo.learning.v1.LearningService/StartTraining"),
+        (["provider", "select-provider", "--strategy", "chea"], "cheapest"),
+        (["provider", "select-provider", "--est"], "--estimated-tokens"),
+        (["learning", "start-training", "focus"], "focus_area="),
+        (["restart", "ana"], "analytics"),
+        (["events", "follow", "--type", "training.comp"], "training.completed"),
+        (["events", "dead", "list", "lear"], "learning"),
+    ],
+)
+def test_bash_completes(mesh: Mesh, words: list[str], among: str) -> None:
+    """A real bash with the script of `tooloo completion bash`: words of the contracts, and names of the running mesh."""
+    script = f"""
+        PATH={TOOLOO.parent}:$PATH
+        eval "$(tooloo completion bash)"
+        COMP_WORDS=(tooloo {" ".join(words)})
+        COMP_CWORD={len(words)}
+        _tooloo_completion tooloo
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    for _ in range(_ATTEMPTS):
+        done = subprocess.run(["bash", "-c", script], env=mesh.env, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        if among in done.stdout.splitlines():
+            return
+    raise AssertionError(f"{among} is not among {done.stdout.splitlines()}; {done.stderr}")

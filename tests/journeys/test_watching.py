@@ -1,0 +1,95 @@
+"""What a running mesh shows of itself: the traffic by service, and the log lines of all its processes."""
+
+import json
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from tooloo.learning.v1 import learning_service_pb2 as learning
+from tooloo.learning.v1.learning_service_pb2_grpc import LearningServiceStub
+
+from tests.support.mesh import Mesh, eventually
+
+TRAFFIC, LOGS = "/api/v1/system/traffic", "/api/v1/system/logs"
+
+
+def of(answer: dict[str, Any], service: str) -> dict[str, Any]:
+    """The traffic of one service."""
+    found: dict[str, Any] = next(each for each in answer["services"] if each["service"] == service)
+    return found
+
+
+async def messages(client: httpx.AsyncClient, path: str, params: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+    """The messages of a stream over SSE."""
+    async with client.stream("GET", path, params=params, headers={"accept": "text/event-stream"}, timeout=60) as stream:
+        async for line in stream.aiter_lines():
+            if line.startswith("data:"):
+                yield json.loads(line.removeprefix("data:"))
+
+
+async def test_calls_are_counted_by_service_and_outcome(mesh: Mesh) -> None:
+    """REST and native gRPC alike; what was refused for the caller's fault is no failure."""
+    async with mesh.rest() as client, mesh.channel() as door:
+        watched = messages(client, f"{TRAFFIC}/watch", {"interval": "0.5s", "window": "300s"})
+        before = of((await anext(watched))["traffic"], "learning")
+        overview = {"userId": "nobody-else"}
+        for _ in range(7):
+            (await client.get("/api/v1/training/overview", params=overview)).raise_for_status()
+        assert (await client.get("/api/v1/training/overview")).status_code == 400
+        with pytest.raises(grpc.aio.AioRpcError):
+            await LearningServiceStub(door).GetTrainingOverview(learning.GetTrainingOverviewRequest())
+        async for message in watched:
+            now = of(message["traffic"], "learning")
+            if int(now["calls"]) >= int(before["calls"]) + 9:
+                break
+        assert int(now["refused"]) >= int(before["refused"]) + 2
+        assert int(now["failed"]) == int(before["failed"])
+        assert now["callsPerSecond"] > 0
+        assert 0 < float(now["p50"].removesuffix("s")) <= float(now["p99"].removesuffix("s"))
+        # this very stream is one of the calls in flight
+        assert int(of(message["traffic"], "system")["active"]) >= 1
+        asked = (await client.get(TRAFFIC, params={"window": "300s"})).raise_for_status().json()
+        assert int(of(asked, "learning")["calls"]) >= 9
+
+
+async def test_a_call_that_was_refused_is_found_in_the_logs(mesh: Mesh) -> None:
+    """By its trace, as a warning of the access log; a page goes on where the one before ended."""
+    trace = uuid.uuid4().hex
+    async with mesh.rest() as client:
+        for _ in range(3):
+            await client.get("/api/v1/training/overview", headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+        wanted: dict[str, Any] = {"contains": trace, "min_level": "LOG_LEVEL_WARNING", "service": "learning", "page_size": 2}
+
+        async def pages() -> list[dict[str, Any]]:
+            found, params = [], dict(wanted)
+            while True:
+                page = (await client.get(LOGS, params=params)).raise_for_status().json()
+                assert len(page["records"]) <= 2
+                found += page["records"]
+                if not page["nextPageToken"]:
+                    return found
+                params["page_token"] = page["nextPageToken"]
+
+        # Envoy writes its access log once a second
+        found = await eventually(pages, lambda records: len(records) == 3)
+    assert {(each["process"], each["level"], each["fields"]["trace_id"]) for each in found} == {
+        ("access", "LOG_LEVEL_WARNING", trace)
+    }
+    times = [each["time"] for each in found]
+    assert times == sorted(times, reverse=True)
+
+
+async def test_lines_of_all_processes_are_followed_as_they_are_written(mesh: Mesh) -> None:
+    """Old ones first when asked for, then what a call brings; a made-up page token is refused."""
+    trace = uuid.uuid4().hex
+    async with mesh.rest() as client:
+        followed = messages(client, f"{LOGS}/follow", {"tail": 3})
+        assert len((await anext(followed))["records"]) == 3
+        await client.get("/api/v1/training/overview", headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+        async for message in followed:
+            if any(record["fields"].get("trace_id") == trace for record in message["records"]):
+                break
+        assert (await client.get(LOGS, params={"page_token": "bm9uZQ"})).status_code == 400
