@@ -1,12 +1,15 @@
-"""The page of the command: every command, verb and option, as the command itself tells them."""
+"""The pages of the command: every command, verb and option, as the command itself tells them."""
+
+from collections.abc import Iterable
+from functools import cache
 
 from gateway.handbook import markdown
-from mesh.cli import app
+from mesh.catalogue import SERVICES
+from mesh.cli import app, names, schema
 
 _INTRODUCTION = """# The command `tooloo`
 
-Every command takes `--json`, which prints JSON and nothing else. The verbs of a service are made from its RPCs, and their options
-from the fields of the request.
+Every command takes `--json`, which prints JSON and nothing else.
 
 | exit code | meaning |
 | --- | --- |
@@ -16,7 +19,18 @@ from the fields of the request.
 | 3 | the mesh or the service does not answer |
 | 4 | a check found a fault |
 | 130 | interrupted |
+
+Each service has a group of verbs, made from its RPCs; their options are made from the fields of the request. A verb may be
+shortened to its first words as long as no other verb begins with them.
+
 """
+
+
+@cache
+def verbs() -> dict[str, tuple[str, str]]:
+    """Group and verb of each RPC by its full name, e.g. ("learning", "start-training")."""
+    known = schema.load()
+    return {rpc.name: (spec.name, verb) for spec in SERVICES for verb, rpc in names.of(list(known.of_service(spec))).items()}
 
 
 def anchor(path: tuple[str, ...]) -> str:
@@ -24,9 +38,22 @@ def anchor(path: tuple[str, ...]) -> str:
     return "-".join(("tooloo", *path))
 
 
-def page() -> str:
-    """The whole page."""
-    return _INTRODUCTION + "".join(map(_command, app.tree()))
+def pages() -> dict[str, str]:
+    """The page of the commands, and one for the verbs of each service, by their places among those of docs/."""
+    told = list(app.tree())
+    groups = [spec for spec in SERVICES if spec.name not in app.command_files()]
+    rows = ([f"[`tooloo {spec.name}`](verbs/{spec.name}.md)", f"Calls of the {spec.title}."] for spec in groups)
+    known = {spec.name for spec in groups}
+    own = (each for each in told if not known & set(each.path[:1]))
+    made = {"reference/commands.md": _INTRODUCTION + markdown.table(("verbs", "what they are"), rows) + _commands(own)}
+    for spec in groups:
+        title = f"# Verbs of the {spec.title}\n"
+        made[f"reference/verbs/{spec.name}.md"] = title + _commands(each for each in told if each.path[:1] == (spec.name,))
+    return made
+
+
+def _commands(told: Iterable[app.Described]) -> str:
+    return "".join(map(_command, told))
 
 
 def _command(command: app.Described) -> str:

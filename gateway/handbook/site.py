@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway import reference as settings_reference
-from gateway.handbook import calls, commands, events, navigation, refusals
+from gateway.handbook import calls, commands, events, examples, navigation, refusals
 from mesh.catalogue import SERVICES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,11 +30,12 @@ class BrokenError(RuntimeError):
 def reference(heard: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """The pages that are made, by their place among those of docs/; `heard` says which services listen to which events."""
     made = {f"reference/calls/{spec.name}.md": calls.page(spec) for spec in SERVICES}
+    made |= commands.pages()
     return made | {
         "reference/events.md": events.page(heard),
         "reference/errors.md": refusals.page(),
-        "reference/commands.md": commands.page(),
         "settings.md": settings_reference.reference(),
+        "examples.md": examples.page(),
     }
 
 

@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 from google.protobuf.descriptor import Descriptor, FileDescriptor
 
+from gateway.handbook import commands
 from mesh import contracts
 from mesh.contracts import HttpRule, Method
 
@@ -50,8 +51,8 @@ def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def command(method: Method, request: dict[str, Any]) -> str:
-    """The call by `tooloo call`, which knows every RPC by its full name."""
-    return shlex.join(["tooloo", "call", method.name, *([json.dumps(request)] if request else [])])
+    """The call by its verb."""
+    return shlex.join(["tooloo", *commands.verbs()[method.name], *([json.dumps(request)] if request else [])])
 
 
 def stub(method: Method, request: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
-from gateway.handbook import calls, commands, events, navigation, samples, site, usage
+from gateway.handbook import calls, commands, events, examples, markdown, navigation, samples, site, usage
 from gateway.reference import sections
 from mesh import contracts
 from mesh.boundary import violations_of
@@ -20,6 +20,7 @@ from tests.support import links
 ROOT = site.ROOT
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 METHODS = contracts.methods()
+SERVICE_NAMES = {spec.name for spec in SERVICES}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -72,12 +73,25 @@ def test_every_setting_has_a_row(made: dict[str, str]) -> None:
 
 
 def test_every_command_has_an_entry_with_its_options(made: dict[str, str]) -> None:
-    """As the command itself tells them."""
-    page, told = made["reference/commands.md"], list(app.tree())
-    assert len(told) > 1
+    """As the command itself tells them; those of a service are on a page of their own."""
+    told = list(app.tree())
+    assert len(told) > len(METHODS)
     for command in told:
-        assert f"{{ #{commands.anchor(command.path)} }}" in page
-        assert all(option.split(" ")[0].split(",")[0] in page for option, _ in command.options)
+        name = (
+            f"reference/verbs/{command.path[0]}.md"
+            if command.path and command.path[0] in SERVICE_NAMES
+            else "reference/commands.md"
+        )
+        page = made.get(name, made["reference/commands.md"])
+        entry = page[page.index(f"{{ #{commands.anchor(command.path)} }}") :]
+        assert all(markdown.code(option) in entry for option, _ in command.options), command.path
+
+
+def test_every_example_is_on_the_page_of_examples(made: dict[str, str]) -> None:
+    """With what it says of itself."""
+    shown = list(examples.programs())
+    assert len(shown) >= 4
+    assert [path for path in shown if (path.parent.name if path.stem == "__main__" else path.name) not in made["examples.md"]] == []
 
 
 def test_every_error_reason_has_an_entry(made: dict[str, str]) -> None:
