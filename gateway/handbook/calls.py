@@ -30,7 +30,7 @@ def page(spec: ServiceSpec) -> str:
     parts = [f"# {spec.title}\n", _introduction(spec, own)]
     for service in spec.grpc_services:
         parts.append(markdown.heading(2, service.rsplit(".", 1)[-1], service))
-        parts.append(f"\n{prose.of(service)}\n")
+        parts.append(f"\n{markdown.prose(prose.of(service))}\n")
         parts += [text for method in own if method.service == service for text in _call(method)]
     parts += _messages(own)
     return "".join(parts)
@@ -41,7 +41,10 @@ def _introduction(spec: ServiceSpec, own: list[Method]) -> str:
         f"It answers on the door's port, 3000, and on {spec.port}. Every call takes and gives JSON over REST, and the same messages"
         " over gRPC.\n\n"
     )
-    rows = ([f"[{_rpc(each)}](#{markdown.anchor(each.name)})", _route(each), _first_sentence(each.description)] for each in own)
+    rows = (
+        [f"[{_rpc(each)}](#{markdown.anchor(each.name)})", _route(each), markdown.prose(_first_sentence(each.description))]
+        for each in own
+    )
     return port + markdown.table(("call", "route", "what it does"), rows)
 
 
@@ -59,7 +62,7 @@ def _first_sentence(text: str) -> str:
 
 def _call(method: Method) -> Iterator[str]:
     yield markdown.heading(3, _rpc(method), method.name)
-    yield f"\n{_paragraphs(method.description)}\n\n"
+    yield f"\n{markdown.prose(_paragraphs(method.description))}\n\n"
     yield f"`{method.name}` · {_route(method)}{_streams(method)}\n"
     yield f"\n{_refusals(method)}\n"
     yield from _side(method, "Request", method.request.DESCRIPTOR.full_name, sent=True)
@@ -103,7 +106,7 @@ def _side(method: Method, title: str, full_name: str, *, sent: bool) -> Iterator
         yield f"\n**{title}**: the bytes of a body, see the text above.\n"
         return
     message = contracts.pool().FindMessageTypeByName(full_name)
-    yield f"\n**{title}**: {prose.of(full_name) or message.name}\n\n"
+    yield f"\n**{title}**: {markdown.prose(prose.of(full_name)) or message.name}\n\n"
     yield fields.table(message, sent=sent)
 
 
@@ -119,10 +122,12 @@ def _messages(own: list[Method]) -> Iterator[str]:
 
 def _message(message: Descriptor) -> str:
     table = fields.table(message, sent=True)
-    return f"{markdown.heading(3, message.name, message.full_name)}\n{prose.of(message.full_name)}\n\n{table}"
+    return f"{markdown.heading(3, message.name, message.full_name)}\n{markdown.prose(prose.of(message.full_name))}\n\n{table}"
 
 
 def _enum(enum: EnumDescriptor) -> str:
-    rows = ([f"`{value.name}`", str(value.number), prose.of(f"{enum.full_name}.{value.name}")] for value in enum.values)
+    rows = (
+        [f"`{value.name}`", str(value.number), markdown.prose(prose.of(f"{enum.full_name}.{value.name}"))] for value in enum.values
+    )
     table = markdown.table(("value", "number", "meaning"), rows)
-    return f"{markdown.heading(3, enum.name, enum.full_name)}\n{prose.of(enum.full_name)}\n\n{table}"
+    return f"{markdown.heading(3, enum.name, enum.full_name)}\n{markdown.prose(prose.of(enum.full_name))}\n\n{table}"

@@ -61,7 +61,7 @@ def _command(command: app.Described) -> str:
     level = min(2 + max(len(command.path) - 1, 0), 4)
     text = f"\n{'#' * level} `{name}` {{ #{anchor(command.path)} }}\n\n{_help(command.help)}\n"
     if command.options:
-        rows = ([markdown.code(option), meaning] for option, meaning in command.options)
+        rows = ([markdown.code(option), markdown.prose(meaning)] for option, meaning in command.options)
         text += "\n" + markdown.table(("option", "meaning"), rows)
     return text
 
@@ -70,6 +70,8 @@ def _help(text: str) -> str:
     r"""Click's help as Markdown: \b before a paragraph means that its lines stay as they are."""
     paragraphs = [paragraph for paragraph in text.split("\n\n") if paragraph.strip()]
     return "\n\n".join(
-        "```\n" + paragraph.replace("\b", "").strip("\n") + "\n```" if "\b" in paragraph else " ".join(paragraph.split())
+        "```\n" + paragraph.replace("\b", "").strip("\n") + "\n```"
+        if "\b" in paragraph
+        else markdown.prose(" ".join(paragraph.split()))
         for paragraph in paragraphs
     )

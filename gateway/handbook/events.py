@@ -52,7 +52,7 @@ def _who(event: EventType, heard: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 def _envelope() -> str:
     envelope = contracts.pool().FindMessageTypeByName("tooloo.event.v1.Event")
-    text = f"{markdown.heading(2, 'The envelope', envelope.full_name)}\n{prose.of(envelope.full_name)}\n\n"
+    text = f"{markdown.heading(2, 'The envelope', envelope.full_name)}\n{markdown.prose(prose.of(envelope.full_name))}\n\n"
     return text + fields.table(envelope, sent=True)
 
 
@@ -60,7 +60,7 @@ def _event(event: EventType, heard: Mapping[str, Sequence[str]]) -> str:
     message = contracts.pool().FindMessageTypeByName(event.message)
     listening = ", ".join(_who(event, heard)) or "no service of the mesh"
     return (
-        f"{markdown.heading(2, event.type, event.type)}\n{prose.of(event.message)}\n\n"
+        f"{markdown.heading(2, event.type, event.type)}\n{markdown.prose(prose.of(event.message))}\n\n"
         f"`{event.message}` · told by **{event.owner}** · heard by {listening}\n\n{fields.table(message, sent=False)}"
     )
 
@@ -71,9 +71,9 @@ def _inside(catalogue: Mapping[str, EventType]) -> Iterator[str]:
     if messages or enums:
         yield "\n## Messages { #messages }\n"
     for message in messages:
-        yield f"{markdown.heading(3, message.name, message.full_name)}\n{prose.of(message.full_name)}\n\n"
+        yield f"{markdown.heading(3, message.name, message.full_name)}\n{markdown.prose(prose.of(message.full_name))}\n\n"
         yield fields.table(message, sent=False)
     for enum in enums:
-        values = ([f"`{value.name}`", prose.of(f"{enum.full_name}.{value.name}")] for value in enum.values)
-        yield f"{markdown.heading(3, enum.name, enum.full_name)}\n{prose.of(enum.full_name)}\n\n"
+        values = ([f"`{value.name}`", markdown.prose(prose.of(f"{enum.full_name}.{value.name}"))] for value in enum.values)
+        yield f"{markdown.heading(3, enum.name, enum.full_name)}\n{markdown.prose(prose.of(enum.full_name))}\n\n"
         yield markdown.table(("value", "meaning"), values)

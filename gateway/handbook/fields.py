@@ -47,7 +47,7 @@ def table(message: Descriptor, *, sent: bool) -> str:
 
 def _row(field: FieldDescriptor, *, sent: bool) -> list[str]:
     oneof = field.containing_oneof
-    text = prose.of(field.full_name)
+    text = markdown.prose(prose.of(field.full_name))
     if oneof and len(oneof.fields) > 1:
         text = f"One of {', '.join(f'`{each.json_name}`' for each in oneof.fields)}. {text}"
     asked = [_rules(field)] if sent else []

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
+# what Markdown and its extensions take for more than a letter
+_SPECIAL = frozenset("&<>|*_^~{}[]\\`")
+
 
 def anchor(full_name: str) -> str:
     """The anchor of an element of the contracts, RPCs and event types: its full name, as a URL takes it."""
@@ -19,19 +22,17 @@ def code(text: str) -> str:
     return f"{fence}{text.replace('|', '&#124;')}{fence}" if "|" not in text else f"<code>{_escaped(text)}</code>"
 
 
+def prose(text: str) -> str:
+    """Text of a comment: what is between backticks is code, and nothing else in it means anything."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        # a backtick without its pair
+        return _escaped(text)
+    return "`".join(part if place % 2 else _escaped(part) for place, part in enumerate(parts))
+
+
 def _escaped(text: str) -> str:
-    special = {
-        "&": "&amp;",
-        "<": "&lt;",
-        ">": "&gt;",
-        "|": "&#124;",
-        "*": "&#42;",
-        "_": "&#95;",
-        "\\": "&#92;",
-        "[": "&#91;",
-        "`": "&#96;",
-    }
-    return "".join(special.get(letter, letter) for letter in text)
+    return "".join(f"&#{ord(letter)};" if letter in _SPECIAL else letter for letter in text)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -57,7 +57,7 @@ def page() -> str:
 
 
 def _reason(name: str) -> str:
-    text = prose.of(f"{_ENUM}.{_PREFIX}{name}")
+    text = markdown.prose(prose.of(f"{_ENUM}.{_PREFIX}{name}"))
     named = ", ".join(_calls(name))
     lines = [f"{markdown.heading(3, f'`{name}`', name)}\n{text}\n"]
     if given := ", ".join(givers().get(name, [])):
