@@ -1,6 +1,5 @@
 """Somebody adds a seventh service, then an event to it: two pages of docs/how-to, step by step, in a copy of the checkout."""
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,12 +52,13 @@ def test_the_page_edits_no_file_that_was_there() -> None:
 
 
 async def test_the_new_service_answers_as_the_page_says(copy: Path, seven: Mesh) -> None:
-    """By REST through the door and on a port of its own, by gRPC, and on the bus."""
-    answers = shown.answers(PAGE)
-    assert len(answers) >= 4
-    for command, expected in answers:
-        answer = json.loads(checkout.shell(copy, command.replace("localhost:3000", seven.target)))
-        shown.matches(expected, answer, command)
+    """By REST through the door and on a port of its own, by gRPC, by the command, and on the bus."""
+    steps_shown = list(shown.dialogues(PAGE))
+    assert len(steps_shown) >= 5
+    tooloo = f"{sys.executable} -m mesh.cli --door {seven.target}"
+    for command, expected in steps_shown:
+        here = command.replace("localhost:3000", seven.target).replace(".venv/bin/tooloo", tooloo)
+        shown.prints(expected, checkout.shell(copy, here), command)
     assert checkout.shell(copy, f"{sys.executable} call_notes.py", TOOLOO_DOOR=seven.target) == "read about #Monads ['monads']\n"
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{seven.ports['notes']}") as own:
         assert len((await steps.get(own, "notes", user_id="ada"))["notes"]) == 1
@@ -95,6 +95,23 @@ async def test_what_the_page_says_came_by_itself_is_there(seven: Mesh) -> None:
         assert "notes" in {each["service"] for each in health["services"]}
         catalogue = await steps.get(client, "events/catalogue")
         assert "note.added" in {each["type"] for each in catalogue["eventTypes"]}
+
+
+def test_the_reference_has_a_page_for_it(copy: Path) -> None:
+    """With its calls, its verbs, its event and its setting."""
+    asked = (
+        "from gateway.handbook import calls, commands, events; from gateway import reference; from mesh.catalogue import service;"
+        "print(calls.page(service('notes')), commands.pages()['reference/verbs/notes.md'], events.page({}), reference.reference())"
+    )
+    said = checkout.shell(copy, f'{sys.executable} -c "{asked}"')
+    for name in (
+        "# Notes Service",
+        "`POST /api/v1/notes/add`",
+        "`tooloo notes add-note`",
+        "`note.limit_reached`",
+        "TOOLOO_NOTES_MAX_NOTES",
+    ):
+        assert name in said
 
 
 async def test_the_event_of_the_next_page_is_told(copy: Path, seven: Mesh) -> None:
