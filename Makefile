@@ -144,8 +144,8 @@ chaos: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## 500 kills, 500 power c
 fuzz: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Send 3,000 generated requests through the door, and broken bytes into every decoder
 	TOOLOO_FUZZ_CASES=$${TOOLOO_FUZZ_CASES:-3000} $(PYTEST) tests/fuzz -m "slow or not slow"
 
-docs: ## Build the documentation site
-	@echo "the documentation site comes with the control room; until then read docs/ as it is"; exit 2
+docs: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Build the documentation site, with the reference made from the contracts, into build/site
+	@$(DEV)/python -m gateway.handbook
 
 lock: $(DEV_ENV)/.installed ## Pin the newest versions that fit pyproject.toml, with hashes and no addresses
 	$(DEV)/uv pip compile pyproject.toml --upgrade --quiet --no-header --no-emit-index-url --generate-hashes --python-version 3.11 -o requirements.lock

@@ -249,8 +249,9 @@ def _parser() -> argparse.ArgumentParser:
     out.add_argument("--after", type=int, default=0, metavar="N", help="only events beyond this position")
     out.add_argument("--resume", action="store_true", help="go on where FILE ends")
     into = commands.add_parser("import", help="publish the events of a file")
+    bus_port = MeshSettings.load().port_of("bus")
     for command in (out, into):
-        command.add_argument("--target", default=f"127.0.0.1:{MeshSettings.load().bus_port}", metavar="ADDRESS", help="the bus")
+        command.add_argument("--target", default=f"127.0.0.1:{bus_port}", metavar="ADDRESS", help="the bus")
         command.add_argument("file", metavar="FILE", help="JSON lines; - is the terminal")
     return parser
 

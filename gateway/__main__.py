@@ -38,7 +38,7 @@ async def run(settings: MeshSettings) -> None:
 
 async def _serve(assembly: Assembly, terminal: Terminal, settings: MeshSettings, began: float) -> None:
     await assembly.supervisor.start()
-    terminal.ready("System Service", settings.system_port)
+    terminal.ready("System Service", settings.port_of("system"))
     terminal.welcome(time.monotonic() - began)
     await assembly.system.failed()
 

@@ -38,7 +38,7 @@ _PR_SET_PDEATHSIG = 1
 _HOUSEKEEPING = timedelta(hours=1)
 # an event is stored a little before it is handled
 _INBOX_MARGIN = timedelta(hours=12)
-SERVICES_FOLDER = Path(__file__).resolve().parent.parent / "services"
+SERVICES_FOLDER = catalogue.SERVICES_FOLDER
 
 
 @dataclass

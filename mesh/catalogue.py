@@ -1,8 +1,25 @@
-"""Which services the mesh has, and the ports callers know them by."""
+"""Which services the mesh has, and the ports callers know them by.
 
+A service is a folder of services/ with a service.toml (title, port, scalable); the gRPC services that it answers are those of its
+package, tooloo.<name>.v1. So a new service needs no line here.
+"""
+
+import json
+import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tooloo
 
 DOOR_PORT = 3000
+SERVICES_FOLDER = Path(__file__).resolve().parent.parent / "services"
+_KEYS = {"title": str, "port": int, "scalable": bool}
+
+
+class CatalogueError(ValueError):
+    """A service.toml that cannot be used; the message names it and says what would be right."""
 
 
 @dataclass(frozen=True)
@@ -17,35 +34,42 @@ class ServiceSpec:
     scalable: bool = True
 
 
+def discover(folder: Path, grpc_services: dict[str, list[str]]) -> Iterator[ServiceSpec]:
+    """The services of a folder, by port; `grpc_services` holds the gRPC services of each package."""
+    tables = {file.parent.name: _read(file) for file in folder.glob("*/service.toml")}
+    by_port: dict[int, str] = {}
+    for name, table in sorted(tables.items(), key=lambda item: (item[1]["port"], item[0])):
+        port = table["port"]
+        if port in by_port:
+            raise CatalogueError(f"services/{name}/service.toml: port {port} is that of {by_port[port]}; choose another one")
+        by_port[port] = name
+        package = f"tooloo.{name}.v1"
+        if package not in grpc_services:
+            raise CatalogueError(
+                f"services/{name}/service.toml: no contract declares a gRPC service in {package}; run `make build`"
+            )
+        yield ServiceSpec(
+            name, table["title"], port, tuple(grpc_services[package]), f"services.{name}", table.get("scalable", True)
+        )
+
+
+def _read(file: Path) -> dict[str, Any]:
+    table = tomllib.loads(file.read_text())
+    wrong = [key for key, value in table.items() if not isinstance(value, _KEYS.get(key, ()))]
+    wrong += [key for key in ("title", "port") if key not in table]
+    if wrong:
+        raise CatalogueError(f"services/{file.parent.name}/service.toml: {wrong[0]}: it needs a title (text) and a port (number)")
+    return table
+
+
+_GRPC_SERVICES: dict[str, list[str]] = json.loads((Path(str(tooloo.__path__[0])) / "services.json").read_text())
+
 # In the order in which they are shown. The bus starts first, whatever the order.
 SERVICES: tuple[ServiceSpec, ...] = (
-    ServiceSpec("bus", "Event Bus", 3050, ("tooloo.bus.v1.EventBus",), "bus", scalable=False),
-    ServiceSpec("learning", "Learning Service", 3001, ("tooloo.learning.v1.LearningService",), "services.learning"),
-    ServiceSpec(
-        "provider",
-        "Provider Service",
-        3200,
-        (
-            "tooloo.provider.v1.ProviderService",
-            "tooloo.provider.v1.ReservationService",
-            "tooloo.provider.v1.BurstService",
-            "tooloo.provider.v1.ReportService",
-            "tooloo.provider.v1.AvailabilityService",
-            "tooloo.provider.v1.SelectionService",
-            "tooloo.provider.v1.RegistryService",
-            "tooloo.provider.v1.CompatibilityService",
-            "tooloo.provider.v1.CompletionService",
-        ),
-        "services.provider",
-    ),
-    ServiceSpec(
-        "orchestration", "Orchestration Service", 3100, ("tooloo.orchestration.v1.OrchestrationService",), "services.orchestration"
-    ),
-    ServiceSpec("analytics", "Analytics Service", 3300, ("tooloo.analytics.v1.AnalyticsService",), "services.analytics"),
-    ServiceSpec("integration", "Integration Service", 3400, ("tooloo.integration.v1.IntegrationService",), "services.integration"),
-    ServiceSpec("context", "Context Service", 3020, ("tooloo.context.v1.ContextService",), "services.context"),
+    ServiceSpec("bus", "Event Bus", 3050, tuple(_GRPC_SERVICES["tooloo.bus.v1"]), "bus", scalable=False),
+    *discover(SERVICES_FOLDER, _GRPC_SERVICES),
     # answered by the process manager itself, so it has no module of its own
-    ServiceSpec("system", "System Service", 3123, ("tooloo.system.v1.SystemService",), None, scalable=False),
+    ServiceSpec("system", "System Service", 3123, tuple(_GRPC_SERVICES["tooloo.system.v1"]), None, scalable=False),
 )
 
 # The port of each service by name: the defaults of the settings.

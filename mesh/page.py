@@ -36,6 +36,8 @@ def decode_token(token: str, query: str = "") -> dict[str, object]:
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         made_for, cursor = json.loads(raw)
+        # JSON can spell half of a surrogate pair, which no database takes
+        json.dumps(cursor, ensure_ascii=False).encode()
     except (ValueError, TypeError, binascii.Error, RecursionError):
         made_for, cursor = None, None
     if made_for != query or not isinstance(cursor, dict):

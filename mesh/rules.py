@@ -6,7 +6,7 @@ from typing import Any
 
 from buf.validate import validate_pb2
 from google.protobuf import duration_pb2
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor, OneofDescriptor
 from google.protobuf.message import Message
 
 Schema = dict[str, Any]
@@ -38,6 +38,11 @@ def required(field: FieldDescriptor) -> bool:
     if unchecked or field.has_presence or (own := kind(rules)) is None:
         return False
     return _refuses_zero(field, own)
+
+
+def one_required(oneof: OneofDescriptor) -> bool:
+    """True when a request must choose one of these fields."""
+    return bool(oneof.GetOptions().Extensions[validate_pb2.oneof].required)
 
 
 def _refuses_zero(field: FieldDescriptor, own: Message) -> bool:

@@ -11,9 +11,9 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
 
-from mesh.catalogue import DOOR_PORT, PORTS
+from mesh.catalogue import DOOR_PORT, SERVICES
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -168,8 +168,23 @@ def duration(text: str) -> timedelta:
     return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
 
 
+def _ports() -> type[Section]:
+    """A port for each service of the catalogue, e.g. `learning_port`: a new service gets its setting without a line here."""
+    fields = [
+        (f"{spec.name}_port", int, setting(spec.port, f"Port of the {spec.title.lower()}.", low=1, high=65535)) for spec in SERVICES
+    ]
+    return dataclasses.make_dataclass("_Ports", fields, bases=(Section,), frozen=True)
+
+
+if TYPE_CHECKING:
+    # their names are known when it runs; `port_of` reads them
+    _Ports = Section
+else:
+    _Ports = _ports()
+
+
 @dataclasses.dataclass(frozen=True)
-class MeshSettings(Section):
+class MeshSettings(_Ports):
     """What every process of the mesh shares."""
 
     section: ClassVar[str] = "mesh"
@@ -184,14 +199,6 @@ class MeshSettings(Section):
     admin_port: int = setting(
         3999, "Port of Envoy's admin page, on loopback; also guards against a second mesh.", low=1, high=65535
     )
-    bus_port: int = setting(PORTS["bus"], "Port of the event bus.", low=1, high=65535)
-    learning_port: int = setting(PORTS["learning"], "Port of the learning service.", low=1, high=65535)
-    provider_port: int = setting(PORTS["provider"], "Port of the provider service.", low=1, high=65535)
-    orchestration_port: int = setting(PORTS["orchestration"], "Port of the orchestration service.", low=1, high=65535)
-    analytics_port: int = setting(PORTS["analytics"], "Port of the analytics service.", low=1, high=65535)
-    integration_port: int = setting(PORTS["integration"], "Port of the integration service.", low=1, high=65535)
-    context_port: int = setting(PORTS["context"], "Port of the context service.", low=1, high=65535)
-    system_port: int = setting(PORTS["system"], "Port of the system service (process manager).", low=1, high=65535)
     extra_contracts: tuple[str, ...] = setting(
         (), "Descriptor sets with event types of your own (docs/how-to/own-events.md); every process of the mesh reads them."
     )

@@ -76,6 +76,11 @@ class Bench:
         await self.stop()
         await self.start()
 
+    @property
+    def hears(self) -> list[str]:
+        """The event types, or patterns of them, that the service handles."""
+        return self._booted.inbox.types
+
     async def told(self) -> list[event_pb2.Event]:
         """Every event the service has told so far, in order."""
         rows = await self.host.db.read(lambda tx: tx.fetch_all("SELECT event FROM outbox ORDER BY seq"))

@@ -3,6 +3,7 @@
 Used by `make build` (for the checkout) and by setup.py (for the `tooloo-api` wheel), so that both hold the same bytes.
 """
 
+import json
 import shutil
 import sys
 import tempfile
@@ -10,6 +11,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 DESCRIPTOR_SET = Path("tooloo") / "descriptors.binpb"
+# which gRPC services each package declares: read by every process at its start, so it is not the whole descriptor set
+SERVICE_NAMES = Path("tooloo") / "services.json"
 # Their Python modules come with googleapis-common-protos; the descriptor set needs them by name, or error bodies come back empty.
 FOREIGN = ("google/rpc/status.proto", "google/rpc/error_details.proto", "google/rpc/code.proto", "google/api/httpbody.proto")
 
@@ -57,6 +60,17 @@ def add_health(path: Path) -> None:
     path.write_bytes(files.SerializeToString(deterministic=True))
 
 
+def write_service_names(descriptors: Path, target: Path) -> None:
+    """Writes the full names of our gRPC services by package, in the order of the files."""
+    from google.protobuf import descriptor_pb2
+
+    found: dict[str, list[str]] = {}
+    for file in descriptor_pb2.FileDescriptorSet.FromString(descriptors.read_bytes()).file:
+        if file.package.startswith("tooloo."):
+            found.setdefault(file.package, []).extend(f"{file.package}.{service.name}" for service in file.service)
+    target.write_text(json.dumps({package: names for package, names in sorted(found.items()) if names}, indent=1) + "\n")
+
+
 def build(target: Path) -> None:
     """Writes stubs, typed stubs and the descriptor set under `target` (e.g. target/tooloo/bus/v1/bus_service_pb2.py).
 
@@ -83,6 +97,7 @@ def generate(target: Path) -> None:
     descriptors = target / DESCRIPTOR_SET
     protoc("--include_imports", "--include_source_info", f"--descriptor_set_out={descriptors}", *names, *FOREIGN)
     add_health(descriptors)
+    write_service_names(descriptors, target / SERVICE_NAMES)
     for package in {(target / name).parent for name in names}:
         (package / "__init__.py").touch()
     for package in ("tooloo", "buf", "buf/validate"):

@@ -18,23 +18,23 @@ _INSTALL = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit-lockfil
 GITHUB_OPENAPI = Path("@octokit/openapi/generated/api.github.com.json")
 
 
-def node_modules() -> Path:
-    """The folder of the installed packages; the first call installs them, others that come meanwhile wait."""
-    state = hashlib.sha256(b"".join((HERE / name).read_bytes() for name in _FILES)).hexdigest()[:16]
+def node_modules(wanted: Path = HERE) -> Path:
+    """The folder of the installed packages that a folder's lock names; the first call installs them, others wait meanwhile."""
+    state = hashlib.sha256(b"".join((wanted / name).read_bytes() for name in _FILES)).hexdigest()[:16]
     folder = CACHE / state
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "ready").exists():
-            _install(folder)
+            _install(wanted, folder)
     return folder / "node_modules"
 
 
-def _install(folder: Path) -> None:
+def _install(wanted: Path, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name in _FILES:
-        shutil.copy(HERE / name, folder)
+        shutil.copy(wanted / name, folder)
     subprocess.run([NODE, _NPM, *_INSTALL], cwd=folder, check=True, capture_output=True)
     # 390 MB of GitHub's API in other forms and for other editions, which no test reads
     generated = folder / "node_modules" / GITHUB_OPENAPI

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from envoy.testing import free_ports
 from mesh.catalogue import SERVICES
 
 ROOT = Path(__file__).resolve().parents[2]
+NAMES = tuple(spec.name for spec in SERVICES)
 T = TypeVar("T")
 # boot takes seconds; a loaded machine may take many times that
 _BOOT_SECONDS = 90
@@ -26,14 +27,17 @@ _STOP_SECONDS = 40
 
 
 class Mesh:
-    """The process manager of a mesh, with everything that is needed to ask it."""
+    """The process manager of a mesh, with everything that is needed to ask it; `root` is the checkout that it runs from."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, env: Mapping[str, str] | None = None, *, root: Path = ROOT, services: Sequence[str] = NAMES
+    ) -> None:
         self.folder = folder
+        self._root = root
         self._sockets = tempfile.TemporaryDirectory(prefix="tooloo-")
-        ports = iter(free_ports(len(SERVICES) + 2))
+        ports = iter(free_ports(len(services) + 2))
         self.door_port, self.admin_port = next(ports), next(ports)
-        self.ports = {spec.name: next(ports) for spec in SERVICES}
+        self.ports = {name: next(ports) for name in services}
         self.env = {
             **os.environ,
             "TOOLOO_DATA_FOLDER": str(folder),
@@ -68,7 +72,12 @@ class Mesh:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gateway"], cwd=ROOT, env=self.env, stdout=output, stderr=output, start_new_session=True
+                [sys.executable, "-m", "gateway"],
+                cwd=self._root,
+                env=self.env,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
             )
         try:
             self._wait_until_ready()

@@ -8,6 +8,8 @@ from typing import Any
 _ANSWER = re.compile(r"^\$ (?P<command>curl .*)\n(?P<answer>\{.*\})$", re.MULTILINE)
 _FILE = re.compile(r"^`(?P<name>[\w./]+)`\n\n```\w+\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"^```sh\n(?P<command>.*?)^```$", re.MULTILINE | re.DOTALL)
+_CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_DIFF = re.compile(r"^```diff\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WHATEVER = "…"
 
 
@@ -41,3 +43,25 @@ def matches(expected: Any, got: Any, where: str) -> None:
             matches(wanted, item, where)
     else:
         assert got == expected, where
+
+
+def dialogues(page: str) -> Iterator[tuple[str, str]]:
+    """Every command of a console block with what the page says that it prints."""
+    for block in _CONSOLE.findall(page):
+        for command in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            line, _, said = command.partition("\n")
+            yield line, said.strip()
+
+
+def prints(expected: str, got: str, where: str) -> None:
+    """A page's text is what was printed; JSON as `matches` has it, and in other text an ellipsis stands for anything."""
+    if expected.startswith("{"):
+        matches(json.loads(expected), json.loads(got), where)
+    else:
+        pattern = re.escape(expected).replace(re.escape(WHATEVER), ".+?")
+        assert re.fullmatch(pattern, got.strip(), re.DOTALL), f"{where}\nprinted\n{got}\ninstead of\n{expected}"
+
+
+def patches(page: str) -> list[str]:
+    """The changes of files that are there, as unified diffs."""
+    return _DIFF.findall(page)

@@ -34,9 +34,9 @@ def _modules(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
 
 
-def test_there_are_six_services() -> None:
-    """The walls are read for every service: an empty list would prove nothing."""
-    assert SERVICES == ["analytics", "context", "integration", "learning", "orchestration", "provider"]
+def test_there_are_six_services_at_least() -> None:
+    """The walls are read for every service: an empty list would prove nothing. A seventh needs no line here."""
+    assert set(SERVICES) >= {"analytics", "context", "integration", "learning", "orchestration", "provider"}
 
 
 @pytest.mark.parametrize("service", SERVICES)

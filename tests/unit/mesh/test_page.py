@@ -25,3 +25,10 @@ def test_a_token_of_another_query_is_refused() -> None:
     """A cursor makes sense only with the filter it was made for."""
     with pytest.raises(errors.Refusal):
         page.decode_token(page.encode_token({"after": 1}, "query a"), "query b")
+
+
+def test_half_a_surrogate_pair_is_refused() -> None:
+    """A token that somebody made up can spell it, and no database takes it: the caller is told, and nothing fails behind."""
+    with pytest.raises(errors.Refusal) as refused:
+        page.decode_token(page.encode_token({"id": "\ud800"}, "query"), "query")
+    assert refused.value.reason == "INVALID_PAGE_TOKEN"
