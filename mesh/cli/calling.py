@@ -65,7 +65,7 @@ class Caller:
 
         return grpc.insecure_channel(self._console.target, options=_OPTIONS)
 
-    def call(self, name: str, **fields: Any) -> Any:
+    def call(self, name: str, /, **fields: Any) -> Any:
         """The answer of a unary RPC by its full name, with the request's fields as they stand in Python."""
         rpc = self.schema.rpcs[name]
         request = type(self.schema.new(rpc.request))(**fields)
