@@ -91,8 +91,8 @@ models: $(MODEL) ## Build the embedding model (22 MB; takes a download of 130 MB
 dev: $(RUN_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Install, build, start the whole mesh; Ctrl-C stops it
 	@exec $(RUN)/python -m gateway
 
-start-guaranteed: ## Start the mesh with checks before and a call through every service after
-	@echo "start-guaranteed comes with the tooloo command (doctor); until then: make dev, then make health"; exit 2
+start-guaranteed: $(RUN_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Start the mesh with checks before and a call through every service after
+	@exec $(RUN)/python -m mesh.cli up --guaranteed
 
 health: ## Ask a running mesh how it does
 	@curl -sS --max-time 5 http://127.0.0.1:$${TOOLOO_DOOR_PORT:-3000}/health | $(PYTHON) -m json.tool

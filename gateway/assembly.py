@@ -14,8 +14,10 @@ from envoy.door import Door, Upstream
 from envoy.endpoints import write_endpoints
 from envoy.settings import DoorSettings
 from gateway.lifecycle import Lifecycle
+from gateway.rotating import AccessLog, reopening
 from gateway.sampler import asking
 from gateway.service import Installation, SystemService
+from gateway.settings import SystemSettings
 from mesh import boot, extra_contracts
 from mesh.catalogue import SERVICES
 from mesh.child import Program
@@ -92,7 +94,8 @@ async def assemble(settings: MeshSettings) -> Assembly:
 
     async def build(host: Host) -> Parts:
         service = SystemService(host, supervisor, installation, asking(settings.admin_port))
-        background: list[boot.Loop] = [partial(lifecycle.run, host), *service.background]
+        rotating = AccessLog(door.access_log, reopening(settings.admin_port), host.settings_of(SystemSettings))
+        background: list[boot.Loop] = [partial(lifecycle.run, host), rotating.run, *service.background]
         return Parts([(add_SystemServiceServicer_to_server, service)], background=background)
 
     system = await boot.boot("system", build, settings, clock=clock)

@@ -71,7 +71,7 @@ class Caller:
         channel: grpc.Channel = _grpc().insecure_channel(self._console.target, options=_OPTIONS)
         return channel
 
-    def call(self, name: str, **fields: Any) -> Any:
+    def call(self, name: str, /, **fields: Any) -> Any:
         """The answer of a unary RPC by its full name, with the request's fields as they stand in Python."""
         rpc = self.schema.rpcs[name]
         request = type(self.schema.new(rpc.request))(**fields)
