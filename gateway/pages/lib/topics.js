@@ -98,9 +98,10 @@ export class Events extends Connection {
   }
 }
 
-/** An answer that is asked again and again; told only when it was asked. */
+/** An answer that is asked again and again, but not while nobody sees it. */
 export class Poll {
-  constructor(topic, tell) {
+  constructor(topic, tell, idle) {
+    this.idle = idle
     this.path = topic.path
     this.every = topic.every
     this.tell = tell
@@ -110,7 +111,7 @@ export class Poll {
 
   async run() {
     while (!this.stopped) {
-      await this.ask()
+      if (!this.idle()) await this.ask()
       await pause(this.every)
     }
   }
