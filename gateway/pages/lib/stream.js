@@ -31,8 +31,11 @@ function hubPort() {
 /** The hub must know when this tab is hidden and when it is gone, also when it is gone without a word. */
 function keepTold(hub) {
   const name = `tooloo.tab.${newId()}`
-  navigator.locks?.request(name, () => new Promise(() => {}))
-  if (navigator.locks) hub.postMessage({ lock: name })
+  // told only when it is held: a hub that asks first would get it, and take the tab for gone
+  navigator.locks?.request(name, () => {
+    hub.postMessage({ lock: name })
+    return new Promise(() => {})
+  })
   document.addEventListener('visibilitychange', () => hub.postMessage({ hidden: document.hidden }))
   addEventListener('pagehide', ({ persisted }) => hub.postMessage(persisted ? { hidden: true } : { leave: true }))
   addEventListener('pageshow', ({ persisted }) => persisted && hub.postMessage({ hidden: false }))
