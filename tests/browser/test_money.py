@@ -24,7 +24,7 @@ async def test_spend_over_time_by_provider_and_model(room: Room, mesh: Mesh) -> 
     async with page.expect_download() as started:
         await page.get_by_role("link", name="Download as CSV").click()
     path = await (await started.value).path()
-    keys = [row["key"] for row in csv.DictReader(path.read_text().splitlines())]
+    keys = [row["model"] for row in csv.DictReader(path.read_text().splitlines())]
     assert "openai/gpt-5-mini" in keys
 
 
