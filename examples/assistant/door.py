@@ -11,9 +11,9 @@ DOOR = os.environ.get("TOOLOO_DOOR", "127.0.0.1:3000")
 # only UNAVAILABLE: the mesh says by it that nothing has happened
 RETRY = {
     "maxAttempts": 5,
-    "initialBackoff": "0.2s",
-    "maxBackoff": "2s",
-    "backoffMultiplier": 2,
+    "initialBackoff": "0.5s",
+    "maxBackoff": "10s",
+    "backoffMultiplier": 4,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
 

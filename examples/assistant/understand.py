@@ -1,5 +1,6 @@
 """What does a sentence want? `python -m examples.assistant.understand USER SENTENCE`."""
 
+import json
 import sys
 
 import grpc
@@ -18,4 +19,4 @@ def understand(door: grpc.Channel, user: str, sentence: str) -> AnalyzeIntentRes
 if __name__ == "__main__":
     with open_door() as channel:
         read = understand(channel, sys.argv[1], sys.argv[2])
-    print(read.name or "out of scope", f"{read.confidence:.2f}", MessageToDict(read.slots))
+    print(read.name or "out of scope", f"{read.confidence:.2f}", json.dumps(MessageToDict(read.slots), sort_keys=True))

@@ -46,7 +46,7 @@ def assemble(folder: Path, made: Mapping[str, str]) -> Path:
     for name, text in (written | dict(made)).items():
         path = folder / "docs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_within(text, name) if name in written else text, encoding="utf-8")
+        path.write_text(within(text, name) if name in written else text, encoding="utf-8")
     config = tomllib.loads((DOCS / "site.toml").read_text(encoding="utf-8"))
     names = sorted(written.keys() | made.keys())
     config["project"] |= {"docs_dir": "docs", "site_dir": "site", "nav": navigation.expand(config["project"]["nav"], names)}
@@ -54,7 +54,7 @@ def assemble(folder: Path, made: Mapping[str, str]) -> Path:
     return folder / "zensical.toml"
 
 
-def _within(text: str, name: str) -> str:
+def within(text: str, name: str) -> str:
     """The text without links that leave docs/, which lead nowhere on the site: the file's path stands there instead."""
 
     def kept(match: re.Match[str]) -> str:
