@@ -25,7 +25,7 @@ def test_the_six_services_bus_and_system_are_found() -> None:
 
 
 def test_a_folder_with_a_service_file_is_a_service(tmp_path: Path) -> None:
-    """By port; what it answers is what its package declares."""
+    """By port where none has a place; what it answers is what its package declares."""
     _service(tmp_path, "notes", 'title = "Notes Service"\nport = 3500\nscalable = false\n')
     _service(tmp_path, "maps", 'title = "Map Service"\nport = 3499\n')
     (tmp_path / "not_one").mkdir()
@@ -36,6 +36,13 @@ def test_a_folder_with_a_service_file_is_a_service(tmp_path: Path) -> None:
         True,
     )
     assert (notes.title, notes.port, notes.module, notes.scalable) == ("Notes Service", 3500, "services.notes", False)
+
+
+def test_a_place_comes_before_a_port(tmp_path: Path) -> None:
+    """Those that name a place are shown first."""
+    _service(tmp_path, "notes", 'title = "Notes Service"\nport = 3500\nplace = 1\n')
+    _service(tmp_path, "maps", 'title = "Map Service"\nport = 3499\n')
+    assert [spec.name for spec in discover(tmp_path, PACKAGES)] == ["notes", "maps"]
 
 
 @pytest.mark.parametrize(
