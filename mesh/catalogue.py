@@ -1,7 +1,7 @@
 """Which services the mesh has, and the ports callers know them by.
 
-A service is a folder of services/ with a service.toml (title, port, scalable, place); the gRPC services that it answers are those of
-its package, tooloo.<name>.v1. So a new service needs no line here.
+A service is a folder of services/ with a service.toml (title, port, scalable, place); the gRPC services that it answers are those
+of its package, tooloo.<name>.v1. So a new service needs no line here.
 """
 
 import json
