@@ -74,7 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     copy = commands.add_parser("backup", help="copy a log while it is in use")
     copy.add_argument("file", type=Path)
     copy.add_argument("target", type=Path)
+    commands.add_parser("head", help="print the position of the newest event").add_argument("file", type=Path)
     chosen = parser.parse_args(arguments)
+    if chosen.command == "head":
+        with closing(store.connect(chosen.file, readonly=True)) as connection:
+            sys.stdout.write(f"{store.head(connection)[0]}\n")
+        return 0
     if chosen.command == "backup":
         with closing(store.connect(chosen.file, readonly=True)) as connection:
             backup(connection, chosen.target)

@@ -9,8 +9,9 @@ import uvloop
 
 from gateway.assembly import Assembly, assemble
 from gateway.terminal import Terminal, say
-from mesh import logs
+from mesh import instance, logs
 from mesh.child import BootError
+from mesh.instance import InUseError
 from mesh.settings import MeshSettings, SettingError
 from mesh.supervisor import PortTakenError
 
@@ -46,10 +47,10 @@ def main() -> int:
     """Exit code 0 after a stop, 1 when the mesh could not run; the reason is said."""
     try:
         settings = MeshSettings.load()
-        settings.data_folder.mkdir(parents=True, exist_ok=True)
-        logs.setup("system", settings.log_level, settings.data_folder / "log" / "system.jsonl")
-        uvloop.run(run(settings))
-    except* (SettingError, PortTakenError, BootError) as group:
+        with instance.held(settings.data_folder, settings.door_port, settings.listen_address):
+            logs.setup("system", settings.log_level, settings.data_folder / "log" / "system.jsonl")
+            uvloop.run(run(settings))
+    except* (SettingError, InUseError, PortTakenError, BootError) as group:
         for error in group.exceptions:
             sys.stderr.write(f"{error}\n")
         return_code = 1

@@ -27,12 +27,12 @@ from gateway.logtail import LogTail
 from gateway.sampler import Ask, Sampler
 from gateway.settings import SystemSettings
 from gateway.traffic_service import TrafficCalls
-from gateway.version import version
 from mesh import contracts, errors
 from mesh.catalogue import SERVICES, ServiceSpec, owner_of
 from mesh.child import Program, State
 from mesh.db import Transaction
 from mesh.host import Host
+from mesh.version import version
 
 Asked = system.StartServiceRequest | system.StopServiceRequest | system.RestartServiceRequest | system.ScaleServiceRequest
 Answer = TypeVar(

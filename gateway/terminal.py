@@ -1,20 +1,16 @@
-"""What a person at the terminal is told: what becomes ready, what dies, where the mesh is and one call to try."""
+"""What a person at the terminal is told: what becomes ready, what dies, and, when all is ready, where everything is."""
 
 import sys
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 
 from mesh.catalogue import SERVICES
 from mesh.child import Child, State
 from mesh.settings import MeshSettings
 
-_WELCOME = """
-The mesh is ready after {seconds:.1f} s. Ctrl-C stops it.
-
-  open    {url}/          what runs, and the live event stream
-          {url}/docs      every call
-          {url}/health    health of the whole mesh
-  data    {data}
-  try     curl -X POST {url}/api/v1/training/start -d '{{"userId":"ada","focusArea":"python","roundCount":3}}'
-"""
+# a call that changes something, answers something worth reading and needs nothing that is not there
+_TRY = """curl -X POST {url}/api/v1/training/start -d '{{"userId":"ada","focusArea":"python","roundCount":3}}'"""
+_COMMAND = ("status", "logs -f", "events follow", "call GetHealth", "down")
 
 
 class Terminal:
@@ -38,9 +34,42 @@ class Terminal:
         say(f"✓ {title} (port {port}) ready")
 
     def welcome(self, seconds: float) -> None:
-        """What to open, and one call to try."""
-        url = f"http://localhost:{self._settings.door_port}"
-        say(_WELCOME.format(seconds=seconds, url=url, data=self._settings.data_folder.absolute()))
+        """One block: how long it took, what to open, the ports, the data, the command and one call to try."""
+        say("\n".join(block(self._settings, seconds)))
+
+
+def block(settings: MeshSettings, seconds: float) -> Iterator[str]:
+    """The lines of the block that ends a start."""
+    host = "localhost" if settings.listen_address in ("127.0.0.1", "::1") else settings.listen_address
+    url = f"http://{host}:{settings.door_port}"
+    yield f"\nThe mesh is ready after {seconds:.1f} s. Ctrl-C stops it.\n"
+    yield from _pairs(
+        [
+            ("control room", f"{url}/"),
+            ("every call", f"{url}/docs  ({url}/openapi.json)"),
+            ("health", f"{url}/health"),
+            ("gRPC", f"{host}:{settings.door_port}  (every service{', with reflection' if settings.reflection else ''})"),
+            ("data", str(settings.data_folder.absolute())),
+        ]
+    )
+    yield "\n  Each service also has a port of its own, for REST, gRPC and gRPC-Web:\n"
+    yield from _table([(spec.title, f"{host}:{settings.port_of(spec.name)}") for spec in SERVICES])
+    yield ""
+    yield from _pairs([("command", " · ".join(f"tooloo {each}" for each in _COMMAND))] if find_spec("mesh.cli") else [])
+    yield from _pairs([("try", _TRY.format(url=url))])
+
+
+def _pairs(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
+    return (f"  {name:<14}{value}" for name, value in rows)
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Two columns in a frame."""
+    left, right = (max(len(row[column]) for row in rows) + 2 for column in (0, 1))
+    yield f"  ┌{'─' * left}┬{'─' * right}┐"
+    for name, value in rows:
+        yield f"  │ {name:<{left - 1}}│ {value:<{right - 1}}│"
+    yield f"  └{'─' * left}┴{'─' * right}┘"
 
 
 def say(text: str) -> None:

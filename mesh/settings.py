@@ -91,6 +91,17 @@ class Section:
             )
 
 
+def given(section: str, field: str, env: Mapping[str, str] | None = None) -> str | None:
+    """What environment or file say of a setting of whatever section, as it is written there; None when they say nothing.
+
+    For whoever must not import the section: the kit knows no service.
+    """
+    environment = os.environ if env is None else env
+    name = f"TOOLOO_{field.upper()}" if section == "mesh" else f"TOOLOO_{section.upper()}_{field.upper()}"
+    value = environment.get(name, _file_tables(environment, None).get(section, {}).get(field))
+    return None if value is None else str(value)
+
+
 def _file_tables(env: Mapping[str, str], file: Path | None) -> dict[str, Any]:
     path = file or Path(env.get("TOOLOO_CONFIG", "tooloo.toml"))
     if not path.exists():

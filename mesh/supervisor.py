@@ -82,15 +82,15 @@ class Supervisor:
             raise PortTakenError("\n".join(_port_line(name, held[port]) for name, port in names.items() if port in held))
 
     async def start(self) -> None:
-        """Starts bus, then services, then the door, and returns when all serve."""
+        """Starts the bus, then the services, and returns when all serve; the door gets ready beside them, and its retries wait."""
         self.check_ports()
+        self._door.start()
         first = [spec for spec in self.services if spec.name == "bus"]
         rest = [spec for spec in self.services if spec.module and spec.name != "bus"]
         for group in (first, rest):
             for spec in group:
                 self._add(spec).start()
             await asyncio.gather(*(self._replicas[spec.name][0].ready() for spec in group))
-        self._door.start()
         await self._door.ready()
 
     async def stop(self) -> None:

@@ -1,6 +1,7 @@
 """The root of the command: finds commands by file name and services in the catalogue, and turns every end into an exit code."""
 
 import importlib
+import inspect
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,14 @@ def _door_given(context: click.Context, option: click.Parameter, given: str) -> 
         console.door = given
 
 
+def _version_asked(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        from mesh.version import version  # noqa: PLC0415 - reads a file
+
+        context.ensure_object(Console).result({"version": version()}, version())
+        context.exit()
+
+
 def shared_options() -> list[click.Option]:
     """The options that every command has, at any place of the line."""
     return [
@@ -67,8 +76,10 @@ def shared_options() -> list[click.Option]:
 def with_shared(command: click.Command) -> click.Command:
     """The command, and those below it, with the shared options; one that has an option of the name keeps its own."""
     taken = {name for param in command.params for name in param.opts}
-    command.params += [option for option in shared_options() if not taken & set(option.opts)]
-    if isinstance(command, click.Group):
+    missing = [option for option in shared_options() if not taken & set(option.opts)]
+    command.params += missing
+    # a command of a module is the same object each time: what was done once stays
+    if missing and isinstance(command, click.Group):
         below = command.get_command
         # a group may make what it holds when it is asked for
         command.get_command = lambda context, name: _shared_or_none(below(context, name))  # type: ignore[method-assign, assignment]
@@ -137,7 +148,12 @@ app = App(
     name=PROGRAM,
     help="Runs, asks and watches a mesh of TooLoo.",
     epilog=_EPILOG,
-    params=list(shared_options()),
+    params=[
+        *shared_options(),
+        click.Option(
+            ["--version"], is_flag=True, expose_value=False, callback=_version_asked, help="Show the version of this checkout."
+        ),
+    ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 
@@ -160,7 +176,8 @@ def tree() -> Iterator[Described]:
 def _described(command: click.Command, context: click.Context, path: tuple[str, ...], known: frozenset[str]) -> Iterator[Described]:
     options = [record for param in command.get_params(context) if (record := param.get_help_record(context))]
     own = tuple(record for record in options if record[0] not in known and record[0] != "-h, --help")
-    yield Described(path, command.help or "", own)
+    # click's mark for lines that stay as they are means nothing elsewhere
+    yield Described(path, inspect.cleandoc((command.help or "").replace("\b\n", "\n")), own)
     if isinstance(command, click.Group):
         shared = known | {record[0] for record in options} if not path else known
         for name in command.list_commands(context):

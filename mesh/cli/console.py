@@ -158,6 +158,17 @@ class Console:
         with progress.shown(label, total, visible=sys.stderr.isatty() and not self.json) as bar:
             yield bar
 
+    @contextmanager
+    def waiting(self, label: str) -> Iterator[None]:
+        """A spinner on stderr while the block runs, once it takes longer than a moment; nothing where stderr is no terminal."""
+        if self.json or not sys.stderr.isatty():
+            yield
+            return
+        from mesh.cli import progress  # noqa: PLC0415 - needs a thread
+
+        with progress.spinning(label):
+            yield
+
     def fail(self, message: str, next_step: str = "", code: int = Code.REFUSED) -> NoReturn:
         """Ends the command: what is wrong, what to do next, and with which exit code."""
         raise Failure(message, next_step, code)

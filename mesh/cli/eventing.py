@@ -20,9 +20,9 @@ from mesh.cli.schema import Schema, load
 
 BUS = "tooloo.bus.v1.EventBus"
 F = TypeVar("F", bound=Callable[..., Any])
-# a heartbeat comes every few seconds: after such a silence the connection is dead
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 5.0
-_HEARTBEAT = "2s"
+# after so many seconds without even a heartbeat the stream is dead
+_HEARTBEAT, _SILENCE = "2s", 15.0
 _COLORS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
 
 
@@ -119,7 +119,7 @@ def _follow_once(caller: Caller, start: dict[str, Any] | None, wanted: dict[str,
 
     rpc = caller.schema.rpcs[f"{BUS}/Follow"]
     fields = {"filter": wanted, "stampPositions": True, "heartbeat": _HEARTBEAT, **({"start": start} if start else {})}
-    yield from caller.answers(rpc, [requests.build(caller.schema, rpc, (), fields)])
+    yield from caller.answers(rpc, [requests.build(caller.schema, rpc, (), fields)], _SILENCE)
 
 
 def show(console: Console, schema: Schema, event: Any, *, full: bool = False) -> None:
@@ -127,9 +127,9 @@ def show(console: Console, schema: Schema, event: Any, *, full: bool = False) ->
     if console.json:
         console.line(printing.as_json(schema, event))
     elif full:
-        console.result({}, "\n".join(["---", *printing.lines(schema, event)]))
+        click.echo("\n".join(["---", *printing.lines(schema, event)]))
     else:
-        console.result({}, line(schema, event))
+        click.echo(line(schema, event))
 
 
 def line(schema: Schema, event: Any) -> str:

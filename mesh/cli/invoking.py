@@ -17,8 +17,10 @@ def run(console: Console, rpc: Rpc, words: Sequence[str], options: dict[str, Any
             given = requests.stream(schema, rpc, words, options)
         else:
             given = iter([requests.build(schema, rpc, words, options)])
-        for index, answer in enumerate(caller.answers(rpc, given)):
-            if rpc.method.server_streaming:
+        if rpc.method.server_streaming:
+            for index, answer in enumerate(caller.answers(rpc, given)):
                 printing.show_part(console, schema, answer, first=index == 0)
-            else:
-                printing.show(console, schema, answer)
+            return
+        with console.waiting(rpc.method.name):
+            answer = next(caller.answers(rpc, given))
+        printing.show(console, schema, answer)

@@ -30,7 +30,7 @@ class ServiceName(click.ParamType[str]):
 
 def change(console: Console, verb: str, doing: str, service: str, **fields: Any) -> dict[str, Any]:
     """Asks the process manager for a change of one service and waits for it; how the service does then."""
-    with Caller(console, _TIMEOUT) as caller, console.progress(f"{doing} {service}"):
+    with Caller(console, _TIMEOUT) as caller, console.waiting(f"{doing} {service}"):
         answer = caller.call(f"{_SYSTEM}/{verb}", service=service, request_id=str(uuid4()), **fields)
         return printing.as_json(caller.schema, answer.health)
 

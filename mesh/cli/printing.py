@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import click
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
@@ -44,7 +45,7 @@ def show(console: Console, schema: Schema, message: Message) -> None:
     elif (field := listed(message)) is not None:
         _table(console, schema, message, field)
     else:
-        console.result({}, "\n".join(lines(schema, message)) or "done")
+        click.echo("\n".join(lines(schema, message)) or "done")
 
 
 def show_part(console: Console, schema: Schema, message: Message, *, first: bool) -> None:
@@ -55,7 +56,7 @@ def show_part(console: Console, schema: Schema, message: Message, *, first: bool
         _body(console, message)
     else:
         separator = [] if first else ["---"]
-        console.result({}, "\n".join([*separator, *lines(schema, message)]))
+        click.echo("\n".join([*separator, *lines(schema, message)]))
 
 
 def as_json(schema: Schema, message: Message) -> dict[str, Any]:
@@ -159,9 +160,9 @@ def _given(message: Message, field: FieldDescriptor) -> bool:
 
 
 def _cell(schema: Schema, message: Message, field: FieldDescriptor) -> Cell:
-    if field.has_presence and not message.HasField(field.name):
-        return Cell(None, "")
     value = getattr(message, field.name)
+    if (field.has_presence and not message.HasField(field.name)) or (not field.message_type and _says_nothing(field, value)):
+        return Cell(None, "")
     text = " ".join(scalar(schema, field, value).split())
     if field.message_type and field.message_type.full_name == "google.protobuf.Timestamp":
         text = f"{text[:19]}Z"
@@ -177,8 +178,15 @@ def lines(schema: Schema, message: Message) -> Iterator[str]:
             yield from _repeated(schema, field, getattr(message, field.name))
         elif field.has_presence and not message.HasField(field.name):
             continue
-        elif (value := getattr(message, field.name)) != "" or field.has_presence:
-            yield from _named(schema, field, field.name, value)
+        elif field.has_presence or not _says_nothing(field, getattr(message, field.name)):
+            yield from _named(schema, field, field.name, getattr(message, field.name))
+
+
+def _says_nothing(field: FieldDescriptor, value: Any) -> bool:
+    """An empty text, or a choice that was not made; 0 and false do say something."""
+    if field.enum_type:
+        return bool(value == 0 and field.enum_type.values_by_number[0].name.endswith("_UNSPECIFIED"))
+    return value in ("", b"")
 
 
 def _repeated(schema: Schema, field: FieldDescriptor, items: Any) -> Iterator[str]:
@@ -192,7 +200,7 @@ def _repeated(schema: Schema, field: FieldDescriptor, items: Any) -> Iterator[st
     elif field.message_type and field.message_type.full_name not in _SCALARS:
         yield f"{field.name}:"
         if len(items) > _FEW and field.message_type.full_name not in _OPEN:
-            yield from _indented(tables.plain(*_grid(schema, field, items)))
+            yield from _indented(tables.plain(*tables.fitting(*_grid(schema, field, items))))
             return
         for item in items:
             yield from _element(list(_inside(schema, item)))
@@ -234,10 +242,19 @@ def _inside(schema: Schema, message: Any) -> Iterator[str]:
         inner = unpacked(schema, message)
         yield from lines(schema, inner) if inner is not None else [f"bytes: {base64.b64encode(message.value).decode()}"]
     elif kind in _OPEN:
-        given = json.dumps(json_format.MessageToDict(message, descriptor_pool=schema.pool), ensure_ascii=False, indent=2)
+        given = json.dumps(_plain(json_format.MessageToDict(message, descriptor_pool=schema.pool)), ensure_ascii=False, indent=2)
         yield from given.splitlines()
     else:
         yield from lines(schema, message)
+
+
+def _plain(value: Any) -> Any:
+    """Open JSON knows floats only; a person reads 3 more easily than 3.0."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def unpacked(schema: Schema, packed: Any) -> Message | None:

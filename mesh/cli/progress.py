@@ -1,8 +1,44 @@
 """Progress bars for what takes long; silent where nobody looks."""
 
+import itertools
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
+
+# whoever waits shorter than this need not be told
+_PATIENCE = 0.7
+_TURN = 0.1
+_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_CLEAR = "\r\x1b[K"
+
+
+@contextmanager
+def spinning(label: str) -> Iterator[None]:
+    """Says on stderr what is waited for and how long already, from a thread, for a call blocks."""
+    ended = threading.Event()
+    thread = threading.Thread(target=_spin, args=(label, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _spin(label: str, ended: threading.Event) -> None:
+    began = time.monotonic()
+    if ended.wait(_PATIENCE):
+        return
+    for sign in itertools.cycle(_SPINNER):
+        sys.stderr.write(f"{_CLEAR}{sign} {label} {time.monotonic() - began:.0f} s")
+        sys.stderr.flush()
+        if ended.wait(_TURN):
+            break
+    sys.stderr.write(_CLEAR)
+    sys.stderr.flush()
 
 
 class Progress(Protocol):

@@ -51,8 +51,10 @@ def _one(kind: Any) -> Iterator[str]:
         yield str(found["format"])
     if "enum" in found:
         yield f"one of {', '.join(map(str, found['enum']))}"
-    if len(found.get("pattern", "-" * _LONGEST_PATTERN)) < _LONGEST_PATTERN:
-        yield found["pattern"]
+    pattern = found.get("pattern", "")
+    # one about control characters tells nobody anything
+    if 0 < len(pattern) < _LONGEST_PATTERN and "\\x" not in pattern:
+        yield pattern
 
 
 def _lengths_of_time(kind: validate_pb2.DurationRules) -> Iterator[str]:
@@ -67,8 +69,12 @@ def _seconds(value: Any) -> str:
 
 def _range(lowest: object, highest: object, unit: str, low: str = "at least", high: str = "at most") -> Iterator[str]:
     if lowest is not None and highest is not None and low == "at least":
-        yield f"{lowest} to {highest}{unit}"
+        yield f"{_figure(lowest)} to {_figure(highest)}{unit}"
     elif lowest is not None:
-        yield f"{low} {lowest}{unit}"
+        yield f"{low} {_figure(lowest)}{unit}"
     elif highest is not None:
-        yield f"{high} {highest}{unit}"
+        yield f"{high} {_figure(highest)}{unit}"
+
+
+def _figure(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

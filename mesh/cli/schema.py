@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
+from google.api import annotations_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
@@ -16,6 +18,7 @@ from mesh import contracts, prose
 from mesh.catalogue import SERVICES, ServiceSpec
 from mesh.cli.console import Code, Failure
 
+_VARIABLE = re.compile(r"\{(\w+)\}")
 HTTP_BODY = "google.api.HttpBody"
 REQUEST_ID = "request_id"
 
@@ -50,6 +53,16 @@ class Rpc:
     def description(self) -> str:
         """Its comment."""
         return prose.unwrapped(contracts.comment(self.method.containing_service.file.name, _path(self.method)))
+
+    @cached_property
+    def places(self) -> tuple[str, ...]:
+        """The fields that its REST path names, in order: what the call is about, e.g. ("subscription", "position")."""
+        options = self.method.GetOptions()
+        if not options.HasExtension(annotations_pb2.http):
+            return ()
+        rule = options.Extensions[annotations_pb2.http]
+        path = getattr(rule, rule.WhichOneof("pattern") or "get")
+        return tuple(_VARIABLE.findall(path)) if isinstance(path, str) else ()
 
 
 def _path(method: MethodDescriptor) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Tables: drawn by rich for a person at a terminal, plain columns for a pipe."""
 
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 
 import click
@@ -15,10 +16,17 @@ def draw(columns: Sequence[str], rows: Sequence[Sequence[object]], *, terminal: 
     """Writes the table to stdout; a terminal gets as many columns as fit."""
     cells = [[_cell(each) for each in row] for row in rows]
     if terminal:
-        fitting = fit(columns, cells, shutil.get_terminal_size().columns)
-        _by_rich(columns[:fitting], [row[:fitting] for row in cells])
+        _by_rich(*fitting(columns, cells))
     else:
         click.echo("\n".join(plain(columns, cells)))
+
+
+def fitting(columns: Sequence[str], cells: Sequence[Sequence[Cell]]) -> tuple[Sequence[str], Sequence[Sequence[Cell]]]:
+    """Columns and cells that fit into the terminal; all of them where stdout is none."""
+    if not sys.stdout.isatty():
+        return columns, cells
+    count = fit(columns, cells, shutil.get_terminal_size().columns - _BETWEEN)
+    return columns[:count], [row[:count] for row in cells]
 
 
 def fit(columns: Sequence[str], cells: Sequence[Sequence[Cell]], width: int) -> int:

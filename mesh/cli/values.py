@@ -213,7 +213,7 @@ def _money(text: str) -> dict[str, Any]:
 
 
 def _json(text: str) -> Any:
-    """JSON, a file of it, or one field=value of the message where that is enough."""
+    """JSON, or a file of it."""
     raw = read_file(text[1:]).decode() if text.startswith("@") else text
     try:
         return json.loads(raw)

@@ -13,7 +13,6 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from mesh import prose
 from mesh.cli import values
 from mesh.cli.console import Console
-from mesh.cli.ruling import sayings
 from mesh.cli.schema import Rpc
 from mesh.settings import duration
 
@@ -76,6 +75,8 @@ class FieldOption(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """The field's comment, then whether it must be given and what its rules are."""
+        from mesh.cli.ruling import sayings  # noqa: PLC0415 - a call needs no help
+
         said = sayings(self.field)
         self.help = " ".join(prose.of(self.field.full_name).split()) + "".join(f"  [{each}]" for each in said)
         return super().get_help_record(ctx)
@@ -174,15 +175,30 @@ class WordsArgument(click.Argument):
 
     def __init__(self, rpc: Rpc) -> None:
         self.rpc = rpc
-        super().__init__(["_words"], nargs=-1, metavar="[FIELD=VALUE | JSON | @FILE | -]...")
+        places = "".join(f"[{name.upper()}] " for name in rpc.places)
+        super().__init__(["_words"], nargs=-1, metavar=f"{places}[FIELD=VALUE | JSON | @FILE | -]...")
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The names of the request's fields."""
+        """The names of the request's fields; behind a name the choices of an enum, or true and false."""
+        known = {field.name: field for field in self.rpc.request.fields}
+        name, sign, begun = incomplete.partition("=")
+        if sign and name in known:
+            return [CompletionItem(f"{name}={each}") for each in _choices(known[name]) if each.startswith(begun)]
+        # bash breaks a word at "=", so there the name is a word of its own
+        before = [word for word in ctx.params.get(self.name or "") or () if word != "="]
+        if before and before[-1] in known:
+            return [CompletionItem(each) for each in _choices(known[before[-1]]) if each.startswith(incomplete)]
         return [
             CompletionItem(f"{field.name}=", help=first_sentence(prose.of(field.full_name)))
-            for field in self.rpc.request.fields
+            for field in known.values()
             if field.name.startswith(incomplete)
         ]
+
+
+def _choices(field: FieldDescriptor) -> list[str]:
+    if field.enum_type:
+        return list(values.choices(field.enum_type))
+    return ["true", "false"] if values.kind(field) == "boolean" else []
 
 
 def first_sentence(text: str) -> str:

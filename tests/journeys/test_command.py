@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -167,6 +168,21 @@ def test_a_refusal_for_people_and_for_programs(mesh: Mesh) -> None:
     assert error["status"]["details"]
 
 
+@pytest.mark.parametrize("no_color", [False, True])
+def test_color_is_for_terminals(mesh: Mesh, no_color: bool) -> None:
+    """A real one gets it, unless NO_COLOR is set; that pipes get none is what every other test here stands on."""
+    env = {name: value for name, value in mesh.env.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
+    env |= {"NO_COLOR": "1"} if no_color else {}
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([TOOLOO, "events", "read", "--limit", "1"], cwd="/", env=env, stdout=theirs, stderr=theirs) as reading:
+        assert reading.wait(_SECONDS) == Code.DONE
+    os.close(theirs)
+    seen = os.read(ours, 65536)
+    os.close(ours)
+    assert b"service.started" in seen
+    assert (b"\x1b[" in seen) is not no_color
+
+
 def test_scaling_and_what_cannot_be_scaled(run: Run) -> None:
     """Two replicas and back; the bus runs once."""
     try:
@@ -252,6 +268,9 @@ def test_a_stream_of_requests_from_stdin(mesh: Mesh) -> None:
     done = process(mesh, "call", "PublishStream", "-", "--json", input="\n".join(lines))
     assert done.returncode == Code.DONE, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["sequence"] == "2"
+    broken = process(mesh, "call", "PublishStream", "-", input=f"{lines[0]}\nno json\n")
+    assert broken.returncode == Code.USAGE
+    assert "a line of stdin is not JSON" in broken.stderr
 
 
 def test_a_body_that_is_no_message(run: Run) -> None:
@@ -261,41 +280,76 @@ def test_a_body_that_is_no_message(run: Run) -> None:
     assert json.loads(run("bus", "get-bus-metrics", "--json")[1])["data"].startswith("# ")
 
 
-def test_dead_letters(run: Run) -> None:
-    """Those of one subscription; one that does not exist is refused."""
-    code, out, _ = run("events", "dead", "list", "integration", "--json")
-    assert (code, json.loads(out)) == (Code.DONE, [])
-    code, _, err = run("events", "dead", "redrive", "nobody", "--all")
+def test_a_dead_letter_from_its_death_to_its_end(mesh: Mesh, run: Run) -> None:
+    """A subscription whose expression fails on an event parks it; it is listed, shown, redriven, pulled, and gone."""
+    cel = "10 / data.round_count > 1"
+    assert run("bus", "create", "--subscription.name", "divides", "--subscription.filter.cel", cel)[0] == Code.DONE
+    try:
+        position = publish(run, "divided")
+        pull = ("call", "Pull", "-", "--json")
+        opening = json.dumps({"subscription": "divides", "creditEvents": 10})
+        process(mesh, *pull, input=opening)
+        (letter,) = _dead_letters(run, 1)
+        assert (letter["position"], letter["reason"]) == (position, "filter_failed")
+        code, out, _ = run("events", "dead", "show", "divides", str(position))
+        assert code == Code.DONE
+        assert "user_id: divided" in out
+        assert run("events", "dead", "redrive", "divides", str(position))[1] == "1 given out again\n"
+        _dead_letters(run, 0)
+        answers = map(json.loads, process(mesh, *pull, input=opening).stdout.splitlines())
+        assert [each for answer in answers for each in answer["positions"]] == [str(position)]
+        assert run("events", "dead", "drop", "divides", "--all")[0] == Code.USAGE
+        assert run("events", "dead", "drop", "divides", "--all", "--yes")[1] == "0 dropped\n"
+    finally:
+        assert run("bus", "delete", "--name", "divides")[0] == Code.DONE
+    code, _, err = run("events", "dead", "redrive", "divides", "--all")
     assert code == Code.REFUSED
     assert "NOT_FOUND" in err
 
 
-@pytest.mark.parametrize(
-    ("words", "among"),
-    [
-        (["provider", "sel"], "select-provider"),
-        (["call", "StartT"], "StartTraining"),
-        (["call", "tooloo.learning.v1.LearningService/S"], "tooloo.learning.v1.LearningService/StartTraining"),
-        (["provider", "select-provider", "--strategy", "chea"], "cheapest"),
-        (["provider", "select-provider", "--est"], "--estimated-tokens"),
-        (["learning", "start-training", "focus"], "focus_area="),
-        (["restart", "ana"], "analytics"),
-        (["events", "follow", "--type", "training.comp"], "training.completed"),
-        (["events", "dead", "list", "lear"], "learning"),
-    ],
-)
-def test_bash_completes(mesh: Mesh, words: list[str], among: str) -> None:
+def _dead_letters(run: Run, count: int) -> list[dict[str, Any]]:
+    """The dead letters of the subscription, once there are so many."""
+    for _ in range(10 * _SECONDS):
+        found: list[dict[str, Any]] = json.loads(run("events", "dead", "list", "divides", "--json")[1])
+        if len(found) == count:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{found} are not {count} dead letters")
+
+
+_COMPLETED = {
+    "provider sel": "select-provider",
+    "call StartT": "StartTraining",
+    "call tooloo.learning.v1.LearningService/S": "tooloo.learning.v1.LearningService/StartTraining",
+    "provider select-provider --strategy chea": "cheapest",
+    "provider select-provider --est": "--estimated-tokens",
+    "learning start-training focus": "focus_area=",
+    "call SelectProvider strategy = chea": "cheapest",
+    "call SelectProvider prefer_free =": "true",
+    "restart ana": "analytics",
+    "events follow --type training.comp": "training.completed",
+    "events dead list lear": "learning",
+}
+
+
+def test_bash_completes(mesh: Mesh) -> None:
     """A real bash with the script of `tooloo completion bash`: words of the contracts, and names of the running mesh."""
     script = f"""
         PATH={TOOLOO.parent}:$PATH
         eval "$(tooloo completion bash)"
-        COMP_WORDS=(tooloo {" ".join(words)})
-        COMP_CWORD={len(words)}
-        _tooloo_completion tooloo
-        printf '%s\\n' "${{COMPREPLY[@]}}"
+        while read -r -a words; do
+            COMP_WORDS=(tooloo "${{words[@]}}")
+            COMP_CWORD=${{#words[@]}}
+            _tooloo_completion tooloo < /dev/null
+            echo "${{COMPREPLY[@]}}"
+        done
     """
+    missing = dict(_COMPLETED)
     for _ in range(_ATTEMPTS):
-        done = subprocess.run(["bash", "-c", script], env=mesh.env, capture_output=True, text=True, timeout=_SECONDS, check=False)
-        if among in done.stdout.splitlines():
+        lines = "".join(f"{line}\n" for line in missing)
+        done = subprocess.run(["bash", "-c", script], input=lines, env=mesh.env, capture_output=True, text=True, check=False)
+        offered = dict(zip(missing, map(str.split, done.stdout.splitlines()), strict=True))
+        missing = {line: word for line, word in missing.items() if word not in offered[line]}
+        if not missing:
             return
-    raise AssertionError(f"{among} is not among {done.stdout.splitlines()}; {done.stderr}")
+    raise AssertionError(f"not offered: {missing}; {offered}; {done.stderr}")

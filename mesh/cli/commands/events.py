@@ -36,6 +36,8 @@ command.add_command(dead)
 def follow(console: Console, wanted: dict[str, Any], start: dict[str, Any] | None, *, full: bool, count: int | None) -> None:
     """Shows events as they happen, from now on unless told otherwise; resumes by itself when the bus was away."""
     schema = Caller(console).schema
+    if console.on_terminal:
+        console.say("following; Ctrl-C ends it")
     for number, event in enumerate(eventing.follow(console, start, wanted), 1):
         eventing.show(console, schema, event, full=full)
         if number == count:
@@ -102,7 +104,7 @@ def publish(
     attributes = {"subject": subject, "source": source, "correlation_id": correlation_id, "causation_id": causation_id}
     with Caller(console) as caller:
         if type_or_file.startswith("@") or type_or_file == requests.STDIN:
-            text = sys.stdin.read() if type_or_file == requests.STDIN else publishing.file(type_or_file[1:])
+            text = sys.stdin.read() if type_or_file == requests.STDIN else requests.file(type_or_file[1:])
             rpc = caller.schema.rpcs[f"{BUS}/PublishCloudEvents"]
             request = publishing.cloud_events(caller.schema, rpc, text)
         else:

@@ -11,6 +11,7 @@ import pytest
 from mesh.catalogue import SERVICES
 from mesh.cli import app as root
 from mesh.cli.console import Code, Console
+from mesh.version import version
 
 ROOT = Path(__file__).resolve().parents[3]
 NOWHERE = "127.0.0.1:9"
@@ -32,6 +33,16 @@ def test_every_command_file_is_a_command(name: str) -> None:
     assert root.headline(root.command_files()[name])
     assert (command.help or "").strip()
     assert {"--json", "--door"} <= {option for param in command.params for option in param.opts}
+
+
+def test_a_command_may_be_asked_for_often() -> None:
+    """The shared options come once, and what a group holds stays reachable: a process may run many lines."""
+    for _ in range(2000):
+        command = root.app.get_command(click.Context(root.app), "events")
+    assert isinstance(command, click.Group)
+    dead = command.get_command(click.Context(command), "dead")
+    assert dead is not None
+    assert [param.opts for param in dead.params] == [["--json"], ["--door"]]
 
 
 def test_no_command_hides_a_service() -> None:
@@ -119,6 +130,20 @@ def test_open_prints_the_address(capsys: pytest.CaptureFixture[str], monkeypatch
         "url": "http://mesh.example:80/",
         "opened": False,
     }
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_of_each_shell(capsys: pytest.CaptureFixture[str], shell: str) -> None:
+    """A script that asks the command itself, by the variable that the command listens to."""
+    code, out, _ = run(capsys, "completion", shell)
+    assert code == Code.DONE
+    assert f"_TOOLOO_COMPLETE={shell}_complete" in out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """That of the project."""
+    assert run(capsys, "--version")[:2] == (Code.DONE, f"{version()}\n")
+    assert json.loads(run(capsys, "--version", "--json")[1]) == {"version": version()}
 
 
 def test_the_tree_has_every_command_and_verb() -> None:

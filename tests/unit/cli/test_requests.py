@@ -121,6 +121,15 @@ def test_a_request_id_is_made_where_none_is_given() -> None:
     assert given.request_id == UUID  # type: ignore[attr-defined] # the same
 
 
+def test_words_without_a_name_are_what_the_path_names() -> None:
+    """In the order of the path, wherever they stand among the others; one too many is no field."""
+    rpc = SCHEMA.rpcs["tooloo.bus.v1.EventBus/GetDeadLetter"]
+    request: Any = requests.build(SCHEMA, rpc, ["learning", "7"])
+    assert (request.subscription, request.position) == ("learning", 7)
+    with pytest.raises(Failure, match="no field=value"):
+        requests.build(SCHEMA, rpc, ["learning", "7", "8"])
+
+
 def test_later_words_win() -> None:
     """A file of defaults, then what differs."""
     rpc = SCHEMA.rpcs["tooloo.learning.v1.LearningService/StartTraining"]

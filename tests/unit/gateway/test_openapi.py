@@ -6,9 +6,9 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from gateway import openapi
-from gateway.version import version
 from mesh import contracts
 from mesh.catalogue import SERVICES
+from mesh.version import version
 
 
 @pytest.fixture(scope="module")
