@@ -64,7 +64,16 @@ def _read(file: Path) -> dict[str, Any]:
     return table
 
 
-_GRPC_SERVICES: dict[str, list[str]] = json.loads((Path(str(tooloo.__path__[0])) / "services.json").read_text())
+def declared(stubs: Path) -> dict[str, list[str]]:
+    """The gRPC services of each package, as `make build` has written them beside the stubs."""
+    try:
+        found: dict[str, list[str]] = json.loads((stubs / "services.json").read_text())
+    except FileNotFoundError as error:
+        raise CatalogueError(f"{stubs} has no services.json: the stubs are older than this code; run `make build`") from error
+    return found
+
+
+_GRPC_SERVICES = declared(Path(str(tooloo.__path__[0])))
 
 # In the order in which they are shown. The bus starts first, whatever the order.
 SERVICES: tuple[ServiceSpec, ...] = (

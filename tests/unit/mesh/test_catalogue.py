@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.catalogue import SERVICES, CatalogueError, discover
+from mesh.catalogue import SERVICES, CatalogueError, declared, discover
 
 PACKAGES = {
     "tooloo.notes.v1": ["tooloo.notes.v1.NotesService"],
@@ -73,3 +73,9 @@ def test_a_service_without_a_contract_is_refused(tmp_path: Path) -> None:
     _service(tmp_path, "ghost", 'title = "Ghost"\nport = 3500')
     with pytest.raises(CatalogueError, match=r"no contract declares a gRPC service in tooloo\.ghost\.v1; run `make build`"):
         list(discover(tmp_path, PACKAGES))
+
+
+def test_stubs_that_are_too_old_are_told(tmp_path: Path) -> None:
+    """Somebody has pulled and not built."""
+    with pytest.raises(CatalogueError, match="run `make build`"):
+        declared(tmp_path)
