@@ -1,7 +1,7 @@
 """Which services the mesh has, and the ports callers know them by.
 
-A service is a folder of services/ with a service.toml (title, port, scalable); the gRPC services that it answers are those of its
-package, tooloo.<name>.v1. So a new service needs no line here.
+A service is a folder of services/ with a service.toml (title, port, scalable, place); the gRPC services that it answers are those
+of its package, tooloo.<name>.v1. So a new service needs no line here.
 """
 
 import json
@@ -15,7 +15,9 @@ import tooloo
 
 DOOR_PORT = 3000
 SERVICES_FOLDER = Path(__file__).resolve().parent.parent / "services"
-_KEYS = {"title": str, "port": int, "scalable": bool}
+_KEYS = {"title": str, "port": int, "scalable": bool, "place": int}
+# where a service is shown that does not say it: behind those that do
+_LAST = 1000
 
 
 class CatalogueError(ValueError):
@@ -35,10 +37,10 @@ class ServiceSpec:
 
 
 def discover(folder: Path, grpc_services: dict[str, list[str]]) -> Iterator[ServiceSpec]:
-    """The services of a folder, by port; `grpc_services` holds the gRPC services of each package."""
-    tables = {file.parent.name: _read(file) for file in folder.glob("*/service.toml")}
+    """The services of a folder by place, then by port; `grpc_services` holds the gRPC services of each package."""
     by_port: dict[int, str] = {}
-    for name, table in sorted(tables.items(), key=lambda item: (item[1]["port"], item[0])):
+    tables = {file.parent.name: _read(file) for file in sorted(folder.glob("*/service.toml"))}
+    for name, table in sorted(tables.items(), key=lambda item: (item[1].get("place", _LAST), item[1]["port"])):
         port = table["port"]
         if port in by_port:
             raise CatalogueError(f"services/{name}/service.toml: port {port} is that of {by_port[port]}; choose another one")
@@ -62,7 +64,16 @@ def _read(file: Path) -> dict[str, Any]:
     return table
 
 
-_GRPC_SERVICES: dict[str, list[str]] = json.loads((Path(str(tooloo.__path__[0])) / "services.json").read_text())
+def declared(stubs: Path) -> dict[str, list[str]]:
+    """The gRPC services of each package, as `make build` has written them beside the stubs."""
+    try:
+        found: dict[str, list[str]] = json.loads((stubs / "services.json").read_text())
+    except FileNotFoundError as error:
+        raise CatalogueError(f"{stubs} has no services.json: the stubs are older than this code; run `make build`") from error
+    return found
+
+
+_GRPC_SERVICES = declared(Path(str(tooloo.__path__[0])))
 
 # In the order in which they are shown. The bus starts first, whatever the order.
 SERVICES: tuple[ServiceSpec, ...] = (

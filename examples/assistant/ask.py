@@ -11,7 +11,7 @@ from tooloo.provider.v1.completion_service_pb2_grpc import CompletionServiceStub
 from tooloo.provider.v1.provider_service_pb2 import SetBudgetRequest
 from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceStub
 
-from examples.assistant.door import open_door, why
+from examples.assistant.door import once, open_door, why
 
 HALF_A_DOLLAR = Money(currency_code="USD", nanos=500_000_000)
 
@@ -30,7 +30,7 @@ def keep_within(door: grpc.Channel, user: str, limit: Money) -> None:
 
 def ask(door: grpc.Channel, user: str, question: str) -> str:
     """The answer, with who gave it and what it cost; or why there is none."""
-    request = CompleteRequest(user_id=user, messages=[ChatMessage(text=question)])
+    request = CompleteRequest(request_id=once(), user_id=user, messages=[ChatMessage(text=question)])
     try:
         answer = CompletionServiceStub(door).Complete(request)
     except grpc.RpcError as error:

@@ -12,7 +12,7 @@ from tooloo.orchestration.v1.orchestration_service_pb2_grpc import Orchestration
 from tooloo.orchestration.v1.run_pb2 import RunState
 from tooloo.orchestration.v1.task_pb2 import Schedule
 
-from examples.assistant.door import open_door
+from examples.assistant.door import once, open_door
 
 # each node is a call of the mesh; what a node asks for of another one's answer makes it wait for that
 NODES = [
@@ -41,14 +41,14 @@ MORNING = ParseDict({"nodes": NODES}, Dag())
 
 def now(door: grpc.Channel, user: str) -> None:
     """Runs it and waits for the end."""
-    request = ExecuteDagRequest(dag=MORNING, user_id=user, wait=Duration(seconds=20))
+    request = ExecuteDagRequest(request_id=once(), dag=MORNING, user_id=user, wait=Duration(seconds=20))
     run = OrchestrationServiceStub(door).ExecuteDag(request)
     print(RunState.Name(run.state), [node.id for node in run.nodes])
 
 
 def later(door: grpc.Channel, user: str, schedule: Schedule) -> None:
     """Puts it on a schedule, which outlives every restart."""
-    request = ScheduleTaskRequest(name="morning", schedule=schedule, dag=MORNING, user_id=user)
+    request = ScheduleTaskRequest(request_id=once(), name="morning", schedule=schedule, dag=MORNING, user_id=user)
     task = OrchestrationServiceStub(door).ScheduleTask(request)
     print("it fires at", task.next_fire_time.ToJsonString())
 

@@ -9,7 +9,7 @@ from tooloo.learning.v1.learning_service_pb2 import GiveCoachFeedbackRequest, Li
 from tooloo.learning.v1.learning_service_pb2_grpc import LearningServiceStub
 from tooloo.learning.v1.training_pb2 import Round
 
-from examples.assistant.door import open_door
+from examples.assistant.door import once, open_door
 
 AN_HOUR = Duration(seconds=3600)
 
@@ -17,12 +17,16 @@ AN_HOUR = Duration(seconds=3600)
 def train(door: grpc.Channel, user: str, topic: str, rounds: int, score: Callable[[Round], float]) -> None:
     """A session: each round is asked and scored; what was wrong comes back soon, what was right after days."""
     learning = LearningServiceStub(door)
-    session = learning.StartTraining(StartTrainingRequest(user_id=user, focus_area=topic, round_count=rounds))
+    session = learning.StartTraining(StartTrainingRequest(request_id=once(), user_id=user, focus_area=topic, round_count=rounds))
     current = session.round
     while current.round_id:
         print(f"Round {current.number}: {current.prompt}")
         request = GiveCoachFeedbackRequest(
-            user_id=user, session_id=session.session_id, round_id=current.round_id, score=score(current)
+            request_id=once(),
+            user_id=user,
+            session_id=session.session_id,
+            round_id=current.round_id,
+            score=score(current),
         )
         answer = learning.GiveCoachFeedback(request)
         print(f"  mastery of {current.skill}: {answer.mastery_before.level:.2f} -> {answer.mastery.level:.2f}")

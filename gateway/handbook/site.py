@@ -101,4 +101,5 @@ def main() -> None:
     target = BUILD / "site"
     shutil.rmtree(target, ignore_errors=True)
     shutil.move(config.parent / "site", target)
-    sys.stdout.write(f"the site is in {target.relative_to(ROOT)}; open {target.relative_to(ROOT)}/index.html\n")
+    shown = target.relative_to(ROOT)
+    sys.stdout.write(f"the site is {shown}/index.html; with its search: python3 -m http.server -d {shown}\n")

@@ -22,7 +22,9 @@ def curl(method: Method, request: dict[str, Any]) -> str:
     if method.http is None:
         return ""
     path, rest = _path(method, method.http, request)
-    words = ["curl", "-N" if method.server_streaming else "-s"]
+    words = ["curl", "-s"]
+    if method.server_streaming:
+        words = ["curl", "-N", *(["-H", "accept: text/event-stream"] if method.response.DESCRIPTOR.full_name != HTTP_BODY else [])]
     if method.http.verb != "GET":
         words += ["-X", method.http.verb]
     if method.http.body:

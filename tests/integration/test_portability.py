@@ -65,7 +65,7 @@ async def _refused(connection: asyncpg.Connection, found: list[Statement]) -> li
 async def test_every_statement_runs_on_postgres(postgres: asyncpg.Connection, service: str) -> None:
     """PostgreSQL parses each and finds its tables, columns and types; none is hidden from this test."""
     found = [statement for path in _stores(service) for statement in statements(path)]
-    assert len(found) > 5, "a service without statements would prove nothing"
+    assert found, "a service without statements would prove nothing"
     assert [statement.where for statement in found if statement.sql is None] == []
     assert await _refused(postgres, found) == []
 

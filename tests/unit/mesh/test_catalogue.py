@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.catalogue import SERVICES, CatalogueError, discover
+from mesh.catalogue import SERVICES, CatalogueError, declared, discover
 
 PACKAGES = {
     "tooloo.notes.v1": ["tooloo.notes.v1.NotesService"],
@@ -25,7 +25,7 @@ def test_the_six_services_bus_and_system_are_found() -> None:
 
 
 def test_a_folder_with_a_service_file_is_a_service(tmp_path: Path) -> None:
-    """By port; what it answers is what its package declares."""
+    """By port where none has a place; what it answers is what its package declares."""
     _service(tmp_path, "notes", 'title = "Notes Service"\nport = 3500\nscalable = false\n')
     _service(tmp_path, "maps", 'title = "Map Service"\nport = 3499\n')
     (tmp_path / "not_one").mkdir()
@@ -36,6 +36,13 @@ def test_a_folder_with_a_service_file_is_a_service(tmp_path: Path) -> None:
         True,
     )
     assert (notes.title, notes.port, notes.module, notes.scalable) == ("Notes Service", 3500, "services.notes", False)
+
+
+def test_a_place_comes_before_a_port(tmp_path: Path) -> None:
+    """Those that name a place are shown first."""
+    _service(tmp_path, "notes", 'title = "Notes Service"\nport = 3500\nplace = 1\n')
+    _service(tmp_path, "maps", 'title = "Map Service"\nport = 3499\n')
+    assert [spec.name for spec in discover(tmp_path, PACKAGES)] == ["notes", "maps"]
 
 
 @pytest.mark.parametrize(
@@ -66,3 +73,9 @@ def test_a_service_without_a_contract_is_refused(tmp_path: Path) -> None:
     _service(tmp_path, "ghost", 'title = "Ghost"\nport = 3500')
     with pytest.raises(CatalogueError, match=r"no contract declares a gRPC service in tooloo\.ghost\.v1; run `make build`"):
         list(discover(tmp_path, PACKAGES))
+
+
+def test_stubs_that_are_too_old_are_told(tmp_path: Path) -> None:
+    """Somebody has pulled and not built."""
+    with pytest.raises(CatalogueError, match="run `make build`"):
+        declared(tmp_path)
