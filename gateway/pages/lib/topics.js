@@ -7,6 +7,8 @@ const RING = 2000
 const FIRST = 200
 const RETRY_MS = [250, 500, 1000, 2000, 4000]
 
+// the last words of a stream that ends, which are no events: whoever comes back resumes
+const FAREWELLS = ['end', 'error']
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 const plain = ({ code, message, details, status, reason }) => ({ code, message, details, status, reason })
 
@@ -62,7 +64,8 @@ export class Watch extends Connection {
 
   async connect() {
     const response = await this.open(this.path, {}, this.lastId)
-    await readSse(response, (messages) => {
+    await readSse(response, (all) => {
+      const messages = all.filter(({ type }) => !FAREWELLS.includes(type))
       if (!messages.length) return
       this.lastId = messages.at(-1).id || this.lastId
       this.tell({ batch: messages.map(({ data }) => JSON.parse(data)) })
@@ -88,7 +91,8 @@ export class Events extends Connection {
     await readSse(response, (messages) => this.heard(messages))
   }
 
-  heard(messages) {
+  heard(all) {
+    const messages = all.filter(({ type }) => !FAREWELLS.includes(type))
     if (!messages.length) return
     const events = messages.map(({ data }) => JSON.parse(data))
     this.position = Number(messages.at(-1).id)
