@@ -4,6 +4,7 @@ import { Refusal, get, health, send } from './api.js'
 import { readSse } from './sse.js'
 
 const RING = 2000
+const RING_CHARACTERS = 8_000_000
 const FIRST = 200
 const RETRY_MS = [250, 500, 1000, 2000, 4000]
 
@@ -78,6 +79,8 @@ export class Events extends Connection {
   constructor(_topic, tell) {
     super(tell)
     this.ring = []
+    this.sizes = []
+    this.held = 0
     this.position = 0
   }
 
@@ -97,7 +100,11 @@ export class Events extends Connection {
     const events = messages.map(({ data }) => JSON.parse(data))
     this.position = Number(messages.at(-1).id)
     this.ring.push(...events)
-    if (this.ring.length > RING) this.ring.splice(0, this.ring.length - RING)
+    for (const { data } of messages) this.held += this.sizes[this.sizes.push(data.length) - 1]
+    while (this.ring.length > RING || this.held > RING_CHARACTERS) {
+      this.ring.shift()
+      this.held -= this.sizes.shift()
+    }
     this.tell({ batch: events })
   }
 }
