@@ -155,7 +155,7 @@ async def _tabs(browser: Browser, mesh: Mesh) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _clients(mesh: Mesh) -> AsyncIterator[None]:
-    """Followers over sockets of their own, which read whatever comes; RuntimeError when one of them missed an event of the others."""
+    """Followers over sockets of their own, which read whatever comes; RuntimeError when one missed an event."""
     seen = [0] * TABS
 
     async def follow(number: int) -> None:
@@ -187,7 +187,7 @@ def _print_loads(cold: list[Load], warm: list[Load]) -> bool:
 
 
 def _print_costs(costs: Costs) -> bool:
-    """What the followers add is told against the mean of the turns before and after, for no minute of a machine is like the next."""
+    """What the followers add is told against the mean of the turns before and after, as minutes of a machine differ."""
     print(f"{f'{RATE} events a second':34}{'of a core':>12}{'for them':>12}{'bus':>8}{'envoy':>8}{'system':>8}{'events/s':>10}")
     reached = True
     for index, (title, cost) in enumerate(costs):

@@ -71,27 +71,32 @@ export class Hub {
 
   #open(tab, { open: id, topic, filter }) {
     const key = `${topic.kind} ${topic.path ?? ''} ${topic.every ?? ''}`
-    const held = this.#held.get(key) ?? this.#start(key, topic)
+    const known = this.#held.get(key)
+    const held = known ?? this.#hold(key, topic)
     const want = new Want(id, tab, held, filter)
     tab.wants.set(id, want)
     held.wants.add(want)
+    if (!known) this.#start(held)
     const { ring, last, state } = held.source
     want.take({ batch: ring ?? (last === undefined ? [] : [last]), status: state })
     this.#soon()
   }
 
-  #start(key, topic) {
+  #hold(key, topic) {
     const held = { key, kind: topic.kind, wants: new Set() }
     const tell = (news) => {
       for (const want of held.wants) want.take(news)
       this.#soon()
     }
-    held.source = new KINDS[topic.kind](topic, tell)
+    held.source = new KINDS[topic.kind](topic, tell, () => [...held.wants].every(({ tab }) => tab.hidden))
     this.#held.set(key, held)
-    const streams = [...this.#held.values()].filter(({ kind }) => kind !== 'poll').length
-    if (topic.kind !== 'poll' && streams > MOST_STREAMS) held.source.state = { state: 'refused', refusal: TOO_MANY }
-    else held.source.run()
     return held
+  }
+
+  #start(held) {
+    const streams = [...this.#held.values()].filter(({ kind }) => kind !== 'poll').length
+    if (held.kind !== 'poll' && streams > MOST_STREAMS) held.source.state = { state: 'refused', refusal: TOO_MANY }
+    else held.source.run()
   }
 
   #close(tab, id) {
@@ -107,7 +112,9 @@ export class Hub {
 
   #hide(tab, hidden) {
     tab.hidden = hidden
-    if (!hidden) this.#soon()
+    if (hidden) return
+    for (const { held } of tab.wants.values()) if (held.kind === 'poll') held.source.ask()
+    this.#soon()
   }
 
   #refresh(path) {

@@ -36,6 +36,7 @@ function keepTold(hub) {
     hub.postMessage({ lock: name })
     return new Promise(() => {})
   })
+  if (document.hidden) hub.postMessage({ hidden: true })
   document.addEventListener('visibilitychange', () => hub.postMessage({ hidden: document.hidden }))
   addEventListener('pagehide', ({ persisted }) => hub.postMessage(persisted ? { hidden: true } : { leave: true }))
   addEventListener('pageshow', ({ persisted }) => persisted && hub.postMessage({ hidden: false }))
