@@ -1,8 +1,8 @@
 // A small bar chart of plain elements: one column a step, with a table of the same figures that opens below it.
 
+import { AsTable } from './as-table.js'
 import { html } from './html.js'
 import { sheet } from './sheet.js'
-import { Table } from './ui.js'
 
 await sheet('./bars.css', import.meta.url)
 
@@ -26,6 +26,6 @@ export function Bars({ label, unit, bars, every = 7, parts, format = String }) {
         ${index % every === 0 && html`<small>${name.slice(5)}</small>`}</span>`)}
     </div>
     ${parts && html`<figcaption class="small soft"><i class="bar-part"></i>${parts[0]} <i class="bar-rest"></i>${parts[1]}</figcaption>`}
-    <details><summary>The same as a table</summary><${Table} caption=${label} columns=${columnsOf(unit, parts, format)} rows=${bars} keyOf=${({ name }) => name} /></details>
+    <${AsTable} caption=${label} columns=${columnsOf(unit, parts, format)} rows=${bars} keyOf=${({ name }) => name} />
   </figure>`
 }

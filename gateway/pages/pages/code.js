@@ -1,6 +1,7 @@
 // Code: an indexed repository as a tree map, its most central files, a file between its relations, and search.
 
 import { get, listAll, post } from '../lib/api.js'
+import { AsTable } from '../lib/as-table.js'
 import { attempt } from '../lib/dialog.js'
 import { html, useState } from '../lib/html.js'
 import { ago, bytes, count, duration, percent } from '../lib/format.js'
@@ -49,8 +50,7 @@ function Map({ repoId, tree, folder, tones }) {
       <div class="buttons" role="group" aria-label="Size by">${Object.entries(MEASURES).map(([name, { label }]) => html`<button type="button" aria-pressed=${String(name === by)} onClick=${() => setParams({ by: name })}>${label}</button>`)}</div></div>
     <${TreeMap} folder=${tree} path=${folder} by=${by} tones=${tones} opened=${params.file} onOpen=${open} />
     <${Legend} tones=${tones} />
-    <details><summary>The same as a table</summary><${Table} caption=${`What is in ${folder || repoId}`} columns=${childColumns} rows=${tree.children} keyOf=${({ name }) => name}
-      onOpen=${(node) => open({ node, path: within(node.name) })} /></details>
+    <${AsTable} caption=${`What is in ${folder || repoId}`} columns=${childColumns} rows=${tree.children} keyOf=${({ name }) => name} onOpen=${(node) => open({ node, path: within(node.name) })} />
   </section>`
 }
 
