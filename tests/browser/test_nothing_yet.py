@@ -57,7 +57,7 @@ async def test_an_empty_page_tells_a_call_that_works(room: Room, mesh: Mesh) -> 
             assert answer.status_code == 200, (line, answer.text)
             assert json.loads(body)
     await room.shot("empty")
-    await room.axe_everywhere()
+    await room.axe()
 
 
 @pytest.mark.parametrize("address", ["runs", "money", "learning", "code"])
