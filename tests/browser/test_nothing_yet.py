@@ -11,7 +11,7 @@ from playwright.async_api import Route, expect
 from tests.browser.room import Room
 from tests.support.mesh import Mesh
 
-EMPTY = {
+EMPTY: dict[str, dict[str, object]] = {
     "/api/v1/runs": {"runs": []},
     "/api/v1/tasks": {"tasks": []},
     "/api/v1/workflows": {"workflows": []},
