@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from playwright.async_api import expect
 
 from envoy.pages import assets_base
 from gateway.assembly import PAGES
@@ -80,6 +81,21 @@ async def test_a_further_service_is_drawn_by_itself(room: Room, name: str) -> No
     page = await room.open("mesh")
     await page.locator(f".drawing a.good[data-service={name}]").wait_for()
     await room.row(name).wait_for()
+
+
+async def test_nothing_is_said_to_serve_when_the_mesh_falls_silent(room: Room) -> None:
+    """What was drawn stays, but its states are unknown, until there is an answer again."""
+    room.allow("ERR_FAILED")
+    await room.page.add_init_script("delete globalThis.SharedWorker")
+    page = await room.open("mesh")
+    node = page.locator(".drawing a[data-service=learning]")
+    await expect(node).to_contain_text("serving")
+    await page.route("**/health", lambda route: route.abort())
+    await expect(node).to_contain_text("unknown")
+    await expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    await expect(page.locator("header.frame .state.bad")).to_have_text("no answer")
+    await page.unroute("**/health")
+    await expect(node).to_contain_text("serving")
 
 
 CONNECTIONS = """async (base) => {
