@@ -40,7 +40,7 @@ const childColumns = [
   { label: 'Rank', cell: (node) => (node.rank ? percent(node.rank, 2) : '–'), align: 'end', hide: 'small' },
 ]
 
-function Map({ repoId, tree, folder, tones }) {
+function MapPanel({ repoId, tree, folder, tones }) {
   const { params } = useSignal(route)
   const by = params.by in MEASURES ? params.by : 'bytes'
   const within = (name) => (folder ? `${folder}/${name}` : name)
@@ -91,12 +91,12 @@ function Repository({ repoId }) {
   useEvents({ types: ['context.indexed', 'context.stale'] }, useRarely(shape.reload, 1000))
   useKeys([{ key: 'u', label: 'Up to the folder above', run: () => setParams({ folder: folder.split('/').slice(0, -1).join('/') }, { step: true }) }])
   return html`<${Loaded} of=${shape}>${({ repository, tree, centralFiles }) => {
-    const tones = new globalThis.Map(repository.languages.slice(0, TONES).map(({ language }, index) => [language, index]))
+    const tones = new Map(repository.languages.slice(0, TONES).map(({ language }, index) => [language, index]))
     return html`<div class="stack">
       <${About} repository=${repository} onIndexed=${shape.reload} />
       <div class=${file ? 'split code-split' : ''}>
         <div class="stack">
-          ${q ? html`<${Found} repoId=${repoId} query=${q} onOpen=${openFile} />` : html`<${Map} repoId=${repoId} tree=${tree} folder=${folder} tones=${tones} />`}
+          ${q ? html`<${Found} repoId=${repoId} query=${q} onOpen=${openFile} />` : html`<${MapPanel} repoId=${repoId} tree=${tree} folder=${folder} tones=${tones} />`}
           ${!q && html`<div class="halves">
             <${Table} caption="Most central files by PageRank over imports" columns=${centralColumns} rows=${centralFiles} keyOf=${({ path }) => path} opened=${file} onOpen=${({ path }) => openFile(path)}
               empty=${html`<p class="filler soft">No import leads to a file of this repository.</p>`} />
