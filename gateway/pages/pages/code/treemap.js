@@ -1,7 +1,7 @@
 // The tree map of a folder: each rectangle a file or folder, as large as its bytes, lines or centrality.
 //
-// What is large enough to be hit (24 px, WCAG 2.2) and to show its name is a button; what is smaller is only drawn, and a click on it opens its folder, where
-// it is larger. So there are some hundred elements and not thousands.
+// What is large enough to be hit (24 px, WCAG 2.2) and to show its name is a button; what is smaller is only drawn, and a click on it
+// opens its folder, where it is larger. So there are some hundred elements and not thousands.
 
 import { html, useEffect, useMemo, useRef, useState } from '../../lib/html.js'
 import { bytes, count, percent } from '../../lib/format.js'
