@@ -40,6 +40,7 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
         super().__init__(log, subscriptions)
         self._settings = settings
         self._followers = 0
+        self._written = sse.Written(settings.written_bytes)
         self._pipelines: set[Pipeline] = set()
 
     async def drain(self) -> None:
@@ -208,7 +209,7 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
     def _sse_part(self, part: Part) -> bytes:
         if not part.slices:
             return sse.heartbeat(part.progress, self._log.head)
-        return b"".join(sse.event(event) for piece in part.slices for event in piece.decode())
+        return b"".join(map(self._written.of, part.slices))
 
     def _sse_start(self, request: pb.FollowSseRequest, resume: int | None) -> int:
         after = request.after_position if resume is None else resume

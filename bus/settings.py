@@ -73,6 +73,11 @@ class BusSettings(Section):
     recent_bytes: int = setting(
         16 * MIB, "Newest events held in memory for live followers; who lags behind them reads the disk.", low=1
     )
+    written_bytes: int = setting(
+        MIB,
+        "Newest events held as they were written for streams over HTTP: many followers want them at once; 0: none.",
+        low=0,
+    )
     read_threads: int = setting(2, "Threads that read the disk.", low=1, high=64)
     mmap_bytes: int = setting(1024 * MIB, "How much of the file readers map into memory instead of copying it; 0: nothing.", low=0)
     read_bytes: int = setting(512 * 1024, "Events read from the disk at a time, in bytes.", low=1024)

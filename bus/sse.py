@@ -2,11 +2,13 @@
 
 import base64
 import json
+from collections import OrderedDict
 from typing import Any
 
 from google.protobuf import json_format
 from tooloo.event.v1.event_pb2 import Event
 
+from bus.slices import Slice
 from mesh import contracts, errors
 
 CONTENT_TYPE = "text/event-stream"
@@ -28,6 +30,31 @@ def event(message: Event) -> bytes:
         # json_format's word for an Any whose type the contracts do not have (any more): one such event must not end every stream
         document = _without_contract(message)
     return f"id: {message.position}\nevent: {message.type}\ndata: {json.dumps(document, ensure_ascii=False)}\n\n".encode()
+
+
+class Written:
+    """Events as they were last written for a stream: live followers want the same ones at the same time, and writing costs most."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._held = 0
+        self._texts: OrderedDict[tuple[int, bytes], bytes] = OrderedDict()
+
+    def of(self, piece: Slice) -> bytes:
+        """The events of a slice; the oldest texts are let go where there is no room."""
+        key = piece.positions[0], piece.events
+        text = self._texts.get(key)
+        if text is None:
+            text = b"".join(event(each) for each in piece.decode())
+            self._keep(key, text)
+        return text
+
+    def _keep(self, key: tuple[int, bytes], text: bytes) -> None:
+        self._texts[key] = text
+        self._held += len(key[1]) + len(text)
+        while self._held > self._max_bytes:
+            (_, events), oldest = self._texts.popitem(last=False)
+            self._held -= len(events) + len(oldest)
 
 
 def _document(message: Event) -> dict[str, Any]:

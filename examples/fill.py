@@ -1,7 +1,8 @@
 """Fills a running mesh with believable data through its REST API: `python examples/fill.py [127.0.0.1:3000] [seed]`.
 
-Learners train, runs succeed, fail and wait, tasks stand on schedules, budgets are spent, this repository is indexed. Nothing but
-the standard library is needed. Every write has a request id that is made from the seed, so the same seed again changes nothing.
+Learners bring weeks of reviews and train, runs succeed, fail and wait, tasks stand on schedules, budgets are spent, this repository
+is indexed. Nothing but the standard library is needed. Every write has a request id that is made from the seed, so the same seed
+again changes nothing.
 """
 
 import http.client
@@ -11,7 +12,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,13 @@ MODELS = {
     ("anthropic", "claude-sonnet-4-5"): 0.35, ("openai", "gpt-5-mini"): 0.3,
     ("google", "gemini-2.5-flash"): 0.2, ("mistral", "mistral-large-latest"): 0.15,
 }  # fmt: skip
+CARDS = [
+    *(f"python.iteration.{name}" for name in ("enumerate", "dict-comprehension", "generator", "late-binding")),
+    *(f"python.data-model.{name}" for name in ("mutable-default", "eq-hash", "dataclass", "descriptor")),
+    *(f"sql.querying.{name}" for name in ("null-compare", "having", "latest-per-group", "running-total")),
+    *(f"git.everyday.{name}" for name in ("staging", "amend", "message")),
+    *(f"writing.clarity.{name}" for name in ("active", "cut", "old-new")),
+]
 LEARNING = "tooloo.learning.v1.LearningService"
 NOWHERE = "00000000-0000-7000-8000-000000000000"
 
@@ -31,14 +39,27 @@ class Client:
     """Calls under request ids that the seed and the part's name decide."""
 
     def __init__(self, target: str, seed: str, part: str) -> None:
+        self._at = target, seed, part
         self._connection = http.client.HTTPConnection(target, timeout=60)
         self._ids = (str(uuid.uuid5(uuid.NAMESPACE_URL, f"tooloo:fill:{seed}:{part}:{number}")) for number in range(10**6))
         self.random = random.Random(f"{seed}/{part}")  # noqa: S311 # nothing secret
 
+    def beside(self, name: str) -> "Client":
+        """A client for what belongs to this part but may be left out."""
+        target, seed, part = self._at
+        return Client(target, seed, f"{part}/{name}")
+
     def post(self, path: str, body: Json) -> Json:
-        """The answer; SystemExit with the refusal of anything but success."""
+        """The answer to a write; SystemExit with the refusal of anything but success."""
         headers = {"content-type": "application/json", "idempotency-key": next(self._ids)}
-        self._connection.request("POST", f"/api/v1/{path}", json.dumps(body), headers)
+        return self._ask("POST", path, json.dumps(body), headers)
+
+    def get(self, path: str) -> Json:
+        """The answer to a read."""
+        return self._ask("GET", path, "", {})
+
+    def _ask(self, verb: str, path: str, body: str, headers: dict[str, str]) -> Json:
+        self._connection.request(verb, f"/api/v1/{path}", body, headers)
         answer = self._connection.getresponse()
         text = answer.read()
         if answer.status != 200:
@@ -47,8 +68,25 @@ class Client:
         return content
 
 
+def weeks_before(client: Client, user: str) -> None:
+    """Imports what the learner reviewed elsewhere in the last weeks: each card again and again, at growing intervals."""
+    # the times below count from now, so a second time would be another log
+    if client.get(f"reviews?userId={user}&pageSize=1")["reviews"]:
+        return
+    now, skill = datetime.now(UTC), LEARNERS[user][0]
+    log: list[tuple[datetime, str, float]] = []
+    for card in client.random.sample(CARDS, 14):
+        time = now - timedelta(days=client.random.uniform(15, 45))
+        for wait in (1.5, 4, 9, 20):
+            log.append((time, card, min(1.0, max(0.0, client.random.gauss(skill + 0.15, 0.2)))))
+            time += timedelta(days=wait * client.random.uniform(0.8, 1.3))
+    past = [{"cardId": card, "time": time.isoformat(), "score": score} for time, card, score in sorted(log) if time < now]
+    client.post("reviews/import", {"userId": user, "reviews": past})
+
+
 def learner(client: Client, user: str) -> str:
     """Sessions in three domains, each round scored by how good the learner is by then."""
+    weeks_before(client.beside("weeks before"), user)
     skill, gain = LEARNERS[user]
     rounds = 0
     for focus in [domain for domain in client.random.sample(DOMAINS, 3) for _ in range(2)]:

@@ -1,6 +1,6 @@
 // The frame of the control room: navigation, state of the mesh, keys, and the page that the address names.
 
-import { Component, html, render, useEffect, useState } from './lib/html.js'
+import { Component, html, render, useEffect, useRef, useState } from './lib/html.js'
 import { Above, Dialog } from './lib/dialog.js'
 import { allKeys, helpShown, hotkeys } from './lib/keys.js'
 import { go, link, route } from './lib/router.js'
@@ -51,6 +51,7 @@ class Guard extends Component {
 
 function Page({ name }) {
   const [shown, setShown] = useState({})
+  const came = useRef(false)
   useEffect(() => {
     loadPage(name).then((module) => setShown({ name, module }), (error) => {
       loaded.delete(name)
@@ -58,11 +59,25 @@ function Page({ name }) {
     })
   }, [name])
   useEffect(() => {
-    if (shown.module) document.title = `${shown.module.title} · TooLoo`
+    if (!shown.module) return
+    document.title = `${shown.module.title} · TooLoo`
+    // as after a load: the new page from its top, and a screen reader at its heading; the first page leaves the focus where it is
+    if (came.current) {
+      scrollTo(0, 0)
+      document.querySelector('main h1')?.focus({ preventScroll: true })
+    }
+    came.current = true
   }, [shown])
   if (shown.name !== name) return html`<${Loading} />`
   if (shown.error) return html`<${ErrorState} error=${{ message: 'This page cannot be loaded; is the mesh running?' }} onRetry=${() => location.reload()} />`
   return html`<${Guard} key=${name}><${shown.module.default} /></${Guard}>`
+}
+
+/** The links to the pages; where they do not fit side by side, the current one is brought into sight. */
+function Navigation({ name }) {
+  const box = useRef(null)
+  useEffect(() => box.current.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' }), [name])
+  return html`<nav aria-label="Pages" ref=${box}>${PAGES.map((each) => html`<a href=${link(each.name)} aria-current=${each.name === name ? 'page' : undefined}>${each.label}</a>`)}</nav>`
 }
 
 function Health() {
@@ -102,7 +117,7 @@ function App() {
     <a class="skip" href="#main" onClick=${skip}>Skip to the page</a>
     <header class="frame">
       <a class="brand" href="#/"><img src=${new URL('./icon.svg', import.meta.url).href} alt="" width="18" height="18" />TooLoo</a>
-      <nav aria-label="Pages">${PAGES.map((each) => html`<a href=${link(each.name)} aria-current=${each.name === name ? 'page' : undefined}>${each.label}</a>`)}</nav>
+      <${Navigation} name=${name} />
       <div class="frame-end">
         <${Health} />
         <button type="button" class="quiet" onClick=${nextTheme} title="Theme (t)">${chosen || 'system'}<span class="unseen"> theme; change it</span></button>

@@ -8,6 +8,7 @@ from tooloo.learning.v1.learning_service_pb2_grpc import LearningServiceServicer
 from mesh.host import Host
 from services.learning.curriculum import Curriculum
 from services.learning.flows.coach import Coach
+from services.learning.flows.importing import Importer
 from services.learning.flows.reader import Reader
 from services.learning.flows.views import Views
 from services.learning.settings import LearningSettings
@@ -21,6 +22,7 @@ class LearningService(LearningServiceServicer):
         self._coach = Coach(host, settings, curriculum)
         self._reader = Reader(host, settings, curriculum)
         self._views = Views(host, settings)
+        self._importer = Importer(host, curriculum, self._coach)
 
     async def StartTraining(self, request: contract.StartTrainingRequest, context: Any) -> contract.StartTrainingResponse:
         """Opens a session and its first round."""
@@ -63,3 +65,11 @@ class LearningService(LearningServiceServicer):
     async def ListLearners(self, request: contract.ListLearnersRequest, context: Any) -> contract.ListLearnersResponse:
         """A page of everybody who trains here."""
         return await self._host.db.read(lambda tx: self._views.learners(tx, request))
+
+    async def ImportReviews(self, request: contract.ImportReviewsRequest, context: Any) -> contract.ImportReviewsResponse:
+        """Takes over reviews from elsewhere."""
+        return await self._host.once(request, contract.ImportReviewsResponse, lambda tx: self._importer.take(tx, request))
+
+    async def ListReviews(self, request: contract.ListReviewsRequest, context: Any) -> contract.ListReviewsResponse:
+        """A page of a learner's reviews, oldest first."""
+        return await self._host.db.read(lambda tx: self._importer.log(tx, request))

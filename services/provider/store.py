@@ -9,6 +9,8 @@ from services.provider.health import ModelHealth, ProviderHealth, State
 from services.provider.labels import Labels
 from services.provider.quality import Feedback
 
+_AFTER_ALL_IDS = "~"
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -50,13 +52,24 @@ async def get_selection(tx: Transaction, selection_id: str) -> Selection | None:
 
 async def list_selections(tx: Transaction, user_id: str, provider_id: str, before: str, limit: int) -> list[Selection]:
     """Choices, newest first (their ids grow with time), those before an id; an empty filter does not restrict."""
-    conditions = [f"{name} = :{name}" for name, value in (("user_id", user_id), ("provider_id", provider_id)) if value]
-    conditions += ["selection_id < :before"] if before else []
-    where = " WHERE " + " AND ".join(conditions) if conditions else ""
-    rows = await tx.fetch_all(
-        f"SELECT * FROM selection{where} ORDER BY selection_id DESC LIMIT :limit",  # noqa: S608 # names of columns only
-        {"user_id": user_id, "provider_id": provider_id, "before": before, "limit": limit},
-    )
+    wanted = {"user_id": user_id, "provider_id": provider_id, "before": before or _AFTER_ALL_IDS, "limit": limit}
+    # three statements, so that each has its index
+    if user_id:
+        rows = await tx.fetch_all(
+            "SELECT * FROM selection WHERE user_id = :user_id AND (:provider_id = '' OR provider_id = :provider_id)"
+            " AND selection_id < :before ORDER BY selection_id DESC LIMIT :limit",
+            wanted,
+        )
+    elif provider_id:
+        rows = await tx.fetch_all(
+            "SELECT * FROM selection WHERE provider_id = :provider_id AND selection_id < :before"
+            " ORDER BY selection_id DESC LIMIT :limit",
+            wanted,
+        )
+    else:
+        rows = await tx.fetch_all(
+            "SELECT * FROM selection WHERE selection_id < :before ORDER BY selection_id DESC LIMIT :limit", wanted
+        )
     return [_selection(row) for row in rows]
 
 

@@ -42,6 +42,7 @@ async def test_letters_lead_to_the_pages(room: Room) -> None:
     await page.keyboard.press("g")
     await page.keyboard.press("e")
     await expect(page).to_have_title("Events · TooLoo")
+    await expect(page.locator("h1")).to_be_focused()
     await page.keyboard.press("/")
     await page.keyboard.type("gcm")
     await expect(page.get_by_label("Types")).to_have_value("gcm")

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from playwright.async_api import expect
 
 from envoy.pages import assets_base
 from gateway.assembly import PAGES
@@ -80,3 +81,46 @@ async def test_a_further_service_is_drawn_by_itself(room: Room, name: str) -> No
     page = await room.open("mesh")
     await page.locator(f".drawing a.good[data-service={name}]").wait_for()
     await room.row(name).wait_for()
+
+
+async def test_nothing_is_said_to_serve_when_the_mesh_falls_silent(room: Room) -> None:
+    """What was drawn stays, but its states are unknown, until there is an answer again."""
+    room.allow("ERR_FAILED")
+    await room.page.add_init_script("delete globalThis.SharedWorker")
+    page = await room.open("mesh")
+    node = page.locator(".drawing a[data-service=learning]")
+    await expect(node).to_contain_text("serving")
+    await page.route("**/health", lambda route: route.abort())
+    await expect(node).to_contain_text("unknown")
+    await expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    await expect(page.locator("header.frame .state.bad")).to_have_text("no answer")
+    await page.unroute("**/health")
+    await expect(node).to_contain_text("serving")
+
+
+CONNECTIONS = """async (base) => {
+  const { Hub } = await import(`${base}lib/hub.js`)
+  const { port1, port2 } = new MessageChannel()
+  new Hub().connect(port2)
+  const states = {}
+  const until = async (holds) => { while (!holds()) await new Promise((resolve) => setTimeout(resolve, 20)) }
+  port1.onmessage = ({ data }) => { if (data.status) states[data.id] = data.status.refusal?.reason ?? data.status.state }
+  for (let id = 1; id <= 6; id++) {
+    port1.postMessage({ open: id, topic: { kind: 'watch', path: `/api/v1/events/follow?subjectPrefix=nothing${id}` } })
+  }
+  await until(() => states[6] && [1, 2, 3, 4].every((id) => states[id] === 'live'))
+  const before = { ...states }
+  port1.postMessage({ close: 1 })
+  await until(() => states[5] === 'live')
+  port1.postMessage({ close: 2 })
+  await until(() => states[6] === 'live')
+  port1.postMessage({ leave: true })
+  return before
+}"""
+
+
+async def test_a_browser_keeps_connections_free_for_calls(room: Room) -> None:
+    """The fifth stream and those after it wait for their turn, say so, and begin by themselves when another one ends."""
+    await room.open("calls")
+    before = await room.page.evaluate(CONNECTIONS, assets_base(PAGES))
+    assert before == {str(number): "live" for number in range(1, 5)} | dict.fromkeys("56", "BROWSER_CONNECTIONS")

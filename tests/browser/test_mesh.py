@@ -22,7 +22,7 @@ async def test_every_service_is_drawn_and_axe_has_nothing_to_say(room: Room) -> 
 
 
 async def test_calls_move_its_figures(room: Room, mesh: Mesh) -> None:
-    """The rate of a service is no longer zero when it was called."""
+    """The rate of a service is no longer zero when it was called; dots travel, but not where motion is unwelcome."""
     page = await room.open("mesh")
     rate = room.row("learning").get_by_role("cell").nth(5)
     await expect(rate).to_have_text(re.compile(r"[\d.]+"))
@@ -31,6 +31,9 @@ async def test_calls_move_its_figures(room: Room, mesh: Mesh) -> None:
             (await client.get("/api/v1/training/overview", params={"userId": "nobody"})).raise_for_status()
     await expect(rate).to_have_text(re.compile("[1-9]"))
     await expect(page.locator(".drawing .figure").first).to_have_text(re.compile(r"[1-9].*/s"))
+    await expect(page.locator(".dot")).to_have_count(0)
+    await page.emulate_media(reduced_motion="no-preference")
+    await expect(page.locator(".dot").first).to_be_attached()
 
 
 async def test_a_service_that_is_killed_changes_its_colour_and_comes_back(room: Room, mesh: Mesh) -> None:

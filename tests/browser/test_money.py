@@ -58,7 +58,7 @@ async def test_why_a_model_was_chosen(room: Room, mesh: Mesh) -> None:
     out = why.get_by_role("region", name="Models that were out")
     await expect(out.get_by_role("row").nth(1)).to_contain_text("capability")
     await room.shot("why-chosen")
-    await room.axe_everywhere()
+    await room.axe()
     await page.keyboard.press("Escape")
     await expect(why).to_have_count(0)
     await expect(page.get_by_role("button", name=chosen["model"])).to_be_focused()

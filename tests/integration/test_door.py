@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -203,6 +204,18 @@ async def test_what_a_page_loads_is_kept_for_ever(door: Bench) -> None:
         assert answer.headers.get("content-encoding") == "br" or int(answer.headers["content-length"]) < 1024
     assert (await door.rest.get(base + "vendor/VERSIONS")).status_code == 404
     assert (await door.rest.get(base + "../../envoy/pages.py")).status_code == 404
+
+
+async def test_the_first_page_is_light(door: Bench) -> None:
+    """All that it names early weighs less over the wire, compressed, than half of what is allowed for everything."""
+    html = (await door.rest.get("/")).text
+    named = re.findall(r'(?:href|src)="(/assets/[^"]+)"', html)
+    assert len(named) > 10
+    loaded = 0
+    for path in named:
+        async with door.rest.stream("GET", path, headers={"accept-encoding": "br"}) as answer:
+            loaded += sum([len(piece) async for piece in answer.aiter_raw()])
+    assert loaded < 75_000
 
 
 async def test_the_address_of_the_old_reference_leads_to_the_calls(door: Bench) -> None:

@@ -2,11 +2,12 @@
 
 /** A google.rpc.Status that the mesh answered, or what stands for one when it did not answer at all. */
 export class Refusal extends Error {
-  constructor({ code = 0, message = '', details = [] }, status = 0) {
+  constructor({ code = 0, message = '', details = [] }, status = 0, body = undefined) {
     super(message)
     this.name = 'Refusal'
     this.code = code
     this.status = status
+    this.body = body
     this.details = details
     this.reason = details.find((detail) => detail.reason)?.reason ?? (status ? `HTTP_${status}` : 'NOT_REACHED')
     this.violations = details.flatMap((detail) => detail.fieldViolations ?? [])
@@ -45,7 +46,7 @@ export function address(path, params = {}) {
 /** The refusal that a response carries. */
 export async function refusalOf(response) {
   const body = await response.json().catch(() => ({}))
-  return new Refusal(body.message === undefined ? { message: `The door answered ${response.status}.` } : body, response.status)
+  return new Refusal(body.message === undefined ? { message: `The door answered ${response.status}.` } : body, response.status, body)
 }
 
 /** Sends a request; a Refusal is thrown for anything but success, with `status` 0 when nobody answered. */
@@ -89,9 +90,7 @@ export async function health() {
   try {
     return await get('/health')
   } catch (refusal) {
-    if (refusal.status !== 503) throw refusal
-    const body = await fetch('/health').then((response) => response.json())
-    if (body.services) return body
+    if (refusal.body?.services) return refusal.body
     throw refusal
   }
 }

@@ -12,7 +12,7 @@ const FLUSH_MS = 100
 const MOST_STREAMS = 4
 const TOO_MANY = {
   code: 8, status: 429, reason: 'BROWSER_CONNECTIONS',
-  message: 'This browser has four live streams open to the mesh already, and allows six connections. Close another page of the control room.',
+  message: 'This browser has four live streams open to the mesh already, and allows six connections. It begins by itself when another page of the control room is closed.',
 }
 
 class Tab {
@@ -94,9 +94,11 @@ export class Hub {
   }
 
   #start(held) {
-    const streams = [...this.#held.values()].filter(({ kind }) => kind !== 'poll').length
-    if (held.kind !== 'poll' && streams > MOST_STREAMS) held.source.state = { state: 'refused', refusal: TOO_MANY }
+    const running = [...this.#held.values()].filter((each) => each !== held && each.kind !== 'poll' && each.source.state.refusal !== TOO_MANY)
+    if (held.kind !== 'poll' && running.length >= MOST_STREAMS) held.source.state = { state: 'refused', refusal: TOO_MANY }
     else held.source.run()
+    for (const want of held.wants) want.take({ status: held.source.state })
+    this.#soon()
   }
 
   #close(tab, id) {
@@ -107,7 +109,9 @@ export class Hub {
     if (want.held.wants.size) return this.#soon()
     want.held.source.stop()
     this.#held.delete(want.held.key)
-    return undefined
+    // the first one that was refused for want of a connection has one now
+    const refused = [...this.#held.values()].find(({ source }) => source.state.refusal === TOO_MANY)
+    return refused && this.#start(refused)
   }
 
   #hide(tab, hidden) {

@@ -4,9 +4,12 @@ import { Refusal, get, health, send } from './api.js'
 import { readSse } from './sse.js'
 
 const RING = 2000
+const RING_CHARACTERS = 8_000_000
 const FIRST = 200
 const RETRY_MS = [250, 500, 1000, 2000, 4000]
 
+// the last words of a stream that ends, which are no events: whoever comes back resumes
+const FAREWELLS = ['end', 'error']
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 const plain = ({ code, message, details, status, reason }) => ({ code, message, details, status, reason })
 
@@ -62,7 +65,8 @@ export class Watch extends Connection {
 
   async connect() {
     const response = await this.open(this.path, {}, this.lastId)
-    await readSse(response, (messages) => {
+    await readSse(response, (all) => {
+      const messages = all.filter(({ type }) => !FAREWELLS.includes(type))
       if (!messages.length) return
       this.lastId = messages.at(-1).id || this.lastId
       this.tell({ batch: messages.map(({ data }) => JSON.parse(data)) })
@@ -75,6 +79,8 @@ export class Events extends Connection {
   constructor(_topic, tell) {
     super(tell)
     this.ring = []
+    this.sizes = []
+    this.held = 0
     this.position = 0
   }
 
@@ -88,12 +94,17 @@ export class Events extends Connection {
     await readSse(response, (messages) => this.heard(messages))
   }
 
-  heard(messages) {
+  heard(all) {
+    const messages = all.filter(({ type }) => !FAREWELLS.includes(type))
     if (!messages.length) return
     const events = messages.map(({ data }) => JSON.parse(data))
     this.position = Number(messages.at(-1).id)
     this.ring.push(...events)
-    if (this.ring.length > RING) this.ring.splice(0, this.ring.length - RING)
+    for (const { data } of messages) this.held += this.sizes[this.sizes.push(data.length) - 1]
+    while (this.ring.length > RING || this.held > RING_CHARACTERS) {
+      this.ring.shift()
+      this.held -= this.sizes.shift()
+    }
     this.tell({ batch: events })
   }
 }

@@ -32,10 +32,17 @@ function Entry({ call, current, query }) {
     <span class=${`verb ${call.verb.toLowerCase()}`}>${call.verb}</span><span class="what"><span>${call.name}</span><span class="soft">${call.path || 'gRPC only'}</span></span></a></li>`
 }
 
+/** Scrolls a list to one of its entries and leaves the page where it is. */
+function showWithin(box, entry) {
+  if (!entry) return
+  const [inner, outer] = [entry.getBoundingClientRect(), box.getBoundingClientRect()]
+  if (inner.top < outer.top || inner.bottom > Math.min(outer.bottom, innerHeight)) box.scrollTop += inner.top - outer.top - outer.height / 3
+}
+
 function List({ calls, current, query }) {
   const shown = found(calls, query)
   const box = useRef(null)
-  useEffect(() => box.current.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest' }), [current])
+  useEffect(() => showWithin(box.current, box.current.querySelector('[aria-current]')), [current])
   const groups = Map.groupBy ? Map.groupBy(shown, ({ title: group }) => group) : grouped(shown)
   return html`<nav class="calls" aria-label="Calls" ref=${box}>
     <${Search} label="Search all calls" value=${query} onChange=${(q) => setParams({ q })} />

@@ -1,6 +1,7 @@
 // Code: an indexed repository as a tree map, its most central files, a file between its relations, and search.
 
 import { get, listAll, post } from '../lib/api.js'
+import { AsTable } from '../lib/as-table.js'
 import { attempt } from '../lib/dialog.js'
 import { html, useState } from '../lib/html.js'
 import { ago, bytes, count, duration, percent } from '../lib/format.js'
@@ -39,7 +40,7 @@ const childColumns = [
   { label: 'Rank', cell: (node) => (node.rank ? percent(node.rank, 2) : '–'), align: 'end', hide: 'small' },
 ]
 
-function Map({ repoId, tree, folder, tones }) {
+function MapPanel({ repoId, tree, folder, tones }) {
   const { params } = useSignal(route)
   const by = params.by in MEASURES ? params.by : 'bytes'
   const within = (name) => (folder ? `${folder}/${name}` : name)
@@ -49,8 +50,7 @@ function Map({ repoId, tree, folder, tones }) {
       <div class="buttons" role="group" aria-label="Size by">${Object.entries(MEASURES).map(([name, { label }]) => html`<button type="button" aria-pressed=${String(name === by)} onClick=${() => setParams({ by: name })}>${label}</button>`)}</div></div>
     <${TreeMap} folder=${tree} path=${folder} by=${by} tones=${tones} opened=${params.file} onOpen=${open} />
     <${Legend} tones=${tones} />
-    <details><summary>The same as a table</summary><${Table} caption=${`What is in ${folder || repoId}`} columns=${childColumns} rows=${tree.children} keyOf=${({ name }) => name}
-      onOpen=${(node) => open({ node, path: within(node.name) })} /></details>
+    <${AsTable} caption=${`What is in ${folder || repoId}`} columns=${childColumns} rows=${tree.children} keyOf=${({ name }) => name} onOpen=${(node) => open({ node, path: within(node.name) })} />
   </section>`
 }
 
@@ -91,12 +91,12 @@ function Repository({ repoId }) {
   useEvents({ types: ['context.indexed', 'context.stale'] }, useRarely(shape.reload, 1000))
   useKeys([{ key: 'u', label: 'Up to the folder above', run: () => setParams({ folder: folder.split('/').slice(0, -1).join('/') }, { step: true }) }])
   return html`<${Loaded} of=${shape}>${({ repository, tree, centralFiles }) => {
-    const tones = new globalThis.Map(repository.languages.slice(0, TONES).map(({ language }, index) => [language, index]))
+    const tones = new Map(repository.languages.slice(0, TONES).map(({ language }, index) => [language, index]))
     return html`<div class="stack">
       <${About} repository=${repository} onIndexed=${shape.reload} />
       <div class=${file ? 'split code-split' : ''}>
         <div class="stack">
-          ${q ? html`<${Found} repoId=${repoId} query=${q} onOpen=${openFile} />` : html`<${Map} repoId=${repoId} tree=${tree} folder=${folder} tones=${tones} />`}
+          ${q ? html`<${Found} repoId=${repoId} query=${q} onOpen=${openFile} />` : html`<${MapPanel} repoId=${repoId} tree=${tree} folder=${folder} tones=${tones} />`}
           ${!q && html`<div class="halves">
             <${Table} caption="Most central files by PageRank over imports" columns=${centralColumns} rows=${centralFiles} keyOf=${({ path }) => path} opened=${file} onOpen=${({ path }) => openFile(path)}
               empty=${html`<p class="filler soft">No import leads to a file of this repository.</p>`} />

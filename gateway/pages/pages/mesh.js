@@ -42,7 +42,8 @@ export default function Mesh() {
   const service = mesh.services.get(selected)
   return html`
     <${Heading} title="Mesh" about="The door, the services behind it and the bus between them; figures are of the last ten seconds." />
-    ${mesh.status.state === 'lost' && html`<${ErrorState} error=${mesh.status.refusal} />`}
+    ${mesh.trafficStatus.state === 'refused' && html`<p class="soft" role="status">Calls cannot be counted now: ${mesh.trafficStatus.refusal.message}</p>`}
+    ${mesh.status.state === 'lost' && (mesh.services.size ? html`<p class="banner" role="alert">${mesh.status.refusal.message} What stands here was so before.</p>` : html`<${ErrorState} error=${mesh.status.refusal} />`)}
     ${mesh.services.size ? html`<${Drawing} ...${mesh} selected=${selected} dots=${dots.current} />` : mesh.status.state !== 'lost' && html`<${Loading} what="Asking how the mesh does" />`}
     ${service ? html`<${Service} key=${selected} service=${service} />`
       : html`<${Table} caption="Services of the mesh" columns=${COLUMNS} rows=${[...mesh.services.values()]} keyOf=${(each) => each.service} onOpen=${(each) => go(['mesh', each.service])} />`}`

@@ -78,8 +78,8 @@ class Coach:
         """Closes the open round; opens the next one or completes the session."""
         now = self._host.clock.now()
         session, closed = await self._close(tx, request, now)
-        card = await self._review(tx, session, closed, now)
-        before, after = await self._move_mastery(tx, session, closed, now)
+        card = await self.review(tx, session, closed, now)
+        before, after = await self.move_mastery(tx, session, closed, now)
         provider = await self._credit_provider(tx, session, closed, now)
         rating = rating_of(request.score)
         await self._host.tell(tx, events.feedback_given(session, closed, rating, provider))
@@ -115,14 +115,16 @@ class Coach:
         await sessions.update_session(tx, moved)
         return moved, closed
 
-    async def _review(self, tx: Transaction, session: Session, closed: Round, now: datetime) -> Card:
+    async def review(self, tx: Transaction, session: Session, closed: Round, now: datetime) -> Card:
+        """Moves the memory of the card by a closed round."""
         held = await cards.find_card(tx, session.user_id, closed.exercise.id)
         memory = self._memory.review(held.memory if held else None, closed.given_score, now)
         card = Card(closed.exercise, memory)
         await cards.put_card(tx, session.user_id, card)
         return card
 
-    async def _move_mastery(self, tx: Transaction, session: Session, closed: Round, now: datetime) -> tuple[Level, Level]:
+    async def move_mastery(self, tx: Transaction, session: Session, closed: Round, now: datetime) -> tuple[Level, Level]:
+        """Moves the mastery of the skill by a closed round; gives the level before and after."""
         learner, practised = await learners.load(tx, session.user_id, session.domain, now)
         skill = closed.exercise.skill
         before = learner.standing(skill)

@@ -114,3 +114,13 @@ async def log_of_card(tx: Transaction, user_id: str, card_id: str, limit: int) -
         {"user_id": user_id, "card_id": card_id, "limit": limit},
     )
     return [(from_us(row["close_us"]), row["score"]) for row in reversed(rows)]
+
+
+async def log_page(tx: Transaction, user_id: str, after: tuple[int, str], limit: int) -> list[tuple[str, str, datetime, float]]:
+    """Round, card, time and score of a user's reviews, oldest first, after that (time, round)."""
+    rows = await tx.fetch_all(
+        "SELECT round_id, card_id, close_us, score FROM rounds WHERE user_id = :user_id AND close_us IS NOT NULL"
+        " AND (close_us > :close_us OR (close_us = :close_us AND round_id > :round_id)) ORDER BY close_us, round_id LIMIT :limit",
+        {"user_id": user_id, "close_us": after[0], "round_id": after[1], "limit": limit},
+    )
+    return [(row["round_id"], row["card_id"], from_us(row["close_us"]), row["score"]) for row in rows]

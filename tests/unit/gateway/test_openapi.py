@@ -40,6 +40,17 @@ def test_every_route_of_the_contracts_is_in_it(document: dict[str, Any]) -> None
     assert sorted(named) == sorted(routed)
 
 
+def test_calls_that_only_grpc_has_are_named_beside_the_paths(document: dict[str, Any]) -> None:
+    """So that the document knows every RPC, and of each where its stub and its request are found."""
+    bare = document["x-grpc-only"]
+    assert {each["x-grpc-method"] for each in bare} == {name for name, method in contracts.methods().items() if not method.http}
+    for each in [*bare, *operations(document).values()]:
+        request = contracts.pool().FindMessageTypeByName(each["x-grpc-request"]["message"])
+        assert request.file.name == each["x-grpc-request"]["file"]
+        service = contracts.pool().FindServiceByName(each["x-grpc-method"].split("/")[0])
+        assert service.file.name == each["x-grpc-file"]
+
+
 def test_every_operation_has_prose(document: dict[str, Any]) -> None:
     """Summary and description come from the RPC's comment; parameters and schemas have theirs."""
     for operation in operations(document).values():

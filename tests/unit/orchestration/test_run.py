@@ -123,6 +123,26 @@ def test_facts_survive_the_disk(data: st.DataObject) -> None:
     assert runs.replay(dag, read_back) == state
 
 
+@given(st.data())
+def test_a_retry_keeps_what_succeeded_and_runs_the_rest(data: st.DataObject) -> None:
+    """From wherever a run ended: what is kept had succeeded, needs nothing that runs again, and the rest is driven to its end."""
+    dag = data.draw(dags())
+    world = World({node.id: data.draw(st.lists(st.booleans(), max_size=3)) for node in dag.nodes}, {}, {})
+    ended = drive(dag, world, [], data, NEVER)
+    node = data.draw(st.sampled_from(["", *(each.id for each in dag.nodes)]))
+    kept = runs.kept_by_retry(ended, node)
+    assert node not in kept
+    assert all(ended.nodes[name].status is NodeStatus.SUCCEEDED and dag.dependencies[name] <= kept for name in kept)
+    facts = runs.facts_to_keep(ended, kept)
+    begun = runs.replay(dag, facts)
+    assert {name for name, progress in begun.nodes.items() if progress.status is NodeStatus.SUCCEEDED} == kept
+    assert {name: begun.nodes[name].output for name in kept} == {name: ended.nodes[name].output for name in kept}
+    well = World({each.id: [] for each in dag.nodes}, {}, {})
+    again = drive(dag, well, facts, data, NEVER)
+    assert again.status is RunStatus.SUCCEEDED
+    assert set(well.calls) == {each.id for each in dag.nodes} - kept
+
+
 def _after(*facts: runs.Fact) -> runs.Run:
     return runs.replay(DIAMOND, facts)
 

@@ -10,7 +10,7 @@ const EVENTS = 'text/event-stream'
  * @property {Parameter[]} parameters
  * @property {object | undefined} body  schema of the JSON body
  * @property {string[]} bodyTypes  content types that it takes
- * @property {boolean} keyed  takes an Idempotency-Key
+ * @property {boolean} keyed  takes a request id, as a header or, without a body, in its query
  * @property {boolean} streams  answers with a stream
  */
 
@@ -43,7 +43,7 @@ function restCall(api, verb, path, operation) {
     parameters: all.filter((each) => each.in !== 'header').map((each) => ({ name: each.name, place: each.in, schema: each.schema, required: Boolean(each.required), text: each.description ?? '' })),
     body: content['application/json']?.schema,
     bodyTypes: Object.keys(content),
-    keyed: all.some((each) => each.in === 'header'),
+    keyed: all.some((each) => each.in === 'header' || each.name === 'requestId'),
     answer: media?.type === 'array' ? media.items : media,
     answerText: operation.responses['200'].description,
     streams: Boolean(operation['x-server-streaming']) && EVENTS in answers,

@@ -5,8 +5,9 @@ import { address } from '../../lib/api.js'
 /** @typedef {{parameters: Record<string, any>, body: object | undefined, raw?: string, rawType?: string, id: string}} Filled */
 
 /** The path with its variables filled and the query behind it. */
-export function pathOf(call, { parameters }) {
-  const query = Object.fromEntries(call.parameters.filter(({ place }) => place === 'query').map(({ name }) => [name, parameters[name]]))
+export function pathOf(call, { parameters, id }) {
+  const given = { ...parameters, requestId: id }
+  const query = Object.fromEntries(call.parameters.filter(({ place }) => place === 'query').map(({ name }) => [name, given[name]]))
   const path = call.path.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(parameters[name] ?? ''))
   return address(path, query)
 }
@@ -28,7 +29,7 @@ export function messageOf(call, { parameters, body }) {
 /** Method, address, headers and body, ready for fetch. */
 export function httpOf(call, filled) {
   const headers = { accept: call.streams ? 'text/event-stream' : 'application/json' }
-  if (call.keyed) headers['idempotency-key'] = filled.id
+  if (call.keyed && call.bodyTypes.length) headers['idempotency-key'] = filled.id
   const body = filled.raw ?? (call.bodyTypes.length ? JSON.stringify(filled.body ?? {}) : undefined)
   if (body !== undefined) headers['content-type'] = filled.rawType ?? 'application/json'
   return { method: call.verb, url: pathOf(call, filled), headers, body }

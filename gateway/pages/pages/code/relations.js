@@ -1,7 +1,7 @@
 // A file between those that import it and those that it imports, as a graph, and the same as lists with its symbols.
 
 import { get } from '../../lib/api.js'
-import { html, useMemo } from '../../lib/html.js'
+import { html, useEffect, useMemo, useRef } from '../../lib/html.js'
 import { bytes, count, word } from '../../lib/format.js'
 import { layered } from '../../lib/layered.js'
 import { Facts, Loaded, Table } from '../../lib/ui.js'
@@ -66,7 +66,10 @@ function Shown({ data, onOpen }) {
 /** One file; `onOpen` is told which other one to show. */
 export function FilePanel({ repoId, path, onOpen, onClose }) {
   const loaded = useLoad((signal) => get('/api/v1/context/file', { repoId, path }, { signal }), [repoId, path])
-  return html`<section class="panel file-panel" aria-labelledby="file-title">
+  const box = useRef(null)
+  // on a narrow screen it stands far below what was clicked
+  useEffect(() => box.current.scrollIntoView({ block: 'nearest' }), [path])
+  return html`<section ref=${box} class="panel file-panel" aria-labelledby="file-title">
     <header><h2 id="file-title">${path}</h2><button type="button" class="quiet" aria-label="Close the file" onClick=${onClose}>✕</button></header>
     <${Loaded} of=${loaded}>${(data) => html`<${Shown} data=${data} onOpen=${onOpen} />`}</${Loaded}>
   </section>`

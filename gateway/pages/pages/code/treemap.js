@@ -1,7 +1,7 @@
 // The tree map of a folder: each rectangle a file or folder, as large as its bytes, lines or centrality.
 //
-// What is large enough to be hit (24 px, WCAG 2.2) is a button; what is smaller is only drawn, and a click on it opens its folder, where
-// it is larger. So there are some hundred elements and not thousands.
+// What is large enough to be hit (24 px, WCAG 2.2) and to show its name is a button; what is smaller is only drawn, and a click on it
+// opens its folder, where it is larger. So there are some hundred elements and not thousands.
 
 import { html, useEffect, useMemo, useRef, useState } from '../../lib/html.js'
 import { bytes, count, percent } from '../../lib/format.js'
@@ -10,6 +10,8 @@ import { squarify } from './squarify.js'
 const HEAD = 24
 const GAP = 2
 const SMALLEST = 4
+// wide enough for some letters of its name, high enough to be hit
+const NAMED = 36
 const HIT = 24
 /** What a rectangle may stand for: how it is read from a node, and said. */
 export const MEASURES = {
@@ -64,7 +66,7 @@ function Tile({ tile, measure, tone, current, tabbable, onOpen, onFocus }) {
   return html`<button type="button" class=${`tile ${node.folder ? 'tile-folder' : `tone-${tone}`} ${open ? 'tile-open' : ''}`} aria-label=${said} title=${said} data-path=${path}
       aria-current=${current ? 'true' : undefined} tabindex=${tabbable ? 0 : -1} onClick=${(event) => { event.stopPropagation(); onOpen(tile) }} onFocus=${onFocus}
       style=${{ left: `${x}px`, top: `${y}px`, width: `${width}px`, height: `${open ? HEAD : height}px` }}>
-    ${width > 34 && html`<span>${node.name}</span>`}</button>`
+    <span>${node.name}</span></button>`
 }
 
 /** The innermost folder under a point. */
@@ -85,7 +87,7 @@ export function TreeMap({ folder, path, by, tones, opened, onOpen }) {
   }, [])
   const measure = MEASURES[by]
   const tiles = useMemo(() => tilesOf(folder, path, measure, { x: 0, y: 0, ...size }), [folder, path, by, size])
-  const buttons = tiles.filter(({ width, height, open }) => width >= HIT && (open || height >= HIT))
+  const buttons = tiles.filter(({ width, height, open }) => width >= NAMED && (open || height >= HIT))
   const toneOf = ({ node }) => tones.get(node.language) ?? 'none'
   const first = buttons.some((tile) => tile.path === focused) ? focused : buttons[0]?.path
   const move = (event) => {

@@ -31,6 +31,7 @@ const COLUMNS = [
   { label: 'Dead letters', align: 'end', cell: ({ name, deadLetters }) => html`<a class=${Number(deadLetters) ? 'bad' : ''} href=${link('events', { view: 'dead', subscription: name })}>${count(deadLetters)}</a>` },
   { label: 'Reads', hide: 'small', cell: ({ filter }) => html`<span class="soft reads">${wordsOf(filter ?? {})}</span>` },
   { label: '', align: 'end', cell: (each) => html`<button type="button" onClick=${() => toggle(each)}>${paused(each) ? 'Resume' : 'Pause'}<span class="unseen"> ${each.name}</span></button>` },
+  { label: '', align: 'end', hide: 'small', cell: ({ name }) => html`<a href=${link(['calls', 'tooloo.bus.v1.EventBus', 'SeekSubscription'], { name })}>Move<span class="unseen"> ${name}</span></a>` },
 ]
 
 export function Subscriptions({ subscriptions }) {

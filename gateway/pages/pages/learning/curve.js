@@ -1,6 +1,7 @@
 // The forgetting curve of one card: how it was, how it will be, and the reviews on it.
 
 import { get } from '../../lib/api.js'
+import { AsTable } from '../../lib/as-table.js'
 import { Chart } from '../../lib/chart.js'
 import { Dialog } from '../../lib/dialog.js'
 import { html } from '../../lib/html.js'
@@ -9,6 +10,8 @@ import { setParams } from '../../lib/router.js'
 import { Facts, Loaded, Table } from '../../lib/ui.js'
 import { useLoad } from '../../lib/use.js'
 
+// a table says enough with every so many points
+const SOME = 6
 const ms = (time) => new Date(time).getTime()
 const shown = (_plot, value) => (value === null || value === undefined ? '–' : percent(value))
 
@@ -43,11 +46,17 @@ const columns = [
   { label: 'Stability after', cell: (review) => `${review.stability.toFixed(1)} d`, align: 'end' },
 ]
 
+const pointColumns = [
+  { label: 'When', cell: ({ time }) => html`<span class="nowrap">${clock(time).replace(/\.\d+$/, '')}</span>` },
+  { label: 'Recalled', cell: ({ retrievability }) => percent(retrievability, 1), align: 'end' },
+]
+
 function Shown({ curve }) {
   const { card, reviews } = curve
   return html`<div class="stack"><p>${card.prompt}</p>
     <${Chart} label=${`Probability of recall over time: ${percent(card.retrievability)} now; the reviews are in the table below`} data=${columnsOf(curve)} series=${series}
       format=${(value) => percent(value)} options=${{ scales: { y: { range: [0, 1] } } }} />
+    <${AsTable} caption="Probability of recall over time" columns=${pointColumns} rows=${curve.points.filter((_, at) => at % SOME === 0)} keyOf=${({ time }) => time} />
     <${Facts} facts=${[
       ['Recalled now', percent(card.retrievability)], ['Due', ago(card.dueTime)], ['Stability', `${card.stability.toFixed(1)} d`], ['Difficulty', `${card.difficulty.toFixed(1)} of 10`],
       ['Reviews', card.reviews], ['Forgotten', `${card.lapses} times`], ['State', word(card.state, 'CARD_STATE_')], ['Domain', `${card.domain}, ${card.skill}`],

@@ -28,7 +28,10 @@ export function useMesh(events) {
     found.get(each.service).processes.push(each)
   }
   for (const each of traffic.data?.traffic?.services ?? []) if (found.has(each.service)) found.get(each.service).traffic = numbers(each)
+  const lost = health.status.state === 'lost'
   for (const [name, service] of found) {
+    // what was true before the mesh fell silent is not known to be true now
+    if (lost) Object.assign(service, { state: '', traffic: undefined, processes: service.processes.map((each) => ({ ...each, state: '' })) })
     service.subscriptions = subscribed.current.filter((each) => each.name === name || each.name.startsWith(`${name}-`))
     service.told = rates.told.get(name) ?? 0
     service.heard = rates.heard.get(name) ?? 0

@@ -108,12 +108,13 @@ export function Drawing({ services, told, selected, dots }) {
     return () => dots.attach(undefined)
   }, [width > 0])
   const shared = { small: places.small }
-  const ofDoor = door ? door.processes.map(({ memoryBytes }) => bytes(memoryBytes)).join(' · ') : ''
+  const calls = [...services.values()].reduce((sum, { traffic }) => sum + (traffic?.rate ?? 0), 0)
+  const ofDoor = [bus?.traffic && `${rate(calls)} calls a second`, door && bytes(memoryOf(door)), 'Envoy: REST, SSE and gRPC on one port'].filter(Boolean).join(' · ')
   return html`<div class="drawing" ref=${box}>${width > 0 && html`
     <svg width=${width} height=${places.height} viewBox=${`0 0 ${width} ${places.height}`} role="group" aria-label="Drawing of the mesh">
       <${CallEdge} edge=${places.busCall} traffic=${bus?.traffic} />
       ${places.services.map((place) => html`<${Service} key=${place.name} place=${place} service=${services.get(place.name)} selected=${place.name === selected} ...${shared} />`)}
-      <${Bar} name=${door?.service ?? 'envoy'} title="Door" box=${places.door} service=${door} selected=${selected === door?.service} about=${`Envoy · REST, SSE, gRPC on one port · ${ofDoor}`} ...${shared} />
+      <${Bar} name=${door?.service ?? 'envoy'} title="Door" box=${places.door} service=${door} selected=${selected === door?.service} about=${ofDoor} ...${shared} />
       <${Bar} name="bus" title="Event bus" box=${places.bus} service=${bus} selected=${selected === 'bus'} about=${`${rate(told)} events a second${bus ? ` · ${bytes(memoryOf(bus))}` : ''}`} ...${shared} />
       <g ref=${layer} aria-hidden="true"></g>
     </svg>`}</div>`

@@ -1,6 +1,7 @@
 // Budgets: how each stands, what it told, and its period so far against its limit.
 
 import { del } from '../../lib/api.js'
+import { AsTable } from '../../lib/as-table.js'
 import { Chart } from '../../lib/chart.js'
 import { ask, attempt } from '../../lib/dialog.js'
 import { html } from '../../lib/html.js'
@@ -46,6 +47,11 @@ const columns = [
   { label: 'Starts anew', cell: (each) => html`<span class="nowrap">${ago(each.periodEnd)}</span>`, hide: 'small' },
 ]
 
+const spentColumns = [
+  { label: 'Until the end of', cell: ({ time }) => html`<span class="nowrap">${new Date(time).toISOString().slice(0, 16).replace('T', ' ')} UTC</span>` },
+  { label: 'Spent', cell: ({ spent }) => money(usd(spent)), align: 'end' },
+]
+
 function Period({ standing, onDeleted }) {
   const { budget } = standing
   const loaded = useLoad((signal) => loadPeriod(standing, signal), [keyOf(standing), amount(standing.spent)])
@@ -65,7 +71,8 @@ function Period({ standing, onDeleted }) {
       <p class="soft">${covers(budget)}, ${stretch(budget)}: since ${day(standing.periodStart)}, ${money(standing.remaining)} left${amount(standing.reserved) ? `, ${money(standing.reserved)} of it set aside by calls that run` : ''}</p></div>
       <div class="buttons"><button type="button" class="quiet" onClick=${remove}>Delete</button></div></header>
     <${Loaded} of=${loaded}>${({ times, values }) => html`<${Chart} label=${`Spent in this period: ${money(standing.spent)} of ${money(budget.limit)}`} format=${(value) => money(usd(value))}
-      series=${series} data=${[times.map((time) => time / 1000), values, times.map(() => limit), ...budget.thresholds.filter((each) => each !== 100).map((each) => times.map(() => (limit * each) / 100))]} />`}</${Loaded}>
+      series=${series} data=${[times.map((time) => time / 1000), values, times.map(() => limit), ...budget.thresholds.filter((each) => each !== 100).map((each) => times.map(() => (limit * each) / 100))]} />
+      <${AsTable} caption="Spent in this period" columns=${spentColumns} rows=${times.map((time, at) => ({ time, spent: values[at] }))} keyOf=${({ time }) => time} />`}</${Loaded}>
   </section>`
 }
 

@@ -1,9 +1,10 @@
 // Spend over time by provider or model, what the month will come to, and what routing saved.
 
 import { get } from '../../lib/api.js'
+import { AsTable } from '../../lib/as-table.js'
 import { Chart } from '../../lib/chart.js'
 import { html } from '../../lib/html.js'
-import { count, money } from '../../lib/format.js'
+import { clock, count, money } from '../../lib/format.js'
 import { Nothing, useEvery } from '../../lib/paged.js'
 import { route, setParams } from '../../lib/router.js'
 import { useSignal } from '../../lib/store.js'
@@ -48,6 +49,13 @@ const columns = (whole) => [
   { label: 'Saved', cell: (row) => (Number(row.comparedCalls) ? money(row.saved) : '–'), align: 'end', hide: 'small' },
 ]
 
+/** The hours or days in which anything was spent, with what each line has in it. */
+const spentOnly = (times, lines) => times.map((time, at) => ({ time, values: lines.map(({ values }) => values[at]) })).filter(({ values }) => values.some(Boolean))
+const timeColumns = (lines, bucket) => [
+  { label: bucket, cell: ({ time }) => html`<span class="nowrap">${bucket === 'day' ? new Date(time).toISOString().slice(0, 10) : clock(time).slice(0, -7)}</span>` },
+  ...lines.map(({ label }, at) => ({ label, cell: ({ values }) => money(usd(values[at])), align: 'end' })),
+]
+
 function Report({ data, range, by }) {
   const { times, rows, total, lines, csv } = data
   if (!rows.length) return html`<${Nothing} title="Nothing was spent in this time." path="budget/track" body=${EXAMPLE}><p>Completions are counted by themselves; calls made elsewhere are told:</p></${Nothing}>`
@@ -56,6 +64,7 @@ function Report({ data, range, by }) {
     <${Figures} total=${total} />
     <section class="panel"><h2>Spend over ${RANGES[range].label}, by ${by}</h2>
       <${Chart} label=${`Spend over time by ${by}; the table below has the sums`} data=${stacked(times, lines)} series=${series} format=${(value) => money(usd(value))} height=${260} />
+      <${AsTable} caption=${`Spend over ${RANGES[range].label} by ${by}`} columns=${timeColumns(lines, RANGES[range].bucket)} rows=${spentOnly(times, lines)} keyOf=${({ time }) => time} />
     </section>
     <${Table} caption=${`Spend by ${by}, largest first`} columns=${columns(amount(total.cost))} rows=${rows} keyOf=${({ key }) => key} />
     <p><a href=${csv} download=${`spend-by-${by}.csv`}>Download as CSV</a></p>

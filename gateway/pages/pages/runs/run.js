@@ -60,7 +60,10 @@ const nodeColumns = [
 
 function NodeDetail({ node, run, onClose }) {
   const ended = run.state !== RUNNING
-  return html`<section class="panel node-detail" aria-labelledby="node-title">
+  const box = useRef(null)
+  // on a narrow screen it stands far below what was clicked
+  useEffect(() => box.current.scrollIntoView({ block: 'nearest' }), [node.id])
+  return html`<section ref=${box} class="panel node-detail" aria-labelledby="node-title">
     <header><h2 id="node-title">${node.id}</h2><button type="button" class="quiet" aria-label="Close the node" onClick=${onClose}>✕</button></header>
     <${Facts} facts=${[
       ['State', html`<${State} value=${node.state} prefix="NODE_STATE_" />`], ['Attempts', node.attempts], ['Took', took(node.startTime, node.endTime)],
