@@ -51,6 +51,7 @@ export class Hub {
   #held = new Map()
   #tabs = new Set()
   #timer
+  #flushed = 0
 
   /** A tab's port; the tab stays until it says that it leaves, or its lock is free because it is gone. */
   connect(port) {
@@ -130,10 +131,13 @@ export class Hub {
     this.#tabs.delete(tab)
   }
 
+  /** Hands over what waits: at once after a rest, else with what comes in the meantime. */
   #soon() {
+    const rest = this.#flushed + FLUSH_MS - performance.now()
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
+      this.#flushed = performance.now()
       for (const tab of this.#tabs) for (const want of tab.wants.values()) want.flush()
-    }, FLUSH_MS)
+    }, Math.max(rest, 0))
   }
 }

@@ -13,7 +13,8 @@ const arrived = []
 function hubPort() {
   if (port) return port
   if (globalThis.SharedWorker) {
-    port = new SharedWorker(new URL('./worker.js', import.meta.url), { type: 'module', name: 'tooloo' }).port
+    // early.js has started it
+    port = globalThis.toolooWorker.port
   } else {
     const channel = new MessageChannel()
     import('./hub.js').then(({ Hub }) => new Hub().connect(channel.port2))
