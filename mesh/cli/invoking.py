@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mesh.cli import printing, requests
+from mesh.cli import printing, requests, streaming
 from mesh.cli.calling import Caller
 from mesh.cli.console import Console
 from mesh.cli.schema import Rpc
@@ -18,8 +18,7 @@ def run(console: Console, rpc: Rpc, words: Sequence[str], options: dict[str, Any
         else:
             given = iter([requests.build(schema, rpc, words, options)])
         if rpc.method.server_streaming:
-            for index, answer in enumerate(caller.answers(rpc, given)):
-                printing.show_part(console, schema, answer, first=index == 0)
+            streaming.show(console, schema, rpc, caller.answers(rpc, given))
             return
         with console.waiting(rpc.method.name):
             answer = next(caller.answers(rpc, given))
