@@ -170,6 +170,12 @@ class Console:
         with progress.spinning(label):
             yield
 
+    def confirm(self, question: str, consequence: str) -> None:
+        """Asks before something is done; where nobody can be asked, the command fails with what it would do."""
+        if self.json or not sys.stdin.isatty():
+            self.fail(consequence, "say so with --yes", Code.USAGE)
+        click.confirm(question, abort=True, err=True)
+
     def fail(self, message: str, next_step: str = "", code: int = Code.REFUSED) -> NoReturn:
         """Ends the command: what is wrong, what to do next, and with which exit code."""
         raise Failure(message, next_step, code)
