@@ -43,7 +43,7 @@ def replay(
         moved = _seek(caller, subscription, start or {"beginning": True})
         waits = wait and moved.state != moved.STATE_PAUSED
         if waits:
-            _catch_up(console, caller, moved)
+            catch_up(console, caller, moved)
         elif wait:
             console.say(f"it is paused, and catches up when it is resumed: tooloo bus resume {subscription}")
     told = {"subscription": subscription, "headPosition": moved.head_position, "caughtUp": waits}
@@ -57,7 +57,7 @@ def _seek(caller: Caller, subscription: str, start: dict[str, Any]) -> Any:
     return answer.subscription
 
 
-def _catch_up(console: Console, caller: Caller, moved: Any) -> None:
+def catch_up(console: Console, caller: Caller, moved: Any) -> None:
     """Waits until all is acknowledged, or dead, up to where the log ended when the subscription was moved."""
     first, total = moved.ack_floor, max(0, moved.head_position - moved.ack_floor)
     with console.progress(f"replaying to {moved.name}", total) as bar:
