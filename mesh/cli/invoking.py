@@ -1,7 +1,9 @@
 """One call from a command line: the request out of its words and options, the answers as they come."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from google.protobuf.message import Message
 
 from mesh.cli import printing, requests, streaming
 from mesh.cli.calling import Caller
@@ -14,11 +16,11 @@ def run(console: Console, rpc: Rpc, words: Sequence[str], options: dict[str, Any
     with Caller(console, timeout) as caller:
         schema = caller.schema
         if rpc.method.client_streaming:
-            given = requests.stream(schema, rpc, words, options)
+            given: Iterable[Message] = requests.stream(schema, rpc, words, options)
         else:
-            given = iter([requests.build(schema, rpc, words, options)])
+            given = [requests.build(schema, rpc, words, options)]
         if rpc.method.server_streaming:
-            streaming.show(console, schema, rpc, caller.answers(rpc, given))
+            streaming.show(console, schema, rpc, lambda: caller.answers(rpc, given))
             return
         with console.waiting(rpc.method.name):
             answer = next(caller.answers(rpc, given))
