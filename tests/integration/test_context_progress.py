@@ -17,7 +17,7 @@ from services.context.progress import Phase
 from tests.integration.context_bench import TREE, Gate, Index, running, write_tree
 
 PHASES = list(Phase)
-FILES = {f"pkg{number % 7}/module{number}.py": f"from pkg{number % 5} import module{number + 1}\n" for number in range(60)}
+FILES = {f"pkg{number % 7}/module{number}.py": f"from pkg{number % 5} import module{number + 1}\n" for number in range(24)}
 FAST = {"batch_files": "1", "progress_interval": "1ms"}
 
 
