@@ -152,10 +152,11 @@ class Console:
 
     @contextmanager
     def progress(self, label: str, total: float | None = None) -> Iterator["Progress"]:
-        """A progress bar on stderr while the block runs; nothing where stderr is no terminal."""
+        """A progress bar on stderr while the block runs; nothing where stderr is no terminal, or JSON goes to the same one."""
         from mesh.cli import progress  # noqa: PLC0415 - rich is loaded only when a bar is drawn
 
-        with progress.shown(label, total, visible=sys.stderr.isatty() and not self.json) as bar:
+        visible = sys.stderr.isatty() and not (self.json and self.on_terminal)
+        with progress.shown(label, total, visible=visible) as bar:
             yield bar
 
     @contextmanager
@@ -168,6 +169,12 @@ class Console:
 
         with progress.spinning(label):
             yield
+
+    def confirm(self, question: str, consequence: str) -> None:
+        """Asks before something is done; where nobody can be asked, the command fails with what it would do."""
+        if self.json or not sys.stdin.isatty():
+            self.fail(consequence, "say so with --yes", Code.USAGE)
+        click.confirm(question, abort=True, err=True)
 
     def fail(self, message: str, next_step: str = "", code: int = Code.REFUSED) -> NoReturn:
         """Ends the command: what is wrong, what to do next, and with which exit code."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 from mesh.cli import printing
 from mesh.cli.calling import Caller
-from mesh.cli.console import Cell, Code, Console, Failure
+from mesh.cli.console import Cell, Console, Failure
 from mesh.cli.eventing import BUS
 from mesh.cli.grouping import Group
 
@@ -108,16 +107,11 @@ def drop(console: Console, subscription: str, positions: tuple[int, ...], *, eve
     """Drops dead letters for good; asks before it drops all of them."""
     _one_way(positions, every=every)
     if every and not yes:
-        _ask(console, subscription)
+        what = f"every dead letter of {subscription} for good"
+        console.confirm(f"Drop {what}?", f"this drops {what}")
     with Caller(console) as caller:
         answer = caller.call(f"{BUS}/DropDeadLetters", subscription=subscription, positions=positions, all=every)
         console.result(printing.as_json(caller.schema, answer), f"{answer.dropped} dropped")
-
-
-def _ask(console: Console, subscription: str) -> None:
-    if console.json or not sys.stdin.isatty():
-        console.fail(f"this drops every dead letter of {subscription} for good", "say so with --yes", Code.USAGE)
-    click.confirm(f"Drop every dead letter of {subscription} for good?", abort=True, err=True)
 
 
 def _one_way(positions: tuple[int, ...], *, every: bool) -> None:

@@ -1,9 +1,11 @@
 """One call from a command line: the request out of its words and options, the answers as they come."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mesh.cli import printing, requests
+from google.protobuf.message import Message
+
+from mesh.cli import printing, requests, streaming
 from mesh.cli.calling import Caller
 from mesh.cli.console import Console
 from mesh.cli.schema import Rpc
@@ -14,12 +16,11 @@ def run(console: Console, rpc: Rpc, words: Sequence[str], options: dict[str, Any
     with Caller(console, timeout) as caller:
         schema = caller.schema
         if rpc.method.client_streaming:
-            given = requests.stream(schema, rpc, words, options)
+            given: Iterable[Message] = requests.stream(schema, rpc, words, options)
         else:
-            given = iter([requests.build(schema, rpc, words, options)])
+            given = [requests.build(schema, rpc, words, options)]
         if rpc.method.server_streaming:
-            for index, answer in enumerate(caller.answers(rpc, given)):
-                printing.show_part(console, schema, answer, first=index == 0)
+            streaming.show(console, schema, rpc, lambda: caller.answers(rpc, given))
             return
         with console.waiting(rpc.method.name):
             answer = next(caller.answers(rpc, given))

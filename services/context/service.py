@@ -1,6 +1,7 @@
 """gRPC in, index, gRPC out."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from mesh import errors, page
 from mesh.db import Row, Transaction
 from mesh.host import Host
 from services.context import store_queries, wire
-from services.context.flows.runs import Runs, not_allowed
+from services.context.flows.runs import Request, Runs, Watched, not_allowed
 from services.context.freshness import look, why_stale
 from services.context.paths import PathNotAllowed, allowed_folder, default_id
 from services.context.settings import ContextSettings
@@ -38,11 +39,33 @@ class ContextService(ContextServiceServicer):
         known = await self._host.answered(request, api.AnalyzeContextResponse)
         if known is not None:
             return known
+        root = await self._root(request)
+        return await self._runs.analyze(request, request.repo_id or default_id(root), root)
+
+    async def IndexRepository(
+        self, request: api.IndexRepositoryRequest, context: Context
+    ) -> AsyncIterator[api.IndexRepositoryResponse]:
+        """The same, telling how far it is."""
+        known = await self._host.answered(request, api.AnalyzeContextResponse)
+        if known is not None:
+            yield api.IndexRepositoryResponse(result=known)
+            return
+        root = await self._root(request)
+        given = request.heartbeat.ToTimedelta() if request.HasField("heartbeat") else self._settings.progress_heartbeat
+        begun = False
+        async for watched in self._runs.watch(request, request.repo_id or default_id(root), root, given.total_seconds()):
+            # over REST nobody sees the status of a stream that has begun, so the last message has it too
+            if begun or not watched.error:
+                yield _message(watched)
+            if watched.error:
+                raise watched.error
+            begun = True
+
+    async def _root(self, request: Request) -> Path:
         try:
-            root = await asyncio.to_thread(allowed_folder, request.path, self._base, self._settings.roots)
+            return await asyncio.to_thread(allowed_folder, request.path, self._base, self._settings.roots)
         except PathNotAllowed:
             raise not_allowed() from None
-        return await self._runs.analyze(request, request.repo_id or default_id(root), root)
 
     async def ListContextFiles(self, request: api.ListContextFilesRequest, context: Context) -> api.ListContextFilesResponse:
         """Lists files by path."""
@@ -152,6 +175,11 @@ class ContextService(ContextServiceServicer):
             return api.DeleteIndexResponse(deleted_files=at.files)
 
         return await self._host.once(request, api.DeleteIndexResponse, effect)
+
+
+def _message(watched: Watched) -> api.IndexRepositoryResponse:
+    progress, error = wire.progress(watched.progress, watched.seconds), watched.error
+    return api.IndexRepositoryResponse(progress=progress, result=watched.answer, error=error.status() if error else None)
 
 
 async def _shown(tx: Transaction, repo_id: str) -> Repository:

@@ -34,3 +34,9 @@ class ContextSettings(Section):
     freshness_interval: timedelta = setting(
         timedelta(seconds=30), "How often each index's commit is compared with the one that is checked out."
     )
+    progress_interval: timedelta = setting(
+        timedelta(milliseconds=250), "How often the progress of a run is told to each caller that watches it."
+    )
+    progress_heartbeat: timedelta = setting(
+        timedelta(seconds=5), "Longest silence of IndexRepository when the caller names none: the same progress comes again."
+    )

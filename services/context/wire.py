@@ -3,9 +3,11 @@
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from tooloo.context.v1 import repository_pb2, source_file_pb2, structure_pb2
+from tooloo.progress.v1 import progress_pb2
 
 from mesh.db import Row
 from services.context.freshness import Sight, why_stale
+from services.context.progress import Progress
 from services.context.store import Repository
 from services.context.structure import Node
 
@@ -28,6 +30,18 @@ def status(repository: Repository, stale_detail: str) -> repository_pb2.IndexSta
         commit=repository.commit_id,
         stale=bool(stale_detail),
         stale_detail=stale_detail,
+    )
+
+
+def progress(now: Progress, seconds: float) -> progress_pb2.Progress:
+    """How far a run is, so long after its beginning."""
+    return progress_pb2.Progress(
+        phase=now.phase,
+        done=now.done,
+        total=now.total,
+        unit="files",
+        bytes=now.bytes,
+        elapsed=duration(round(seconds * 1_000_000)),
     )
 
 

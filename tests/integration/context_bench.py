@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from google.protobuf.json_format import MessageToDict
 from tooloo.context.v1 import context_service_pb2 as api
 from tooloo.context.v1.context_service_pb2_grpc import ContextServiceStub
 
 from mesh import testing
 from services.context.__main__ import build
+from services.context.reading import Limits
+from services.context.workers.pool import Outcomes, Pool
 
 if TYPE_CHECKING:
     # exists for type checkers only
@@ -56,6 +60,11 @@ class Index:
         """Indexes a folder."""
         return await self.stub.AnalyzeContext(api.AnalyzeContextRequest(path=str(path), repo_id=repo_id, request_id=request_id))
 
+    async def watched(self, path: Path | str, repo_id: str = "", request_id: str = "") -> list[api.IndexRepositoryResponse]:
+        """Indexes a folder; everything that is told meanwhile."""
+        request = api.IndexRepositoryRequest(path=str(path), repo_id=repo_id, request_id=request_id)
+        return [message async for message in self.stub.IndexRepository(request)]
+
     async def paths(self, repo_id: str, *, page_size: int = 0, language: str = "", query: str = "") -> list[str]:
         """Every file's path, page by page."""
         found, token = [], ""
@@ -81,6 +90,22 @@ class Index:
             file.ClearField("status")
             answers[path] = MessageToDict(file)
         return answers
+
+
+class Gate:
+    """Holds every run where it wants to read files, until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached = asyncio.Event()
+        self.opened = asyncio.Event()
+        read = Pool.read
+
+        async def held(pool: Pool, root: Path, files: Sequence[tuple[str, str]], limits: Limits) -> Outcomes:
+            self.reached.set()
+            await self.opened.wait()
+            return await read(pool, root, files, limits)
+
+        monkeypatch.setattr(Pool, "read", held)
 
 
 @asynccontextmanager

@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -20,9 +19,7 @@ from tooloo.context.v1 import context_service_pb2 as api
 
 from mesh import errors
 from services.context import store
-from services.context.reading import Limits
-from services.context.workers.pool import Outcomes, Pool
-from tests.integration.context_bench import TREE, running, write_tree
+from tests.integration.context_bench import TREE, Gate, running, write_tree
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = [
@@ -96,22 +93,6 @@ async def test_pages_while_the_tree_is_indexed_again(tmp_path: Path) -> None:
             await index.analyze(tree)
     assert [path for path in seen if path in names] == names
     assert len(seen) == len(set(seen))
-
-
-class Gate:
-    """Holds every run where it wants to read files, until it is opened."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.reached = asyncio.Event()
-        self.opened = asyncio.Event()
-        read = Pool.read
-
-        async def held(pool: Pool, root: Path, files: Sequence[tuple[str, str]], limits: Limits) -> Outcomes:
-            self.reached.set()
-            await self.opened.wait()
-            return await read(pool, root, files, limits)
-
-        monkeypatch.setattr(Pool, "read", held)
 
 
 async def test_the_same_call_joins_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,18 +188,18 @@ async def main(folder: Path, writes: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
         database.write = deadly
-        await index.analyze(tree)
+        await (index.analyze(tree) if sys.argv[3] == "answers" else index.watched(tree))
 
 asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
 """
 
 
-@pytest.mark.parametrize("writes", range(1, 11))
-async def test_a_kill_in_the_middle_leaves_the_index_before(tmp_path: Path, writes: int) -> None:
+@pytest.mark.parametrize(("writes", "way"), [*((writes, "answers") for writes in range(1, 11)), (8, "streams")])
+async def test_a_kill_in_the_middle_leaves_the_index_before(tmp_path: Path, writes: int, way: str) -> None:
     """Killed (-9) after any of its writes: the index is the one before, or the one after once it was published; a new run mends."""
     env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'build' / 'api'}"}
     killed = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", KILLED, str(tmp_path), str(writes), cwd=ROOT, env=env, stderr=asyncio.subprocess.PIPE
+        sys.executable, "-c", KILLED, str(tmp_path), str(writes), way, cwd=ROOT, env=env, stderr=asyncio.subprocess.PIPE
     )
     _, said = await killed.communicate()
     assert killed.returncode == -signal.SIGKILL, said.decode()

@@ -183,6 +183,75 @@ def test_color_is_for_terminals(mesh: Mesh, no_color: bool) -> None:
     assert (b"\x1b[" in seen) is not no_color
 
 
+def on_a_terminal(mesh: Mesh, output: Path, *words: str) -> str:
+    """What a command writes to a terminal as its stderr, while its stdout goes to a file."""
+    ours, theirs = pty.openpty()
+    with (
+        output.open("w") as file,
+        subprocess.Popen(
+            [TOOLOO, *words], cwd="/", env=mesh.env | {"TERM": "xterm"}, stdin=theirs, stdout=file, stderr=theirs
+        ) as started,
+    ):
+        os.close(theirs)
+        seen = b"".join(iter(lambda: _more(ours), b""))
+        assert started.wait(_SECONDS) == Code.DONE, seen
+    os.close(ours)
+    return seen.decode()
+
+
+def _more(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        # how a terminal says that nobody writes to it any more
+        return b""
+
+
+def test_what_takes_long_has_a_bar(mesh: Mesh, run: Run, tmp_path: Path) -> None:
+    """Indexing and reading the whole log: a bar on the terminal, the answer alone in the file; without a terminal no bar."""
+    words = ("context", "index", "--path", "mesh/cli", "--repo-id", "the-command")
+    seen = on_a_terminal(mesh, tmp_path / "indexed", *words)
+    assert "━" in seen
+    assert "publishing" in seen
+    indexed = (tmp_path / "indexed").read_text()
+    assert indexed.startswith("result:\n  repository:\n    repo_id: the-command")
+    assert not any(word in indexed for word in ("━", "phase", "\x1b"))
+    code, out, err = run(*words, "--json")
+    assert (code, err) == (Code.DONE, "")
+    messages = [json.loads(line) for line in out.splitlines()]
+    assert messages[0]["progress"]["unit"] == "files"
+    assert int(messages[-1]["result"]["unchangedFiles"]) > 0
+    assert "events" in on_a_terminal(mesh, tmp_path / "events", "events", "read", "--all", "--json")
+    events = json.loads((tmp_path / "events").read_text())
+    assert [event["type"] for event in events if event["subject"] == "repositories/the-command"] == ["context.indexed"] * 2
+
+
+def test_a_subscription_hears_again(run: Run) -> None:
+    """A service's catches up and says so; a paused one is moved, and not waited for; nobody is asked where nobody can answer."""
+    position = publish(run, "replayed")
+    code, _, err = run("events", "replay", "analytics", "--from-beginning")
+    assert code == Code.USAGE
+    assert "--yes" in err
+    code, out, _ = run("events", "replay", "analytics", "--after", str(position - 1), "--yes", "--json")
+    assert code == Code.DONE
+    told = json.loads(out)
+    assert told["caughtUp"]
+    assert told["headPosition"] >= position
+    shown = json.loads(run("bus", "get-subscription", "analytics", "--json")[1])["subscription"]
+    assert int(shown["ackFloor"]) >= told["headPosition"]
+    assert run("bus", "create", "--subscription.name", "rewound")[0] == Code.DONE
+    try:
+        assert run("bus", "pause", "rewound")[0] == Code.DONE
+        code, out, err = run("events", "replay", "rewound", "--from-beginning", "--yes")
+        assert (code, out.split(";")[0]) == (Code.DONE, "rewound was moved")
+        assert "tooloo bus resume rewound" in err
+        shown = json.loads(run("bus", "get-subscription", "rewound", "--json")[1])["subscription"]
+        assert int(shown["backlog"]) >= position
+    finally:
+        assert run("bus", "delete", "--name", "rewound")[0] == Code.DONE
+    assert run("events", "replay", "rewound", "--from-beginning", "--yes")[0] == Code.REFUSED
+
+
 def test_scaling_and_what_cannot_be_scaled(run: Run) -> None:
     """Two replicas and back; the bus runs once."""
     try:

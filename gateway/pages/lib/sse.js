@@ -1,4 +1,17 @@
-// Server-Sent Events over fetch: EventSource hides refusals and hears a named event only by its name.
+// Server-Sent Events over fetch: EventSource hides refusals, asks by GET only and hears a named event only by its name.
+
+import { send } from './api.js'
+
+/**
+ * A write whose answer is a stream; refused at once it throws a Refusal, broken in the middle another error.
+ * @param {(message: any) => void} heard each message, decoded, as it comes
+ * @param {{id: string, signal?: AbortSignal}} options id: the same one again is the same write
+ */
+export async function postStream(path, body, heard, { id, signal }) {
+  const headers = { accept: 'text/event-stream', 'idempotency-key': id }
+  const response = await send('POST', path, { body, headers, signal })
+  await readSse(response, (messages) => messages.forEach(({ data }) => heard(JSON.parse(data))))
+}
 
 /**
  * Reads a response as Server-Sent Events until it ends.

@@ -4,6 +4,7 @@ import { get, listAll } from '../lib/api.js'
 import { html } from '../lib/html.js'
 import { ago, clock } from '../lib/format.js'
 import { useRarely } from '../lib/paged.js'
+import { ProgressBar } from '../lib/progress.js'
 import { sheet } from '../lib/sheet.js'
 import { useEvents } from '../lib/stream.js'
 import { Empty, Heading, Loaded } from '../lib/ui.js'
@@ -32,7 +33,7 @@ function Near({ rule }) {
   const text = `${number(Math.min(value, rule.target))} of ${number(rule.target)}`
   return html`<li class="panel badge"><span class="medal" aria-hidden="true">☆</span>
     <div class="grows"><strong>${rule.name}</strong><p class="soft small">${rule.problem || rule.description}</p>
-      <div class="progress" role="progressbar" aria-label=${rule.name} aria-valuemin="0" aria-valuemax="100" aria-valuenow=${Math.round(fraction * 100)} aria-valuetext=${text}><i style=${{ width: `${fraction * 100}%` }}></i></div>
+      <${ProgressBar} label=${rule.name} text=${text} share=${fraction} />
       <span class="small">${text}</span></div></li>`
 }
 

@@ -1,10 +1,9 @@
 // Code: an indexed repository as a tree map, its most central files, a file between its relations, and search.
 
-import { get, listAll, post } from '../lib/api.js'
+import { get, listAll } from '../lib/api.js'
 import { AsTable } from '../lib/as-table.js'
-import { attempt } from '../lib/dialog.js'
-import { html, useState } from '../lib/html.js'
-import { ago, bytes, count, duration, percent } from '../lib/format.js'
+import { html } from '../lib/html.js'
+import { ago, bytes, count, percent } from '../lib/format.js'
 import { Nothing, useRarely } from '../lib/paged.js'
 import { route, setParams } from '../lib/router.js'
 import { sheet } from '../lib/sheet.js'
@@ -12,6 +11,7 @@ import { remembered, useSignal } from '../lib/store.js'
 import { useEvents } from '../lib/stream.js'
 import { Facts, Heading, Loaded, Search, Table } from '../lib/ui.js'
 import { useKeys, useLoad } from '../lib/use.js'
+import { IndexForm, Underway, begin, isRunning, running } from './code/indexing.js'
 import { FilePanel } from './code/relations.js'
 import { Found } from './code/search.js'
 import { MEASURES, TreeMap } from './code/treemap.js'
@@ -68,14 +68,8 @@ const languageColumns = [
 
 function About({ repository, onIndexed }) {
   const { repoId, root, status } = repository
-  const [busy, setBusy] = useState(false)
-  const index = async () => {
-    setBusy(true)
-    const answer = await attempt(() => post('/api/v1/context/analyze', { path: root, repoId }),
-      (found) => `${repoId} is indexed: ${found.addedFiles} new, ${found.changedFiles} changed, ${found.deletedFiles} gone, in ${duration(found.repository.duration)}.`)
-    setBusy(false)
-    if (answer) onIndexed()
-  }
+  const busy = isRunning(useSignal(running), { path: root, repoId })
+  const index = async () => (await begin({ path: root, repoId })) && onIndexed()
   return html`<div class="about"><${Facts} facts=${[
       ['Files', count(repository.files)], ['Lines', count(repository.lines)], ['Size', bytes(repository.bytes)], ['Symbols', count(repository.symbols)],
       ['Imports', html`${count(repository.imports)} <span class="soft small nowrap">${count(repository.resolvedImports)} inside</span>`], ['Compared', ago(status.checkTime)], ['Commit', status.commit && html`<code>${status.commit.slice(0, 10)}</code>`],
@@ -111,18 +105,25 @@ export default function Code() {
   const { params } = useSignal(route)
   const loaded = useLoad(() => listAll('/api/v1/context/repositories', {}, 'repositories'), [])
   useEvents({ types: ['context.indexed'] }, useRarely(loaded.reload, 1000))
+  const choose = (repo) => {
+    last.value = repo
+    setParams({ repo, folder: '', file: '', q: '' }, { step: true })
+  }
+  const show = (repo) => {
+    loaded.reload()
+    choose(repo)
+  }
   return html`<${Heading} title="Code" about="Source trees of this machine: their shape, what leans on what, and every symbol." />
+    <${Underway} />
     <${Loaded} of=${loaded}>${(repositories) => {
-      if (!repositories.length) return html`<${Nothing} title="No repository is indexed." path="context/analyze" body=${{ path: '.' }}><p>Index the folder where the mesh was started, or any other one that it may read:</p></${Nothing}>`
+      if (!repositories.length) return html`<section class="panel index-first"><h2>Index a folder</h2><${IndexForm} onIndexed=${show} /></section>
+        <${Nothing} title="No repository is indexed." path="context/analyze" body=${{ path: '.' }}><p>Index the folder where the mesh was started, or any other one that it may read; from a terminal:</p></${Nothing}>`
       const known = (id) => repositories.some(({ repoId }) => repoId === id)
       const repoId = [params.repo, last.value].find(known) ?? repositories[0].repoId
-      const choose = (repo) => {
-        last.value = repo
-        setParams({ repo, folder: '', file: '', q: '' }, { step: true })
-      }
       return html`<div class="filters"><label class="inline">Repository
           <select value=${repoId} onChange=${({ currentTarget }) => choose(currentTarget.value)}>${repositories.map((each) => html`<option key=${each.repoId} value=${each.repoId}>${each.repoId}</option>`)}</select></label>
           <${Search} label="Search files and symbols" value=${params.q ?? ''} onChange=${(q) => setParams({ q })} /></div>
-        <${Repository} key=${repoId} repoId=${repoId} />`
+        <${Repository} key=${repoId} repoId=${repoId} />
+        <details class="index-another"><summary>Index another folder</summary><div class="panel"><${IndexForm} onIndexed=${show} /></div></details>`
     }}</${Loaded}>`
 }

@@ -1,10 +1,11 @@
-"""Follows, reads and publishes events; shows lag and dead letters of subscriptions."""
+"""Follows, reads, publishes and replays events; shows lag and dead letters of subscriptions."""
 
 from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -15,16 +16,18 @@ from mesh.cli.console import Cell, Console
 from mesh.cli.dead_letters import dead
 from mesh.cli.eventing import BUS, EventTypeName
 from mesh.cli.grouping import Group
+from mesh.cli.replaying import replay
 
 _PAGE = 1000
 
 
 @click.group(cls=Group)
 def command() -> None:
-    """Follows, reads and publishes events; shows lag and dead letters of subscriptions."""
+    """Follows, reads, publishes and replays events; shows lag and dead letters of subscriptions."""
 
 
 command.add_command(dead)
+command.add_command(replay)
 
 
 @command.command()
@@ -49,15 +52,21 @@ def follow(console: Console, wanted: dict[str, Any], start: dict[str, Any] | Non
 @eventing.beginnings
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
 @click.option("--last", type=click.IntRange(min=1), help="Only the newest so many.")
+@click.option("--all", "every", is_flag=True, help="All of them, however many.")
 @click.option("--full", is_flag=True, help="Show every field of each event, not a line.")
 @click.pass_obj
 def read(
-    console: Console, wanted: dict[str, Any], start: dict[str, Any] | None, limit: int, last: int | None, *, full: bool
+    console: Console, wanted: dict[str, Any], start: dict[str, Any] | None, limit: int, last: int | None, *, every: bool, full: bool
 ) -> None:
-    """Reads events from the log, oldest first: from the beginning unless told otherwise."""
-    with Caller(console) as caller:
-        events = _read(caller, wanted, start or {}, None if last else limit)
-        found = list(deque(events, maxlen=last) if last else events)
+    """Reads events from the log, oldest first: from the beginning unless told otherwise.
+
+    A bar shows how far it is when they go to a file or another program.
+    """
+    if every and last:
+        raise click.UsageError("Give one of --all and --last.")
+    with Caller(console) as caller, _reading(console) as told:
+        events = _read(caller, wanted, start or {}, None if last or every else limit, told)
+        found = deque(events, maxlen=last) if last else events
         if console.json:
             console.value([printing.as_json(caller.schema, event) for event in found])
             return
@@ -65,15 +74,30 @@ def read(
             eventing.show(console, caller.schema, event, full=full)
 
 
-def _read(caller: Caller, wanted: dict[str, Any], start: dict[str, Any], limit: int | None) -> Iterator[Any]:
-    """Events page by page, at most so many."""
+@contextmanager
+def _reading(console: Console) -> Iterator[Callable[[int, int, int], None]]:
+    """A bar for who does not see the events come: told the first position, the one that was reached, and the last."""
+    if console.on_terminal:
+        yield lambda first, reached, head: None
+        return
+    with console.progress("reading") as bar:
+        yield lambda first, reached, head: bar.set(reached - first, head - first, unit="events")
+
+
+def _read(
+    caller: Caller, wanted: dict[str, Any], start: dict[str, Any], limit: int | None, told: Callable[[int, int, int], None]
+) -> Iterator[Any]:
+    """Events page by page, at most so many; tells after each page how far in the log it is."""
     rpc = caller.schema.rpcs[f"{BUS}/ReadEvents"]
     begin = {"fromTime": start["time"]} if "time" in start else {"afterPosition": start.get("afterPosition", 0)}
-    token, left = "", limit
+    token, left, first = "", limit, int(start.get("afterPosition", -1))
     while left is None or left > 0:
         size = _PAGE if left is None else min(left, _PAGE)
         fields = {"filter": wanted, "pageSize": size, "pageToken": token, **begin}
         page: Any = caller.unary(rpc, requests.build(caller.schema, rpc, (), fields))
+        if first < 0:
+            first = page.events[0].position - 1 if page.events else page.progress_position
+        told(first, page.progress_position, page.head_position)
         yield from page.events
         token, left = page.next_page_token, None if left is None else left - len(page.events)
         if not token:

@@ -20,6 +20,7 @@ from services.context import git, store
 from services.context.comparing import Changes, Known, compare
 from services.context.flows.linking import link
 from services.context.parsing import Parsed
+from services.context.progress import Meter, Phase
 from services.context.reading import Limits, Read
 from services.context.settings import ContextSettings
 from services.context.store import Repository
@@ -86,13 +87,16 @@ class Outcome:
 class Run:
     """A run over one tree; it may write as long as no other run of the repository has begun."""
 
-    def __init__(self, host: Host, settings: ContextSettings, at: Repository, root: Path, run_id: str, pool: Pool) -> None:
+    def __init__(
+        self, host: Host, settings: ContextSettings, at: Repository, root: Path, run_id: str, pool: Pool, meter: Meter
+    ) -> None:
         self._host = host
         self._settings = settings
         self._at = at
         self._root = root
         self._run_id = run_id
         self._pool = pool
+        self._meter = meter
         self._limits = Limits(settings.max_file_bytes, settings.max_symbols, settings.max_imports)
         self._tally = Tally()
         # so many batches are read or wait for the store at a time
@@ -101,11 +105,12 @@ class Run:
     async def execute(self) -> Outcome:
         """Does all but the publishing. Raises TreeTooLarge, RunLost or RootGone; the index that is shown stays."""
         commit = await asyncio.to_thread(lambda: git.head(git.find(self._root)))
+        self._meter.enter(Phase.READING, self._at.files if self._at.generation else await self._count_files())
         await self._read_tree()
         tally = self._tally
         if not tally.anything_new and self._at.generation:
             return Outcome(self._at.generation, self._at.resolved_imports, tally.skipped, commit, tally)
-        resolved = await link(self._host.db, self.write, self._at, self._settings.max_central_files)
+        resolved = await link(self._host.db, self.write, self._at, self._settings.max_central_files, self._meter)
         return Outcome(self._at.building, resolved, tally.skipped, commit, tally)
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
@@ -117,6 +122,15 @@ class Run:
         if not await store.may_write(tx, self._at.repo_id, self._run_id):
             raise RunLost
         return await work(tx)
+
+    async def _count_files(self) -> int:
+        """Walks once more, which is little beside parsing them all, so that it is known how many there are."""
+        walk, more = await asyncio.to_thread(self._walk), True
+        while more:
+            entries = await asyncio.to_thread(lambda: list(islice(walk, _STRETCH)))
+            more = len(entries) == _STRETCH and self._meter.now.done <= self._settings.max_files
+            self._meter.add(sum(isinstance(entry, Found) for entry in entries))
+        return self._meter.now.done
 
     async def _read_tree(self) -> None:
         walk = await asyncio.to_thread(self._walk)
@@ -166,6 +180,7 @@ class Run:
     async def _drop(self, changes: Changes) -> None:
         self._tally.unchanged += changes.unchanged
         self._tally.deleted += len(changes.gone)
+        self._meter.add(changes.unchanged)
         if changes.gone:
             ended = [known.file_id for known in changes.gone]
             await self.write(partial(store.retire_files, generation=self._at.building, file_ids=ended))
@@ -177,6 +192,7 @@ class Run:
             outcomes = await self._pool.read(self._root, asked, self._limits)
             plan = self._plan(batch, outcomes)
             await self.write(partial(self._keep, plan=plan, read_us=read_us))
+            self._meter.add(len(batch), sum(found.size for found, _ in batch))
         finally:
             self._room.release()
 

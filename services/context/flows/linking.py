@@ -2,6 +2,7 @@
 
 import asyncio
 from array import array
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,6 +11,7 @@ from pathlib import Path
 from mesh.db import Database, Row, Transaction
 from services.context import store
 from services.context.centrality import Central, most_central
+from services.context.progress import Meter, Phase
 from services.context.resolving import Resolver
 from services.context.store import Link, Repository
 from services.context.structure import Totals, folder_totals
@@ -64,12 +66,16 @@ class _Edges:
         return list(zip(self.sources, self.targets, strict=True))
 
 
-async def link(database: Database, write: Write, at: Repository, max_central: int) -> int:
+async def link(database: Database, write: Write, at: Repository, max_central: int, meter: Meter) -> int:
     """Brings targets, folders and central files of the generation that is being built up to date; gives the resolved imports."""
+    meter.enter(Phase.RESOLVING)
     files = await _files(database, at)
     modules = await database.read(partial(store.built_go_modules, at=at))
     resolver = await asyncio.to_thread(Resolver, files.paths, modules, Path(at.root).name)
     edges, resolved = _Edges(), 0
+    # the order in which imports come
+    ids = sorted(files.place_of_id)
+    meter.enter(Phase.RESOLVING, len(ids))
     async for page in _pages(database, at):
         targets = [_target(files, resolver, each) for each in page]
         resolved += sum(bool(target) for target in targets)
@@ -77,6 +83,8 @@ async def link(database: Database, write: Write, at: Repository, max_central: in
         changed = [(each, target) for each, target in zip(page, targets, strict=True) if target != each.target]
         if changed:
             await write(partial(store.change_targets, at=at, changed=changed))
+        meter.reach(bisect_right(ids, page[-1].file_id) if page else len(ids))
+    meter.enter(Phase.RANKING)
     folders, central = await asyncio.to_thread(_shape, files, edges, max_central)
     await write(partial(store.add_shape, at=at, folders=folders, central=central))
     return resolved

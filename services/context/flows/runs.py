@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from tooloo.context.v1.context_service_pb2 import AnalyzeContextRequest, AnalyzeContextResponse
+from tooloo.context.v1.context_service_pb2 import AnalyzeContextRequest, AnalyzeContextResponse, IndexRepositoryRequest
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from mesh import errors
@@ -18,19 +18,43 @@ from mesh.host import Host
 from services.context import events, store, store_queries, wire
 from services.context.flows.indexing import Outcome, RootGone, Run, RunLost, TreeTooLarge
 from services.context.freshness import look
+from services.context.progress import Meter, Phase, Progress
 from services.context.settings import ContextSettings
 from services.context.store import Repository
 from services.context.workers.pool import Pool
 
 log = logging.getLogger(__name__)
 _WHEN_BUSY = timedelta(seconds=5)
+# a setting of nothing must not become a loop without a pause
+_SHORTEST_INTERVAL = 0.01
+Request = AnalyzeContextRequest | IndexRepositoryRequest
 Answer = asyncio.Task[AnalyzeContextResponse]
+
+
+@dataclass(frozen=True)
+class _Underway:
+    """What watchers see of a run; `begun` is set when it may write, or has failed to get so far."""
+
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    meter: Meter = field(default_factory=Meter)
 
 
 @dataclass(frozen=True)
 class _Running:
     root: Path
     task: Answer
+    underway: _Underway
+    started: float
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a watcher is told: how far the run is, since so many seconds; at the end its answer or why there is none."""
+
+    progress: Progress
+    seconds: float
+    answer: AnalyzeContextResponse | None = None
+    error: errors.Refusal | None = None
 
 
 class Runs:
@@ -53,13 +77,45 @@ class Runs:
             with suppress(asyncio.CancelledError, Exception):
                 await running.task
 
-    async def analyze(self, request: AnalyzeContextRequest, repo_id: str, root: Path) -> AnalyzeContextResponse:
+    async def analyze(self, request: Request, repo_id: str, root: Path) -> AnalyzeContextResponse:
         """Indexes a tree, or waits for the run that does so already; a caller that goes away does not end it."""
-        running = self._running.get(repo_id)
+        running = self._find(repo_id, root)
         if running is None:
-            return await asyncio.shield(self._start(request, repo_id, root))
-        if running.root != root:
+            return await asyncio.shield(self._start(request, repo_id, root).task)
+        return await self._joined(request, running)
+
+    async def watch(self, request: Request, repo_id: str, root: Path, silence: float) -> AsyncIterator[Watched]:
+        """The same, telling how far the run is, at least every so many seconds; what refuses it before it has begun is raised."""
+        known = self._find(repo_id, root)
+        running = known or self._start(request, repo_id, root)
+        underway, interval = running.underway, max(self._settings.progress_interval.total_seconds(), _SHORTEST_INTERVAL)
+        await underway.begun.wait()
+        told, told_at = None, 0.0
+        while not running.task.done():
+            now = self._host.clock.monotonic()
+            if underway.meter.now != told or now - told_at >= silence:
+                told, told_at = underway.meter.now, now
+                yield Watched(told, now - running.started)
+            await asyncio.wait({running.task}, timeout=min(interval, silence))
+        yield await self._last(request, running, joined=known is not None)
+
+    def _find(self, repo_id: str, root: Path) -> _Running | None:
+        """The run that does so already; it must be of the same folder."""
+        running = self._running.get(repo_id)
+        if running and running.root != root:
             raise _other_root(repo_id, str(running.root))
+        return running
+
+    async def _last(self, request: Request, running: _Running, *, joined: bool) -> Watched:
+        progress, seconds = running.underway.meter.now, self._host.clock.monotonic() - running.started
+        try:
+            answer = await (self._joined(request, running) if joined else running.task)
+        except errors.Refusal as error:
+            return Watched(progress, seconds, error=error)
+        return Watched(progress, seconds, answer)
+
+    async def _joined(self, request: Request, running: _Running) -> AnalyzeContextResponse:
+        """The answer of a run that another caller began, kept under the request_id of this one too."""
         answer = await asyncio.shield(running.task)
 
         async def same(_: Transaction) -> AnalyzeContextResponse:
@@ -67,22 +123,25 @@ class Runs:
 
         return await self._host.once(request, AnalyzeContextResponse, same)
 
-    def _start(self, request: AnalyzeContextRequest, repo_id: str, root: Path) -> Answer:
+    def _start(self, request: Request, repo_id: str, root: Path) -> _Running:
         if len(self._running) >= self._settings.max_runs:
             name = ContextSettings.env_name("max_runs")
             raise errors.exhausted(name, f"{self._settings.max_runs} trees are being indexed; try again", retry_after=_WHEN_BUSY)
-        task = asyncio.create_task(self._run(request, repo_id, root), name=f"index {repo_id}")
-        self._running[repo_id] = _Running(root, task)
-        task.add_done_callback(lambda _: self._ended(repo_id, task))
-        return task
+        underway = _Underway()
+        task = asyncio.create_task(self._run(request, repo_id, root, underway), name=f"index {repo_id}")
+        running = self._running[repo_id] = _Running(root, task, underway, self._host.clock.monotonic())
+        task.add_done_callback(lambda _: self._ended(repo_id, running))
+        return running
 
-    def _ended(self, repo_id: str, task: Answer) -> None:
+    def _ended(self, repo_id: str, running: _Running) -> None:
+        task = running.task
+        running.underway.begun.set()
         del self._running[repo_id]
         self.after_run()
         if not task.cancelled() and (error := task.exception()) and not isinstance(error, errors.Refusal):
             log.error("indexing %s failed", repo_id, exc_info=error)
 
-    async def _run(self, request: AnalyzeContextRequest, repo_id: str, root: Path) -> AnalyzeContextResponse:
+    async def _run(self, request: Request, repo_id: str, root: Path, underway: _Underway) -> AnalyzeContextResponse:
         run_id, settings, started = self._host.ids(), self._settings, self._host.clock.monotonic()
 
         async def begin(tx: Transaction) -> Repository:
@@ -92,10 +151,12 @@ class Runs:
             return await store.begin_run(tx, repo_id, str(root), run_id)
 
         at = await self._host.db.write(begin)
+        underway.begun.set()
         try:
             async with Pool(settings.workers, settings.parse_timeout, settings.worker_memory_bytes) as pool:
-                run = Run(self._host, settings, at, root, run_id, pool)
+                run = Run(self._host, settings, at, root, run_id, pool, underway.meter)
                 outcome = await run.execute()
+                underway.meter.enter(Phase.PUBLISHING)
             return await self._publish(request, run, at, outcome, started)
         except TreeTooLarge as error:
             name = ContextSettings.env_name(error.setting)
@@ -108,7 +169,7 @@ class Runs:
             await self._host.db.write(lambda tx: store_queries.abandon_first(tx, repo_id, run_id))
 
     async def _publish(
-        self, request: AnalyzeContextRequest, run: Run, at: Repository, outcome: Outcome, started: float
+        self, request: Request, run: Run, at: Repository, outcome: Outcome, started: float
     ) -> AnalyzeContextResponse:
         duration_us = round((self._host.clock.monotonic() - started) * 1_000_000)
         sight = await asyncio.to_thread(look, at.root)
