@@ -73,7 +73,7 @@ def test_help_of_a_service_calls_nobody(capsys: pytest.CaptureFixture[str]) -> N
     [
         (["stats"], "Did you mean status"),
         (["provider", "selekt-provider"], "Did you mean select-provider"),
-        (["provider", "list"], "may be list-budgets"),
+        (["provider", "list"], "may be list-"),
         (["call", "StartTraning"], "Did you mean StartTraining?"),
         (["call", "learning.Start"], "There is no RPC"),
         (["provider", "select", "--strategy", "fast"], "choose one of: balanced"),
