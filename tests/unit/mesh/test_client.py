@@ -41,8 +41,11 @@ async def test_a_call_waits_for_the_door(tmp_path: Path) -> None:
     client = MeshClient(target, replace(MeshSettings(), call_attempts=1))
     calling = asyncio.create_task(client.call(CALL, system.GetSystemInfoRequest(), timedelta(seconds=20)))
     # the call has met a door that is not there before the door comes
-    while client.channel.get_state(try_to_connect=True) is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-        await client.channel.wait_for_state_change(client.channel.get_state())
+    state = client.channel.get_state(try_to_connect=True)
+    while state is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+        # from the state that was looked at: waiting for a change of a newer one could miss the one that is waited for
+        await client.channel.wait_for_state_change(state)
+        state = client.channel.get_state(try_to_connect=True)
     assert not calling.done()
     server = _door(target)
     await server.start()
