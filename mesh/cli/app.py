@@ -76,8 +76,10 @@ def shared_options() -> list[click.Option]:
 def with_shared(command: click.Command) -> click.Command:
     """The command, and those below it, with the shared options; one that has an option of the name keeps its own."""
     taken = {name for param in command.params for name in param.opts}
-    command.params += [option for option in shared_options() if not taken & set(option.opts)]
-    if isinstance(command, click.Group):
+    missing = [option for option in shared_options() if not taken & set(option.opts)]
+    command.params += missing
+    # a command of a module is the same object each time: what was done once stays
+    if missing and isinstance(command, click.Group):
         below = command.get_command
         # a group may make what it holds when it is asked for
         command.get_command = lambda context, name: _shared_or_none(below(context, name))  # type: ignore[method-assign, assignment]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
 from mesh.cli import refusing
-from mesh.cli.console import Console
+from mesh.cli.console import Console, Failure
 from mesh.cli.schema import Rpc, Schema, load
 
 if TYPE_CHECKING:
@@ -25,6 +27,12 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.enable_retries", 0),
 ]
+
+
+def _grpc() -> ModuleType:
+    """Half of what a command costs, and not every command calls; its remarks about connections say less than our failures do."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    return importlib.import_module("grpc")
 
 
 def watched(answers: Any, silence: float) -> Iterator[Message]:
@@ -48,6 +56,7 @@ class Caller:
     def __init__(self, console: Console, timeout: float | None = None) -> None:
         self._console = console
         self._timeout = timeout
+        self._unsent: Failure | None = None
         self.schema: Schema = load(console.settings.extra_contracts)
 
     def __enter__(self) -> Caller:
@@ -59,11 +68,8 @@ class Caller:
 
     @cached_property
     def _channel(self) -> grpc.Channel:
-        # its remarks about connections say less than our failures do
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-        import grpc  # noqa: PLC0415 - half of what a command costs, and not every command calls
-
-        return grpc.insecure_channel(self._console.target, options=_OPTIONS)
+        channel: grpc.Channel = _grpc().insecure_channel(self._console.target, options=_OPTIONS)
+        return channel
 
     def call(self, name: str, /, **fields: Any) -> Any:
         """The answer of a unary RPC by its full name, with the request's fields as they stand in Python."""
@@ -74,12 +80,12 @@ class Caller:
     def unary(self, rpc: Rpc, request: Message) -> Message:
         """The answer of a call with one answer; Failure when it is refused or nothing answers."""
         with self._failures(rpc):
-            answer: Message = self._invoke(rpc)(iter([request]) if rpc.method.client_streaming else request)
+            answer: Message = self._invoke(rpc)(request)
             return answer
 
     def answers(self, rpc: Rpc, requests: Iterable[Message], silence: float | None = None) -> Iterator[Message]:
         """The answers of any call, as they come; Failure when it is refused, breaks, or is silent for so many seconds."""
-        given = iter(requests) if rpc.method.client_streaming else next(iter(requests))
+        given = self._sent(requests) if rpc.method.client_streaming else next(iter(requests))
         with self._failures(rpc):
             answer = self._invoke(rpc)(given)
             if not rpc.method.server_streaming:
@@ -88,6 +94,14 @@ class Caller:
                 yield from answer
             else:
                 yield from watched(answer, silence)
+
+    def _sent(self, requests: Iterable[Message]) -> Iterator[Message]:
+        """The requests of a stream; gRPC reads them in a thread of its own and would hide why there are no more."""
+        try:
+            yield from requests
+        except Failure as failure:
+            self._unsent = failure
+            raise
 
     def _invoke(self, rpc: Rpc) -> Any:
         """What makes the call: gRPC has one for each of the four kinds."""
@@ -103,9 +117,9 @@ class Caller:
 
     @contextmanager
     def _failures(self, rpc: Rpc) -> Iterator[None]:
-        import grpc  # noqa: PLC0415 - loaded by now
-
         try:
             yield
-        except grpc.RpcError as error:
+        except _grpc().RpcError as error:
+            if self._unsent:
+                raise self._unsent from error
             raise refusing.failure(self.schema, error, rpc, self._console.target) from error

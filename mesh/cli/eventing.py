@@ -127,9 +127,9 @@ def show(console: Console, schema: Schema, event: Any, *, full: bool = False) ->
     if console.json:
         console.line(printing.as_json(schema, event))
     elif full:
-        console.result({}, "\n".join(["---", *printing.lines(schema, event)]))
+        click.echo("\n".join(["---", *printing.lines(schema, event)]))
     else:
-        console.result({}, line(schema, event))
+        click.echo(line(schema, event))
 
 
 def line(schema: Schema, event: Any) -> str:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import click
 from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
@@ -44,7 +45,7 @@ def show(console: Console, schema: Schema, message: Message) -> None:
     elif (field := listed(message)) is not None:
         _table(console, schema, message, field)
     else:
-        console.result({}, "\n".join(lines(schema, message)) or "done")
+        click.echo("\n".join(lines(schema, message)) or "done")
 
 
 def show_part(console: Console, schema: Schema, message: Message, *, first: bool) -> None:
@@ -55,7 +56,7 @@ def show_part(console: Console, schema: Schema, message: Message, *, first: bool
         _body(console, message)
     else:
         separator = [] if first else ["---"]
-        console.result({}, "\n".join([*separator, *lines(schema, message)]))
+        click.echo("\n".join([*separator, *lines(schema, message)]))
 
 
 def as_json(schema: Schema, message: Message) -> dict[str, Any]:

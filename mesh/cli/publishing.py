@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mesh.cli import requests, values
+from mesh.cli import requests
 from mesh.cli.console import Code, Failure
 from mesh.cli.grouping import near
 from mesh.cli.schema import Rpc, Schema
@@ -46,11 +46,3 @@ def _read(text: str) -> object:
             return [json.loads(line) for line in text.splitlines() if line.strip()]
         except json.JSONDecodeError:
             raise Failure(f"no JSON: {whole}", "give one CloudEvent, a list of them, or one a line", Code.USAGE) from whole
-
-
-def file(path: str) -> str:
-    """The text of a file; Failure when it cannot be read."""
-    try:
-        return values.read_file(path).decode()
-    except ValueError as error:
-        raise Failure(str(error), "give a file of CloudEvents as JSON", Code.USAGE) from error

@@ -50,7 +50,7 @@ def of_message(schema: Schema, message: Descriptor | str, words: Sequence[str], 
 def stream(schema: Schema, rpc: Rpc, words: Sequence[str], options: dict[str, Any] | None = None) -> Iterator[Message]:
     """The requests of a client stream: one a line of stdin, one a JSON object, or one out of fields."""
     if STDIN in words:
-        yield from (build(schema, rpc, [line]) for line in sys.stdin if line.strip())
+        yield from (build(schema, rpc, (), _object(line, "a line of stdin")) for line in sys.stdin if line.strip())
         return
     objects = [word for word in words if _is_json(word)]
     if objects:
@@ -69,7 +69,7 @@ def _pieces(message: Descriptor, words: Sequence[str]) -> Iterator[dict[str, Any
         if word == STDIN:
             yield _object(sys.stdin.read(), "stdin")
         elif word.startswith("@"):
-            yield _object(_file(word[1:]), word[1:])
+            yield _object(file(word[1:]), word[1:])
         elif word.startswith("{"):
             yield _object(word, "the request")
         else:
@@ -77,7 +77,8 @@ def _pieces(message: Descriptor, words: Sequence[str]) -> Iterator[dict[str, Any
     yield fields
 
 
-def _file(path: str) -> str:
+def file(path: str) -> str:
+    """The text of a file that was named on the command line; Failure when it cannot be read."""
     try:
         return values.read_file(path).decode()
     except ValueError as error:

@@ -13,7 +13,6 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from mesh import prose
 from mesh.cli import values
 from mesh.cli.console import Console
-from mesh.cli.ruling import sayings
 from mesh.cli.schema import Rpc
 from mesh.settings import duration
 
@@ -76,6 +75,8 @@ class FieldOption(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """The field's comment, then whether it must be given and what its rules are."""
+        from mesh.cli.ruling import sayings  # noqa: PLC0415 - a call needs no help
+
         said = sayings(self.field)
         self.help = " ".join(prose.of(self.field.full_name).split()) + "".join(f"  [{each}]" for each in said)
         return super().get_help_record(ctx)

@@ -104,7 +104,7 @@ def publish(
     attributes = {"subject": subject, "source": source, "correlation_id": correlation_id, "causation_id": causation_id}
     with Caller(console) as caller:
         if type_or_file.startswith("@") or type_or_file == requests.STDIN:
-            text = sys.stdin.read() if type_or_file == requests.STDIN else publishing.file(type_or_file[1:])
+            text = sys.stdin.read() if type_or_file == requests.STDIN else requests.file(type_or_file[1:])
             rpc = caller.schema.rpcs[f"{BUS}/PublishCloudEvents"]
             request = publishing.cloud_events(caller.schema, rpc, text)
         else:

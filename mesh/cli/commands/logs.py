@@ -101,7 +101,7 @@ def _show(console: Console, schema: Schema, record: Any, *, full: bool) -> None:
     if console.json:
         console.line(printing.as_json(schema, record))
     else:
-        console.result({}, line(schema, record, full=full))
+        click.echo(line(schema, record, full=full))
 
 
 def line(schema: Schema, record: Any, *, full: bool) -> str:

@@ -35,6 +35,16 @@ def test_every_command_file_is_a_command(name: str) -> None:
     assert {"--json", "--door"} <= {option for param in command.params for option in param.opts}
 
 
+def test_a_command_may_be_asked_for_often() -> None:
+    """The shared options come once, and what a group holds stays reachable: a process may run many lines."""
+    for _ in range(2000):
+        command = root.app.get_command(click.Context(root.app), "events")
+    assert isinstance(command, click.Group)
+    dead = command.get_command(click.Context(command), "dead")
+    assert dead is not None
+    assert [param.opts for param in dead.params] == [["--json"], ["--door"]]
+
+
 def test_no_command_hides_a_service() -> None:
     """A command of the name of a service would take its verbs away."""
     assert not set(root.command_files()) & {spec.name for spec in SERVICES}
