@@ -40,7 +40,9 @@ def environment(folder: Path) -> dict[str, str]:
     door, admin, *ports = free_ports(len(SERVICES) + 2)
     names = {f"TOOLOO_{spec.name.upper()}_PORT": str(port) for spec, port in zip(SERVICES, ports, strict=True)}
     own = {"TOOLOO_DATA_FOLDER": str(folder / "var"), "TOOLOO_DOOR_PORT": str(door), "TOOLOO_ADMIN_PORT": str(admin)}
-    return {**os.environ, **own, **names}
+    # as `make` does it: bytecode is on the disk
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, **own, **names}
 
 
 def start(env: dict[str, str]) -> dict[str, Start]:
