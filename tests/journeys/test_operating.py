@@ -80,6 +80,7 @@ def test_a_bus_on_jetstream_is_not_backed_up_halfway(operator: Operator, tmp_pat
     operator.mesh.env["TOOLOO_BUS_WAY"] = "jetstream"
     try:
         error = operator.call("backup", str(tmp_path / "backup"), expected=2)
+        assert "nats stream restore" in operator.call("restore", str(tmp_path), expected=2)["nextStep"]
     finally:
         del operator.mesh.env["TOOLOO_BUS_WAY"]
     assert "nats stream backup" in error["nextStep"]
