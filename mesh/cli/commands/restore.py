@@ -25,7 +25,7 @@ def command(console: Console, backup: Path, force: bool) -> None:
     """
     if given("bus", "way") == "jetstream":
         console.fail(
-            "the event log is in NATS JetStream, which a backup does not hold: the services would be of another moment than the log",
+            "the event log is in NATS JetStream, which a backup does not hold: services and log would be of different moments",
             "unset TOOLOO_BUS_WAY to restore a backup of a bus on SQLite; one of NATS is restored by nats stream restore",
             Code.USAGE,
         )
