@@ -69,8 +69,12 @@ class Sampler:
 
     async def window(self, seconds: float) -> Window:
         """The traffic of the last seconds; waits for the first two samples after a sleep. UNAVAILABLE when Envoy does not tell."""
-        self._awake_until = self._clock.monotonic() + self._linger
-        self._wake.set()
+        with self.watched():
+            self._awake_until = self._clock.monotonic() + self._linger
+            self._wake.set()
+            return await self._newest(seconds)
+
+    async def _newest(self, seconds: float) -> Window:
         try:
             async with asyncio.timeout(_PATIENCE), self._sampled:
                 while (found := self._ring.window(seconds)) is None:
