@@ -65,7 +65,7 @@ def _check(console: Console) -> None:
         console.say(f"{each['level']}: {each['check']}: {each['seen']}: {each['meaning']}\n  → {each['todo']}")
     faults = [each for each in findings if each["level"] == "fault"]
     if faults:
-        console.fail(f"the doctor found {len(faults)} faults; the mesh was not started", faults[0]["todo"], Code.FAULT)
+        console.fail(f"the doctor found faults: {len(faults)}; the mesh was not started", faults[0]["todo"], Code.FAULT)
     console.say(f"✓ checked: no fault, {len(findings)} warnings")
 
 
