@@ -58,19 +58,20 @@ def start(env: dict[str, str]) -> dict[str, Start]:
             if _READY in line:
                 ready[_MANAGER] = time.time() - began
                 break
-        return _look(psutil.Process(mesh.pid), began, ready)
+        return _look(psutil.Process(mesh.pid), ready)
     finally:
         mesh.send_signal(signal.SIGINT)
         mesh.communicate()
 
 
-def _look(manager: psutil.Process, began: float, ready: dict[str, float]) -> dict[str, Start]:
+def _look(manager: psutil.Process, ready: dict[str, float]) -> dict[str, Start]:
     modules = {spec.module: spec.name for spec in SERVICES if spec.module}
     found = {}
     for process in (manager, *manager.children()):
         name = _MANAGER if process == manager else modules.get(process.cmdline()[-1], _DOOR)
         times = process.cpu_times()
-        found[name] = Start(max(0.0, process.create_time() - began), ready[name], times.user + times.system)
+        # the kernel's own time of the start, which may be some tenths of a second off the clock, for all alike
+        found[name] = Start(process.create_time() - manager.create_time(), ready[name], times.user + times.system)
     return found
 
 
