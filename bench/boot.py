@@ -40,7 +40,9 @@ def environment(folder: Path) -> dict[str, str]:
     door, admin, *ports = free_ports(len(SERVICES) + 2)
     names = {f"TOOLOO_{spec.name.upper()}_PORT": str(port) for spec, port in zip(SERVICES, ports, strict=True)}
     own = {"TOOLOO_DATA_FOLDER": str(folder / "var"), "TOOLOO_DOOR_PORT": str(door), "TOOLOO_ADMIN_PORT": str(admin)}
-    return {**os.environ, **own, **names}
+    # as `make` does it: bytecode is on the disk
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, **own, **names}
 
 
 def start(env: dict[str, str]) -> dict[str, Start]:
@@ -56,19 +58,20 @@ def start(env: dict[str, str]) -> dict[str, Start]:
             if _READY in line:
                 ready[_MANAGER] = time.time() - began
                 break
-        return _look(psutil.Process(mesh.pid), began, ready)
+        return _look(psutil.Process(mesh.pid), ready)
     finally:
         mesh.send_signal(signal.SIGINT)
         mesh.communicate()
 
 
-def _look(manager: psutil.Process, began: float, ready: dict[str, float]) -> dict[str, Start]:
+def _look(manager: psutil.Process, ready: dict[str, float]) -> dict[str, Start]:
     modules = {spec.module: spec.name for spec in SERVICES if spec.module}
     found = {}
     for process in (manager, *manager.children()):
         name = _MANAGER if process == manager else modules.get(process.cmdline()[-1], _DOOR)
         times = process.cpu_times()
-        found[name] = Start(max(0.0, process.create_time() - began), ready[name], times.user + times.system)
+        # the kernel's own time of the start, which may be some tenths of a second off the clock, for all alike
+        found[name] = Start(process.create_time() - manager.create_time(), ready[name], times.user + times.system)
     return found
 
 

@@ -24,7 +24,7 @@ from envoy.testing import door_on_free_ports, running_door
 from gateway.sampler import asking
 
 _SERVICE = "tooloo.orchestration.v1.OrchestrationService"
-_CALLS, _TURNS, _AT_A_TIME, _SAMPLES = 4000, 7, 16, 50
+_CALLS, _TURNS, _AT_A_TIME, _SAMPLES = 4000, 11, 16, 50
 _MICRO = 1e6
 
 
@@ -69,8 +69,9 @@ async def _calls(door: Door) -> float:
 
 
 def _seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    """CPU of all its threads so far, to the nanosecond: the ticks of times() are as long as fifty calls."""
+    threads = Path(f"/proc/{process.pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
 
 async def _sample(door: Door) -> tuple[float, float]:

@@ -28,7 +28,9 @@ _NAMES = {value: name for name, value in _LEVELS.items()}
 # what may follow a rotation that came between the look at the folder and the reading
 _LOOKS = 3
 # lines in one message of FollowLogs, which must stay below the largest message
-_BATCH = 50
+_BATCH = 20
+# bytes of lines in one page; as a message they may be twice as many
+_ROOM = 1024 * 1024
 
 
 class LogCalls:
@@ -51,9 +53,10 @@ class LogCalls:
         """The lines as they are written."""
         wanted = _wanted(request)
         with self._tail.following() as follower:
-            # the first message comes at once, so that the caller knows that it follows
             old = await self._old(wanted, follower, request.tail) if request.tail else []
-            yield self._response(old)
+            # the first message comes at once, so that the caller knows that it follows
+            for begin in range(0, max(1, len(old)), _BATCH):
+                yield self._response(old[begin : begin + _BATCH])
             async for records in self._fresh(wanted, follower):
                 yield self._response(records)
 
@@ -84,12 +87,12 @@ class LogCalls:
         return [Record(self._clock.now(), "system", "system", loglines.WARNING, __name__, text)]
 
     def _read(self, wanted: Filter, size: int, ends: Mapping[str, int] | None) -> tuple[list[Record], dict[str, int]]:
-        budget, longest = Budget(self._settings.log_read_bytes), self._settings.log_line_bytes
+        budget = Budget(self._settings.log_read_bytes, self._settings.log_line_bytes, _ROOM)
         for _ in range(_LOOKS):
             files = logfiles.find(self._logs)
             places = {file.mark: file.size for file in files if file.mark} if ends is None else ends
             try:
-                return logfiles.read_back(files, places, wanted, size, longest, budget)
+                return logfiles.read_back(files, places, wanted, size, budget)
             except (logfiles.MovedError, FileNotFoundError):
                 continue
         raise errors.unavailable("logs", detail="log files are being rotated; ask again")

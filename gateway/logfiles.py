@@ -60,10 +60,12 @@ class MovedError(Exception):
 
 
 class Budget:
-    """How many bytes may still be read."""
+    """How many bytes may still be read, how long a line may be, and how many bytes of lines may be given."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, longest: int = 64 * 1024, room: int = 1024 * 1024) -> None:
         self.left = size
+        self.longest = longest
+        self.room = room
 
     @property
     def spent(self) -> bool:
@@ -71,10 +73,10 @@ class Budget:
         return self.left <= 0
 
 
-def lines_back(file: LogFile, end: int, longest: int, budget: Budget) -> Iterator[tuple[int, bytes]]:
+def lines_back(file: LogFile, end: int, budget: Budget) -> Iterator[tuple[int, bytes]]:
     """The whole lines before an offset, the last one first, each with the offset where it begins, until the budget is spent.
 
-    At least one is given, so that whoever asks again gets on. What is longer than `longest` is cut; what stands after the last line
+    At least one is given, so that whoever asks again gets on. What is too long is cut; what stands after the last line
     break is not yet a line.
     """
     if look(file.path).mark != file.mark:
@@ -92,9 +94,9 @@ def lines_back(file: LogFile, end: int, longest: int, budget: Budget) -> Iterato
                 line = block[at + 1 : stop] + tail
                 if broken and line:
                     given = True
-                    yield begin + at + 1, line[:longest]
+                    yield begin + at + 1, line[: budget.longest]
                 broken, tail, stop = True, b"", at
-            tail = (block[:stop] + tail)[:longest]
+            tail = (block[:stop] + tail)[: budget.longest]
         if position == 0 and broken and tail:
             yield 0, tail
 
@@ -102,15 +104,14 @@ def lines_back(file: LogFile, end: int, longest: int, budget: Budget) -> Iterato
 class Back:
     """The wanted records of one file from an offset back; what lies before `offset` has not been given."""
 
-    def __init__(self, file: LogFile, end: int, wanted: Filter, longest: int, budget: Budget) -> None:
+    def __init__(self, file: LogFile, end: int, wanted: Filter, budget: Budget) -> None:
         self.file = file
         self.offset = end
         self.head: Record | None = None
         self._begin = end
         self._wanted = wanted
-        self._longest = longest
         self._budget = budget
-        self._records = self._scan(lines_back(file, end, longest, budget))
+        self._records = self._scan(lines_back(file, end, budget))
 
     def take(self) -> Record:
         """The record at the head."""
@@ -135,7 +136,7 @@ class Back:
     def _scan(self, lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, int, Record]]:
         """Where each record begins and ends, and the record; lines without a time are one, at the time of the line before."""
         process, end = self.file.process, self.offset
-        text = _Text(process, self._longest)
+        text = _Text(process, self._budget.longest)
         newer = datetime.fromtimestamp(self.file.changed, UTC)
         for begin, line in lines:
             asked = self._wanted.line(process, line)
@@ -189,11 +190,11 @@ class _Text:
 
 
 def read_back(
-    files: Iterable[LogFile], ends: Mapping[str, int], wanted: Filter, size: int, longest: int, budget: Budget
+    files: Iterable[LogFile], ends: Mapping[str, int], wanted: Filter, size: int, budget: Budget
 ) -> tuple[list[Record], dict[str, int]]:
     """At most so many records before these places, newest first, and the places where the next older ones end."""
     backs = [
-        Back(file, min(ends[file.mark], file.size), wanted, longest, budget)
+        Back(file, min(ends[file.mark], file.size), wanted, budget)
         for file in files
         if ends.get(file.mark, 0) > 0 and wanted.process in ("", file.process)
     ]
@@ -201,10 +202,12 @@ def read_back(
     records: list[Record] = []
     # a file whose next record was not reached may hold a newer one than all others: then the page ends there
     whole = all([_push(heap, backs, index) for index in range(len(backs))])  # noqa: C419 - each has to be looked at
-    while whole and heap and len(records) < size:
-        _, index = heapq.heappop(heap)
-        records.append(backs[index].take())
-        whole = len(records) == size or _push(heap, backs, index)
+    while whole and heap and len(records) < size and budget.room > 0:
+        back = backs[heapq.heappop(heap)[1]]
+        end = back.offset
+        records.append(back.take())
+        budget.room -= end - back.offset
+        whole = len(records) == size or budget.room <= 0 or _push(heap, backs, backs.index(back))
     return records, {back.file.mark: back.offset for back in backs if back.offset > 0}
 
 

@@ -15,8 +15,11 @@ from gateway.traffic import is_failure, is_refusal
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ACCESS = "access"
 DEBUG, INFO, WARNING, ERROR, CRITICAL = "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"
+# a call that reached no service is the door's
+_DOOR = "envoy"
 _GRPC = {number: name for name, number in Code.items()}
 LEVELS = (DEBUG, INFO, WARNING, ERROR, CRITICAL)
+_QUOTED = {level: [f'"{each}"'.encode() for each in LEVELS[number:]] for number, level in enumerate(LEVELS)}
 _OF_ENVOY = {"trace": DEBUG, "debug": DEBUG, "info": INFO, "warning": WARNING, "error": ERROR, "critical": CRITICAL}
 _ENVOY = re.compile(r"^\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3})\]\[\d+\]\[(\w+)\]\[(\w+)\] (.*)$", re.DOTALL)
 # what a process prints without a logger is what it dies of
@@ -94,7 +97,7 @@ def _access(entry: dict[str, Any]) -> Record:
         fields["grpc_status"] = outcome.grpc_status
     if len(trace) == 4:  # noqa: PLR2004 - version, trace, span, flags
         fields["trace_id"] = trace[1]
-    service = str(entry.get("service") or "envoy")
+    service = str(entry.get("service") or _DOOR)
     return Record(time, service, ACCESS, _level_of(outcome), ACCESS, " ".join(map(str, words)), fields)
 
 
@@ -126,10 +129,21 @@ class Filter:
     contains: str = ""
 
     def line(self, process: str, line: bytes) -> bool:
-        """False when the text of a line rules it out, so that it need not be parsed."""
-        return (not self.process or process == self.process) and (
-            not self.contains or self.contains.lower() in line.decode(errors="replace").lower()
-        )
+        """False when the text of a line rules it out, so that it need not be parsed: that takes ten times as long."""
+        if self.process not in ("", process) or (line.startswith(b"{") and not self._may_be(process, line)):
+            return False
+        return not self.contains or self.contains.lower() in line.decode(errors="replace").lower()
+
+    def _may_be(self, process: str, line: bytes) -> bool:
+        """False when a JSON line is surely of another service or less severe."""
+        # who does not say a service in the line has the one of its process
+        if self.service not in ("", _service_of(process), _DOOR) and f'"{self.service}"'.encode() not in line:
+            return False
+        if self.min_level in (DEBUG, INFO):
+            return True
+        if process == ACCESS:
+            return not (b'"status":200,' in line and (b'"grpc_status":"--"' in line or b'"grpc_status":"-0"' in line))
+        return any(name in line for name in _QUOTED[self.min_level])
 
     def record(self, record: Record) -> bool:
         """True for a record that is wanted, its text aside."""

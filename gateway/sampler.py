@@ -16,7 +16,7 @@ from mesh.clock import Clock
 
 log = logging.getLogger(__name__)
 Ask = Callable[[], Awaitable[dict[str, Counted]]]
-_TIMEOUT = 2.0
+_TIMEOUT, _GATHERED_S = 2.0, 0.02
 # what a question waits for samples: the first two after a sleep, with room for one that failed
 _PATIENCE = 5.0
 
@@ -27,6 +27,8 @@ def asking(admin_port: int) -> Ask:
 
     async def ask() -> dict[str, Counted]:
         (await client.get(statistics.GATHER)).raise_for_status()
+        # the threads hand theirs over meanwhile; what comes later is in the next sample
+        await asyncio.sleep(_GATHERED_S)
         return statistics.read((await client.get(statistics.STATISTICS)).raise_for_status().content)
 
     return ask
@@ -69,8 +71,12 @@ class Sampler:
 
     async def window(self, seconds: float) -> Window:
         """The traffic of the last seconds; waits for the first two samples after a sleep. UNAVAILABLE when Envoy does not tell."""
-        self._awake_until = self._clock.monotonic() + self._linger
-        self._wake.set()
+        with self.watched():
+            self._awake_until = self._clock.monotonic() + self._linger
+            self._wake.set()
+            return await self._newest(seconds)
+
+    async def _newest(self, seconds: float) -> Window:
         try:
             async with asyncio.timeout(_PATIENCE), self._sampled:
                 while (found := self._ring.window(seconds)) is None:

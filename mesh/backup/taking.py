@@ -82,6 +82,9 @@ def _described(folder: Path, pause: float, head_of: Callable[[Path], int]) -> Ma
             entries.append(_entry(folder, path))
     log = folder / DATA / "bus" / "log.db"
     head = head_of(log) if log.exists() else 0
+    for left in (folder / DATA).rglob("*.db-*"):
+        # made by the look at the head
+        left.unlink()
     return Manifest(manifest.FORMAT, version(), datetime.now(UTC).isoformat(), head, round(pause * 1000, 3), entries)
 
 

@@ -18,7 +18,7 @@ def lines(folder: Path) -> list[str]:
     """The paths that the access logs name, newest first, read as ReadLogs does."""
     files = logfiles.find(folder)
     places = {file.mark: file.size for file in files if file.mark}
-    records, _ = read_back(files, places, Filter(process="access"), 1000, 64 * 1024, Budget(10**7))
+    records, _ = read_back(files, places, Filter(process="access"), 1000, Budget(10**7))
     return [str(record.fields["path"]) for record in records]
 
 

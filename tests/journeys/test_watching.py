@@ -43,7 +43,8 @@ async def test_calls_are_counted_by_service_and_outcome(mesh: Mesh) -> None:
             await LearningServiceStub(door).GetTrainingOverview(learning.GetTrainingOverviewRequest())
         async for message in watched:
             now = of(message["traffic"], "learning")
-            if int(now["calls"]) >= int(before["calls"]) + 9:
+            # lengths are gathered from Envoy's threads, and may be a sample behind the counts
+            if int(now["calls"]) >= int(before["calls"]) + 9 and "p50" in now:
                 break
         assert int(now["refused"]) >= int(before["refused"]) + 2
         assert int(now["failed"]) == int(before["failed"])

@@ -79,6 +79,7 @@ async def test_a_backup_under_load_keeps_every_promise(tmp_path: Path) -> None:
 
 def copies_fit(data: Path, promised: Promises) -> None:
     """What is promised is in the outbox or the log, and what the bus takes for settled the listener has handled."""
+    assert not list(data.rglob("*.db-*")), "a file of SQLite's own stands beside the copies"
     log = log_on_disk(data / "bus" / "log.db")
     logged = {event.id for event in log}
     assert promised.metrics <= logged | _outbox(data / "analytics" / "analytics.db")

@@ -10,6 +10,7 @@ from mesh import instance
 from mesh.backup import restoring
 from mesh.backup.manifest import BadBackupError
 from mesh.cli.console import Code, Console
+from mesh.settings import given
 
 
 @click.command
@@ -22,6 +23,12 @@ def command(console: Console, backup: Path, force: bool) -> None:
     Followers outside of the mesh that have gone beyond the backup must begin anew after its last position: what stands beyond is
     given again, to other events.
     """
+    if given("bus", "way") == "jetstream":
+        console.fail(
+            "the event log is in NATS JetStream, which a backup does not hold: services and log would be of different moments",
+            "unset TOOLOO_BUS_WAY to restore a backup of a bus on SQLite; one of NATS is restored by nats stream restore",
+            Code.USAGE,
+        )
     folder = console.settings.data_folder.absolute()
     if found := instance.running(folder):
         console.fail(f"a mesh runs on {folder} (process {found.pid})", "stop it first: tooloo down")

@@ -65,7 +65,7 @@ def _check(console: Console) -> None:
         console.say(f"{each['level']}: {each['check']}: {each['seen']}: {each['meaning']}\n  → {each['todo']}")
     faults = [each for each in findings if each["level"] == "fault"]
     if faults:
-        console.fail(f"the doctor found {len(faults)} faults; the mesh was not started", faults[0]["todo"], Code.FAULT)
+        console.fail(f"the doctor found faults: {len(faults)}; the mesh was not started", faults[0]["todo"], Code.FAULT)
     console.say(f"✓ checked: no fault, {len(findings)} warnings")
 
 
@@ -83,9 +83,11 @@ def _prove(console: Console) -> None:
 
 
 def _start_behind(console: Console, *, guaranteed: bool) -> int:
-    folder = console.settings.data_folder / "log"
-    folder.mkdir(parents=True, exist_ok=True)
-    terminal = folder / "terminal.log"
+    data = console.settings.data_folder
+    # as the process manager makes it: for its user alone
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    terminal = data / "log" / "terminal.log"
+    terminal.parent.mkdir(exist_ok=True)
     with terminal.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own program
             _COMMAND, env=module_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -94,7 +96,7 @@ def _start_behind(console: Console, *, guaranteed: bool) -> int:
     if guaranteed:
         _prove_or_stop(console, process)
     shown = told.replace("Ctrl-C stops it.", "tooloo down stops it.")
-    console.result({"pid": process.pid, "door": console.url, "dataFolder": str(console.settings.data_folder.absolute())}, shown)
+    console.result({"pid": process.pid, "door": console.url, "dataFolder": str(data.absolute())}, shown)
     return Code.DONE
 
 

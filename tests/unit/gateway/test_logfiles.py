@@ -14,7 +14,6 @@ from gateway.logtail import LogTail, records
 from gateway.settings import SystemSettings
 
 START = datetime(2026, 1, 2, tzinfo=UTC)
-LONGEST = 64 * 1024
 
 
 def line(number: int, **fields: object) -> bytes:
@@ -29,7 +28,7 @@ def pages(folder: Path, wanted: Filter, size: int, budget: int) -> list[Record]:
     places = {file.mark: file.size for file in files if file.mark}
     found: list[Record] = []
     for _ in range(10_000):
-        more, places = read_back(find(folder), places, wanted, size, LONGEST, Budget(budget))
+        more, places = read_back(find(folder), places, wanted, size, Budget(budget))
         found += more
         if not places:
             return found
@@ -57,12 +56,10 @@ def test_every_line_comes_once_from_the_newest_back(tmp_path: Path, seed: int, m
 def test_a_page_goes_on_after_a_rotation(tmp_path: Path) -> None:
     """The file that was renamed is read on where the page before ended; the new file is newer than the first page."""
     (tmp_path / "a-0.jsonl").write_bytes(b"".join(map(line, range(10))))
-    first, places = read_back(
-        find(tmp_path), {file.mark: file.size for file in find(tmp_path)}, Filter(), 4, LONGEST, Budget(10**6)
-    )
+    first, places = read_back(find(tmp_path), {file.mark: file.size for file in find(tmp_path)}, Filter(), 4, Budget(10**6))
     (tmp_path / "a-0.jsonl").rename(tmp_path / "a-0.1.jsonl")
     (tmp_path / "a-0.jsonl").write_bytes(b"".join(map(line, range(10, 15))))
-    second, places = read_back(find(tmp_path), places, Filter(), 100, LONGEST, Budget(10**6))
+    second, places = read_back(find(tmp_path), places, Filter(), 100, Budget(10**6))
     assert [int(each.message) for each in first + second] == list(reversed(range(10)))
     assert {each.process for each in second} == {"a-0"}
     assert not places
@@ -75,7 +72,7 @@ def test_a_file_that_moves_while_it_is_read_is_not_read_as_another(tmp_path: Pat
     (tmp_path / "a-0.jsonl").rename(tmp_path / "a-0.1.jsonl")
     (tmp_path / "a-0.jsonl").write_bytes(line(99))
     with pytest.raises(logfiles.MovedError):
-        read_back(files, {file.mark: file.size for file in files}, Filter(), 4, LONGEST, Budget(10**6))
+        read_back(files, {file.mark: file.size for file in files}, Filter(), 4, Budget(10**6))
 
 
 def test_only_what_is_wanted_comes(tmp_path: Path) -> None:
@@ -119,3 +116,17 @@ def test_text_follows_the_line_before_it(tmp_path: Path) -> None:
     found = [record for record, _ in records(find(tmp_path)[0], lines)]
     assert [record.message for record in found] == ["7", "Traceback\n  end", "8"]
     assert found[1].time == found[0].time
+
+
+def test_a_page_of_long_lines_ends_before_it_is_too_large(tmp_path: Path) -> None:
+    """It is sent as one message; the rest comes on the next pages, and nothing is lost between them."""
+    (tmp_path / "a-0.jsonl").write_bytes(b"".join(line(number, padding="x" * 1000) for number in range(30)))
+    places = {file.mark: file.size for file in find(tmp_path)}
+    found: list[Record] = []
+    sizes = []
+    while places:
+        more, places = read_back(find(tmp_path), places, Filter(), 1000, Budget(10**6, room=5000))
+        found += more
+        sizes.append(len(more))
+    assert [int(each.message) for each in found] == list(reversed(range(30)))
+    assert max(sizes) == 5

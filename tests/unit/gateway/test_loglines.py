@@ -83,6 +83,33 @@ def test_what_a_process_dies_of_is_an_error() -> None:
     assert (record.service, record.level) == ("learning", "ERROR")
 
 
+@given(
+    st.sampled_from(["learning-0", "access", "envoy", "system"]),
+    st.sampled_from(["learning", "envoy", "system", "analytics", ""]),
+    st.sampled_from(loglines.LEVELS),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "service": st.sampled_from(["learning", "analytics", "envoy", None, 7]),
+            "level": st.sampled_from([*loglines.LEVELS, "LOUD", None]),
+            "status": st.sampled_from([200, 0, 404, 500, "200", None]),
+            "grpc_status": st.sampled_from(["--", "-0", "0-", "-5", "13-", "-13", None]),
+            "message": st.text(max_size=9),
+        },
+    ),
+    st.sampled_from([(", ", ": "), (",", ":")]),
+)
+def test_no_line_is_ruled_out_that_is_wanted(
+    process: str, service: str, level: str, entry: dict[str, object], separators: tuple[str, str]
+) -> None:
+    """The look at the text is only quicker: what it lets through is judged by the record, what it stops would not be wanted."""
+    wanted = Filter(service=service, min_level=level)
+    line = json.dumps(entry | {"end": 1}, separators=separators).encode()
+    record = parse(process, line)
+    assert record is not None
+    assert wanted.line(process, line) or not wanted.record(record)
+
+
 def test_a_filter_looks_at_process_text_level_and_service() -> None:
     """Text without regard to case; levels at least as severe."""
     record = Record(MOMENT, "learning", "learning-0", "WARNING", "", "Äpfel")
