@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -29,16 +30,29 @@ class Llama:
 
     url: str
 
-    async def tokens(self, text: str) -> int:
-        """Tokens of a text, without those that begin and end a turn."""
+    async def tokens(self, text: str, *, marks: bool = False) -> int:
+        """Tokens of a text; with `marks` those that begin texts and turns count as what they are."""
+        body = {"content": text, "add_special": marks, "parse_special": marks}
+        return len((await self._ask("/tokenize", body))["tokens"])
+
+    async def prompt_tokens(self, messages: Sequence[Mapping[str, str]]) -> int:
+        """Tokens of a conversation as the model is given it."""
+        return await self.tokens((await self._ask("/apply-template", {"messages": messages}))["prompt"], marks=True)
+
+    async def _ask(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
         async with httpx.AsyncClient(base_url=self.url) as client:
-            return len((await client.post("/tokenize", json={"content": text})).raise_for_status().json()["tokens"])
+            answer: dict[str, Any] = (await client.post(path, json=body)).raise_for_status().json()
+            return answer
+
+
+def _where() -> str:
+    return subprocess.check_output([PYTHON, "-c", _WHERE], text=True)
 
 
 @contextlib.asynccontextmanager
 async def small_model(folder: Path) -> AsyncIterator[Llama]:
     """Runs the server until the block ends; its log is folder/llama.log."""
-    found = await asyncio.to_thread(subprocess.check_output, [PYTHON, "-c", _WHERE], text=True)
+    found = await asyncio.to_thread(_where)
     server, weights = found.strip().splitlines()[-2:]
     [port] = free_ports(1)
     # one thread and a short context: it shares the machine with everything else that the test runs
