@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
@@ -116,6 +117,9 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
             async with self._counted():
                 async for part in follower.follow(self._settings.heartbeat.total_seconds()):
                     yield _body(self._sse_part(part))
+                    if part.slices and part.progress >= self._log.head:
+                        # the first event after a rest has left at once; what comes while one looks at it leaves together
+                        await asyncio.sleep(self._settings.sse_linger.total_seconds())
         except Exception as error:
             # over HTTP/1.1 an error in the middle of a stream looks like its end, so it is also said in the stream
             refusal = refusal_of(error)

@@ -86,6 +86,10 @@ class BusSettings(Section):
     message_bytes: int = setting(512 * 1024, "A delivery is filled up to this many bytes.", low=1024)
     message_events: int = setting(2000, "A delivery holds at most this many events.", low=1, high=100_000)
     heartbeat: timedelta = setting(timedelta(seconds=5), "Longest silence of a stream that asked for no other.")
+    sse_linger: timedelta = setting(
+        timedelta(milliseconds=50),
+        "How long events gather for a stream over HTTP that was just sent some; after a rest none do.",
+    )
     max_followers: int = setting(20_000, "Followers at a time; more are refused with RESOURCE_EXHAUSTED.", low=1)
     max_subscriptions: int = setting(1000, "Subscriptions that may exist.", low=1)
     max_members: int = setting(256, "Streams that may pull one subscription at a time.", low=1)

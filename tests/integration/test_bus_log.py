@@ -396,3 +396,26 @@ async def test_backup_is_a_whole_log(tmp_path: Path) -> None:
     assert copy.head == 10
     assert [number_of(one) for one in (await copy.events(range(1, 11))).values()] == list(range(10))
     await copy.close()
+
+
+async def test_a_stream_over_http_gathers_what_comes_at_once(tmp_path: Path) -> None:
+    """The first event after a rest leaves alone; those that come right behind it leave together."""
+    async with running_bus(tmp_path, {"TOOLOO_BUS_SSE_LINGER": "3s"}) as bus, asyncio.timeout(PATIENCE):
+        stream = bus.stub.FollowSse(pb.FollowSseRequest())
+        parts: list[int] = []
+
+        async def read(events: int) -> None:
+            while sum(parts) < events:
+                body = await stream.read()
+                assert isinstance(body, httpbody_pb2.HttpBody)
+                if count := body.data.count(b"data:"):
+                    parts.append(count)
+
+        await stream.read()
+        await bus.publish(event(1))
+        await read(1)
+        for number in (2, 3, 4):
+            await bus.publish(event(number))
+        await read(4)
+        assert parts == [1, 3]
+        stream.cancel()

@@ -29,7 +29,8 @@ export function go(where, params) {
 
 /** Changes some parameters of where we are, without a step in the history unless `step` is set. */
 export function setParams(changes, { step = false } = {}) {
-  const { page, rest, params } = route.value
+  // from the address itself: a link may have been followed that nobody has heard of yet
+  const { page, rest, params } = read()
   const target = link([page, ...rest], { ...params, ...changes })
   if (step) location.hash = target
   else {
