@@ -21,8 +21,16 @@ def copy_to(folder: Path) -> None:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    for environment in ROOT.glob(".venv*"):
-        (folder / environment.name).symlink_to(environment)
+    for found in ROOT.glob(".venv*"):
+        _lend(found, folder / found.name)
+
+
+def _lend(environment: Path, to: Path) -> None:
+    """This checkout's environment, without its command: the copy's build writes one of its own, which must not land here."""
+    (to / "bin").mkdir(parents=True)
+    for part in [*environment.iterdir(), *(environment / "bin").iterdir()]:
+        if part.name not in ("bin", "tooloo"):
+            (to / part.relative_to(environment)).symlink_to(part)
 
 
 def write(folder: Path, files: Mapping[str, str]) -> None:
