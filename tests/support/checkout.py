@@ -26,7 +26,7 @@ def copy_to(folder: Path) -> None:
 
 
 def _lend(environment: Path, to: Path) -> None:
-    """Links the environment of this checkout, without its command: the copy's build writes one of its own, which must not land here."""
+    """Links this environment, all but its command: the copy's build writes its own, which must not land here."""
     (to / "bin").mkdir(parents=True)
     for part in [*environment.iterdir(), *(environment / "bin").iterdir()]:
         if part.name not in ("bin", "tooloo"):
