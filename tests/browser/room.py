@@ -23,6 +23,25 @@ expect.set_options(timeout=20_000)
 _AXE = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 
 
+# notes each class and text that an element ever has: a look now and then would miss what lasts for a moment
+_NOTE = """node => {
+  globalThis.noted = []
+  const note = () => noted.push(`${node.getAttribute('class')} ${node.textContent}`)
+  new MutationObserver(note).observe(node, { attributes: true, childList: true, subtree: true, characterData: true })
+}"""
+
+
+async def note(element: Locator) -> None:
+    """Begins to note what becomes of an element; one a tab."""
+    await element.evaluate(_NOTE)
+
+
+async def noted(page: Page) -> list[str]:
+    """Every class and text that the element had since then."""
+    found: list[str] = await page.evaluate("noted")
+    return found
+
+
 class Room:
     """One browser context on the control room of one mesh; every tab of it is listened to."""
 

@@ -1,6 +1,5 @@
 """Page Events: the stream as it happens, one event with its causes, subscriptions, dead letters, and one stream for all tabs."""
 
-import asyncio
 import re
 import signal
 import uuid
@@ -12,7 +11,7 @@ from playwright.async_api import expect
 from tooloo.bus.v1 import bus_service_pb2 as bus
 from tooloo.bus.v1.bus_service_pb2_grpc import EventBusStub
 
-from tests.browser.room import Room
+from tests.browser.room import Room, note, noted
 from tests.support.mesh import Mesh, eventually
 
 
@@ -177,15 +176,15 @@ async def test_two_tabs_share_one_stream_that_outlives_the_bus(room: Room, mesh:
     await trained(mesh, user)
     await expect(first.locator(".events li")).to_have_count(1)
     for trainings, how in ((2, signal.SIGKILL), (3, signal.SIGTERM)):
-        lost = asyncio.create_task(expect(first.locator("main .line .state")).not_to_have_text("live"))
+        await note(first.locator("main .line .state"))
         await mesh.kill("bus", how)
-        await lost
         await eventually(lambda: followers(mesh), lambda count: count == before + 1)
         await trained(mesh, user)
         for tab in (second, first):
             await tab.bring_to_front()
             await expect(tab.locator("main .line .state")).to_have_text("live")
             await expect(tab.locator(".events li")).to_have_count(trainings)
+        assert any(each.endswith("lost") for each in await noted(first)), await noted(first)
     await second.close()
     await first.bring_to_front()
     await expect(first.locator("main .line")).not_to_contain_text(re.compile("one stream for"))
