@@ -120,11 +120,17 @@ def _camel_path(path: str) -> str:
 
 
 def _tags(titles: Mapping[str, str]) -> dict[str, str]:
-    """What is said of each title: a service of the mesh may answer several gRPC services."""
-    found: dict[str, str] = {}
+    """What is said of each title: a service of the mesh may answer several gRPC services, each a paragraph with its name."""
+    found: dict[str, list[str]] = {}
     for service, title in titles.items():
-        found[title] = f"{found[title]}\n\n{prose.of(service)}" if title in found else prose.of(service)
-    return found
+        found.setdefault(title, []).append(service)
+    return {
+        title: "\n\n".join(_tag(service, alone=len(services) == 1) for service in services) for title, services in found.items()
+    }
+
+
+def _tag(service: str, *, alone: bool) -> str:
+    return prose.of(service) if alone else f"{service.rsplit('.', 1)[-1]}: {prose.of(service)}"
 
 
 def _operation(method: Method, tag: str, schemas: Schemas) -> dict[str, Any]:

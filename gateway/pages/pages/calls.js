@@ -61,7 +61,8 @@ function grouped(calls) {
 function Introduction({ api }) {
   return html`<div class="panel stack"><h2>${api.info.title} ${api.info.version}</h2><p>${api.info.description}</p>
     <p>Choose a call to see what it takes and to try it. The whole as a document: <a href="/openapi.json">openapi.json</a> (OpenAPI 3.1).</p>
-    ${api.tags.map(({ name, description }) => html`<section><h3>${name}</h3><p class="soft">${description}</p></section>`)}</div>`
+    ${api.tags.map(({ name, description }) => html`<section><h3>${name}</h3>
+      ${description.split('\n\n').map((paragraph) => html`<p class="soft">${paragraph}</p>`)}</section>`)}</div>`
 }
 
 function Explorer({ api }) {
