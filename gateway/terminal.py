@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
 
 from mesh.catalogue import SERVICES
 from mesh.child import Child, State
@@ -55,8 +56,16 @@ def block(settings: MeshSettings, seconds: float) -> Iterator[str]:
     yield "\n  Each service also has a port of its own, for REST, gRPC and gRPC-Web:\n"
     yield from _table([(spec.title, f"{host}:{settings.port_of(spec.name)}") for spec in SERVICES])
     yield ""
-    yield from _pairs([("command", " · ".join(f"tooloo {each}" for each in _COMMAND))] if find_spec("mesh.cli") else [])
+    yield from _pairs([("command", f"{_program()} {' · '.join(_COMMAND)}")])
     yield from _pairs([("try", _TRY.format(url=url))])
+
+
+def _program() -> str:
+    """The command as it can be typed here: by its name when it is on the path, else by where it stands."""
+    beside = Path(sys.executable).parent / "tooloo"
+    if which("tooloo") or not beside.exists():
+        return "tooloo"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
 
 
 def _pairs(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
