@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from uuid import uuid4
@@ -13,6 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from tooloo.context.v1 import context_service_pb2 as api
 
 from mesh import errors
+from services.context.flows import linking
 from services.context.progress import Phase
 from tests.integration.context_bench import TREE, Gate, Index, running, write_tree
 
@@ -50,15 +52,23 @@ def watch(index: Index, tree: Path, **fields: object) -> AsyncIterator[api.Index
 async def test_a_run_is_told_from_its_beginning_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All files are counted before the first is read; the answer is that of AnalyzeContext, and the event is told once."""
     tree = write_tree(tmp_path / "trees" / "t", FILES)
-    gate = Gate(monkeypatch)
+    gate, ranked, shape = Gate(monkeypatch), threading.Event(), linking._shape
+
+    def held(files: linking._Files, edges: linking._Edges, most: int) -> object:
+        assert ranked.wait(60)
+        return shape(files, edges, most)
+
+    # a phase that is over before anybody looks is not told
+    monkeypatch.setattr(linking, "_shape", held)
     async with running(tmp_path / "var", tmp_path / "trees", **FAST) as index:
         stream = watch(index, tree)
         begun = await until(stream, Phase.READING)
         assert (begun[-1].progress.done, begun[-1].progress.total, begun[-1].progress.unit) == (0, len(FILES), "files")
         gate.opened.set()
-        messages = begun + [message async for message in stream]
+        messages = begun + await until(stream, Phase.RANKING)
+        ranked.set()
+        messages += [message async for message in stream]
         check(messages)
-        assert {message.progress.phase for message in messages} >= {Phase.READING, Phase.RESOLVING}
         assert any(0 < message.progress.done < len(FILES) for message in messages)
         last = messages[-1]
         assert last.progress.bytes == sum(map(len, FILES.values()))
