@@ -1,8 +1,8 @@
-"""The rules of a field (protovalidate) in a few words, for help."""
+"""The rules of a field (protovalidate) in a few words: for the help of the command and for the reference."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -12,32 +12,35 @@ from google.protobuf.descriptor import FieldDescriptor
 from mesh import rules
 
 _NANOS = 9
-# a longer pattern explains nothing
+# on one line with others a longer pattern explains nothing
 _LONGEST_PATTERN = 48
+Code = Callable[[str], str]
 
 
-def sayings(field: FieldDescriptor) -> list[str]:
-    """Whether it must be given, how many there may be, and what one value must be."""
+def sayings(field: FieldDescriptor, code: Code | None = None) -> list[str]:
+    """Whether it must be given, how many there may be, and what one value must be.
+
+    `code` says how patterns and values are written; without it, what is too long for a line of help is left out.
+    """
     own = rules.of_field(field)
-    return [*(["required"] if rules.required(field) else []), *_kinds(own)]
+    return [*(["required"] if rules.required(field) else []), *_kinds(own, code)]
 
 
-def _kinds(own: validate_pb2.FieldRules) -> Iterator[str]:
+def _kinds(own: validate_pb2.FieldRules, code: Code | None) -> Iterator[str]:
     kind = rules.kind(own)
     if isinstance(kind, validate_pb2.RepeatedRules):
-        yield from _count(rules.sizes(kind), "minItems", "maxItems")
-        yield from _one(rules.kind(kind.items))
+        sizes = rules.sizes(kind)
+        yield from _range(sizes.get("minItems"), sizes.get("maxItems"), "")
+        yield from ["no two alike"] if sizes.get("uniqueItems") else []
+        yield from (f"each {saying}" for saying in _one(rules.kind(kind.items), code))
     elif isinstance(kind, validate_pb2.MapRules):
-        yield from _count(rules.sizes(kind), "minProperties", "maxProperties")
+        sizes = rules.sizes(kind)
+        yield from _range(sizes.get("minProperties"), sizes.get("maxProperties"), "")
     else:
-        yield from _one(kind)
+        yield from _one(kind, code)
 
 
-def _count(sizes: dict[str, Any], low: str, high: str) -> Iterator[str]:
-    yield from _range(sizes.get(low), sizes.get(high), "")
-
-
-def _one(kind: Any) -> Iterator[str]:
+def _one(kind: Any, code: Code | None) -> Iterator[str]:
     if isinstance(kind, validate_pb2.DurationRules):
         yield from _lengths_of_time(kind)
         return
@@ -49,12 +52,13 @@ def _one(kind: Any) -> Iterator[str]:
     yield from _range(found.get("minLength"), found.get("maxLength"), " characters")
     if "format" in found:
         yield str(found["format"])
-    if "enum" in found:
-        yield f"one of {', '.join(map(str, found['enum']))}"
+    write = code or str
+    if values := found.get("enum", [found["const"]] if "const" in found else []):
+        yield f"one of {', '.join(write(str(value)) for value in values)}"
     pattern = found.get("pattern", "")
     # one about control characters tells nobody anything
-    if 0 < len(pattern) < _LONGEST_PATTERN and "\\x" not in pattern:
-        yield pattern
+    if pattern and (code or (len(pattern) < _LONGEST_PATTERN and "\\x" not in pattern)):
+        yield write(pattern)
 
 
 def _lengths_of_time(kind: validate_pb2.DurationRules) -> Iterator[str]:

@@ -1,12 +1,12 @@
 """Fields of a message as rows of a table: name, type, what the rules ask, what the comment says."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from gateway.handbook import markdown
-from mesh import prose, rules
+from mesh import prose
+from mesh.ruling import sayings
 
 _T = FieldDescriptor
 _SCALARS = {
@@ -50,7 +50,7 @@ def _row(field: FieldDescriptor, *, sent: bool) -> list[str]:
     text = markdown.prose(prose.of(field.full_name))
     if oneof and len(oneof.fields) > 1:
         text = f"One of {', '.join(f'`{each.json_name}`' for each in oneof.fields)}. {text}"
-    asked = [_rules(field)] if sent else []
+    asked = ["; ".join(sayings(field, markdown.code))] if sent else []
     return [f"`{field.json_name}`", type_of(field), *asked, text]
 
 
@@ -69,44 +69,6 @@ def _single(field: FieldDescriptor) -> str:
     if is_ours(kind.full_name):
         return f"[{kind.name}](#{markdown.anchor(kind.full_name)})"
     return _KNOWN.get(kind.full_name, f"`{kind.full_name.removeprefix('google.protobuf.')}`")
-
-
-def _rules(field: FieldDescriptor) -> str:
-    own = rules.kind(rules.of_field(field))
-    found = ["required"] if rules.required(field) else []
-    if field.is_repeated and own is not None:
-        found += _words(rules.sizes(own))  # type: ignore[arg-type] # RepeatedRules or MapRules, for the field repeats
-        inner = rules.kind(own.items) if hasattr(own, "items") else None
-        found += [f"each: {word}" for word in _words(rules.keywords(inner))]
-    else:
-        found += _words(rules.keywords(own))
-    return "; ".join(found)
-
-
-def _words(schema: rules.Schema) -> Iterator[str]:
-    """JSON Schema keywords in words."""
-    ranges = (("minimum", "at least"), ("exclusiveMinimum", "more than"), ("maximum", "at most"), ("exclusiveMaximum", "less than"))
-    lengths = (("minLength", "{} characters at least"), ("maxLength", "{} characters at most"))
-    sizes = (
-        ("minItems", "{} at least"),
-        ("maxItems", "{} at most"),
-        ("minProperties", "{} at least"),
-        ("maxProperties", "{} at most"),
-    )
-    yield from (f"{words} {_number(schema[key])}" for key, words in ranges if key in schema)
-    yield from (words.format(_number(schema[key])) for key, words in (*lengths, *sizes) if key in schema)
-    if schema.get("uniqueItems"):
-        yield "no two alike"
-    if "format" in schema:
-        yield f"{schema['format']}"
-    if "pattern" in schema:
-        yield markdown.code(schema["pattern"])
-    if "const" in schema or "enum" in schema:
-        yield "one of " + ", ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
-
-
-def _number(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
 def reachable(messages: Iterable[Descriptor]) -> tuple[list[Descriptor], list[EnumDescriptor]]:

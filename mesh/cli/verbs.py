@@ -75,7 +75,7 @@ class FieldOption(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """The field's comment, then whether it must be given and what its rules are."""
-        from mesh.cli.ruling import sayings  # noqa: PLC0415 - a call needs no help
+        from mesh.ruling import sayings  # noqa: PLC0415 - a call needs no help
 
         said = sayings(self.field)
         self.help = " ".join(prose.of(self.field.full_name).split()) + "".join(f"  [{each}]" for each in said)

@@ -20,7 +20,7 @@ from mesh.cli import app as root
 from mesh.cli import schema
 from mesh.cli.console import Code
 from mesh.cli.groups import ServiceGroup
-from mesh.cli.ruling import sayings
+from mesh.ruling import sayings
 from tests.support.mesh import Mesh
 
 # as `make` wrote it into the environment that runs this
