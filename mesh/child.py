@@ -179,7 +179,8 @@ class Child:
             # a stopped process cannot hear SIGTERM
             process.send_signal(signal.SIGCONT)
         try:
-            await asyncio.wait_for(process.wait(), self._settings.drain_grace.total_seconds() + 5)
+            async with asyncio.timeout(self._settings.drain_grace.total_seconds() + 5):
+                await process.wait()
         except TimeoutError:
             log.warning("%s did not end in time and is killed", self.name)
             process.kill()

@@ -191,7 +191,8 @@ async def test_a_caller_who_hangs_up_ends_the_call_at_the_provider(tmp_path: Pat
                 assert chunk.choices[0].delta.content == "hi"
                 break
             await stream.close()
-            await asyncio.wait_for(server.gone.wait(), 10)
+            async with asyncio.timeout(10):
+                await server.gone.wait()
 
 
 async def test_the_key_stands_nowhere_but_in_the_call(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -217,7 +217,8 @@ async def test_hanging_up_closes_the_connection_at_once(remote: Remote) -> None:
     async with far_end(handler) as server:
         async with aclosing(remote.stream(server.target(timeouts=Timeouts()), CHAT)) as deltas:
             await anext(deltas)
-        await asyncio.wait_for(server.gone.wait(), 5)
+        async with asyncio.timeout(5):
+            await server.gone.wait()
         server.gone.clear()
         second.clear()
         task = asyncio.create_task(streamed(remote, server.target(timeouts=Timeouts())))
@@ -225,7 +226,8 @@ async def test_hanging_up_closes_the_connection_at_once(remote: Remote) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.wait_for(server.gone.wait(), 5)
+        async with asyncio.timeout(5):
+            await server.gone.wait()
 
 
 async def test_cancelled_while_waiting_for_the_answer(remote: Remote) -> None:
@@ -243,7 +245,8 @@ async def test_cancelled_while_waiting_for_the_answer(remote: Remote) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.wait_for(server.gone.wait(), 5)
+        async with asyncio.timeout(5):
+            await server.gone.wait()
 
 
 async def test_each_time_limit(remote: Remote) -> None:

@@ -456,7 +456,8 @@ async def test_scopes_in_any_order_never_lock_each_other_out(caller: Caller) -> 
         held = await caller.reserve("1", labels=dict.fromkeys(order, "x"))
         await caller.settle(held.reservation_id, "0.5")
 
-    await asyncio.wait_for(asyncio.gather(*(call(number) for number in range(200))), 60)
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(call(number) for number in range(200)))
     for name in names:
         standing = await caller.standing(name)
         assert (standing.spent, standing.reserved) == (usd("100"), usd("0"))

@@ -79,7 +79,8 @@ async def test_a_full_disk_refuses_publishes_by_name_and_heals(way: Way, tmp_pat
             await until(beats)
             assert not publishing.done()
             room.make_room()
-            waiting.acknowledge(await asyncio.wait_for(publishing, LONG))
+            async with asyncio.timeout(LONG):
+                waiting.acknowledge(await publishing)
             record.log = await read_log(client)
             record.membership()
             async with in_background(pull_into(client, "reader", record.memberships[0])):

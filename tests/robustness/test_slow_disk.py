@@ -93,7 +93,8 @@ async def test_reads_and_heartbeats_go_on_while_a_sync_hangs(tmp_path: Path) -> 
             assert not publishing.done()
             assert len(record.log) == 5
             disk.release()
-            assert await asyncio.wait_for(publishing, LONG) == [6]
+            async with asyncio.timeout(LONG):
+                assert await publishing == [6]
             record.log = await read_log(client)
             await caught_up(record)
     assert broken_promises(record) == {}

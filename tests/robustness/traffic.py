@@ -48,7 +48,7 @@ async def follow_into(client: BusClient, watch: Watch) -> None:
         request.start.after_position = watch.progress
         call = client.stub.Follow(request)
         try:
-            while isinstance(answer := await asyncio.wait_for(call.read(), STALLED), pb.FollowResponse):
+            while isinstance(answer := await _heard(call), pb.FollowResponse):
                 watch.hear(answer)
         finally:
             call.cancel()
@@ -66,7 +66,7 @@ async def pull_into(client: BusClient, name: str, membership: Membership) -> Non
             opening = pb.PullRequest(subscription=name, credit_events=_CREDIT)
             opening.heartbeat.nanos = int(HEARTBEAT * 1e9)
             await call.write(opening)
-            while isinstance(message := await asyncio.wait_for(call.read(), STALLED), pb.PullResponse):
+            while isinstance(message := await _heard(call), pb.PullResponse):
                 membership.hear(message, floor_before)
                 if message.positions:
                     acks = pb.PullRequest(fencing_token=message.fencing_token, ack=message.positions)
@@ -165,6 +165,12 @@ async def in_background(*work: Coroutine[Any, Any, None]) -> AsyncGenerator[list
 def filter_of(wanted: Wanted) -> subscription_pb2.EventFilter:
     """The filter of the contract that a model of a filter stands for."""
     return subscription_pb2.EventFilter(types=wanted.types, subject_prefix=wanted.subject_prefix)
+
+
+async def _heard(call: Any) -> Any:
+    """What a stream says next; TimeoutError when it is silent for too long."""
+    async with asyncio.timeout(STALLED):
+        return await call.read()
 
 
 async def _for_ever(once: Callable[[], Coroutine[Any, Any, None]], record: Watch | Membership) -> None:

@@ -63,7 +63,8 @@ class Pool:
         try:
             process = process or await self._start()
             batch = {"root": str(root), "limits": asdict(limits), "files": files, "parse": parse}
-            answer = await asyncio.wait_for(_exchange(process, batch), self._timeout)
+            async with asyncio.timeout(self._timeout):
+                answer = await _exchange(process, batch)
             return [packing.unpack(packed) for packed in answer]
         except (OSError, ValueError, TimeoutError) as error:
             await self._end(process)

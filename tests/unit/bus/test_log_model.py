@@ -114,7 +114,12 @@ class LogMachine(RuleBasedStateMachine):
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs in the machine's loop."""
-        return self.loop.run_until_complete(asyncio.wait_for(work, 30))
+
+        async def in_time() -> T:
+            async with asyncio.timeout(30):
+                return await work
+
+        return self.loop.run_until_complete(in_time())
 
     def open(self) -> None:
         """Opens the log where it lies; what it knows of times is that of its newest record."""

@@ -207,7 +207,8 @@ async def test_ending_an_idle_stream_wakes_it(tmp_path: Path, inline: timedelta,
     await until(lambda: len(positions(heard)) == before)
     await turns()
     pipeline.end(DRAINING)
-    await asyncio.wait_for(listening, 10)
+    async with asyncio.timeout(10):
+        await listening
     await log.close()
 
 
@@ -227,7 +228,8 @@ async def test_ending_a_stream_that_sends_an_answer_leaves_its_task_alone(tmp_pa
             found.extend([answer async for answer in answers])
         return found
 
-    assert positions(await asyncio.wait_for(asyncio.create_task(listen()), 10)) == [1]
+    async with asyncio.timeout(10):
+        assert positions(await asyncio.create_task(listen())) == [1]
     await log.close()
 
 
@@ -253,6 +255,7 @@ async def test_ending_a_busy_stream_takes_nothing_more(tmp_path: Path, inline: t
                 pipeline.end(DRAINING)
 
     with pytest.raises(Refusal, match="drains"):
-        await asyncio.wait_for(listen(), 10)
+        async with asyncio.timeout(10):
+            await listen()
     assert positions(found) == list(range(1, log.head + 1))
     await log.close()

@@ -85,7 +85,12 @@ class SubscriptionMachine(RuleBasedStateMachine):
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs in the machine's loop."""
-        return self.loop.run_until_complete(asyncio.wait_for(work, 30))
+
+        async def in_time() -> T:
+            async with asyncio.timeout(30):
+                return await work
+
+        return self.loop.run_until_complete(in_time())
 
     async def open(self) -> None:
         """Opens the log and takes up its subscriptions."""
