@@ -32,6 +32,8 @@ MESSAGE_ID = "Nats-Msg-Id"
 _NOT_FOUND = 404
 _UNAVAILABLE = 503
 _NO_RESPONDERS = "503"
+# not so many servers of the cluster are there as replicas are wanted
+_NO_PLACE = 10005
 _WRONG_SEQUENCE = frozenset({10071, 10164})
 _DUPLICATE = 10201
 # insufficient resources, storage of the account or the stream, maximum bytes
@@ -128,7 +130,7 @@ class Connection:
         try:
             return _answer(message.data)
         except ApiError as error:
-            if error.code == _UNAVAILABLE:
+            if error.code == _UNAVAILABLE or error.number == _NO_PLACE:
                 raise Unreachable(str(error)) from error
             raise
 

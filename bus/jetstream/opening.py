@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -23,7 +24,6 @@ from mesh.reconnect import Backoff
 from mesh.settings import SettingError
 
 log = logging.getLogger(__name__)
-_BOOT_SECONDS = 30.0
 EXIT_LOST = 75
 
 
@@ -73,15 +73,16 @@ def _check_payload(connection: Connection, settings: BusSettings) -> None:
 
 
 async def _made(stream: Stream, bucket: Bucket, nats: NatsSettings) -> None:
-    """Makes stream and bucket; a cluster that has no leader yet is waited for."""
-    backoff = Backoff()
-    async with asyncio.timeout(_BOOT_SECONDS):
-        while True:
-            try:
-                await stream.ensure(log_config(nats))
-                await bucket.ensure(nats.replicas)
-            except Unreachable as error:
-                log.warning("JetStream is not ready: %s", error)
-                await asyncio.sleep(backoff.wait())
-                continue
-            return
+    """Makes stream and bucket; waits for a cluster that has no leader yet or is not whole, and raises Unreachable in the end."""
+    backoff, until = Backoff(), time.monotonic() + nats.boot_timeout.total_seconds()
+    while True:
+        try:
+            await stream.ensure(log_config(nats))
+            await bucket.ensure(nats.replicas)
+        except Unreachable as error:
+            if time.monotonic() > until:
+                raise
+            log.warning("JetStream is not ready: %s", error)
+            await asyncio.sleep(backoff.wait())
+            continue
+        return

@@ -31,6 +31,10 @@ class NatsSettings(Section):
         "NATS's own memory of message ids, beside the bus's: it guards the moment when the bus changes hands.",
     )
     timeout: timedelta = setting(timedelta(seconds=2), "How long one request to NATS may take before it is tried again.")
+    boot_timeout: timedelta = setting(
+        timedelta(seconds=30),
+        "How long a start waits for a cluster that has no leader yet, or fewer servers than replicas are wanted.",
+    )
     unreachable_after: timedelta = setting(timedelta(seconds=10), "How long NATS may be away before publishes get UNAVAILABLE.")
     ballast_bytes: int = setting(
         2 * MIB, "Room kept back in NATS for acknowledgements when publishes are refused for want of it; 0 keeps none.", low=0

@@ -109,6 +109,16 @@ async def test_it_refuses_a_way_that_it_does_not_know(tmp_path: Path) -> None:
             pass
 
 
+async def test_a_start_waits_for_as_many_servers_as_shall_keep_each_event(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It tries for as long as a setting says, and ends with what the cluster said last."""
+    with running_nats(tmp_path, members=3) as peer:
+        settings = {**peer.settings("t", replicas=5), "TOOLOO_BUS_NATS_BOOT_TIMEOUT": "1s"}
+        with pytest.raises(Unreachable, match="no suitable peers"):
+            async with Opened(settings)():
+                pass
+    assert caplog.text.count("is not ready: JetStream: no suitable peers") > 1
+
+
 async def test_an_event_is_one_message_that_any_nats_tool_reads(tmp_path: Path, settings: dict[str, str]) -> None:
     """Subject, message id, sequence and payload say what the event says."""
     prefix = settings["TOOLOO_BUS_NATS_PREFIX"]
