@@ -1,8 +1,11 @@
 """What can be offered for a request at this moment: registry, prices, health, feedback and budgets put together for routing."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from mesh.db import Transaction
 from services.provider import budget_store, quality, store
@@ -17,7 +20,12 @@ from services.provider.quality import Feedback
 from services.provider.registry import Model, Provider
 from services.provider.routing import Exclusion, Option, Size
 
+if TYPE_CHECKING:
+    # it loads numpy, which a choice without learning need not pay for
+    from services.provider.learned import Belief
+
 Reason = tuple[Exclusion, str]
+Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,19 @@ class Offers:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What a request tells of models beside the store.
+
+    `beliefs` say how well each will do on its prompt (`draw` takes one by chance), `cached_tokens` how much of its beginning is in
+    whose cache.
+    """
+
+    beliefs: Mapping[Key, Belief] = field(default_factory=dict)
+    draw: Callable[[Key, Belief], float] = lambda _, belief: belief.mean
+    cached_tokens: Mapping[Key, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Seen:
     """What matters to a choice beside the registry.
 
@@ -52,11 +73,20 @@ class Seen:
     labels: Mapping[tuple[str, str], Labels] = field(default_factory=dict)
 
 
+NOTHING_TOLD = Told()
 # a model that nothing was seen of
 _UNSEEN, _NO_FEEDBACK = ModelHealth(), Feedback()
 
 
-async def gather(tx: Transaction, known: Known, available: Availability, labels: Labels, focus_area: str, size: Size) -> Offers:
+async def gather(
+    tx: Transaction,
+    known: Known,
+    available: Availability,
+    labels: Labels,
+    focus_area: str,
+    size: Size,
+    told: Told = NOTHING_TOLD,
+) -> Offers:
     """The offers for a request; reads only."""
     touching = (await known.limits.read(tx)).budgets.touching(labels)
     narrow = [budget for budget in touching if budget.narrows_models]
@@ -77,7 +107,7 @@ async def gather(tx: Transaction, known: Known, available: Availability, labels:
     )
     # what keeps a provider out keeps all of its models out
     outs = {name: _provider_out(known, seen, provider) for name, provider in known.registry.providers.items()}
-    options = [_option(known, seen, model, size, outs[model.provider_id]) for model in known.registry.models]
+    options = [_option(known, seen, told, model, size, outs[model.provider_id]) for model in known.registry.models]
     return Offers(options, max((item.pressure for item in common), default=1.0))
 
 
@@ -91,18 +121,20 @@ async def _watched(tx: Transaction, known: Known, shares: Sequence[tuple[Budget,
     return watched
 
 
-def _option(known: Known, seen: Seen, model: Model, size: Size, provider_out: Reason | None) -> Option:
-    narrow = [item for item in seen.narrow if item.standing.takes(seen.labels[model.key])]
-    figures = seen.availability.figures.get(Target(*model.key))
-    health = seen.models.get(model.key, _UNSEEN)
-    price = known.price_of_model(model)
-    cost = price.cost(size.input_tokens, size.output_tokens) if price else None
+def _option(known: Known, seen: Seen, told: Told, model: Model, size: Size, provider_out: Reason | None) -> Option:
+    key = model.key
+    narrow = [item for item in seen.narrow if item.standing.takes(seen.labels[key])]
+    figures = seen.availability.figures.get(Target(*key))
+    health = seen.models.get(key, _UNSEEN)
+    price, cached = known.price_of_model(model), told.cached_tokens.get(key, 0)
+    cost = price.cost(size.input_tokens, size.output_tokens, cached) if price else None
+    belief = told.beliefs.get(key)
     return Option(
         model.provider_id,
         model.name,
         cost,
         model.context_window,
-        quality.expected(model.quality, known.settings.quality_prior_weight, seen.feedback.get(model.key, _NO_FEEDBACK)),
+        belief.mean if belief else _expected(known, seen, model),
         health.tokens_per_second or model.tokens_per_second,
         health.uptime,
         pressure=max((item.pressure for item in narrow), default=1.0),
@@ -112,7 +144,16 @@ def _option(known: Known, seen: Seen, model: Model, size: Size, provider_out: Re
         capabilities=model.capabilities,
         region=model.region,
         data_policy=model.data_policy,
+        draw=told.draw(key, belief) if belief else None,
+        deviation=belief.deviation if belief else 0.0,
+        evidence=belief.evidence if belief else 0.0,
+        cached_tokens=cached,
     )
+
+
+def _expected(known: Known, seen: Seen, model: Model) -> float:
+    """The quality of a model by what was said of it, on whatever prompt."""
+    return quality.expected(model.quality, known.settings.quality_prior_weight, seen.feedback.get(model.key, _NO_FEEDBACK))
 
 
 def _provider_out(known: Known, seen: Seen, provider: Provider) -> Reason | None:

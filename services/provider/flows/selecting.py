@@ -23,7 +23,7 @@ from services.provider.flows import advising, offers
 from services.provider.flows.advising import Advisor
 from services.provider.flows.known import Known
 from services.provider.labels import EVERYTHING, Labels
-from services.provider.options import Exclusion, Option, Ranked
+from services.provider.options import Exclusion, Ranked
 from services.provider.policy import Alias, Policy
 from services.provider.routing import Rules, Size
 from services.provider.selection_store import Observed, Prompt
@@ -128,12 +128,9 @@ async def choose(host: Host, tx: Transaction, known: Known, ask: Ask, seen: Avai
     if ask.prefix_key:
         cached = await selection_store.cached_at(tx, ask.prefix_key, now - known.settings.prefix_time)
     plan = planned(known, ask, policy, alias, stay, frozenset(cached))
-    offered = await offers.gather(tx, known, seen, ask.labels, ask.focus_area, ask.size)
-    options = offered.options
-    if plan.cached or ask.beliefs is not None:
-        options = [_informed(known, ask, plan, option) for option in options]
+    offered = await offers.gather(tx, known, seen, ask.labels, ask.focus_area, ask.size, _told(known, ask, plan))
     weights = plan.weights.with_cost_factor(offered.cost_factor)
-    ranked = routing.rank(options, ask.size, plan.strategy, weights, known.half_points, plan.rules)
+    ranked = routing.rank(offered.options, ask.size, plan.strategy, weights, known.half_points, plan.rules)
     return Choice(
         ask, ranked, plan.strategy, weights, offered.cost_factor, plan.policy_id, _why(ranked, plan), plan.rules.constraints
     )
@@ -186,17 +183,14 @@ def _weights(known: Known, ask: Ask, policy: Policy, strategy: Strategy) -> Weig
     return weights if slider is None else weights.slid(slider)
 
 
-def _informed(known: Known, ask: Ask, plan: Plan, option: Option) -> Option:
-    """The option with what this ask knows beside the store: cached beginnings, what was learned."""
-    changes: dict[str, object] = {}
-    if option.key in plan.cached and (price := known.price_of(*option.key)) is not None:
-        tokens = min(ask.prefix_tokens, ask.size.input_tokens)
-        changes["cached_tokens"] = tokens
-        changes["cost"] = price.cost(ask.size.input_tokens, ask.size.output_tokens, tokens)
-    if ask.beliefs is not None and (belief := ask.beliefs.get(option.key)) is not None:
-        drawn = belief.draw(f"{ask.chance}/{option.provider_id}/{option.model}", known.settings.learned_exploration)
-        changes |= {"quality": belief.mean, "draw": drawn, "deviation": belief.deviation, "evidence": belief.evidence}
-    return replace(option, **changes) if changes else option  # type: ignore[arg-type] # names and types as the fields above
+def _told(known: Known, ask: Ask, plan: Plan) -> offers.Told:
+    """What this ask knows beside the store: what was learned, and whose cache its beginning is in."""
+
+    def draw(key: Key, belief: "Belief") -> float:
+        return belief.draw(f"{ask.chance}/{key[0]}/{key[1]}", known.settings.learned_exploration)
+
+    tokens = min(ask.prefix_tokens, ask.size.input_tokens)
+    return offers.Told(ask.beliefs or {}, draw, dict.fromkeys(plan.cached, tokens))
 
 
 def _why(ranked: list[Ranked], plan: Plan) -> str:
