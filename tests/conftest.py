@@ -1,12 +1,17 @@
-"""What journeys and browser tests share: one mesh a session, for starting it is the expensive part."""
+"""What all tests share: one mesh a session, properties without a clock, and hanging tests that tell where."""
 
 import asyncio
 import io
 from collections.abc import Generator, Iterator
 
+import hypothesis
 import pytest
 
 from tests.support.mesh import Mesh, running_mesh
+
+# how long an example may take is no promise: on a busy machine any may take longer than the 200 ms of the default
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

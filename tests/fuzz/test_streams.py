@@ -69,7 +69,7 @@ def test_a_stream_begins_or_is_refused(mesh: Mesh, known: Known, cases: int, see
     examples = -(-cases // _SHARE)
 
     @seeded(seed)
-    @settings(max_examples=examples, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(), run=sampled_from([*known["runId"], ""]), last=sampled_from(_LAST_EVENTS))
     def follow(case: schemathesis.Case[Any], run: str, last: str) -> None:
         if run and case.path_parameters:

@@ -41,7 +41,7 @@ CONTENTS = [
 edits = st.dictionaries(st.sampled_from(PATHS), st.sampled_from([*CONTENTS, None]), min_size=1, max_size=6)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(edits, min_size=2, max_size=4))
 def test_incremental_is_from_scratch(rounds: list[dict[str, str | None]]) -> None:
     """After any edits, the index that was kept up to date answers exactly what a new one answers."""

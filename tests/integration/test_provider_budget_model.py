@@ -336,7 +336,5 @@ class BudgetMachine(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-BudgetMachine.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+BudgetMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow])
 TestBudgets = BudgetMachine.TestCase

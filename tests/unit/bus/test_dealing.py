@@ -317,7 +317,7 @@ def known_unsettled(machine: DealerMachine) -> set[int]:
     return {position for position in machine.wanted() if position <= machine.dealer.cursor} - machine.settled
 
 
-DealerMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+DealerMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=50)
 test_dealer = DealerMachine.TestCase
 
 

@@ -373,14 +373,14 @@ def _scalar(chance: random.Random, field: FieldDescriptor) -> Any:
     return chance.choice((0, 1, -1, 2**31 - 1))
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=3000)
 @given(soups())
 def test_the_scanner_never_accepts_what_the_oracle_refuses(raw: bytes) -> None:
     """Generated and mutated requests of every type."""
     expect_agreement(raw)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(soups())
 def test_taking_a_request_is_the_same_by_either_way(raw: bytes) -> None:
     """Refused by both or taken by both, and what is taken is the same but for the position that a publisher wrote."""
@@ -438,7 +438,7 @@ UTF8 = st.one_of(
 )
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(UTF8)
 def test_utf8_is_what_pythons_decoder_says(text: bytes) -> None:
     """No surrogates, no overlong forms, nothing cut off."""

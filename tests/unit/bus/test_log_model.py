@@ -330,7 +330,5 @@ def failed(error: BaseException) -> None:
     raise AssertionError(error)
 
 
-LogMachine.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+LogMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow])
 test_log = LogMachine.TestCase

@@ -93,21 +93,20 @@ def verdict(check: Callable[..., None], *arguments: object) -> list[str]:
     return []
 
 
-@settings(deadline=None)
 @given(pulls())
 def test_the_look_at_a_pull_and_the_rules_agree(request: PullRequest) -> None:
     """Refused with the same words, or let through."""
     assert verdict(looks.check_pull, request) == verdict(boundary.check, request, looks.PULL)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(follows())
 def test_the_look_at_a_follow_and_the_rules_agree(request: FollowRequest) -> None:
     """Refused with the same words, or let through."""
     assert verdict(looks.check_follow, request) == verdict(boundary.check, request, looks.FOLLOW)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(reads())
 def test_the_look_at_a_read_and_the_rules_agree(request: ReadEventsRequest) -> None:
     """Refused with the same words, or let through."""

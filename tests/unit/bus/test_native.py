@@ -244,7 +244,7 @@ def encoded(ids: list[int]) -> bytes:
     return b"".join(number.to_bytes(ID_BYTES, "big") for number in ids)
 
 
-WindowMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+WindowMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 test_window = WindowMachine.TestCase
 
 

@@ -40,7 +40,7 @@ def _make(root: Path, tree: list[list[str]], contents: list[str]) -> None:
         (folder / ".gitignore").write_text(content)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(trees, st.lists(ignore_files, min_size=1, max_size=3))
 def test_a_walk_finds_what_git_does_not_ignore(tree: list[list[str]], contents: list[str]) -> None:
     """Of any tree with any ignore files, the walk gives the files that git would let be added."""

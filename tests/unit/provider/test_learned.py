@@ -99,7 +99,7 @@ def test_another_embedding_falls_back_to_the_means() -> None:
 
 
 @given(st.integers(0, 60), st.integers(0, 2**16))
-@hypothesis_settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=25)
 def test_beliefs_are_probabilities_and_the_same_every_time(count: int, seed: int) -> None:
     """For any history, also of one outcome; two fits agree to the last bit."""
     prompts, outcomes = history(count, seed)

@@ -33,7 +33,7 @@ def made(found: list[np.ndarray], seed: int) -> tuple[Design, np.random.Generato
 
 
 @given(words, st.integers(0, 1000))
-@hypothesis_settings(max_examples=30, deadline=None)
+@hypothesis_settings(max_examples=30)
 def test_conjugate_gradients_find_what_the_closed_form_finds(found: list[np.ndarray], seed: int) -> None:
     """Weighted ridge regression, solved directly in the space of the rows."""
     design, generator = made(found, seed)
@@ -45,7 +45,7 @@ def test_conjugate_gradients_find_what_the_closed_form_finds(found: list[np.ndar
 
 
 @given(words, st.integers(0, 1000), st.data())
-@hypothesis_settings(max_examples=30, deadline=None)
+@hypothesis_settings(max_examples=30)
 def test_taken_rows_are_those_rows(found: list[np.ndarray], seed: int, data: st.DataObject) -> None:
     """Any rows in any order; products with vectors from both sides are those of the matrix."""
     design, generator = made(found, seed)
