@@ -1,8 +1,9 @@
 """What all tests share: one mesh a session, properties without a clock, and hanging tests that tell where."""
 
 import asyncio
-import io
+import gc
 from collections.abc import Generator, Iterator
+from types import AsyncGeneratorType
 
 import hypothesis
 import pytest
@@ -31,11 +32,21 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, py
 
 
 def _where_tasks_wait() -> str:
-    text = io.StringIO()
     try:
         loop = asyncio.get_event_loop_policy().get_event_loop()
     except (RuntimeError, DeprecationWarning):
         return "there is no loop"
-    for task in asyncio.all_tasks(loop):
-        task.print_stack(file=text)
-    return text.getvalue()
+    return "\n".join(line for task in asyncio.all_tasks(loop) for line in (repr(task), *_awaits(task.get_coro())))
+
+
+def _awaits(coroutine: object) -> Iterator[str]:
+    """What a coroutine waits for, and what that waits for, down to a future."""
+    while coroutine is not None:
+        if not hasattr(coroutine, "cr_frame"):
+            # a step of a generator hides it
+            coroutine = next((each for each in gc.get_referents(coroutine) if isinstance(each, AsyncGeneratorType)), coroutine)
+        kind = next((kind for kind in ("cr", "ag", "gi") if hasattr(coroutine, f"{kind}_frame")), "")
+        frame = getattr(coroutine, f"{kind}_frame", None)
+        where = f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame else repr(coroutine)
+        yield f"    {where} {getattr(coroutine, '__qualname__', '')}"
+        coroutine = getattr(coroutine, "gi_yieldfrom" if kind == "gi" else f"{kind}_await", None)
