@@ -99,22 +99,6 @@ async def test_a_broken_stream_gives_its_events_back_at_once_and_its_token_is_de
         await bus.settled(1)
 
 
-async def test_an_event_held_past_its_deadline_is_given_out_again_unless_extended(tmp_path: Path) -> None:
-    """The ack deadline ends a lease; extending it keeps the lease."""
-    async with running_bus(tmp_path) as bus:
-        await bus.subscribe(ack_deadline=duration_pb2.Duration(nanos=300_000_000))
-        await bus.publish(event(1, subject="a"), event(2, subject="b"))
-        puller = await Puller(bus.stub).open()
-        assert await puller.take(2) == [(1, 1), (2, 1)]
-        found: list[tuple[int, int]] = []
-        async with asyncio.timeout(PATIENCE):
-            while not found:
-                await puller.say(extend=[2])
-                answer = await puller.answer()
-                found.extend(zip(answer.positions, answer.attempts, strict=True))
-        assert found == [(1, 2)]
-
-
 async def test_an_event_that_fails_too_often_becomes_one_dead_letter(tmp_path: Path) -> None:
     """After max deliveries there is one dead letter with attempts and last error; it survives a restart and holds up nothing."""
     async with running_bus(tmp_path) as bus:

@@ -1,5 +1,6 @@
 """The door lets every kind of caller in: REST, native gRPC, gRPC-Web, event streams, on its own port and each service's."""
 
+import asyncio
 import base64
 import json
 import re
@@ -19,6 +20,7 @@ from tooloo.system.v1.system_service_pb2_grpc import SystemServiceStub
 
 from envoy.pages import assets_base
 from tests.door_bench import ORIGIN, RUN, Bench, bench, event
+from tests.support.waiting import PATIENCE
 
 PAGES = Path(__file__).resolve().parents[2] / "gateway" / "pages"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -228,11 +230,13 @@ async def test_the_access_log_has_a_line_of_json_for_each_call(door: Bench) -> N
     """It names path, RPC, status and request id, so that a caller's complaint can be found."""
     answer = await door.rest.get("/api/v1/events/stats")
     wanted = answer.headers["x-request-id"]
-    async with httpx.AsyncClient() as admin:
-        # the log is written in batches; this asks for it now
-        await admin.post(f"http://127.0.0.1:{door.door.admin_port}/reopen_logs")
-    lines = [json.loads(line) for line in door.door.access_log.read_text().splitlines()]
-    line = next(line for line in lines if line["request_id"] == wanted)
+    line = None
+    async with httpx.AsyncClient() as admin, asyncio.timeout(PATIENCE):
+        while line is None:
+            # the log is written in batches; this asks for it now
+            await admin.post(f"http://127.0.0.1:{door.door.admin_port}/reopen_logs")
+            lines = [json.loads(line) for line in door.door.access_log.read_text().splitlines()]
+            line = next((line for line in lines if line["request_id"] == wanted), None)
     assert line["path"] == "/api/v1/events/stats"
     assert line["rpc"] == "/tooloo.bus.v1.EventBus/GetBusStats"
     assert (line["status"], line["service"], line["method"]) == (200, "bus", "GET")

@@ -129,7 +129,8 @@ async def record_run(folder: Path, env: Mapping[str, str] | None = None) -> Tape
 
         async with in_background(pull_into(client, "reader", tape.members)), in_background(*publishing) as publishers:
             await until(lambda: published(PUBLISHES // 2))
-            await bus.kill()
+            with disk.deadly():
+                await bus.ended()
             await bus.start()
             await until(lambda: published(PUBLISHES))
             stop.set()

@@ -66,6 +66,7 @@ async def _pids(mesh: Mesh) -> dict[str, int]:
         except (OSError, IndexError):
             continue
         if parent == mesh.pid:
-            name = "envoy" if "envoy" in command[0] else command[2].removeprefix("services.")
+            # one that is only being started has the command of who starts it
+            name = "envoy" if "envoy" in command[0] else "".join(command[2:3]).removeprefix("services.")
             found[name] = int(folder.name)
     return found

@@ -30,13 +30,15 @@ export const ask = ({ title, text, action, danger = false }) =>
     question.value = { title, text, action, danger, answer }
   })
 
-/** Says something for a few seconds, also to screen readers; `kind` is '', 'good' or 'bad'. */
+const dismiss = (notice) => {
+  notices.value = notices.value.filter((each) => each !== notice)
+}
+
+/** Says something, also to screen readers; `kind` is '', 'good' or 'bad'. What is bad stays until it is dismissed, the rest a few seconds. */
 export function notify(text, kind = '') {
   const notice = { text, kind }
   notices.value = [...notices.value, notice].slice(-4)
-  setTimeout(() => {
-    notices.value = notices.value.filter((each) => each !== notice)
-  }, NOTICE_MS)
+  if (kind !== 'bad') setTimeout(() => dismiss(notice), NOTICE_MS)
 }
 
 /** Runs a change and says how it went; gives its answer, or undefined when it was refused. */
@@ -70,5 +72,6 @@ export function Above() {
   const asked = useSignal(question)
   const said = useSignal(notices)
   return html`${asked && html`<${Question} ...${asked} />`}
-    <div class="notices" role="status">${said.map(({ text, kind }) => html`<p class=${`notice ${kind}`}>${text}</p>`)}</div>`
+    <div class="notices" role="status">${said.map((notice) => html`<p class=${`notice ${notice.kind}`}><span>${notice.text}</span>
+      ${notice.kind === 'bad' && html`<button class="quiet" type="button" aria-label="Dismiss" onClick=${() => dismiss(notice)}>✕</button>`}</p>`)}</div>`
 }

@@ -2,7 +2,8 @@
  *
  * Watched are the files under TOOLOO_DISK_FOLDER. What the process does to them is written to TOOLOO_DISK_TAPE, in order:
  * writes with their content, truncations, syncs, files made, removed and renamed. TOOLOO_DISK_CONTROL is a file of 64-bit numbers
- * that the test may change at any time (enum below): room that is left, how long a sync takes, which sync fails.
+ * that the test may change at any time (enum below): room that is left, how long a sync takes, which sync fails, and whether the
+ * process dies before it does anything more: SIGKILL from outside may come between a write and its place on the tape.
  * TOOLOO_DISK_SYNCHRONOUS (OFF, NORMAL) is what SQLite is told instead of the level it asks for: the control of the experiment.
  */
 #define _GNU_SOURCE
@@ -12,6 +13,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,7 +29,7 @@
 #define FILES 4096
 #define EXPORT __attribute__((visibility("default")))
 
-enum { LIMITED, ROOM, SYNC_US, FAIL_SYNCS, FAILED_SYNCS, HOLD, HELD, CONTROLS };
+enum { LIMITED, ROOM, SYNC_US, FAIL_SYNCS, FAILED_SYNCS, HOLD, HELD, DIE, CONTROLS };
 enum { OPEN = 1, WRITE, TRUNCATE, SYNC, UNLINK, RENAME, SYNC_FOLDER };
 
 /* one entry of the tape; `length` bytes follow: a name for OPEN, UNLINK and RENAME ("old\0new"), the content for WRITE */
@@ -74,6 +76,13 @@ static const char *watched(const char *path) {
 }
 
 static uint64_t file_of(int fd) { return fd >= 0 && fd < FILES ? files[fd] : 0; }
+
+/* From here to the unlock nothing else happens to the disk. */
+static void enter(void) {
+    pthread_mutex_lock(&lock);
+    if (control && control[DIE])
+        kill(getpid(), SIGKILL);
+}
 
 static void record(uint32_t kind, uint64_t file, uint64_t offset, const void *content, size_t length) {
     if (tape < 0)
@@ -123,7 +132,7 @@ static void opened(int fd, const char *path, int flags, int existed) {
 static int open_as(const char *symbol, const char *path, int flags, mode_t mode) {
     if (!watched(path))
         return ((int (*)(const char *, int, ...))real(symbol))(path, flags, mode);
-    pthread_mutex_lock(&lock);
+    enter();
     int existed = !access(path, F_OK);
     int fd = ((int (*)(const char *, int, ...))real(symbol))(path, flags, mode);
     opened(fd, path, flags, existed);
@@ -167,7 +176,7 @@ EXPORT int close(int fd) {
 }
 
 static ssize_t write_at(int fd, const void *content, size_t length, off_t offset) {
-    pthread_mutex_lock(&lock);
+    enter();
     ssize_t written = -1;
     if (!take_room(fd, offset + (off_t)length))
         errno = ENOSPC;
@@ -226,7 +235,7 @@ EXPORT int ftruncate(int fd, off_t length) {
     uint64_t file = file_of(fd);
     if (!file)
         return REAL(ftruncate)(fd, length);
-    pthread_mutex_lock(&lock);
+    enter();
     int64_t before = size_of(fd);
     int failed = take_room(fd, length) ? REAL(ftruncate)(fd, length) : (errno = ENOSPC, -1);
     if (!failed) {
@@ -278,7 +287,7 @@ static int sync_as(const char *symbol, int fd) {
         control[HELD] = 1;
         nanosleep(&moment, NULL);
     }
-    pthread_mutex_lock(&lock);
+    enter();
     int failed;
     /* FAIL_SYNCS: bit 0 for the write-ahead log, bit 1 for any other file; the bit falls when it has failed once */
     int64_t bit = file == 1 ? 0 : is_wal(fd) ? 1 : 2;
@@ -301,7 +310,7 @@ static int unlink_as(int at, const char *path, int flags, int plain) {
     const char *name = watched(path);
     if (!name)
         return plain ? REAL(unlink)(path) : REAL(unlinkat)(at, path, flags);
-    pthread_mutex_lock(&lock);
+    enter();
     struct stat found;
     int known = !stat(path, &found);
     int failed = plain ? REAL(unlink)(path) : REAL(unlinkat)(at, path, flags);
@@ -320,7 +329,7 @@ EXPORT int rename(const char *old, const char *new) {
     const char *from = watched(old), *to = watched(new);
     if (!from || !to)
         return REAL(rename)(old, new);
-    pthread_mutex_lock(&lock);
+    enter();
     struct stat found;
     int failed = stat(old, &found) || REAL(rename)(old, new);
     if (!failed) {

@@ -2,12 +2,13 @@
 
 import mmap
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 _SOURCE = Path(__file__).with_name("disk.c")
 # the order of disk.c
-_NAMES = ("limited", "room", "sync_us", "fail_syncs", "failed_syncs", "hold", "held")
+_NAMES = ("limited", "room", "sync_us", "fail_syncs", "failed_syncs", "hold", "held", "die")
 _NUMBER = 8
 # bits of fail_syncs
 WAL = 1
@@ -74,6 +75,13 @@ class Disk:
     def holds(self) -> bool:
         """Whether a sync has been held since hold()."""
         return bool(self._get("held"))
+
+    @contextmanager
+    def deadly(self) -> Iterator[None]:
+        """Whoever writes or syncs in the block is killed before it does: never between a write and its place on the tape."""
+        self._set("die", 1)
+        yield
+        self._set("die", 0)
 
     @property
     def taped(self) -> int:
