@@ -44,11 +44,11 @@ function List({ calls, current, query }) {
   const box = useRef(null)
   useEffect(() => showWithin(box.current, box.current.querySelector('[aria-current]')), [current])
   const groups = Map.groupBy ? Map.groupBy(shown, ({ title: group }) => group) : grouped(shown)
-  return html`<nav class="calls" aria-label="Calls" ref=${box}>
+  return html`<nav class="calls" aria-label="Calls">
     <${Search} label="Search all calls" value=${query} onChange=${(q) => setParams({ q })} />
     <p class="soft small" role="status">${count(shown.length)} of ${count(calls.length)} calls</p>
-    ${shown.length ? [...groups].map(([group, own]) => html`<section key=${group}><h2>${group}</h2><ul>${own.map((call) => html`<${Entry} key=${call.rpc} call=${call} current=${current} query=${query} />`)}</ul></section>`)
-      : html`<${Empty} title="No call has all of these words." />`}
+    <div class="found" ref=${box}>${shown.length ? [...groups].map(([group, own]) => html`<section key=${group}><h2>${group}</h2><ul>${own.map((call) => html`<${Entry} key=${call.rpc} call=${call} current=${current} query=${query} />`)}</ul></section>`)
+      : html`<${Empty} title="No call has all of these words." />`}</div>
   </nav>`
 }
 
