@@ -107,7 +107,7 @@ export function Service({ service }) {
   ])
   const tabs = [{ id: 'health', label: 'Health' }, { id: 'processes', label: 'Processes', count: service.processes.length }, { id: 'logs', label: 'Logs' }, ...(service.apart ? [] : [{ id: 'calls', label: 'Calls' }])]
   return html`<section class="panel near" aria-label=${name}>
-    <header class="heading"><h2>${name}</h2>
+    <header class="heading"><h2 tabindex="-1">${name}</h2>
       <div class="buttons">
         ${managed && html`<button type="button" onClick=${() => restart(name)}>Restart</button><${Scale} key=${service.wantedReplicas} service=${service} />`}
         <a class="button" href=${link('mesh')}>All services</a>
