@@ -29,8 +29,6 @@ Run = Callable[..., tuple[int, str, str]]
 # these start and stop whole meshes, so they are tested with meshes of their own
 _ELSEWHERE = {"up", "down", "doctor", "backup", "restore", "start-guaranteed"}
 _SECONDS = 60
-# the names of a running mesh are completed when it answers at once, which a loaded machine may not
-_ATTEMPTS = 5
 
 
 @pytest.fixture
@@ -384,41 +382,3 @@ def _dead_letters(run: Run, count: int) -> list[dict[str, Any]]:
             return found
         time.sleep(0.1)
     raise AssertionError(f"{found} are not {count} dead letters")
-
-
-_COMPLETED = {
-    "provider sel": "select-provider",
-    "call StartT": "StartTraining",
-    "call tooloo.learning.v1.LearningService/S": "tooloo.learning.v1.LearningService/StartTraining",
-    "provider select-provider --strategy chea": "cheapest",
-    "provider select-provider --est": "--estimated-tokens",
-    "learning start-training focus": "focus_area=",
-    "call SelectProvider strategy = chea": "cheapest",
-    "call SelectProvider prefer_free =": "true",
-    "restart ana": "analytics",
-    "events follow --type training.comp": "training.completed",
-    "events dead list lear": "learning",
-}
-
-
-def test_bash_completes(mesh: Mesh) -> None:
-    """A real bash with the script of `tooloo completion bash`: words of the contracts, and names of the running mesh."""
-    script = f"""
-        PATH={TOOLOO.parent}:$PATH
-        eval "$(tooloo completion bash)"
-        while read -r -a words; do
-            COMP_WORDS=(tooloo "${{words[@]}}")
-            COMP_CWORD=${{#words[@]}}
-            _tooloo_completion tooloo < /dev/null
-            echo "${{COMPREPLY[@]}}"
-        done
-    """
-    missing = dict(_COMPLETED)
-    for _ in range(_ATTEMPTS):
-        lines = "".join(f"{line}\n" for line in missing)
-        done = subprocess.run(["bash", "-c", script], input=lines, env=mesh.env, capture_output=True, text=True, check=False)
-        offered = dict(zip(missing, map(str.split, done.stdout.splitlines()), strict=True))
-        missing = {line: word for line, word in missing.items() if word not in offered[line]}
-        if not missing:
-            return
-    raise AssertionError(f"not offered: {missing}; {offered}; {done.stderr}")
