@@ -6,6 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from mesh.cli.console import Code, Console
+from mesh.cli.sharing import Command
 
 _HOW = {
     "bash": 'add to ~/.bashrc:  eval "$(tooloo completion bash)"',
@@ -42,7 +43,7 @@ def script_of(shell: str, root: click.Command) -> str:
     return script
 
 
-@click.command
+@click.command(cls=Command)
 @click.argument("shell", type=click.Choice(sorted(_HOW)))
 @click.pass_context
 def command(context: click.Context, shell: str) -> None:
