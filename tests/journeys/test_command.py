@@ -138,6 +138,13 @@ def test_exit_codes(mesh: Mesh) -> None:
     assert process(mesh, "status", "--door", "127.0.0.1:9").returncode == Code.UNREACHABLE
 
 
+def test_status_shows_the_memory_of_every_process(run: Run) -> None:
+    """The process manager's own too."""
+    rows = {row["service"]: row["memory"] for row in json.loads(run("status", "--json")[1])}
+    assert set(rows) == {spec.name for spec in SERVICES} | {"envoy"}
+    assert min(rows.values()) > 2**20
+
+
 def test_a_service_that_does_not_run(run: Run) -> None:
     """Status finds the fault, a call of it says so, starting it mends both."""
     assert run("stop", "context", "--json")[0] == Code.DONE

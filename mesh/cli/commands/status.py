@@ -100,7 +100,7 @@ def _sum(numbers: Iterable[int]) -> Cell:
 
 
 def _memory(processes: Iterable[Any]) -> Cell:
-    """Resident memory; a service without a process of its own has none to show."""
+    """Resident memory; a service that does not run has none to show."""
     total = sum(each.memory_bytes for each in processes)
     return Cell(total, f"{total / _MEBIBYTE:.0f} MiB") if total else Cell(None, "-")
 

@@ -75,7 +75,7 @@ const PROCESS_COLUMNS = [
 ]
 
 function Processes({ service }) {
-  const empty = html`<${Empty} title="It has no process of its own.">The process manager itself answers for it.</${Empty}>`
+  const empty = html`<${Empty} title="It has no process.">It was stopped; it runs again when it is started.</${Empty}>`
   return html`<${Table} caption=${`Processes of ${service.service}`} columns=${PROCESS_COLUMNS} rows=${service.processes} keyOf=${({ name }) => name} empty=${empty} />`
 }
 
@@ -100,7 +100,7 @@ export function Service({ service }) {
   const view = params.view in VIEWS ? params.view : 'health'
   const View = VIEWS[view]
   const name = service.service
-  const managed = service.processes.length > 0 && !service.apart
+  const managed = service.processes.some(({ manager }) => !manager) && !service.apart
   useKeys([
     { key: 'Escape', label: 'Back to all services', run: () => go('mesh') },
     ...(managed ? [{ key: 'r', label: `Restart ${name}`, run: () => restart(name) }] : []),
