@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import platform
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -173,9 +174,23 @@ class SystemService(TrafficCalls, LogCalls, SystemServiceServicer):
         return response
 
     async def ListProcesses(self, request: system.ListProcessesRequest, context: Context) -> system.ListProcessesResponse:
-        """Every process by name."""
-        processes = sorted((_process(each) for each in self._manager.processes), key=lambda each: each.name)
-        return system.ListProcessesResponse(processes=processes)
+        """Every process by name, this one among them."""
+        processes = [self._own_process(), *(_process(each) for each in self._manager.processes)]
+        return system.ListProcessesResponse(processes=sorted(processes, key=lambda each: each.name))
+
+    def _own_process(self) -> process.Process:
+        """The process manager, under the name of the service that it answers for."""
+        name = next(spec.name for spec in self._manager.services if not spec.module)
+        own = process.Process(
+            name=name,
+            service=name,
+            state=process.SERVING_STATE_SERVING,
+            pid=os.getpid(),
+            memory_bytes=_memory(os.getpid()),
+            manager=True,
+        )
+        own.start_time.FromDatetime(self._installation.start_time)
+        return own
 
     async def ListRoutes(self, request: system.ListRoutesRequest, context: Context) -> system.ListRoutesResponse:
         """Every REST route by path."""

@@ -14,6 +14,7 @@ import click
 from mesh.catalogue import SERVICES
 from mesh.cli.console import Code, Console, Failure, wants_color
 from mesh.cli.grouping import Group
+from mesh.cli.sharing import SHARED
 
 COMMANDS = Path(__file__).resolve().parent / "commands"
 PROGRAM = "tooloo"
@@ -31,63 +32,12 @@ def headline(path: Path) -> str:
         return lines.readline().strip().strip('"').strip()
 
 
-def _json_given(context: click.Context, option: click.Parameter, given: bool) -> None:
-    console = context.find_object(Console)
-    if given and console:
-        console.json = True
-
-
-def _door_given(context: click.Context, option: click.Parameter, given: str) -> None:
-    console = context.find_object(Console)
-    if given and console:
-        console.door = given
-
-
 def _version_asked(context: click.Context, option: click.Parameter, asked: bool) -> None:
     if asked and not context.resilient_parsing:
         from mesh.version import version  # noqa: PLC0415 - reads a file
 
         context.ensure_object(Console).result({"version": version()}, version())
         context.exit()
-
-
-def shared_options() -> list[click.Option]:
-    """The options that every command has, at any place of the line."""
-    return [
-        click.Option(
-            ["--json"],
-            is_flag=True,
-            expose_value=False,
-            is_eager=True,
-            callback=_json_given,
-            help="Print JSON, and nothing else, on stdout.",
-        ),
-        click.Option(
-            ["--door"],
-            metavar="HOST:PORT",
-            expose_value=False,
-            is_eager=True,
-            callback=_door_given,
-            help="Where the door of the mesh is; as the settings say by default.",
-        ),
-    ]
-
-
-def with_shared(command: click.Command) -> click.Command:
-    """The command, and those below it, with the shared options; one that has an option of the name keeps its own."""
-    taken = {name for param in command.params for name in param.opts}
-    missing = [option for option in shared_options() if not taken & set(option.opts)]
-    command.params += missing
-    # a command of a module is the same object each time: what was done once stays
-    if missing and isinstance(command, click.Group):
-        below = command.get_command
-        # a group may make what it holds when it is asked for
-        command.get_command = lambda context, name: _shared_or_none(below(context, name))  # type: ignore[method-assign, assignment]
-    return command
-
-
-def _shared_or_none(command: click.Command | None) -> click.Command | None:
-    return with_shared(command) if command else None
 
 
 class App(Group):
@@ -103,13 +53,13 @@ class App(Group):
         if path := command_files().get(name):
             found: click.Command = importlib.import_module(f"mesh.cli.commands.{path.stem}").command
             found.name = name
-            return with_shared(found)
+            return found
         spec = next((spec for spec in SERVICES if spec.name == name), None)
         if spec is None:
             return None
         from mesh.cli.groups import ServiceGroup  # noqa: PLC0415 - reads the contracts
 
-        return with_shared(ServiceGroup(spec))
+        return ServiceGroup(spec)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Commands and services apart, without importing any."""
@@ -149,7 +99,7 @@ app = App(
     help="Runs, asks and watches a mesh of TooLoo.",
     epilog=_EPILOG,
     params=[
-        *shared_options(),
+        *SHARED,
         click.Option(
             ["--version"], is_flag=True, expose_value=False, callback=_version_asked, help="Show the version of this checkout."
         ),

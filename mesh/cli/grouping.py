@@ -4,6 +4,8 @@ import difflib
 
 import click
 
+from mesh.cli.sharing import Command
+
 _SUGGESTIONS = 3
 
 
@@ -13,8 +15,10 @@ def near(given: str, known: list[str]) -> list[str]:
     return spelled or [name for name in known if given in name][:_SUGGESTIONS]
 
 
-class Group(click.Group):
-    """A click group whose refusal of an unknown name suggests near ones."""
+class Group(Command, click.Group):
+    """A click group whose refusal of an unknown name suggests near ones, and whose commands have the shared options too."""
+
+    command_class = Command
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that the first word names."""

@@ -13,6 +13,7 @@ from mesh.catalogue import ServiceSpec
 from mesh.cli import names
 from mesh.cli.grouping import Group, near
 from mesh.cli.schema import Rpc, load
+from mesh.cli.sharing import Command
 from mesh.cli.verbs import VerbCommand, first_sentence
 
 
@@ -55,7 +56,7 @@ class ServiceGroup(Group):
                 yield f"{name}, {short}" if short and "-" not in short else name, first_sentence(rpc.description)
 
 
-class CallGroup(click.Group):
+class CallGroup(Command, click.Group):
     """Any RPC by its full name or by what is enough to tell it apart."""
 
     @cached_property

@@ -12,11 +12,12 @@ from mesh.cli.calling import Caller
 from mesh.cli.console import Console
 from mesh.cli.dead_letters import SubscriptionName
 from mesh.cli.eventing import BUS
+from mesh.cli.sharing import Command
 
 _POLL = 0.3
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("subscription", type=SubscriptionName())
 @click.option("--from-beginning", is_flag=True, help="From the oldest event that is kept.")
 @eventing.beginnings

@@ -14,6 +14,7 @@ from mesh import prose
 from mesh.cli import values
 from mesh.cli.console import Console
 from mesh.cli.schema import Rpc
+from mesh.cli.sharing import Command
 from mesh.settings import duration
 
 # nested messages are options with dots, so deep; what lies deeper is given as JSON
@@ -119,7 +120,7 @@ def _put(place: dict[str, Any], field: FieldDescriptor, value: Any) -> None:
         place[field.name] = value
 
 
-class VerbCommand(click.Command):
+class VerbCommand(Command):
     """The command of one RPC: options for its fields, or the request in the words after them."""
 
     def __init__(self, name: str, rpc: Rpc) -> None:

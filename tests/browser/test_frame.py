@@ -2,6 +2,7 @@
 
 from playwright.async_api import expect
 
+from mesh.catalogue import SERVICES
 from tests.browser.room import Room
 
 
@@ -28,6 +29,56 @@ async def test_it_is_driven_by_keys_alone(room: Room) -> None:
     await page.keyboard.press("t")
     await page.reload()
     await expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+# what has the focus: its words, whether its ring is drawn, and whether nothing lies upon it
+_FOCUSED = """() => {
+  const { activeElement: node } = document
+  const { left, top, width, height } = node.getBoundingClientRect()
+  const above = document.elementFromPoint(left + width / 2, top + height / 2)
+  const ring = getComputedStyle(node.closest('.node')?.querySelector('rect') ?? node)
+  return {
+    name: node.dataset.service ?? node.getAttribute('aria-label') ?? node.textContent,
+    seen: node.contains(above),
+    ringed: node.matches(':focus-visible') && (ring.outlineStyle !== 'none' || ring.stroke !== 'none'),
+  }
+}"""
+
+
+async def test_tab_walks_through_the_frame_and_enter_opens_a_service(room: Room) -> None:
+    """After the way past the navigation every link and button, each in sight with its ring, then the services of the drawing."""
+    page = await room.open("mesh")
+    frame = await page.locator("header.frame").locator("a, button").all()
+    wanted = [await each.get_attribute("aria-label") or await each.text_content() for each in frame]
+    services = [await each.get_attribute("data-service") for each in await page.locator(".drawing a").all()]
+    assert {spec.name for spec in SERVICES} < set(services)
+    wanted += services
+    await page.keyboard.press("Tab")
+    walked = []
+    for _ in wanted:
+        await page.keyboard.press("Tab")
+        walked.append(await page.evaluate(_FOCUSED))
+    assert [each["name"] for each in walked] == wanted
+    assert [each["name"] for each in walked if not (each["seen"] and each["ringed"])] == []
+    await page.locator(".drawing a[data-service=learning]").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("region", name="learning", exact=True)).to_be_visible()
+
+
+async def test_the_focus_follows_into_a_service_and_back(room: Room) -> None:
+    """Enter on a service puts it on the heading of its panel, Escape back on the service; so from a row of the table."""
+    page = await room.open("mesh")
+    node = page.locator(".drawing a[data-service=learning]")
+    for way_in in (node, page.get_by_role("row").get_by_role("button", name="learning", exact=True)):
+        await way_in.focus()
+        await page.keyboard.press("Enter")
+        panel = page.get_by_role("region", name="learning", exact=True)
+        await expect(panel.get_by_role("heading", name="learning")).to_be_focused()
+        await page.keyboard.press("Tab")
+        await expect(panel.get_by_role("button", name="Restart")).to_be_focused()
+        await page.keyboard.press("Escape")
+        await expect(panel).to_have_count(0)
+        await expect(node).to_be_focused()
 
 
 async def test_the_old_address_of_the_reference_shows_the_calls(room: Room) -> None:

@@ -9,15 +9,15 @@ from tests.browser.room import Room, note, noted
 from tests.support.mesh import Mesh
 
 
-async def test_every_service_is_drawn_and_axe_has_nothing_to_say(room: Room) -> None:
+async def test_every_service_is_drawn(room: Room) -> None:
     """Whatever the catalogue has is there, by state in colour and word."""
     page = await room.open("mesh")
     for spec in SERVICES:
         await expect(page.locator(f".drawing a[data-service={spec.name}].good")).to_contain_text("serving")
     await expect(page.locator(".drawing a[data-service=envoy].good")).to_contain_text("Door")
+    await expect(room.row("system").get_by_role("cell").nth(4)).to_contain_text(re.compile(r"[1-9].*B"))
     await room.shot("mesh")
-    await room.axe_everywhere()
-    await room.shot("mesh-360")
+    await room.shot("mesh-360", narrow=True)
 
 
 async def test_calls_move_its_figures(room: Room, mesh: Mesh) -> None:
@@ -77,6 +77,17 @@ async def test_a_service_from_near(room: Room, mesh: Mesh) -> None:
     await expect(page.get_by_role("dialog")).to_have_count(0)
     await page.keyboard.press("Escape")
     await expect(page).to_have_url(re.compile("#/mesh$"))
+
+
+async def test_the_process_manager_from_near(room: Room) -> None:
+    """It has a process and memory like the others, but no call restarts or scales it, so the page offers neither."""
+    page = await room.open("mesh/system?view=processes")
+    near = page.get_by_role("region", name="system", exact=True)
+    await expect(near.get_by_role("row").filter(has_text="serving").get_by_role("cell").nth(3)).to_contain_text(
+        re.compile(r"[1-9].*B")
+    )
+    await expect(near.get_by_role("link", name="All services")).to_be_visible()
+    await expect(near.get_by_role("button", name=re.compile("Restart|Scale"))).to_have_count(0)
 
 
 async def test_a_service_is_scaled_from_the_page(room: Room) -> None:

@@ -6,7 +6,7 @@ from playwright.async_api import expect
 
 from tests.browser.filled import call, fill
 from tests.browser.room import Room
-from tests.support.mesh import Mesh
+from tests.support.mesh import Mesh, eventually
 
 
 async def test_spend_over_time_by_provider_and_model(room: Room, mesh: Mesh) -> None:
@@ -16,9 +16,7 @@ async def test_spend_over_time_by_provider_and_model(room: Room, mesh: Mesh) -> 
     await expect(page.locator(".chart canvas")).to_be_visible()
     await expect(page.get_by_role("region", name="Spend by provider")).to_contain_text("anthropic")
     await room.shot("money")
-    await room.axe_everywhere()
-    await room.shot("money-360")
-    await page.set_viewport_size({"width": 1280, "height": 860})
+    await room.shot("money-360", narrow=True)
     await page.get_by_role("button", name="by model").click()
     await expect(room.row("openai/gpt-5-mini").first).to_be_visible()
     async with page.expect_download() as started:
@@ -26,6 +24,33 @@ async def test_spend_over_time_by_provider_and_model(room: Room, mesh: Mesh) -> 
     path = await (await started.value).path()
     keys = [row["model"] for row in csv.DictReader(path.read_text().splitlines())]
     assert "openai/gpt-5-mini" in keys
+
+
+# how many dots of a canvas have the colour that the sheet gives to grid lines now
+_GRID = """(canvas) => {
+  const probe = document.body.appendChild(document.createElement('span'))
+  probe.style.color = 'var(--line)'
+  const [red, green, blue] = getComputedStyle(probe).color.match(/\\d+/g).map(Number)
+  probe.remove()
+  const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
+  const wanted = [red, green, blue, 255].join()
+  let found = 0
+  for (let at = 0; at < data.length; at += 4) if (data.slice(at, at + 4).join() === wanted) found++
+  return found
+}"""
+
+
+async def test_a_chart_is_drawn_anew_at_dusk(room: Room, mesh: Mesh) -> None:
+    """No sheet reaches the colours on a canvas: it is drawn again when the system turns dark, and when a key changes the theme."""
+    await fill(mesh)
+    page = await room.open("money")
+    canvas = page.locator(".chart canvas")
+    room.allow("willReadFrequently")
+    await eventually(lambda: canvas.evaluate(_GRID), lambda dots: dots > 100)
+    await page.emulate_media(color_scheme="dark")
+    await eventually(lambda: canvas.evaluate(_GRID), lambda dots: dots > 100)
+    await page.keyboard.press("t")
+    await eventually(lambda: canvas.evaluate(_GRID), lambda dots: dots > 100)
 
 
 async def test_budgets_with_their_thresholds(room: Room, mesh: Mesh) -> None:

@@ -61,6 +61,8 @@ models = {{ echo = {{ quality = 0.0, tokens_per_second = 1000, context_window = 
 """  # noqa: E501 - a model is a line
 BIG, SMALL, MID, OPUS = "acme/big", "acme/small", "brim/mid", "claude/opus"
 WORDS = ("Hello", " there", " friend")
+# 35 characters, so 10 tokens
+TEN = "word " * 7
 USED = (11, 7)
 # 11 tokens of input at 1 and 7 of output at 10 nano units a thousandth
 COST_OF_BIG = 11_000 + 70_000

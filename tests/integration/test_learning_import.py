@@ -10,7 +10,7 @@ import pytest
 from tooloo.learning.v1 import card_pb2, learning_events_pb2
 from tooloo.learning.v1 import learning_service_pb2 as contract
 
-from tests.integration.test_learning import DAY, START, Bench, learning
+from tests.integration.learning_bench import DAY, START, Bench, learning
 
 
 @pytest.fixture

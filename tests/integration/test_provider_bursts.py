@@ -14,8 +14,8 @@ from tooloo.provider.v1 import reservation_service_pb2 as own
 from tooloo.provider.v1.budget_pb2 import BudgetScope
 from tooloo.provider.v1.burst_service_pb2 import BurstPolicy
 
-from tests.integration.test_provider import refusal, settings, usd
-from tests.integration.test_provider_reservations import Caller, caller, details
+from tests.integration.provider_bench import refusal, settings, usd
+from tests.integration.reservations_bench import Caller, caller, details
 
 __all__ = ["caller", "settings"]
 MINUTE = Duration(seconds=60)

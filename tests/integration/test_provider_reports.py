@@ -20,8 +20,8 @@ from mesh import testing
 from mesh.clock import ManualClock
 from services.provider import money
 from services.provider.__main__ import build
-from tests.integration.test_provider import Track, nanos, refusal, settings, usd
-from tests.integration.test_provider_reservations import START, Caller, caller
+from tests.integration.provider_bench import Track, nanos, refusal, settings, usd
+from tests.integration.reservations_bench import START, Caller, caller
 
 if TYPE_CHECKING:
     # exists for type checkers only

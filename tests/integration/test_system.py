@@ -1,5 +1,6 @@
 """The system API answers for the processes of a manager, and repeats change nothing."""
 
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 import httpx
+import psutil
 import pytest
 from tooloo.system.v1 import process_pb2 as process
 from tooloo.system.v1 import system_service_pb2 as system
@@ -149,6 +151,16 @@ async def test_processes_are_listed_by_name(bench: Bench) -> None:
     listed = (await bench.stub.ListProcesses(system.ListProcessesRequest())).processes
     assert [each.name for each in listed] == sorted(each.name for each in listed)
     assert (listed[0].restarts, listed[0].last_exit, listed[0].memory_bytes) == (2, "signal 9", 0)
+
+
+async def test_the_process_manager_is_listed_too(bench: Bench) -> None:
+    """It alone is marked as such, and its memory is that of the process that answers."""
+    listed = (await bench.stub.ListProcesses(system.ListProcessesRequest())).processes
+    (own,) = [each for each in listed if each.manager]
+    assert (own.service, own.state, own.pid) == ("system", process.SERVING_STATE_SERVING, os.getpid())
+    assert own.start_time.ToDatetime(UTC) == START
+    resident = psutil.Process().memory_info().rss
+    assert resident / 2 < own.memory_bytes < resident * 2
 
 
 async def test_routes_are_those_of_the_contracts(bench: Bench) -> None:

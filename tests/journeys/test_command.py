@@ -29,8 +29,6 @@ Run = Callable[..., tuple[int, str, str]]
 # these start and stop whole meshes, so they are tested with meshes of their own
 _ELSEWHERE = {"up", "down", "doctor", "backup", "restore", "start-guaranteed"}
 _SECONDS = 60
-# the names of a running mesh are completed when it answers at once, which a loaded machine may not
-_ATTEMPTS = 5
 
 
 @pytest.fixture
@@ -138,6 +136,13 @@ def test_exit_codes(mesh: Mesh) -> None:
     assert process(mesh, "learning", "start", "user_id=ada", "focus_area=python", "round_count=1000").returncode == Code.REFUSED
     assert process(mesh, "learning", "start", "rounds=1").returncode == Code.USAGE
     assert process(mesh, "status", "--door", "127.0.0.1:9").returncode == Code.UNREACHABLE
+
+
+def test_status_shows_the_memory_of_every_process(run: Run) -> None:
+    """The process manager's own too."""
+    rows = {row["service"]: row["memory"] for row in json.loads(run("status", "--json")[1])}
+    assert set(rows) == {spec.name for spec in SERVICES} | {"envoy"}
+    assert min(rows.values()) > 2**20
 
 
 def test_a_service_that_does_not_run(run: Run) -> None:
@@ -384,41 +389,3 @@ def _dead_letters(run: Run, count: int) -> list[dict[str, Any]]:
             return found
         time.sleep(0.1)
     raise AssertionError(f"{found} are not {count} dead letters")
-
-
-_COMPLETED = {
-    "provider sel": "select-provider",
-    "call StartT": "StartTraining",
-    "call tooloo.learning.v1.LearningService/S": "tooloo.learning.v1.LearningService/StartTraining",
-    "provider select-provider --strategy chea": "cheapest",
-    "provider select-provider --est": "--estimated-tokens",
-    "learning start-training focus": "focus_area=",
-    "call SelectProvider strategy = chea": "cheapest",
-    "call SelectProvider prefer_free =": "true",
-    "restart ana": "analytics",
-    "events follow --type training.comp": "training.completed",
-    "events dead list lear": "learning",
-}
-
-
-def test_bash_completes(mesh: Mesh) -> None:
-    """A real bash with the script of `tooloo completion bash`: words of the contracts, and names of the running mesh."""
-    script = f"""
-        PATH={TOOLOO.parent}:$PATH
-        eval "$(tooloo completion bash)"
-        while read -r -a words; do
-            COMP_WORDS=(tooloo "${{words[@]}}")
-            COMP_CWORD=${{#words[@]}}
-            _tooloo_completion tooloo < /dev/null
-            echo "${{COMPREPLY[@]}}"
-        done
-    """
-    missing = dict(_COMPLETED)
-    for _ in range(_ATTEMPTS):
-        lines = "".join(f"{line}\n" for line in missing)
-        done = subprocess.run(["bash", "-c", script], input=lines, env=mesh.env, capture_output=True, text=True, check=False)
-        offered = dict(zip(missing, map(str.split, done.stdout.splitlines()), strict=True))
-        missing = {line: word for line, word in missing.items() if word not in offered[line]}
-        if not missing:
-            return
-    raise AssertionError(f"not offered: {missing}; {offered}; {done.stderr}")

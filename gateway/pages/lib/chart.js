@@ -2,7 +2,7 @@
 
 import { html, useEffect, useRef } from './html.js'
 import { useSignal } from './store.js'
-import { colour, theme } from './theme.js'
+import { colour, scheme } from './theme.js'
 
 let loading
 
@@ -30,8 +30,8 @@ const axis = (format) => ({
 export function Chart({ label, data, series, format, height = 220, options = {} }) {
   const box = useRef(null)
   const plot = useRef(null)
-  const chosen = useSignal(theme)
-  const shape = JSON.stringify([series, height, chosen, options])
+  const shown = useSignal(scheme)
+  const shape = JSON.stringify([series, height, shown, options])
   useEffect(() => {
     let gone = false
     const observer = new ResizeObserver(() => box.current && plot.current?.setSize({ width: box.current.clientWidth, height }))

@@ -1,6 +1,6 @@
 // The mesh as a drawing that lives: who does how, what goes where, and each service from near.
 
-import { html, useRef } from '../lib/html.js'
+import { html, useEffect, useRef } from '../lib/html.js'
 import { bytes, count, duration, rate } from '../lib/format.js'
 import { go, route } from '../lib/router.js'
 import { useSignal } from '../lib/store.js'
@@ -31,6 +31,16 @@ const COLUMNS = [
   { label: 'Lag', align: 'end', cell: ({ subscriptions }) => (subscriptions.length ? count(sum(subscriptions, ({ backlog }) => backlog)) : '–') },
 ]
 
+/** A panel that opens takes the focus, on its heading; when it closes, the service in the drawing has it, for what had it is gone. */
+function useFocusFollows(selected) {
+  const before = useRef(selected)
+  useEffect(() => {
+    if (before.current === selected) return
+    document.querySelector(selected ? '.near h2' : `.drawing [data-service="${before.current}"]`)?.focus()
+    before.current = selected
+  }, [selected])
+}
+
 export default function Mesh() {
   const { rest: [selected] } = useSignal(route)
   const dots = useRef(null)
@@ -40,6 +50,7 @@ export default function Mesh() {
     for (const name of names) dots.current.send(`hear ${name}`, HEARD_AFTER_MS)
   })
   const service = mesh.services.get(selected)
+  useFocusFollows(selected)
   return html`
     <${Heading} title="Mesh" about="The door, the services behind it and the bus between them; figures are of the last ten seconds." />
     ${mesh.trafficStatus.state === 'refused' && html`<p class="soft" role="status">Calls cannot be counted now: ${mesh.trafficStatus.refusal.message}</p>`}

@@ -11,12 +11,13 @@ import click
 from mesh.backup import taking
 from mesh.backup.snapshot_store import NoMomentError
 from mesh.cli.console import Code, Console
+from mesh.cli.sharing import Command
 from mesh.settings import CHECKOUT, given
 
 _MEBIBYTE = 1024 * 1024
 
 
-@click.command
+@click.command(cls=Command)
 @click.argument("target", type=click.Path(path_type=Path))
 @click.pass_obj
 def command(console: Console, target: Path) -> None:

@@ -12,12 +12,13 @@ import click
 
 from mesh.cli.console import Cell, Code, Console
 from mesh.cli.modules import module_environment
+from mesh.cli.sharing import Command
 
 _STYLES = {"ok": "green", "warn": "yellow", "fault": "red"}
 _COLUMNS = ("check", "level", "seen", "meaning", "todo")
 
 
-@click.command
+@click.command(cls=Command)
 @click.option("--deep", is_flag=True, help="Also read every database from one end to the other; takes a second for some 100 MB.")
 @click.pass_obj
 def command(console: Console, deep: bool) -> int:

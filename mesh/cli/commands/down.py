@@ -10,12 +10,13 @@ import click
 
 from mesh import instance
 from mesh.cli.console import Code, Console
+from mesh.cli.sharing import Command
 from mesh.instance import Instance
 
 _LOOK_S = 0.05
 
 
-@click.command
+@click.command(cls=Command)
 @click.option("--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds to wait for the end.")
 @click.pass_obj
 def command(console: Console, timeout: float) -> None:

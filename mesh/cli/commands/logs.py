@@ -13,6 +13,7 @@ from mesh.cli.calling import Caller
 from mesh.cli.console import Console
 from mesh.cli.managing import ServiceName
 from mesh.cli.schema import Schema
+from mesh.cli.sharing import Command
 
 _SYSTEM = "tooloo.system.v1.SystemService"
 _LEVEL = "tooloo.system.v1.LogLevel"
@@ -47,7 +48,7 @@ def _levels() -> dict[str, str]:
     return values.choices(load().pool.FindEnumTypeByName(_LEVEL))
 
 
-@click.command
+@click.command(cls=Command)
 @click.argument("service", default="", type=ServiceName())
 @click.option("-f", "--follow", is_flag=True, help="Go on with every line as it is written.")
 @click.option("--tail", type=click.IntRange(0), default=50, show_default=True, help="So many of the newest lines.")

@@ -7,6 +7,7 @@ import webbrowser
 import click
 
 from mesh.cli.console import Console
+from mesh.cli.sharing import Command
 
 
 def _display() -> bool:
@@ -14,7 +15,7 @@ def _display() -> bool:
     return sys.platform == "darwin" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
-@click.command
+@click.command(cls=Command)
 @click.argument("page", default="")
 @click.pass_obj
 def command(console: Console, page: str) -> None:

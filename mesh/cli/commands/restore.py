@@ -10,10 +10,11 @@ from mesh import instance
 from mesh.backup import restoring
 from mesh.backup.manifest import BadBackupError
 from mesh.cli.console import Code, Console
+from mesh.cli.sharing import Command
 from mesh.settings import given
 
 
-@click.command
+@click.command(cls=Command)
 @click.argument("backup", type=click.Path(path_type=Path))
 @click.option("--force", is_flag=True, help="Also where there is data: that is put aside, into replaced/ in the data folder.")
 @click.pass_obj

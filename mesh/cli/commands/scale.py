@@ -8,6 +8,7 @@ from click.shell_completion import CompletionItem
 from mesh.catalogue import SERVICES
 from mesh.cli import managing
 from mesh.cli.console import Console
+from mesh.cli.sharing import Command
 
 
 class Wanted(click.ParamType[tuple[str, int]]):
@@ -33,7 +34,7 @@ class Wanted(click.ParamType[tuple[str, int]]):
         ]
 
 
-@click.command
+@click.command(cls=Command)
 @click.argument("wanted", nargs=-1, required=True, metavar="SERVICE=REPLICAS...", type=Wanted())
 @click.pass_obj
 def command(console: Console, wanted: tuple[tuple[str, int], ...]) -> None:

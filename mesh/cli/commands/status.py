@@ -11,6 +11,7 @@ import click
 from mesh.cli import printing
 from mesh.cli.calling import Caller
 from mesh.cli.console import Cell, Code, Console, Failure
+from mesh.cli.sharing import Command
 
 _SYSTEM = "tooloo.system.v1.SystemService"
 _COLUMNS = ("service", "state", "port", "replicas", "restarts", "memory", "lag")
@@ -18,7 +19,7 @@ _MEBIBYTE = 1024 * 1024
 _SERVING = "serving"
 
 
-@click.command
+@click.command(cls=Command)
 @click.pass_obj
 def command(console: Console) -> int:
     """Shows how every service does: state, port, replicas, restarts, memory, lag of its subscriptions.
@@ -99,7 +100,7 @@ def _sum(numbers: Iterable[int]) -> Cell:
 
 
 def _memory(processes: Iterable[Any]) -> Cell:
-    """Resident memory; a service without a process of its own has none to show."""
+    """Resident memory; a service that does not run has none to show."""
     total = sum(each.memory_bytes for each in processes)
     return Cell(total, f"{total / _MEBIBYTE:.0f} MiB") if total else Cell(None, "-")
 

@@ -4,9 +4,10 @@ import click
 
 from mesh.cli import managing
 from mesh.cli.console import Console
+from mesh.cli.sharing import Command
 
 
-@click.command
+@click.command(cls=Command)
 @click.argument("services", nargs=-1, required=True, type=managing.ServiceName())
 @click.pass_obj
 def command(console: Console, services: tuple[str, ...]) -> None:

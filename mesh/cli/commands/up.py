@@ -16,6 +16,7 @@ import click
 from mesh import instance
 from mesh.cli.console import Code, Console, Failure
 from mesh.cli.modules import module_environment
+from mesh.cli.sharing import Command
 
 _READY = "The mesh is ready"
 _COMMAND = (sys.executable, "-m", "gateway")
@@ -25,7 +26,7 @@ _PATIENCE_S = 300.0
 _STOP_S = 60.0
 
 
-@click.command
+@click.command(cls=Command)
 @click.option("--detach", "-d", is_flag=True, help="Start it in the background, wait until it is ready, and come back.")
 @click.option("--guaranteed", is_flag=True, help="Check first (tooloo doctor), and prove every service by a call afterwards.")
 @click.pass_obj

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -26,23 +27,31 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
 
 @pytest.mark.parametrize("name", sorted(root.command_files()))
 def test_every_command_file_is_a_command(name: str) -> None:
-    """It holds `command`, its first line is what its help begins with, and it has the shared options."""
+    """It holds `command`, and its first line is what its help begins with."""
     command = root.app.get_command(click.Context(root.app), name)
     assert isinstance(command, click.Command)
     assert command.name == name
     assert root.headline(root.command_files()[name])
     assert (command.help or "").strip()
-    assert {"--json", "--door"} <= {option for param in command.params for option in param.opts}
 
 
-def test_a_command_may_be_asked_for_often() -> None:
-    """The shared options come once, and what a group holds stays reachable: a process may run many lines."""
-    for _ in range(2000):
-        command = root.app.get_command(click.Context(root.app), "events")
-    assert isinstance(command, click.Group)
-    dead = command.get_command(click.Context(command), "dead")
-    assert dead is not None
-    assert [param.opts for param in dead.params] == [["--json"], ["--door"]]
+def _commands(command: click.Command, context: click.Context) -> Iterator[click.Context]:
+    """A command and those below it, each with its context."""
+    yield context
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield from _commands(below, click.Context(below, parent=context, info_name=name))
+
+
+def test_every_command_has_the_shared_options_once() -> None:
+    """At any depth, and before --help, however often it is asked for."""
+    for context in _commands(root.app, click.Context(root.app, info_name=root.PROGRAM)):
+        for _ in range(2):
+            taken = [option for param in context.command.get_params(context) for option in param.opts]
+            assert (taken.count("--json"), taken.count("--door")) == (1, 1), context.command_path
+            assert taken[-1] == "--help"
 
 
 def test_no_command_hides_a_service() -> None:

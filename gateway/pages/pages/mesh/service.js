@@ -75,7 +75,7 @@ const PROCESS_COLUMNS = [
 ]
 
 function Processes({ service }) {
-  const empty = html`<${Empty} title="It has no process of its own.">The process manager itself answers for it.</${Empty}>`
+  const empty = html`<${Empty} title="It has no process.">It was stopped; it runs again when it is started.</${Empty}>`
   return html`<${Table} caption=${`Processes of ${service.service}`} columns=${PROCESS_COLUMNS} rows=${service.processes} keyOf=${({ name }) => name} empty=${empty} />`
 }
 
@@ -100,14 +100,14 @@ export function Service({ service }) {
   const view = params.view in VIEWS ? params.view : 'health'
   const View = VIEWS[view]
   const name = service.service
-  const managed = service.processes.length > 0 && !service.apart
+  const managed = service.processes.some(({ manager }) => !manager) && !service.apart
   useKeys([
     { key: 'Escape', label: 'Back to all services', run: () => go('mesh') },
     ...(managed ? [{ key: 'r', label: `Restart ${name}`, run: () => restart(name) }] : []),
   ])
   const tabs = [{ id: 'health', label: 'Health' }, { id: 'processes', label: 'Processes', count: service.processes.length }, { id: 'logs', label: 'Logs' }, ...(service.apart ? [] : [{ id: 'calls', label: 'Calls' }])]
   return html`<section class="panel near" aria-label=${name}>
-    <header class="heading"><h2>${name}</h2>
+    <header class="heading"><h2 tabindex="-1">${name}</h2>
       <div class="buttons">
         ${managed && html`<button type="button" onClick=${() => restart(name)}>Restart</button><${Scale} key=${service.wantedReplicas} service=${service} />`}
         <a class="button" href=${link('mesh')}>All services</a>

@@ -1,0 +1,208 @@
+"""What is known of availability stays over restarts, among replicas, through kills and upgrades, and is forgotten in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mesh import testing
+from mesh.clock import ManualClock
+from mesh.db import Database, Transaction
+from mesh.ids import new_id
+from services.provider import store
+from services.provider.__main__ import build
+from services.provider.availability import Resource
+from services.provider.failure import FailureKind
+from services.provider.fallback import Candidate
+from tests.integration.availability_bench import (
+    AVAILABLE,
+    BIG,
+    DEGRADED,
+    GIFT,
+    NORMAL,
+    OUT,
+    SECOND,
+    START,
+    TRIAL,
+    UNAVAILABLE,
+    House,
+    environment,
+    failed,
+    house,
+    succeeded,
+)
+from tests.support.mesh import ROOT
+
+if TYPE_CHECKING:
+    # exists for type checkers only
+    pass
+
+__all__ = ["house"]
+
+
+async def test_state_survives_a_restart_and_recovery_is_told_after_it(house: House) -> None:
+    """What was out is out; the end that passed while it was down is told by the first sweep, once."""
+    for _ in range(5):
+        await house.note(failed())
+    await house.note(failed(GIFT, FailureKind.RATE_LIMITED, "k3", retry_after=60 * SECOND))
+    before = await house.seen()
+    await house.bench.restart()
+    assert replace(await house.seen(), figures={}) == replace(before, figures={})
+    told = len(await house.health())
+    await house.bench.stop()
+    house.clock.advance(timedelta(minutes=2))
+    await house.bench.start()
+    await house.sweep()
+    await house.sweep()
+    assert sorted(subject for subject, _ in (await house.health())[told:]) == [
+        "providers/acme/models/big", "providers/brim", "providers/brim/models/gift/keys/k3",
+    ]  # fmt: skip
+
+
+async def test_replicas_see_each_others_news_at_once_and_tell_each_change_once(tmp_path: Path) -> None:
+    """Two replicas on one file: five failures over both open it for both; both sweep, one tells."""
+    settings, clock = environment(tmp_path), ManualClock(START)
+    async with AsyncExitStack() as stack:
+        one, two = [
+            House(
+                await stack.enter_async_context(
+                    testing.running("provider", build, tmp_path / "var", clock=clock, settings=settings)
+                ),
+                clock,
+            )
+            for _ in range(2)
+        ]
+        for replica in (one, two, one, two, one):
+            assert (await replica.select())[0] == "big"
+            await replica.note(failed())
+        assert await one.select() == await two.select() == ("gift", ["big"])
+        clock.advance(30 * SECOND)
+        await asyncio.gather(one.sweep(), two.sweep(), one.sweep(), two.sweep())
+        candidates = (Candidate(BIG, ("k1",)), Candidate(GIFT, ("k3",)))
+        entered = await asyncio.gather(*(replica.enter(new_id(), *candidates) for replica in (one, two) * 5))
+        assert sum(found[0][0] == "big" for found in entered) == 1
+        await two.note(succeeded())
+        await asyncio.gather(one.sweep(), two.sweep())
+        model = "providers/acme/models/big"
+        assert [priority for _, priority, _ in await one.priorities()] == [OUT, TRIAL, NORMAL]
+        assert [state for subject, state in await one.health() if subject == model] == [UNAVAILABLE, DEGRADED, AVAILABLE]
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from mesh import testing
+from mesh.clock import ManualClock
+from services.provider.__main__ import build
+from tests.integration.availability_bench import START, House, environment, failed
+
+async def main(folder: Path, writes: int, when: str) -> None:
+    clock = ManualClock(START)
+    async with testing.running("provider", build, folder / "var", clock=clock, settings=environment(folder)) as bench:
+        house, left = House(bench, clock), writes
+        write = bench.host.db.write
+        async def deadly(work):
+            nonlocal left
+            left -= 1
+            async def dying(tx):
+                result = await work(tx)
+                if left == 0 and when == "inside":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return result
+            result = await write(dying)
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+        bench.host.db.write = deadly
+        for _ in range(10):
+            await house.note(failed())
+
+asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))
+"""
+
+
+@pytest.mark.parametrize(("writes", "when", "noted"), [(4, "after", 4), (5, "inside", 4), (5, "after", 5)])
+async def test_a_kill_leaves_what_was_noted_with_its_events_or_neither(tmp_path: Path, writes: int, when: str, noted: int) -> None:
+    """Killed (-9) after the note that opens a breaker: it is open and that was told; inside it: neither; the next one opens it."""
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'build' / 'api'}"}
+    killed = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED, str(tmp_path), str(writes), when, cwd=ROOT, env=env, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await killed.communicate()
+    assert killed.returncode == -signal.SIGKILL, said.decode()
+    clock = ManualClock(START)
+    async with testing.running("provider", build, tmp_path / "var", clock=clock, settings=environment(tmp_path)) as bench:
+        house = House(bench, clock)
+        assert len(await house.priorities()) == (1 if noted == 5 else 0)
+        assert (await house.select())[0] == ("gift" if noted == 5 else "big")
+        await house.note(failed())
+        assert len(await house.priorities()) == 1
+        assert (await house.select())[0] == "gift"
+
+
+async def test_calls_on_their_way_are_counted_until_they_end_or_are_lost(house: House) -> None:
+    """For the least busy model: settled calls count no more, lost ones until their lease ends."""
+    for name in ("one", "two", "lost"):
+        await house.enter(name, Candidate(BIG, ("k1",)))
+    await house.note(succeeded(), call_id="one")
+    figures = (await house.seen()).figures[BIG]
+    assert (figures.in_flight, figures.latency, figures.first_token) == (2, 2 * SECOND, SECOND / 2)
+    await house.note(call_id="two")
+    assert (await house.seen()).figures[BIG].in_flight == 1
+    await house.sweep(301)
+    assert (await house.seen()).figures[BIG].in_flight == 0
+    assert await house.bench.host.db.read(lambda tx: tx.fetch_all("SELECT * FROM in_flight")) == []
+
+
+async def test_what_is_over_is_forgotten(house: House) -> None:
+    """The table holds only what makes a difference."""
+    for _ in range(5):
+        await house.note(failed())
+    await house.note(failed(GIFT, FailureKind.RATE_LIMITED, "k3"))
+    await house.sweep(31)
+    await house.note(succeeded())
+    await house.sweep(3600)
+    await house.sweep(3600)
+    assert (await house.seen()).conditions == {}
+
+
+async def test_an_older_database_is_carried_over(tmp_path: Path) -> None:
+    """What was seen of models and providers before this version counts on."""
+    real, old = ROOT / "services" / "provider" / "schema", tmp_path / "schema"
+    old.mkdir()
+    for path in sorted(real.glob("*.sql")):
+        if path.name < "0005":
+            (old / path.name).write_text(path.read_text())
+    file = tmp_path / "var" / "provider" / "provider.db"
+    database = await Database.open(file, [("provider", old)])
+
+    async def fill(tx: Transaction) -> None:
+        await tx.execute(
+            "INSERT INTO model_health (provider_id, model, uptime, tokens_per_second, outcomes) VALUES ('acme', 'big', 0.5, 7, 9)"
+        )
+        await tx.execute("INSERT INTO provider_health (provider_id, failures_in_row, reachable) VALUES ('acme', 3, 0)")
+
+    await database.write(fill)
+    await database.close()
+    database = await Database.open(file, [("provider", real)])
+    models, providers = await database.read(store.model_healths), await database.read(store.provider_healths)
+    await database.close()
+    seen = models["acme", "big"]
+    assert (seen.uptime, seen.tokens_per_second, seen.outcomes) == (0.5, 7, 9)
+    assert (providers["acme"][0].failures_in_row, providers["acme"][0].told) == (3, None)
+
+
+def test_a_key_of_a_model_is_part_of_both() -> None:
+    """So a reset of either reaches it."""
+    part = Resource("acme", "big", "k1")
+    assert all(part.within(whole) for whole in (Resource("acme"), Resource("acme", "big"), Resource("acme", "", "k1"), part))
+    assert not any(part.within(whole) for whole in (Resource("brim"), Resource("acme", "small"), Resource("acme", "", "k2")))
