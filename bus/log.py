@@ -137,11 +137,6 @@ class Log:
         return self._writer.pace.average
 
     @property
-    def commits_at_once(self) -> bool:
-        """Whether commits happen in the loop's own thread, because they take no time."""
-        return self._writer.pace.inline
-
-    @property
     def disk_full(self) -> bool:
         """Whether publishes are refused because there is no room."""
         return self._writer.disk_full
