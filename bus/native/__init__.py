@@ -26,6 +26,7 @@ from ctypes import (
 from dataclasses import dataclass
 from pathlib import Path
 from sys import byteorder
+from typing import Any
 
 LIBRARY = Path(__file__).resolve().parents[2] / "build" / "native" / "libtooloo_bus.so"
 ID_BYTES = 16
@@ -118,7 +119,8 @@ _declare("events_within", c_uint32, _BYTES, c_size_t, c_size_t, c_uint32, POINTE
 _declare("choose", c_uint32, _BYTES, c_uint32, c_uint32, _BYTES, c_void_p)
 _declare("holds_any", c_int, _BYTES, c_uint32, _BYTES)
 _declare("count_gone", c_uint32, _BYTES, c_uint32)
-_declare("gather", c_int64, _BYTES, c_size_t, c_void_p, c_uint32, c_void_p)
+_declare("spans", c_int64, _BYTES, c_size_t, c_void_p, c_uint32, c_void_p)
+_declare("gather", None, _BYTES, c_void_p, c_uint32, c_void_p)
 _declare("stamp_each", c_int64, _BYTES, c_size_t, c_void_p, c_uint32, c_void_p)
 _declare("stamp", c_int64, _BYTES, c_size_t, c_int64, c_void_p)
 _declare("crc32c", c_uint32, c_uint32, _BYTES, c_size_t)
@@ -328,22 +330,27 @@ def count_gone(types: bytes) -> int:
 
 def gather(events: bytes, indexes: "array[int]") -> bytes:
     """The events of a record at ascending indexes; NotARecordError when there are fewer."""
-    where = indexes.buffer_info()[0]
-    return _filled(lambda out: int(_c.gather(events, len(events), where, len(indexes), out)))
+    count = len(indexes)
+    found = array("I", bytes(8 * count))
+    where = found.buffer_info()[0]
+    size = int(_c.spans(events, len(events), indexes.buffer_info()[0], count, where))
+    return _filled(size, lambda out: _c.gather(events, where, count, out))
 
 
 def stamp(events: bytes, positions: "range | array[int]") -> bytes:
     """Events, each with its position written into it; positions are a range of step 1 or an array of signed 64-bit integers."""
     if isinstance(positions, range):
-        first = positions.start
-        return _filled(lambda out: int(_c.stamp(events, len(events), first, out)))
-    where = positions.buffer_info()[0]
-    return _filled(lambda out: int(_c.stamp_each(events, len(events), where, len(positions), out)))
+        return _measured(_c.stamp, events, len(events), positions.start)
+    return _measured(_c.stamp_each, events, len(events), positions.buffer_info()[0], len(positions))
 
 
-def _filled(write: Callable[[int | None], int]) -> bytes:
-    """New bytes that a function of the library writes; it says first how many there will be, so that nothing is copied again."""
-    size = write(None)
+def _measured(write: Callable[..., Any], *arguments: object) -> bytes:
+    """New bytes that a function of the library writes; without a place for them it says how many there will be."""
+    return _filled(int(write(*arguments, None)), lambda out: write(*arguments, out))
+
+
+def _filled(size: int, write: Callable[[int | None], object]) -> bytes:
+    """New bytes, filled in their place so that nothing is copied again."""
     if size < 0:
         raise NotARecordError("these bytes are not the events that they should be")
     made: bytes = _new_bytes(None, size)
