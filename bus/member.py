@@ -9,16 +9,18 @@ from itertools import chain
 from tooloo.bus.v1.bus_service_pb2 import PullResponse
 
 from bus.deliveries import Entry
-from bus.slices import Slice, packed
+from bus.slices import Slice, behind, packed
 
 
 @dataclass(frozen=True, slots=True)
 class _Delivery:
-    """One message's worth of events: their positions, which delivery of each this is, and their bytes."""
+    """One message's worth of events: their positions, which delivery of each this is, and their bytes, or the slices with them."""
 
     positions: Sequence[int]
     attempts: Sequence[int]
-    events: bytes
+    size: int
+    events: bytes = b""
+    pieces: Sequence[Slice] = ()
 
 
 class Member:
@@ -70,18 +72,18 @@ class Member:
         """Queues neighbouring events on their first delivery."""
         for group in packed(pieces, message_bytes, message_events):
             positions = group[0].positions if len(group) == 1 else list(chain.from_iterable(part.positions for part in group))
-            events = b"".join(part.stamped() for part in group)
-            self._push(_Delivery(positions, b"\x01" * len(positions), events))
+            size = sum(part.stamped_size() for part in group)
+            self._push(_Delivery(positions, b"\x01" * len(positions), size, pieces=group))
 
     def _queue_entries(self, entries: Sequence[Entry], bodies: Mapping[int, bytes]) -> None:
         positions = [entry.position for entry in entries]
         events = b"".join(bodies[position] for position in positions)
-        self._push(_Delivery(positions, [entry.attempts for entry in entries], events))
+        self._push(_Delivery(positions, [entry.attempts for entry in entries], len(events), events))
 
     def _push(self, delivery: _Delivery) -> None:
         self._queue.append(delivery)
         self.credit_events -= len(delivery.positions)
-        self.credit_bytes -= len(delivery.events)
+        self.credit_bytes -= delivery.size
         self._wake.set()
 
     def refuse(self, positions: Sequence[int]) -> None:
@@ -93,7 +95,7 @@ class Member:
     def fence(self, token: int) -> None:
         """Gives the stream a new token: what was out is void, and so is what was about to be sent."""
         self.credit_events += sum(len(delivery.positions) for delivery in self._queue)
-        self.credit_bytes += sum(len(delivery.events) for delivery in self._queue)
+        self.credit_bytes += sum(delivery.size for delivery in self._queue)
         self._queue.clear()
         self.token = token
         self._tell = True
@@ -145,7 +147,8 @@ class Member:
     async def _delivery(self, delivery: _Delivery, stamp: Callable[[PullResponse], Awaitable[None]]) -> bytes:
         """A header and, behind it, stored bytes: protobuf reads both as one message."""
         header = PullResponse(positions=delivery.positions, attempts=delivery.attempts)
-        return await self._stamped(header, stamp) + delivery.events
+        encoded = await self._stamped(header, stamp)
+        return behind(encoded, delivery.pieces) if delivery.pieces else encoded + delivery.events
 
     async def _stamped(self, response: PullResponse, stamp: Callable[[PullResponse], Awaitable[None]]) -> bytes:
         response.fencing_token = self.token

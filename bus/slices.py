@@ -34,6 +34,10 @@ class Slice:
         """The events, each with its position."""
         return native.stamp(self.events, self.positions)
 
+    def stamped_size(self) -> int:
+        """How many bytes stamped() gives."""
+        return native.stamped_size(self.events, self.positions)
+
     def decode(self) -> Sequence[Event]:
         """The events, each with its position."""
         return PublishRequest.FromString(self.stamped()).events
@@ -102,6 +106,11 @@ def packed(slices: Iterable[Slice], max_bytes: int, max_events: int) -> Iterator
         count += len(part.positions)
     if group:
         yield group
+
+
+def behind(header: bytes, pieces: Iterable[Slice]) -> bytes:
+    """Other bytes and, behind them, events, each with its position."""
+    return native.stamped_behind(header, [(piece.events, piece.positions) for piece in pieces])
 
 
 def together(slices: Iterable[Slice]) -> Iterator[Slice]:

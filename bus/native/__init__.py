@@ -7,7 +7,7 @@ it.
 import ctypes
 import os
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ctypes import (
     POINTER,
     Structure,
@@ -26,7 +26,6 @@ from ctypes import (
 from dataclasses import dataclass
 from pathlib import Path
 from sys import byteorder
-from typing import Any
 
 LIBRARY = Path(__file__).resolve().parents[2] / "build" / "native" / "libtooloo_bus.so"
 ID_BYTES = 16
@@ -333,29 +332,43 @@ def gather(events: bytes, indexes: "array[int]") -> bytes:
     count = len(indexes)
     found = array("I", bytes(8 * count))
     where = found.buffer_info()[0]
-    size = int(_c.spans(events, len(events), indexes.buffer_info()[0], count, where))
-    return _filled(size, lambda out: _c.gather(events, where, count, out))
+    made: bytes = _new_bytes(None, _checked_size(_c.spans(events, len(events), indexes.buffer_info()[0], count, where)))
+    _c.gather(events, where, count, _bytes_at(made))
+    return made
 
 
 def stamp(events: bytes, positions: "range | array[int]") -> bytes:
     """Events, each with its position written into it; positions are a range of step 1 or an array of signed 64-bit integers."""
+    return stamped_behind(b"", ((events, positions),))
+
+
+def stamped_size(events: bytes, positions: "range | array[int]") -> int:
+    """How many bytes stamp() would give."""
+    return _checked_size(_stamp(events, positions, None))
+
+
+def stamped_behind(header: bytes, parts: "Sequence[tuple[bytes, range | array[int]]]") -> bytes:
+    """What stamp() gives of each part, behind other bytes and without being copied once more."""
+    made: bytes = _new_bytes(None, len(header) + sum(stamped_size(events, positions) for events, positions in parts))
+    at = _bytes_at(made)
+    ctypes.memmove(at, header, len(header))
+    at += len(header)
+    for events, positions in parts:
+        at += _stamp(events, positions, at)
+    return made
+
+
+def _stamp(events: bytes, positions: "range | array[int]", out: int | None) -> int:
+    """Writes to an address and gives the number of bytes; without one it only says how many there will be."""
     if isinstance(positions, range):
-        return _measured(_c.stamp, events, len(events), positions.start)
-    return _measured(_c.stamp_each, events, len(events), positions.buffer_info()[0], len(positions))
+        return int(_c.stamp(events, len(events), positions.start, out))
+    return int(_c.stamp_each(events, len(events), positions.buffer_info()[0], len(positions), out))
 
 
-def _measured(write: Callable[..., Any], *arguments: object) -> bytes:
-    """New bytes that a function of the library writes; without a place for them it says how many there will be."""
-    return _filled(int(write(*arguments, None)), lambda out: write(*arguments, out))
-
-
-def _filled(size: int, write: Callable[[int | None], object]) -> bytes:
-    """New bytes, filled in their place so that nothing is copied again."""
+def _checked_size(size: int) -> int:
     if size < 0:
         raise NotARecordError("these bytes are not the events that they should be")
-    made: bytes = _new_bytes(None, size)
-    write(_bytes_at(made))
-    return made
+    return size
 
 
 def crc32c(data: bytes, crc: int = 0) -> int:
