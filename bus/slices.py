@@ -128,15 +128,19 @@ def together(slices: Iterable[Slice]) -> Iterator[Slice]:
         yield _joined(group)
 
 
-def _joined(group: Sequence[Slice]) -> Slice:
-    if len(group) == 1:
-        return group[0]
+def positions_of(slices: Sequence[Slice]) -> "range | array[int]":
+    """The positions of all events of consecutive slices."""
+    if len(slices) == 1:
+        return slices[0].positions
     positions: array[int] = array("q")
-    for part in group:
+    for part in slices:
         positions.extend(part.positions)
-    events = b"".join(part.events for part in group)
     first, last = positions[0], positions[-1]
-    return Slice(range(first, last + 1) if last - first + 1 == len(positions) else positions, events)
+    return range(first, last + 1) if last - first + 1 == len(positions) else positions
+
+
+def _joined(group: Sequence[Slice]) -> Slice:
+    return Slice(positions_of(group), b"".join(part.events for part in group)) if len(group) > 1 else group[0]
 
 
 def _positions_at(positions: "range | array[int]", indexes: Sequence[int]) -> "range | array[int]":

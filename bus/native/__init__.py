@@ -31,6 +31,7 @@ LIBRARY = Path(__file__).resolve().parents[2] / "build" / "native" / "libtooloo_
 ID_BYTES = 16
 # what a publish may hold at most, by the contract; a record that neighbours share is found out as it is read
 _MAX_PUBLISH = 1000
+_MAX_VARINT = 10
 
 if byteorder != "little":
     raise ImportError("the bus's records are little-endian, and so must the machine be")
@@ -118,6 +119,7 @@ _declare("events_within", c_uint32, _BYTES, c_size_t, c_size_t, c_uint32, POINTE
 _declare("choose", c_uint32, _BYTES, c_uint32, c_uint32, _BYTES, c_void_p)
 _declare("holds_any", c_int, _BYTES, c_uint32, _BYTES)
 _declare("count_gone", c_uint32, _BYTES, c_uint32)
+_declare("pack", c_size_t, c_void_p, c_int64, c_uint32, c_void_p)
 _declare("spans", c_int64, _BYTES, c_size_t, c_void_p, c_uint32, c_void_p)
 _declare("gather", None, _BYTES, c_void_p, c_uint32, c_void_p)
 _declare("stamp_each", c_int64, _BYTES, c_size_t, c_void_p, c_uint32, c_void_p)
@@ -325,6 +327,13 @@ def holds_any(types: bytes, wanted: bytes | None) -> bool:
 def count_gone(types: bytes) -> int:
     """How many of these events are gone: erased, or compacted away."""
     return int(_c.count_gone(types, len(types) // 2))
+
+
+def pack(numbers: "range | array[int]") -> bytes:
+    """Numbers as protobuf packs them: a range of step 1, or an array of signed 64-bit integers, none of them negative."""
+    out = array("B", bytes(_MAX_VARINT * len(numbers)))
+    values, first = (None, numbers.start) if isinstance(numbers, range) else (numbers.buffer_info()[0], 0)
+    return out[: _c.pack(values, first, len(numbers), out.buffer_info()[0])].tobytes()
 
 
 def gather(events: bytes, indexes: "array[int]") -> bytes:

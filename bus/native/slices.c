@@ -61,6 +61,13 @@ EXPORT uint32_t count_gone(const uint16_t *types, uint32_t count) {
     return gone;
 }
 
+/* Writes numbers as protobuf packs them and gives the number of bytes, at most ten each: `values`, or without those `first` and on. */
+EXPORT size_t pack(const int64_t *values, int64_t first, uint32_t count, uint8_t *out) {
+    uint8_t *begin = out;
+    for (uint32_t at = 0; at < count; at++) out = write_varint(out, (uint64_t)(values ? values[at] : first + at));
+    return (size_t)(out - begin);
+}
+
 /* Bytes of an event, tag and length included, once its position is written into it. */
 static size_t stamped_size(reader event, int64_t position) {
     size_t size = (size_t)(event.end - event.at) + 1 + varint_size((uint64_t)position);
