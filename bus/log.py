@@ -4,10 +4,9 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -24,7 +23,7 @@ from bus.intake import Intake
 from bus.lock import Lock
 from bus.recent import Recent
 from bus.settings import BusSettings, retention_of_types
-from bus.slices import Chunk, cut
+from bus.slices import Chunk, cut, together
 from bus.writer import Committed, Writer, end_process
 from mesh import contracts
 from mesh.clock import Clock, SystemClock, from_us, to_us
@@ -137,11 +136,6 @@ class Log:
         return self._writer.pace.average
 
     @property
-    def commits_at_once(self) -> bool:
-        """Whether commits happen in the loop's own thread, because they take no time."""
-        return self._writer.pace.inline
-
-    @property
     def disk_full(self) -> bool:
         """Whether publishes are refused because there is no room."""
         return self._writer.disk_full
@@ -195,13 +189,12 @@ class Log:
         return chunk if chunk.scanned > after else Chunk((), head)
 
     async def _scan(self, after: int, wanted: bytes, max_bytes: int, head: int) -> Chunk:
-        limits = max_bytes, self._settings.scan_bytes
-        plan = await self.query(lambda connection: scanning.plan(connection, after, wanted, limits, head))
-        parts = plan.parts(self._settings.read_threads)
-        found = await asyncio.gather(
-            *(self.query(partial(scanning.read, positions=part, after=after, wanted=wanted)) for part in parts)
-        )
-        return Chunk(list(chain.from_iterable(found)), plan.scanned)
+        search = scanning.Search(after, wanted, max_bytes, self._settings.scan_bytes, head)
+        return await self.query(lambda connection: scanning.scan(connection, self._beside, self._settings.read_threads, search))
+
+    def _beside(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """Has another reader's thread do something."""
+        return self._pool.submit(lambda: work(self._reader()))
 
     def read_now(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk | None:
         """As read(), when nothing has to be asked of the disk; else None."""
@@ -422,8 +415,8 @@ def _sources(types: Sequence[tuple[int, str, str]]) -> Sequence[int]:
 def _read(connection: sqlite3.Connection, after: int, max_bytes: int, head: int) -> Chunk:
     """Reads on from the disk; what stands beyond the head is committed, but the loop has not been told of it yet: nobody is."""
     batches = [batch for batch in store.read_batches(connection, after, max_bytes) if batch.last <= head]
-    slices = [part for batch in batches if (part := cut(batch, after, None))]
-    return Chunk(slices, batches[-1].last if batches else after)
+    slices = together(part for batch in batches if (part := cut(batch, after, None)))
+    return Chunk(list(slices), batches[-1].last if batches else after)
 
 
 def backup(connection: sqlite3.Connection, target: Path) -> None:

@@ -4,21 +4,27 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from tooloo.bus.v1.bus_service_pb2 import PullResponse
 
+from bus import native
 from bus.deliveries import Entry
-from bus.slices import Slice, packed
+from bus.slices import Slice, behind, packed, positions_of
+
+# adds to an answer where the subscription stands; also whether it brings events
+Stamp = Callable[[PullResponse, bool], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Delivery:
-    """One message's worth of events: their positions, which delivery of each this is, and their bytes."""
+    """One message's worth of events: on their first delivery slices, else positions, attempts and bytes."""
 
-    positions: Sequence[int]
-    attempts: Sequence[int]
-    events: bytes
+    count: int
+    size: int
+    pieces: Sequence[Slice] = ()
+    positions: Sequence[int] = ()
+    attempts: Sequence[int] = ()
+    events: bytes = b""
 
 
 class Member:
@@ -69,19 +75,19 @@ class Member:
     def send_slices(self, pieces: Sequence[Slice], message_bytes: int, message_events: int) -> None:
         """Queues neighbouring events on their first delivery."""
         for group in packed(pieces, message_bytes, message_events):
-            positions = group[0].positions if len(group) == 1 else list(chain.from_iterable(part.positions for part in group))
-            events = b"".join(part.stamped() for part in group)
-            self._push(_Delivery(positions, b"\x01" * len(positions), events))
+            count, size = sum(len(part.positions) for part in group), sum(part.stamped_size() for part in group)
+            self._push(_Delivery(count, size, group))
 
     def _queue_entries(self, entries: Sequence[Entry], bodies: Mapping[int, bytes]) -> None:
         positions = [entry.position for entry in entries]
         events = b"".join(bodies[position] for position in positions)
-        self._push(_Delivery(positions, [entry.attempts for entry in entries], events))
+        attempts = [entry.attempts for entry in entries]
+        self._push(_Delivery(len(entries), len(events), positions=positions, attempts=attempts, events=events))
 
     def _push(self, delivery: _Delivery) -> None:
         self._queue.append(delivery)
-        self.credit_events -= len(delivery.positions)
-        self.credit_bytes -= len(delivery.events)
+        self.credit_events -= delivery.count
+        self.credit_bytes -= delivery.size
         self._wake.set()
 
     def refuse(self, positions: Sequence[int]) -> None:
@@ -92,8 +98,8 @@ class Member:
 
     def fence(self, token: int) -> None:
         """Gives the stream a new token: what was out is void, and so is what was about to be sent."""
-        self.credit_events += sum(len(delivery.positions) for delivery in self._queue)
-        self.credit_bytes += sum(len(delivery.events) for delivery in self._queue)
+        self.credit_events += sum(delivery.count for delivery in self._queue)
+        self.credit_bytes += sum(delivery.size for delivery in self._queue)
         self._queue.clear()
         self.token = token
         self._tell = True
@@ -109,7 +115,7 @@ class Member:
         self._finished = True
         self._wake.set()
 
-    async def responses(self, stamp: Callable[[PullResponse], Awaitable[None]]) -> AsyncIterator[bytes]:
+    async def responses(self, stamp: Stamp) -> AsyncIterator[bytes]:
         """What goes out, encoded: first the token, then deliveries, a heartbeat after each silence. `stamp` adds floor and lag."""
         loop = asyncio.get_running_loop()
         self._watch(loop)
@@ -142,15 +148,37 @@ class Member:
         self._watching = loop.call_later(self.heartbeat - silent, self._watch, loop)
         self._last_sign = self._last_sign or loop.time()
 
-    async def _delivery(self, delivery: _Delivery, stamp: Callable[[PullResponse], Awaitable[None]]) -> bytes:
+    async def _delivery(self, delivery: _Delivery, stamp: Stamp) -> bytes:
         """A header and, behind it, stored bytes: protobuf reads both as one message."""
+        if delivery.pieces:
+            encoded = await self._stamped(PullResponse(), stamp, delivers=True)
+            return behind(encoded + _first_deliveries(delivery.pieces), delivery.pieces)
         header = PullResponse(positions=delivery.positions, attempts=delivery.attempts)
-        return await self._stamped(header, stamp) + delivery.events
+        return await self._stamped(header, stamp, delivers=True) + delivery.events
 
-    async def _stamped(self, response: PullResponse, stamp: Callable[[PullResponse], Awaitable[None]]) -> bytes:
+    async def _stamped(self, response: PullResponse, stamp: Stamp, *, delivers: bool = False) -> bytes:
         response.fencing_token = self.token
         response.acks_committed = self.acks_committed
         response.refused_acks.extend(self._refused)
         self._refused.clear()
-        await stamp(response)
+        await stamp(response, delivers)
         return response.SerializeToString()
+
+
+def _tag(name: str) -> bytes:
+    """The tag of a packed field of PullResponse."""
+    tag = PullResponse.DESCRIPTOR.fields_by_name[name].number << 3 | 2
+    return native.pack(range(tag, tag + 1))
+
+
+_POSITIONS, _ATTEMPTS = _tag("positions"), _tag("attempts")
+
+
+def _first_deliveries(pieces: Sequence[Slice]) -> bytes:
+    """Positions and attempts, encoded: setting a thousand numbers in a message would take longer than all else about it."""
+    positions = positions_of(pieces)
+    return _field(_POSITIONS, native.pack(positions)) + _field(_ATTEMPTS, b"\x01" * len(positions))
+
+
+def _field(tag: bytes, value: bytes) -> bytes:
+    return b"".join((tag, native.pack(range(len(value), len(value) + 1)), value))

@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from tooloo.bus.v1.bus_service_pb2 import PublishStreamResponse
 
@@ -37,44 +36,26 @@ class Pipeline:
         self._duplicates = 0
         self._ended = False
         self._failure: Exception | None = None
-        # the task that waits for a request, while it does and nothing else
-        self._idle: asyncio.Task[Any] | None = None
 
     async def answers(self, requests: AsyncIterator[bytes]) -> AsyncIterator[PublishStreamResponse]:
         """Takes requests and answers them in order; raises why one was refused after the answers to those before it.
 
-        While commits take no time each request is answered before the next is looked at: handing over between two tasks would cost
-        more than it gains. When the disk is slow the stream is read on meanwhile, and an answer covers as many requests as it can.
+        The stream is read on meanwhile, and an answer covers as many requests as it can.
         """
-        requests = aiter(requests)
-        while (raw := await self._next(requests)) is not None:
-            self._submit(raw)
-            if not self._log.commits_at_once:
-                break
-            await self._first_done()
-            yield self._answer()
-            if self._failure:
-                raise self._failure
-        else:
-            return
         reading = asyncio.create_task(self._take(requests))
         try:
-            async for answer in self._answers():
-                yield answer
+            while True:
+                while self._pending:
+                    await self._first_done()
+                    yield self._answer()
+                if self._ended:
+                    break
+                self._changed.clear()
+                await self._changed.wait()
+            if self._failure:
+                raise self._failure
         finally:
             reading.cancel()
-
-    async def _next(self, requests: AsyncIterator[bytes]) -> bytes | None:
-        """The next request; None at the stream's end. Raises the refusal when end() wakes it."""
-        task = self._idle = asyncio.current_task()
-        try:
-            return await anext(requests, None)
-        except asyncio.CancelledError:
-            if not (self._failure and task and task.uncancel() == 0):
-                raise
-            raise self._failure from None
-        finally:
-            self._idle = None
 
     async def _take(self, requests: AsyncIterator[bytes]) -> None:
         """Takes requests until the stream ends or one is refused; those before it are still stored and answered."""
@@ -93,18 +74,6 @@ class Pipeline:
         self._ended = True
         self._changed.set()
 
-    async def _answers(self) -> AsyncIterator[PublishStreamResponse]:
-        while True:
-            while self._pending:
-                await self._first_done()
-                yield self._answer()
-            if self._ended:
-                break
-            self._changed.clear()
-            await self._changed.wait()
-        if self._failure:
-            raise self._failure
-
     async def _first_done(self) -> None:
         """Returns when the oldest request is on the disk, or is not: what went wrong with it is raised by its answer."""
         with suppress(Exception):
@@ -115,9 +84,6 @@ class Pipeline:
         self._failure = failure
         self._ended = True
         self._changed.set()
-        if self._idle:
-            # it waits for a request that may never come
-            self._idle.cancel()
 
     def abandon(self) -> None:
         """Nobody waits for what is still on its way: it is stored or not, and a failure of it is no news to anyone."""

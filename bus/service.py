@@ -17,7 +17,7 @@ from bus.follower import Follower, Part
 from bus.publish_stream import Pipeline
 from bus.refusals import draining, refusal_of, refusing, too_many
 from bus.settings import BusSettings
-from bus.slices import packed
+from bus.slices import behind, packed
 from bus.storage import EventLog
 from bus.subscription_service import SubscriptionCalls
 from bus.subscriptions import Subscriptions
@@ -208,7 +208,8 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
             header.lag_events = header.head_position - progress
             if last - first + 1 != sum(len(piece.positions) for piece in group):
                 header.offsets.extend(position - first for piece in group for position in piece.positions)
-            yield b"".join([header.SerializeToString(), *(piece.stamped() if stamp else piece.events for piece in group)])
+            encoded = header.SerializeToString()
+            yield behind(encoded, group) if stamp else b"".join([encoded, *(piece.events for piece in group)])
 
     def _sse_part(self, part: Part) -> bytes:
         if not part.slices:

@@ -10,10 +10,14 @@ from tooloo.event.v1.event_pb2 import Event
 from bus import native
 from bus.batches import Batch
 
+# what is put together becomes at most so much
+_SMALL_BYTES = 64 * 1024
+_SMALL_EVENTS = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Some events of one record, in order: `repeated Event events = 1` without positions, and the position of each.
+    """Some events of the log, in order: `repeated Event events = 1` without positions, and the position of each.
 
     `positions` is a range of step 1, or an array of signed 64-bit integers when there are gaps.
     """
@@ -29,6 +33,10 @@ class Slice:
     def stamped(self) -> bytes:
         """The events, each with its position."""
         return native.stamp(self.events, self.positions)
+
+    def stamped_size(self) -> int:
+        """How many bytes stamped() gives."""
+        return native.stamped_size(self.events, self.positions)
 
     def decode(self) -> Sequence[Event]:
         """The events, each with its position."""
@@ -98,6 +106,41 @@ def packed(slices: Iterable[Slice], max_bytes: int, max_events: int) -> Iterator
         count += len(part.positions)
     if group:
         yield group
+
+
+def behind(header: bytes, pieces: Iterable[Slice]) -> bytes:
+    """Other bytes and, behind them, events, each with its position."""
+    return native.stamped_behind(header, [(piece.events, piece.positions) for piece in pieces])
+
+
+def together(slices: Iterable[Slice]) -> Iterator[Slice]:
+    """Neighbours put together as long as they are small: each slice costs whoever deals it out as much as a large one does."""
+    group: list[Slice] = []
+    size = count = 0
+    for part in slices:
+        if group and (size + len(part.events) > _SMALL_BYTES or count + len(part.positions) > _SMALL_EVENTS):
+            yield _joined(group)
+            group, size, count = [], 0, 0
+        group.append(part)
+        size += len(part.events)
+        count += len(part.positions)
+    if group:
+        yield _joined(group)
+
+
+def positions_of(slices: Sequence[Slice]) -> "range | array[int]":
+    """The positions of all events of consecutive slices."""
+    if len(slices) == 1:
+        return slices[0].positions
+    positions: array[int] = array("q")
+    for part in slices:
+        positions.extend(part.positions)
+    first, last = positions[0], positions[-1]
+    return range(first, last + 1) if last - first + 1 == len(positions) else positions
+
+
+def _joined(group: Sequence[Slice]) -> Slice:
+    return Slice(positions_of(group), b"".join(part.events for part in group)) if len(group) > 1 else group[0]
 
 
 def _positions_at(positions: "range | array[int]", indexes: Sequence[int]) -> "range | array[int]":

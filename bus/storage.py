@@ -60,10 +60,6 @@ class EventLog(Protocol):
         """How long a commit takes now (moving average)."""
 
     @property
-    def commits_at_once(self) -> bool:
-        """Whether a publish is on the disk before the loop gets to anything else."""
-
-    @property
     def disk_full(self) -> bool:
         """Whether publishes are refused because there is no room."""
 

@@ -3,7 +3,7 @@
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from struct import Struct
 
@@ -15,6 +15,8 @@ SCHEMA = Path(__file__).parent / "schema"
 # what is read at a time where the log is read from one end to the other
 _PART_BYTES = 4 * 1024 * 1024
 _KEYS_HEADER = Struct("<qq")
+# a batch's columns, without its events when there are many: a value of a row is copied twice, once of it while nobody else may run
+_ROW = f"position, last, time_us, types, checksum, CASE WHEN length(events) < {64 * 1024} THEN events END"
 
 
 def connect(path: Path, *, readonly: bool = False, mmap_bytes: int = 0) -> sqlite3.Connection:
@@ -177,13 +179,14 @@ def read_batches(connection: sqlite3.Connection, after: int, max_bytes: int) -> 
     found: list[Batch] = []
     size = 0
     for row in connection.execute(
-        "SELECT position, last, time_us, types, checksum, events FROM batches WHERE position >= "
+        f"SELECT {_ROW} FROM batches WHERE position >= "  # noqa: S608 - a constant
         "coalesce((SELECT position FROM batches WHERE position <= :next ORDER BY position DESC LIMIT 1), 0) "
         "AND last >= :next ORDER BY position",
         {"next": after + 1},
     ):
-        found.append(_checked(row))
-        size += len(row[5])
+        if batch := _batch_of(connection, row):
+            found.append(batch)
+            size += len(batch.events)
         if size >= max_bytes:
             break
     return found
@@ -233,12 +236,12 @@ def headers_backwards(connection: sqlite3.Connection) -> Iterator[tuple[int, int
 
 
 def read_batch(connection: sqlite3.Connection, position: int) -> Batch | None:
-    """The batch that holds a position; None when it is not kept."""
+    """The batch that holds a position; None when it is not kept. CorruptBatch."""
     row = connection.execute(
-        "SELECT position, last, time_us, types, checksum, events FROM batches WHERE position <= ? ORDER BY position DESC LIMIT 1",
+        f"SELECT {_ROW} FROM batches WHERE position <= ? ORDER BY position DESC LIMIT 1",  # noqa: S608 - a constant
         (position,),
     ).fetchone()
-    return _checked(row) if row and row[1] >= position else None
+    return _batch_of(connection, row) if row and row[1] >= position else None
 
 
 def every_batch(connection: sqlite3.Connection) -> Iterator[tuple[Batch, int]]:
@@ -360,6 +363,21 @@ def truncate(connection: sqlite3.Connection) -> bool:
 def wait_for_locks(connection: sqlite3.Connection, milliseconds: int) -> None:
     """How long a connection waits for others; 0: not at all."""
     connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
+
+
+def _batch_of(connection: sqlite3.Connection, row: tuple[int, int, int, bytes, int, bytes | None]) -> Batch | None:
+    """The batch of a row, with its events when they were too large for it; None when it was deleted meanwhile. CorruptBatch."""
+    position, last, time_us, types, checksum, events = row
+    if events is not None:
+        return _checked((position, last, time_us, types, checksum, events))
+    with suppress(sqlite3.OperationalError), connection.blobopen("batches", "events", position, readonly=True) as blob:
+        batch = Batch(position, last, time_us, types, blob.read())
+        if batch.checksum() == checksum:
+            return batch
+    # damaged, or something was taken out of it since the row was read
+    now = connection.execute("SELECT position, last, time_us, types, checksum, events FROM batches WHERE position = ?", (position,))
+    found = now.fetchone()
+    return _checked(found) if found else None
 
 
 def _checked(row: tuple[int, int, int, bytes, int, bytes]) -> Batch:

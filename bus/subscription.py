@@ -153,12 +153,12 @@ class Running:
         member.credit_bytes += request.credit_bytes
         self._changed()
 
-    async def stamp(self, response: PullResponse) -> None:
+    async def stamp(self, response: PullResponse, delivers: bool) -> None:
         """Adds to an answer where the subscription stands."""
         response.ack_floor = self._written_floor
         response.head_position = self._log.head
         response.lag_events = self.backlog
-        if not response.positions:
+        if not delivers:
             response.lag.CopyFrom(definitions.duration_message(await self.lag()))
 
     @property

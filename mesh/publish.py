@@ -96,9 +96,10 @@ class Publisher:
         self._sent: deque[_Request] = deque()
         self._changed = asyncio.Event()
         self._sequence = 0
-        # the stream while whoever comes next may write on it by itself, whether it has answered, and whether somebody writes on it
+        # the stream while whoever comes next may write on it by itself, whether its newest answer was for a single caller, and
+        # whether somebody writes on it
         self._idle: Any = None
-        self._heard = False
+        self._lone = False
         self._writing = False
         self._closed = False
         self._task: asyncio.Task[None] | None = None
@@ -167,7 +168,8 @@ class Publisher:
 
     def _go_on(self, call: Any, callers: int) -> None:
         """After an answer: a single caller writes its next one by itself; what many callers say next is gathered."""
-        self._idle = call if callers == 1 else None
+        self._lone = callers == 1
+        self._idle = call if self._lone else None
         if self._waiting or self._again or callers > 1:
             self._changed.set()
 
@@ -243,15 +245,15 @@ class Publisher:
         listening = asyncio.create_task(self._listen(call, backoff))
         watching = asyncio.create_task(self._watch(call))
         try:
-            self._sequence, self._heard = 0, False
+            self._sequence, self._lone = 0, False
             while not listening.done():
                 request = None if self._writing else self._next_request()
                 if request:
                     await self._write(call, request)
                     continue
                 self._changed.clear()
-                # one that has answered already takes what is written on it
-                self._idle = call if self._heard and self._at_rest else None
+                # also at rest for the moment in which many were answered and have not come back: the first would go without them
+                self._idle = call if self._lone and self._at_rest else None
                 await self._changed.wait()
             await asyncio.wait((listening,))
             raise (None if listening.cancelled() else listening.exception()) or _broken("the stream stalled")
@@ -312,7 +314,6 @@ class Publisher:
             acknowledged = 0
             while isinstance(response := await call.read(), PublishStreamResponse):
                 backoff.reset()
-                self._heard = True
                 start = callers = 0
                 while acknowledged < response.sequence:
                     request = self._sent.popleft()

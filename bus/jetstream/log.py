@@ -116,11 +116,6 @@ class JetStreamLog:
         return self._writer.commit_seconds
 
     @property
-    def commits_at_once(self) -> bool:
-        """Never: NATS is asked."""
-        return False
-
-    @property
     def disk_full(self) -> bool:
         """Whether NATS refused the last publish because it has no room."""
         return self._writer.disk_full

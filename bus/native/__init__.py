@@ -7,7 +7,7 @@ it.
 import ctypes
 import os
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ctypes import (
     POINTER,
     Structure,
@@ -31,6 +31,7 @@ LIBRARY = Path(__file__).resolve().parents[2] / "build" / "native" / "libtooloo_
 ID_BYTES = 16
 # what a publish may hold at most, by the contract; a record that neighbours share is found out as it is read
 _MAX_PUBLISH = 1000
+_MAX_VARINT = 10
 
 if byteorder != "little":
     raise ImportError("the bus's records are little-endian, and so must the machine be")
@@ -118,7 +119,9 @@ _declare("events_within", c_uint32, _BYTES, c_size_t, c_size_t, c_uint32, POINTE
 _declare("choose", c_uint32, _BYTES, c_uint32, c_uint32, _BYTES, c_void_p)
 _declare("holds_any", c_int, _BYTES, c_uint32, _BYTES)
 _declare("count_gone", c_uint32, _BYTES, c_uint32)
-_declare("gather", c_int64, _BYTES, c_size_t, c_void_p, c_uint32, c_void_p)
+_declare("pack", c_size_t, c_void_p, c_int64, c_uint32, c_void_p)
+_declare("spans", c_int64, _BYTES, c_size_t, c_void_p, c_uint32, c_void_p)
+_declare("gather", None, _BYTES, c_void_p, c_uint32, c_void_p)
 _declare("stamp_each", c_int64, _BYTES, c_size_t, c_void_p, c_uint32, c_void_p)
 _declare("stamp", c_int64, _BYTES, c_size_t, c_int64, c_void_p)
 _declare("crc32c", c_uint32, c_uint32, _BYTES, c_size_t)
@@ -326,29 +329,55 @@ def count_gone(types: bytes) -> int:
     return int(_c.count_gone(types, len(types) // 2))
 
 
+def pack(numbers: "range | array[int]") -> bytes:
+    """Numbers as protobuf packs them: a range of step 1, or an array of signed 64-bit integers, none of them negative."""
+    out = array("B", bytes(_MAX_VARINT * len(numbers)))
+    values, first = (None, numbers.start) if isinstance(numbers, range) else (numbers.buffer_info()[0], 0)
+    return out[: _c.pack(values, first, len(numbers), out.buffer_info()[0])].tobytes()
+
+
 def gather(events: bytes, indexes: "array[int]") -> bytes:
     """The events of a record at ascending indexes; NotARecordError when there are fewer."""
-    where = indexes.buffer_info()[0]
-    return _filled(lambda out: int(_c.gather(events, len(events), where, len(indexes), out)))
+    count = len(indexes)
+    found = array("I", bytes(8 * count))
+    where = found.buffer_info()[0]
+    made: bytes = _new_bytes(None, _checked_size(_c.spans(events, len(events), indexes.buffer_info()[0], count, where)))
+    _c.gather(events, where, count, _bytes_at(made))
+    return made
 
 
 def stamp(events: bytes, positions: "range | array[int]") -> bytes:
     """Events, each with its position written into it; positions are a range of step 1 or an array of signed 64-bit integers."""
+    return stamped_behind(b"", ((events, positions),))
+
+
+def stamped_size(events: bytes, positions: "range | array[int]") -> int:
+    """How many bytes stamp() would give."""
+    return _checked_size(_stamp(events, positions, None))
+
+
+def stamped_behind(header: bytes, parts: "Sequence[tuple[bytes, range | array[int]]]") -> bytes:
+    """What stamp() gives of each part, behind other bytes and without being copied once more."""
+    made: bytes = _new_bytes(None, len(header) + sum(stamped_size(events, positions) for events, positions in parts))
+    at = _bytes_at(made)
+    ctypes.memmove(at, header, len(header))
+    at += len(header)
+    for events, positions in parts:
+        at += _stamp(events, positions, at)
+    return made
+
+
+def _stamp(events: bytes, positions: "range | array[int]", out: int | None) -> int:
+    """Writes to an address and gives the number of bytes; without one it only says how many there will be."""
     if isinstance(positions, range):
-        first = positions.start
-        return _filled(lambda out: int(_c.stamp(events, len(events), first, out)))
-    where = positions.buffer_info()[0]
-    return _filled(lambda out: int(_c.stamp_each(events, len(events), where, len(positions), out)))
+        return int(_c.stamp(events, len(events), positions.start, out))
+    return int(_c.stamp_each(events, len(events), positions.buffer_info()[0], len(positions), out))
 
 
-def _filled(write: Callable[[int | None], int]) -> bytes:
-    """New bytes that a function of the library writes; it says first how many there will be, so that nothing is copied again."""
-    size = write(None)
+def _checked_size(size: int) -> int:
     if size < 0:
         raise NotARecordError("these bytes are not the events that they should be")
-    made: bytes = _new_bytes(None, size)
-    write(_bytes_at(made))
-    return made
+    return size
 
 
 def crc32c(data: bytes, crc: int = 0) -> int:

@@ -61,6 +61,13 @@ EXPORT uint32_t count_gone(const uint16_t *types, uint32_t count) {
     return gone;
 }
 
+/* Writes numbers as protobuf packs them and gives the number of bytes, at most ten each: `values`, or without those `first` and on. */
+EXPORT size_t pack(const int64_t *values, int64_t first, uint32_t count, uint8_t *out) {
+    uint8_t *begin = out;
+    for (uint32_t at = 0; at < count; at++) out = write_varint(out, (uint64_t)(values ? values[at] : first + at));
+    return (size_t)(out - begin);
+}
+
 /* Bytes of an event, tag and length included, once its position is written into it. */
 static size_t stamped_size(reader event, int64_t position) {
     size_t size = (size_t)(event.end - event.at) + 1 + varint_size((uint64_t)position);
@@ -78,24 +85,35 @@ static uint8_t *copy_event(uint8_t *out, reader event, int64_t position) {
     return write_varint(out, (uint64_t)position);
 }
 
-/* The functions below write into `out` and give the number of bytes; without `out` they only say how many it has to hold. -1: the bytes
- * are not the events that they should be. */
-
-/* Copies the events at ascending `indexes`. */
-EXPORT int64_t gather(const uint8_t *events, size_t size, const uint32_t *indexes, uint32_t count, uint8_t *out) {
+/* Where the events at ascending `indexes` begin and how long they are, a pair each; gives how many bytes they are together, -1 when there
+ * are fewer events. */
+EXPORT int64_t spans(const uint8_t *events, size_t size, const uint32_t *indexes, uint32_t count, uint32_t *out) {
     reader in = {events, events + size}, inner;
-    int64_t written = 0;
+    int64_t needed = 0;
     uint32_t at = 0;
+    if (size > UINT32_MAX) return -1;
     for (uint32_t next = 0; next < count; at++) {
         const uint8_t *start = in.at;
         if (in.at == in.end || *in.at++ != EVENTS_TAG || !read_bytes(&in, &inner)) return -1;
         if (at != indexes[next]) continue;
-        if (out) memcpy(out + written, start, (size_t)(in.at - start));
-        written += in.at - start;
+        *out++ = (uint32_t)(start - events);
+        *out++ = (uint32_t)(in.at - start);
+        needed += in.at - start;
         next++;
     }
-    return written;
+    return needed;
 }
+
+/* Copies what lies at such pairs. */
+EXPORT void gather(const uint8_t *events, const uint32_t *found, uint32_t count, uint8_t *out) {
+    for (; count--; found += 2) {
+        memcpy(out, events + found[0], found[1]);
+        out += found[1];
+    }
+}
+
+/* The functions below write into `out` and give the number of bytes; without `out` they only say how many it has to hold. -1: the bytes
+ * are not the events that they should be. */
 
 /* Copies a whole run of events, each with its position. */
 EXPORT int64_t stamp(const uint8_t *events, size_t size, int64_t first, uint8_t *out) {

@@ -107,6 +107,8 @@ class Room:
 
     async def _axe(self, theme: Literal["light", "dark"]) -> None:
         await self.page.emulate_media(color_scheme=theme)
+        # what happens to stand half below the frame is no fault of the page
+        await self.page.evaluate("scrollTo(0, 0)")
         if not await self.page.evaluate("'axe' in globalThis"):
             await self.page.evaluate(AXE_SCRIPT)
         found: list[dict[str, Any]] = await self.page.evaluate(_LOOK, _AXE)

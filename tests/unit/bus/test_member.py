@@ -1,6 +1,7 @@
 """A member's stream: a sign of life after each silence and no other, whatever else is sent; nothing is left when it ends."""
 
 import asyncio
+from array import array
 from collections.abc import Sequence
 
 import pytest
@@ -9,6 +10,7 @@ from tooloo.event.v1.event_pb2 import Event
 
 from bus.deliveries import Entry
 from bus.member import Member
+from bus.slices import Slice
 from tests.support.waiting import turns
 
 BODY = PullResponse(events=[Event(id="x")]).SerializeToString()
@@ -46,7 +48,7 @@ class Loop:
         self.now = end
 
 
-async def stamp(response: PullResponse) -> None:
+async def stamp(response: PullResponse, delivers: bool) -> None:
     """Nothing to add."""
 
 
@@ -125,3 +127,24 @@ async def test_the_end_of_a_stream_takes_its_timer_along() -> None:
         else:
             await answers.aclose()  # type: ignore[attr-defined]  # it is a generator
         assert watching.cancelled()
+
+
+async def test_first_deliveries_name_each_event_and_are_counted_by_their_bytes() -> None:
+    """Whether they come in one slice or several, with gaps or without; the answer reads as if protobuf had written it."""
+    member = Member(1, 300.0, counts_bytes=True)
+    member.credit_events, member.credit_bytes = 100, 10_000
+    answers = member.responses(stamp)
+    await anext(answers)
+    scattered = array("q", [3, 7, 300])
+    slices = [Slice(range(1, 3), BODY * 2), Slice(scattered, BODY * 3), Slice(range(2**40, 2**40 + 300), BODY * 300)]
+    member.send_slices(slices[:2], 1 << 20, 1000)
+    member.send_slices(slices[2:], 1 << 20, 1000)
+    for positions in ([1, 2, *scattered], list(range(2**40, 2**40 + 300))):
+        answer = PullResponse.FromString(await anext(answers))
+        assert list(answer.positions) == [event.position for event in answer.events] == positions
+        assert list(answer.attempts) == [1] * len(positions)
+        assert answer.fencing_token == 1
+        member.credit_bytes += len(PullResponse(events=answer.events).SerializeToString())
+        member.credit_events += len(positions)
+    assert (member.credit_events, member.credit_bytes) == (100, 10_000)
+    await answers.aclose()  # type: ignore[attr-defined]  # it is a generator

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tooloo.bus.v1.bus_service_pb2 import PublishRequest
+from tooloo.bus.v1.bus_service_pb2 import PublishRequest, PublishResponse
 from tooloo.event.v1.event_pb2 import Event
 
 from bus import native
@@ -79,6 +79,16 @@ def test_gathering_by_index(events: list[Event], data: st.DataObject) -> None:
     assert native.gather(record(events), array("I", chosen)) == b"".join(parts[index] for index in chosen)
     with pytest.raises(NotARecordError):
         native.gather(record(events), array("I", [*chosen, len(events)]))
+
+
+@given(st.lists(st.integers(0, 2**63 - 1), max_size=40), st.integers(0, 2**63 - 41), st.integers(0, 40))
+def test_packing_numbers(numbers: list[int], first: int, count: int) -> None:
+    """As protobuf writes them, for neighbours and for others alike."""
+    for values in (numbers, range(first, first + count)):
+        packed_ = native.pack(values if isinstance(values, range) else array("q", values))
+        field = PublishResponse(positions=values).SerializeToString()
+        assert not values or field.endswith(packed_)
+        assert len(field) - len(packed_) <= 3
 
 
 @given(EVENTS, st.data())

@@ -1,6 +1,8 @@
 """Reading the disk for a filter: in parts by several threads, and yet in order, whole, and not beyond what was asked for."""
 
+from concurrent.futures import Future
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus import scanning
+from bus import scanning, store
+from bus.batches import GONE, CorruptBatch
 from bus.filters import Filter
 from bus.log import Log
+from bus.removal import Cut
 from bus.settings import BusSettings
 from tests.support.events import sample, sized
 
@@ -62,4 +66,40 @@ async def test_not_much_more_is_read_than_asked_for(tmp_path: Path) -> None:
     chunk = await log.read(0, bytes(wanted), 50_000)
     assert 5 <= chunk.scanned <= 6
     assert sum(len(part.events) for part in chunk.slices) <= 70_000
+    await log.close()
+
+
+async def test_what_no_thread_has_time_for_is_read_by_the_one_that_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All threads may be in the middle of a scan: none waits for what only another scan's thread could do."""
+    monkeypatch.setattr(scanning, "_PART_BYTES", 1)
+    log = await opened(tmp_path)
+    for number in range(1, 31):
+        await log.publish([sample(number, kind=WANTED)])
+    wanted = log.wanted_types(Filter((WANTED,))) or b""
+    search = scanning.Search(0, wanted, 1_000_000, 1_000_000, log.head)
+    chunk = await log.query(lambda connection: scanning.scan(connection, lambda _: Future(), 4, search))
+    assert [event.position for part in chunk.slices for event in part.decode()] == list(range(1, 31))
+    await log.close()
+
+
+async def test_a_large_record_is_read_as_it_stands_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    """Its events are read apart from its row: what was taken out of it, or deleted, in between is not told."""
+    log = await opened(tmp_path)
+    for first in (1, 3):
+        await log.publish([sized(first, 100_000), sized(first + 1, 100_000)])
+    asked = "SELECT position, last, time_us, types, checksum, NULL FROM batches WHERE position = 1"
+    row = await log.query(lambda connection: connection.execute(asked).fetchone())
+    whole = await log.query(lambda connection: store._batch_of(connection, row))
+    assert whole
+    assert [event.id for event in whole.decode()] == [sized(number, 1).id for number in (1, 2)]
+    await log.remove(lambda _: [Cut(1, [0])])
+    shorter = await log.query(lambda connection: store._batch_of(connection, row))
+    assert shorter
+    assert next(iter(shorter.type_ids())) == GONE
+    await log.run(lambda connection: store.delete_batches(connection, 2))
+    assert await log.query(lambda connection: store._batch_of(connection, row)) is None
+    await log.run(lambda connection: connection.execute("UPDATE batches SET events = zeroblob(length(events))"))
+    for read in (partial(store.read_batch, position=3), partial(store.read_batches, after=2, max_bytes=1)):
+        with pytest.raises(CorruptBatch, match="position 3"):
+            await log.query(read)
     await log.close()

@@ -2,14 +2,16 @@
 
 from array import array
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tooloo.bus.v1.bus_service_pb2 import PublishRequest
 from tooloo.event.v1.event_pb2 import Event
 
+from bus import slices as slices_
 from bus.batches import GONE, Batch
 from bus.removal import without
-from bus.slices import Slice, cut, packed
+from bus.slices import Slice, cut, packed, together
 
 EVENTS = st.lists(st.text(max_size=60).map(lambda text: Event(id="x", subject=text)), min_size=1, max_size=10)
 
@@ -99,3 +101,23 @@ def test_taking_events_out_of_a_record(events: list[Event], data: st.DataObject)
     assert list(batch.decode()) == [Event() if index in gone else event for index, event in enumerate(events)]
     assert [position for position, _ in batch.after(0)] == [5 + index for index in range(len(events)) if index not in gone]
     assert without(batch, gone) == batch
+
+
+@given(st.lists(EVENTS, max_size=8), st.data(), st.sampled_from((1, 100, 100_000)), st.sampled_from((1, 7, 500)))
+def test_small_neighbours_are_put_together(records: list[list[Event]], data: st.DataObject, most: int, events: int) -> None:
+    """The same events at the same positions; none is larger than allowed that was not so before, and a gap is seen as one."""
+    pieces: list[Slice] = []
+    first = 5
+    for record in records:
+        gone = data.draw(st.sets(st.integers(0, len(record) - 1)))
+        pieces += [piece] if (piece := cut(batch_of(record, gone, first), 0, None)) else []
+        first += len(record)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slices_, "_SMALL_BYTES", most)
+        patch.setattr(slices_, "_SMALL_EVENTS", events)
+        found = list(together(pieces))
+    assert [each for piece in found for each in read(piece)] == [each for piece in pieces for each in read(piece)]
+    for piece in found:
+        assert piece in pieces or (len(piece.events) <= most and len(piece.positions) <= events)
+        contiguous = piece.positions[-1] - piece.positions[0] + 1 == len(piece.positions)
+        assert isinstance(piece.positions, range) is contiguous

@@ -5,7 +5,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -257,3 +257,55 @@ async def test_a_call_that_is_cancelled_by_another_is_no_cancellation_of_its_wri
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writing
+
+
+async def test_callers_who_are_answered_together_go_on_together() -> None:
+    """Also when the write of their request ends between the answer and their next events: none goes ahead by itself."""
+
+    class Call:
+        """Tells of an answer and of the end of the write that it answers in one turn of the loop, in this order."""
+
+        def __init__(self) -> None:
+            self.sizes: list[int] = []
+            self.answers: asyncio.Queue[pb.PublishStreamResponse] = asyncio.Queue()
+
+        async def write(self, message: bytes) -> None:
+            """A request goes out."""
+            request = pb.PublishStreamRequest.FromString(message)
+            self.sizes.append(len(request.events))
+            loop = asyncio.get_running_loop()
+            written_ = loop.create_future()
+            answer = pb.PublishStreamResponse(sequence=request.sequence, positions=range(1, len(request.events) + 1))
+            loop.call_soon(self.answers.put_nowait, answer)
+            loop.call_soon(written_.set_result, None)
+            await written_
+
+        async def read(self) -> pb.PublishStreamResponse:
+            """The next answer."""
+            return await self.answers.get()
+
+        def cancel(self) -> None:
+            """The end."""
+
+    call = Call()
+
+    class Channel:
+        """Gives the call."""
+
+        def stream_stream(self, *_: object, **__: object) -> Any:
+            """PublishStream."""
+            return lambda: call
+
+        def unary_unary(self, *_: object, **__: object) -> Any:
+            """Publish."""
+
+    publisher = publish.Publisher(cast(Any, Channel()), cast(Any, None))
+
+    async def caller(number: int) -> None:
+        for round_ in range(3):
+            await publisher.publish([sample(10 * number + round_)], {}, None)
+
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*map(caller, range(8)))
+    await publisher.close()
+    assert call.sizes == [8, 8, 8]
