@@ -42,7 +42,7 @@ def _stress(*, small: bool) -> list[str]:
     print("== the same on a disk that fills up")
     with tempfile.TemporaryDirectory(prefix="tooloo-bench-") as folder:
         room = WAYS[-1](Path(folder) / "scratch", Path(folder) / "var")
-        found = asyncio.run(full_disk.measure(room, Path(folder) / "var", 4 if small else 50))
+        found = asyncio.run(full_disk.measure(room, Path(folder) / "var", 4 if small else 20))
     missed += [] if full_disk.show(found) else ["full disk"]
     print("== the bursts at the HTTP doors, one aimock at the far end; 'no reserve' checks what is spent only")
     missed += [] if beside.show(asyncio.run(beside.rows(customers, peers=not small))) else ["doors"]
