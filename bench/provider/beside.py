@@ -165,10 +165,14 @@ def draw(seed: int) -> list[int]:
 
 
 @asynccontextmanager
-async def ours(folder: Path, mock: Mock, customers: int) -> AsyncIterator[tuple[int, list[Customer]]]:
+async def ours(folder: Path, mock: Mock, customers: int, *, worst_case: bool) -> AsyncIterator[tuple[int, list[Customer]]]:
     """The whole mesh; budgets are as in the in-process stress."""
     (folder / "registry.toml").write_text(overhead.REGISTRY.format(url=mock.url))
-    env = {"TOOLOO_PROVIDER_REGISTRY_FILE": str(folder / "registry.toml"), "TOOLOO_PROVIDER_DEFAULT_BUDGET": ""}
+    env = {
+        "TOOLOO_PROVIDER_REGISTRY_FILE": str(folder / "registry.toml"),
+        "TOOLOO_PROVIDER_DEFAULT_BUDGET": "",
+        "TOOLOO_PROVIDER_RESERVE_WORST_CASE": json.dumps(worst_case),
+    }
     with running_mesh(folder / "var", env) as mesh:
         async with grpc.aio.insecure_channel(mesh.target) as channel:
             yield mesh.door_port, await open_accounts(channel, customers)
@@ -185,7 +189,10 @@ async def theirs(folder: Path, mock: Mock, customers: int, *, reserves: bool) ->
 
 async def rows(customers: int = 250, seed: int = 50438, seconds: float = 120.0, *, peers: bool = True) -> list[Row]:
     """Every system on the same far end, one after the other."""
-    systems: dict[str, System] = {"ours": ours}
+    systems: dict[str, System] = {
+        "ours": functools.partial(ours, worst_case=False),
+        "ours, worst case": functools.partial(ours, worst_case=True),
+    }
     if peers:
         systems["LiteLLM"] = functools.partial(theirs, reserves=True)
         systems["LiteLLM, no reserve"] = functools.partial(theirs, reserves=False)

@@ -44,7 +44,7 @@ def _stress(*, small: bool) -> list[str]:
         room = WAYS[-1](Path(folder) / "scratch", Path(folder) / "var")
         found = asyncio.run(full_disk.measure(room, Path(folder) / "var", 4 if small else 20))
     missed += [] if full_disk.show(found) else ["full disk"]
-    print("== the bursts at the HTTP doors, one aimock at the far end; 'no reserve' checks what is spent only")
+    print("== the bursts at the HTTP doors, one aimock at the far end; 'no reserve' looks at what is spent only")
     missed += [] if beside.show(asyncio.run(beside.rows(customers, peers=not small))) else ["doors"]
     return missed
 
