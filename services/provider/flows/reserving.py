@@ -27,8 +27,9 @@ from services.provider.reservation import Denial, Denied, Reservation, State
 class Ask:
     """What to set aside: an amount in nano units, or (None) the price of tokens for the labels' provider and model.
 
-    `output_tokens` None is what was learned, or the worst case when settings say so; `max_output_tokens` 0 is not known; `max_wait`
-    None is what burst policies allow. With a `reservation_id` that is known already the reservation of that id is given, and nothing is changed.
+    `output_tokens` None is what was learned, or the worst case when the settings say so; `max_output_tokens` 0 is not known;
+    `max_wait` None is what burst policies allow. With a `reservation_id` that is known already the reservation of that id is given,
+    and nothing is changed.
     """
 
     labels: Labels
