@@ -9,6 +9,7 @@ import asyncio
 import os
 import tempfile
 import time
+from collections import Counter
 from itertools import count
 from pathlib import Path
 
@@ -38,7 +39,8 @@ class Soak:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._stub = CompletionServiceStub(channel)
         self._free = asyncio.Semaphore(_AT_ONCE)
-        self.answered = self.refused = 0
+        self.answered = 0
+        self.refused: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Until the time is over and everything is answered."""
@@ -64,8 +66,8 @@ class Soak:
                 whole = api.CompleteRequest(messages=[words], user_id=user, session_id=session, request_id=request_id)
                 await self._stub.Complete(whole)
             self.answered += 1
-        except grpc.aio.AioRpcError:
-            self.refused += 1
+        except grpc.aio.AioRpcError as error:
+            self.refused[error.details() or error.code().name] += 1
         finally:
             self._free.release()
 
@@ -84,7 +86,9 @@ async def measure(folder: Path) -> bool:
         await process.stop()
     memory.table("provider")
     stored = (folder / "provider" / "provider.db").stat().st_size / 1e6
-    print(f"{soak.answered:,} calls answered, {soak.refused:,} refused, in {SECONDS:.0f} s; the store has {stored:.0f} MB")
+    print(f"{soak.answered:,} calls answered, {soak.refused.total():,} refused, in {SECONDS:.0f} s; the store has {stored:.0f} MB")
+    for why, times in soak.refused.most_common(5):
+        print(f"{times:8,} refused: {why}")
     print(f"second half: {memory.slope:+.1f} MB an hour")
     return not soak.refused
 
