@@ -32,6 +32,8 @@ T = TypeVar("T")
 Params = Mapping[str, Any]
 _NO_PARAMS: Params = {}
 _SOON = timedelta(milliseconds=200)
+# room has to be made first
+_LATER = timedelta(seconds=1)
 
 
 class Transaction:
@@ -201,7 +203,8 @@ class Database:
         refusal: Exception = error
         if _disk_full(error):
             reason = ErrorReason.ERROR_REASON_DISK_FULL
-            refusal = errors.exhausted("disk", f"the disk that holds {self.path.name} is full; make room", reason=reason)
+            description = f"the disk that holds {self.path.name} is full; make room"
+            refusal = errors.exhausted("disk", description, reason=reason, retry_after=_LATER)
         elif _busy(error):
             refusal = errors.unavailable("database", detail="another process holds its write lock")
         log.error("a batch of %d writes failed", len(batch), exc_info=error)

@@ -6,21 +6,19 @@ that of the second half (least squares). Memory grows until the window of rememb
 
 import asyncio
 import os
-import statistics
 import tempfile
 import time
 from pathlib import Path
 
-import psutil
 import uvloop
 
 from bench.bus import events, server
+from bench.memory import Memory
 from mesh.follow import BusClient
 
 SECONDS = float(os.environ.get("TOOLOO_SOAK_SECONDS", "60"))
 RATE = 5_000
 _TICKS = 100
-_SAMPLES = 12
 _SLACK_SECONDS = 30
 SETTINGS = {"TOOLOO_BUS_RETENTION_BYTES": str(256 * 1024 * 1024), "TOOLOO_BUS_UPKEEP_INTERVAL": "10s"}
 
@@ -30,11 +28,10 @@ class Soak:
 
     def __init__(self, client: BusClient, pid: int) -> None:
         self._client = client
-        self._process = psutil.Process(pid)
+        self._memory = Memory(pid, SECONDS)
         self._maker = events.Maker()
         self.published = 0
         self.consumed = 0
-        self.samples: list[tuple[float, float]] = []
         self._last = int(SECONDS * _TICKS) * (RATE // _TICKS)
         self._done = asyncio.Event()
 
@@ -42,7 +39,7 @@ class Soak:
         """Until the time is over and everything that was published is consumed."""
         async with asyncio.TaskGroup() as group:
             consumer = group.create_task(self._consume())
-            watcher = group.create_task(self._watch())
+            watcher = group.create_task(self._memory.watch())
             await self._publish()
             async with asyncio.timeout(_SLACK_SECONDS):
                 await self._done.wait()
@@ -66,21 +63,10 @@ class Soak:
                 if self.consumed == self._last:
                     self._done.set()
 
-    async def _watch(self) -> None:
-        began = time.monotonic()
-        while True:
-            self.samples.append((time.monotonic() - began, self._process.memory_info().rss / 1e6))
-            await asyncio.sleep(min(1.0, SECONDS / 60))
-
     def table(self) -> None:
         """Memory over time, and how it grows in the second half."""
-        step = max(1, len(self.samples) // _SAMPLES)
-        print(f"{'after s':>10} {'server MB':>10}")
-        for seconds, rss in self.samples[::step]:
-            print(f"{seconds:10.0f} {rss:10.1f}")
-        late = self.samples[len(self.samples) // 2 :]
-        slope = statistics.linear_regression(*zip(*late, strict=True)).slope
-        print(f"{self.published:,} events published and consumed; second half: {slope * 3600:+.1f} MB an hour")
+        self._memory.table("server")
+        print(f"{self.published:,} events published and consumed; second half: {self._memory.slope:+.1f} MB an hour")
 
 
 async def measure(pid: int, address: str) -> None:

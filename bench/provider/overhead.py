@@ -6,29 +6,21 @@ bar is missed. LiteLLM runs as its quick start says, without a database; ours re
 """
 
 import asyncio
-import os
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import psutil
 
 from bench.http_load import Figures, load, post
-from envoy.testing import free_ports
+from bench.provider.litellm import litellm
 from tests.peers.aimock import aimock
-from tests.support.mesh import ROOT, Mesh, running_mesh
+from tests.support.mesh import Mesh, running_mesh
 
-SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 4.0
+SECONDS = 4.0
 ROUNDS = 5
 CONNECTIONS = (1, 16)
-VERSION = "litellm[proxy]==1.108.7"
-PEER = ROOT / "build" / "peers" / "litellm"
 BAR = 0.2
 MIB = 1024 * 1024
 FIXTURES = [
@@ -53,6 +45,8 @@ model_list:
     litellm_params: {{ model: openai/gpt-5-mini, api_base: "{url}/v1", api_key: sk-none }}
 litellm_settings: {{ telemetry: false }}
 """
+# it needs no key, as its quick start has it
+OPEN = {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
 PLAIN, STREAM = "whole", "streamed"
 BODIES = {
     PLAIN: '{"model":"gpt-5-mini","messages":[{"role":"user","content":"question"}]}',
@@ -70,49 +64,6 @@ class Memory:
     door: float
 
 
-def install() -> Path:
-    """LiteLLM's proxy in an environment of its own; gives its command."""
-    command = PEER / "bin" / "litellm"
-    if not command.exists():
-        print(f"installing {VERSION} into {PEER.relative_to(ROOT)}: 600 MB, once")
-        subprocess.run([sys.executable, "-m", "venv", PEER], check=True)
-        subprocess.run([PEER / "bin" / "python", "-m", "pip", "install", "--quiet", VERSION], check=True)
-    return command
-
-
-@contextmanager
-def litellm(folder: Path, url: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """The peer on a free port; gives the port and the process."""
-    [port] = free_ports(1)
-    (folder / "litellm.yaml").write_text(CONFIG.format(url=url))
-    env = {
-        **os.environ,
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
-        "LITELLM_LOG": "ERROR",
-    }
-    command = [str(install()), "--config", str(folder / "litellm.yaml"), "--host", "127.0.0.1", "--port", str(port)]
-    with (folder / "litellm.log").open("wb") as log:
-        process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=folder)
-        try:
-            _ready(port, process, folder / "litellm.log")
-            yield port, process
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/health/liveliness").is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.2)
-    raise RuntimeError(f"LiteLLM did not start: {log.read_text()[-2000:]}")
-
-
 def _resident(process: psutil.Process) -> float:
     return float(sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))) / MIB
 
@@ -128,14 +79,14 @@ def _ours(mesh: Mesh) -> Memory:
     return Memory(by_name["services.provider"], by_name["envoy"])
 
 
-async def measure(ports: dict[str, int]) -> Found:
+async def measure(ports: dict[str, int], seconds: float) -> Found:
     """Every gateway in every round, next to each other, so that a busy minute meets each alike."""
     found: Found = {}
     for round_ in range(ROUNDS + 1):
         for kind, body in BODIES.items():
             for connections in CONNECTIONS:
                 for who, port in ports.items():
-                    figures = await load(port, post("/v1/chat/completions", port, body), connections, SECONDS)
+                    figures = await load(port, post("/v1/chat/completions", port, body), connections, seconds)
                     # the first round warms everybody up
                     if round_:
                         found.setdefault((kind, connections, who), []).append(figures)
@@ -164,18 +115,19 @@ def show(found: Found, ours: Memory, theirs: float) -> bool:
     return met and share <= BAR
 
 
-async def main() -> int:
+async def main(seconds: float) -> int:
     """Starts all, measures, prints."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with aimock(folder, FIXTURES) as mock:
             (folder / "registry.toml").write_text(REGISTRY.format(url=mock.url))
             env = {"TOOLOO_PROVIDER_REGISTRY_FILE": str(folder / "registry.toml")}
-            with running_mesh(folder / "var", env) as mesh, litellm(folder, mock.url) as (port, process):
+            peer = litellm(folder, CONFIG.format(url=mock.url), OPEN)
+            with running_mesh(folder / "var", env) as mesh, peer as (port, process):
                 ports = {"direct": int(mock.url.rpartition(":")[2]), "tooloo": mesh.door_port, "litellm": port}
-                found = await measure(ports)
+                found = await measure(ports, seconds)
                 return 0 if show(found, _ours(mesh), _resident(psutil.Process(process.pid))) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS)))

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -17,9 +17,9 @@ _READY_SECONDS = 60
 
 
 class Process:
-    """One replica: a process, and a channel to it."""
+    """One replica: a process, and a channel to it; `before` stands before its command (e.g. nsenter)."""
 
-    def __init__(self, number: int, data: Path, sockets: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, number: int, data: Path, sockets: Path, settings: Mapping[str, str], before: Sequence[str] = ()) -> None:
         self._number = number
         self._address = f"unix:{sockets / f'provider-{number}.sock'}"
         self._env = {
@@ -32,6 +32,7 @@ class Process:
             "TOOLOO_LOG_LEVEL": "CRITICAL",
             **settings,
         }
+        self._command = (*before, sys.executable, "-m", "services.provider")
         self._process: asyncio.subprocess.Process | None = None
         self._channel: grpc.aio.Channel | None = None
         # of processes that were killed: closing a channel cancels its calls, which is not what a crash does
@@ -45,6 +46,13 @@ class Process:
         return self._channel
 
     @property
+    def pid(self) -> int:
+        """Id of the process that runs."""
+        if self._process is None:
+            raise RuntimeError("start it first")
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """Whether the process still runs."""
         return self._process is not None and self._process.returncode is None
@@ -52,7 +60,7 @@ class Process:
     async def start(self) -> None:
         """Starts the process and waits until it serves."""
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.provider", env=self._env, stdout=asyncio.subprocess.DEVNULL, cwd=HERE
+            *self._command, env=self._env, stdout=asyncio.subprocess.DEVNULL, cwd=HERE
         )
         self._channel = grpc.aio.insecure_channel(self._address, options=[("grpc.use_local_subchannel_pool", 1)])
         async with asyncio.timeout(_READY_SECONDS):
@@ -77,11 +85,13 @@ class Process:
 
 
 @asynccontextmanager
-async def replicas(count: int, data: Path, settings: Mapping[str, str] | None = None) -> AsyncIterator[list[Process]]:
+async def replicas(
+    count: int, data: Path, settings: Mapping[str, str] | None = None, before: Sequence[str] = ()
+) -> AsyncIterator[list[Process]]:
     """So many replicas on one folder of data."""
     # a socket's path is short by law of the kernel
     with tempfile.TemporaryDirectory(prefix="tooloo-") as sockets:
-        running = [Process(number, data, Path(sockets), settings or {}) for number in range(count)]
+        running = [Process(number, data, Path(sockets), settings or {}, before) for number in range(count)]
         try:
             # one after the other: the first makes the schema
             for process in running:

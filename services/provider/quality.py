@@ -15,6 +15,15 @@ class Feedback:
         return Feedback(self.count + 1, self.total + min(max(score, 0.0), 1.0))
 
 
+@dataclass(frozen=True)
+class LearnedQuality:
+    """What was learned of a model over all prompts: its quality 0..1, from how many outcomes, and what those weigh together."""
+
+    quality: float
+    outcomes: int
+    evidence: float
+
+
 def expected(prior: float, prior_weight: float, feedback: Feedback) -> float:
     """Mean of a Beta posterior whose prior counts as `prior_weight` scores.
 

@@ -84,7 +84,8 @@ class ProviderService(ProviderServiceServicer):
         for model in provider.models:
             feedback = seen.feedback.get(model.key, Feedback())
             expected = quality.expected(model.quality, self._known.settings.quality_prior_weight, feedback)
-            message.models.append(wire.to_model(model, seen.models.get(model.key, ModelHealth()), expected, feedback.count))
+            health_of, learned = seen.models.get(model.key, ModelHealth()), self._advisor.learned.get(model.key)
+            message.models.append(wire.to_model(model, health_of, expected, feedback.count, learned))
         return message
 
     async def SelectProvider(self, request: api.SelectProviderRequest, context: Context) -> api.SelectProviderResponse:

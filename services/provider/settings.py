@@ -121,6 +121,11 @@ class ProviderSettings(Section):
     reservation_keep: timedelta = setting(
         timedelta(days=30), "How long an ended reservation is kept, so that late settlements find it."
     )
+    reserve_worst_case: bool = setting(
+        False,
+        "Set aside the longest answer that a call allows, when it says how long that is, and not what was learned: answers longer"
+        " than usual pass no budget, but few calls of a burst fit at the same time.",
+    )
     estimate_quantile: float = setting(
         0.7, "Share of calls whose output tokens stay within what is reserved for them.", low=0.01, high=0.99
     )

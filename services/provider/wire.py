@@ -16,6 +16,7 @@ from services.provider.budget import Budget, Mode, Standing
 from services.provider.health import ModelHealth
 from services.provider.labels import Labels
 from services.provider.pricing import Price
+from services.provider.quality import LearnedQuality
 from services.provider.registry import Model
 from services.provider.report import Group
 from services.provider.routing import Ranked, Weights
@@ -254,7 +255,7 @@ def to_price(price: Price) -> provider_pb2.ModelPrice:
     return message
 
 
-def to_model(model: Model, health: ModelHealth, quality: float, scores: int) -> provider_pb2.Model:
+def to_model(model: Model, health: ModelHealth, quality: float, scores: int, learned: LearnedQuality | None) -> provider_pb2.Model:
     """A model as the registry knows it and as it was seen; `quality` is the expected one, moved by so many scores."""
     speed = health.tokens_per_second
     message = provider_pb2.Model(
@@ -268,7 +269,11 @@ def to_model(model: Model, health: ModelHealth, quality: float, scores: int) -> 
         speed_source=_source(speed is not None),
         uptime=health.uptime,
         outcomes=health.outcomes,
+        prior_quality=model.quality,
     )
+    if learned is not None:
+        message.learned_quality, message.quality_evidence = learned.quality, learned.evidence
+        message.quality_outcomes = learned.outcomes
     if model.price is not None:
         message.price.CopyFrom(to_price(model.price))
     return message

@@ -1,5 +1,6 @@
 """The page Money: spend over time, budgets with their thresholds, why a model was chosen, models that can be had."""
 
+import asyncio
 import csv
 
 from playwright.async_api import expect
@@ -87,6 +88,24 @@ async def test_why_a_model_was_chosen(room: Room, mesh: Mesh) -> None:
     await page.keyboard.press("Escape")
     await expect(why).to_have_count(0)
     await expect(page.get_by_role("button", name=chosen["model"])).to_be_focused()
+
+
+async def test_models_show_their_quality_as_given_and_as_learned(room: Room, mesh: Mesh) -> None:
+    """The registry's figure, what was learned from a rating, and from how many."""
+    chosen = await call(mesh, "POST", "providers/select", json={"query": "hello", "userId": "judge"})
+    await call(mesh, "POST", "selection/rate", json={"selectionId": chosen["selectionId"], "score": 0.0})
+    provider, name = {"providerId": chosen["providerId"]}, chosen["model"]
+    async with asyncio.timeout(30):
+        while True:
+            [status] = (await call(mesh, "GET", "providers/status", params=provider))["providers"]
+            model = next(each for each in status["models"] if each["model"] == name)
+            if "learnedQuality" in model:
+                break
+            await asyncio.sleep(0.1)
+    await room.open("money?tab=models")
+    learned = f"{model['priorQuality']:.2f} → {model['learnedQuality']:.2f} after {model['qualityOutcomes']}"
+    await expect(room.row(name).first).to_contain_text(learned)
+    await room.axe()
 
 
 async def test_models_are_taken_out_and_put_back(room: Room, mesh: Mesh) -> None:

@@ -1,5 +1,6 @@
-"""The bench of budgets runs, small, and what it promises of correctness holds at that size too."""
+"""The benches of budgets and of memory run, small, and what they promise of correctness holds at that size too."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,3 +17,13 @@ def test_the_bench_runs_small(part: str) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=250, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "every bar is met" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_soak_answers_every_call() -> None:
+    """A few seconds of it: steady calls over gRPC, whole and streamed, and a table of the memory."""
+    env = {**os.environ, "TOOLOO_SOAK_SECONDS": "4"}
+    command = [sys.executable, "-m", "bench.provider.soak"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "second half" in done.stdout

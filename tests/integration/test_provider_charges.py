@@ -322,6 +322,21 @@ async def test_the_longest_answer_that_may_come_does_not_strangle(desk: Desk) ->
     assert {each.account.model for each in answers} == {"big"}
 
 
+async def test_the_worst_case_is_set_aside_where_the_settings_say_so(tmp_path: Path) -> None:
+    """What a call may cost at most is held while it runs, however short answers were; more than the budget has is refused."""
+    async with desk_on(tmp_path, reserve_worst_case="true") as strict:
+        await _learned(strict)
+        await strict.limit("0.05")
+        assert (await refused(strict.ask(most=6000))).reason == "BUDGET_SPENT"
+        strict.far.script["big"] = [waits]
+        strict.far.arrived.clear()
+        running = asyncio.create_task(strict.ask(most=4000))
+        await strict.far.arrived.wait()
+        assert nanos((await strict.standing()).reserved) >= 4000 * 10_000
+        running.cancel()
+        await strict.settled()
+
+
 async def test_a_fallback_that_does_not_fit_is_passed_over(desk: Desk) -> None:
     """The budget of one model denies the fallback to it: the next of its provider is asked, with the money set aside for it."""
     await desk.limit("0.00001", "mid", scope={"provider_id": "brim", "model": "mid"})

@@ -327,6 +327,53 @@ async def test_a_provider_that_closes_idle_connections(remote: Remote) -> None:
         assert server.connections == 3
 
 
+@pytest.mark.parametrize("resets", [False, True])
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_kept_connection_that_ends_as_it_is_used(remote: Remote, streams: bool, resets: bool) -> None:
+    """The far end's idle time runs out as the request leaves, on all connections: each call goes on over a new one."""
+    used: set[asyncio.StreamWriter] = set()
+
+    async def handler(far: Far) -> None:
+        if far.writer in used:
+            ends = far.writer.transport.abort if resets else far.writer.close
+            ends()
+            raise ConnectionError
+        used.add(far.writer)
+        if streams:
+            await far.begin()
+            await far.chunk(WORD + STOP + DONE)
+            await far.chunk(b"")
+        else:
+            await far.answer(200, BODY)
+
+    async with far_end(handler) as server:
+        for _ in range(3):
+            if streams:
+                calls = [streamed(remote, server.target()) for _ in range(4)]
+                assert all(len(pieces) > 1 for pieces in await asyncio.gather(*calls))
+            else:
+                wholes = [remote.complete(server.target(), CHAT) for _ in range(4)]
+                assert await asyncio.gather(*wholes) == [ANSWER] * 4
+        assert server.connections > 4
+
+
+@pytest.mark.parametrize("answered", [0, 1])
+async def test_a_provider_that_hangs_up_on_everybody(remote: Remote, answered: int) -> None:
+    """A new connection that ends without an answer is a failure at once: a request is sent twice at most."""
+
+    async def handler(far: Far) -> None:
+        if far.number > answered:
+            far.writer.close()
+            raise ConnectionError
+        await far.answer(200, BODY)
+
+    async with far_end(handler) as server:
+        for _ in range(answered):
+            await remote.complete(server.target(), CHAT)
+        assert (await failure_of(remote.complete(server.target(), CHAT))).kind is FailureKind.UNREACHABLE
+        assert len(server.seen) == 1 + 2 * answered
+
+
 async def test_connections_are_bounded(remote: Remote) -> None:
     """Of 20 calls at once four are at the provider, and all are answered."""
     inside, most = 0, 0

@@ -350,6 +350,29 @@ async def test_a_rating_without_a_known_prompt_counts_for_the_model(caller: Call
     assert (await refused(caller.selections.RateSelection(unknown)))[0] == grpc.StatusCode.NOT_FOUND
 
 
+async def test_status_shows_what_was_learned_beside_the_prior(caller: Caller) -> None:
+    """Prior, learned quality and the outcomes behind it; of a model that nobody rated the prior alone; after a restart too."""
+
+    async def models() -> dict[str, provider_pb2.Model]:
+        answer = await caller.providers.GetProviderStatus(api.GetProviderStatusRequest())
+        return {model.model: model for provider in answer.providers for model in provider.models}
+
+    assert not any(model.HasField("learned_quality") for model in (await models()).values())
+    for number in range(3):
+        await rate(caller, f"a question {number}", "big", up=False)
+    await until_learned(caller, 3)
+    before = await models()
+    big, small = before["big"], before["small"]
+    assert (big.prior_quality, small.prior_quality) == (0.8, 0.6)
+    assert big.learned_quality == pytest.approx(0.8 * 10 / 13)
+    assert big.quality_outcomes == 3
+    assert big.quality_evidence == pytest.approx(3.0)
+    assert not small.HasField("learned_quality")
+    assert small.quality_outcomes == 0
+    await caller.bench.restart()
+    assert await models() == before
+
+
 async def test_coach_feedback_teaches_too(caller: Caller) -> None:
     """A score that learning tells counts for the model that served, once however often the event comes."""
     told = CoachFeedbackGiven(user_id="ada", score=0.0, provider_id="acme", model="big", domain="python")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -16,6 +17,7 @@ from mesh.db import Transaction
 from mesh.host import Host
 from services.provider import selection_store
 from services.provider.flows.known import Known
+from services.provider.quality import LearnedQuality
 from services.provider.selection_store import Observed, Prompt
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Advisor:
         # the outcomes that were learned from: their change counter, and how prompts were embedded
         self._fitted: tuple[int, str] | None = None
         self._fitting = asyncio.Lock()
+        self._learned: Mapping[Key, LearnedQuality] = {}
 
     @cached_property
     def embedder(self) -> Embedder:
@@ -67,6 +70,11 @@ class Advisor:
         """What is expected of every model of the registry on a prompt."""
         return self._predictor.believe(prompt, self._priors())
 
+    @property
+    def learned(self) -> Mapping[Key, LearnedQuality]:
+        """What was learned over all prompts of each model that there are outcomes of."""
+        return self._learned
+
     def _priors(self) -> dict[Key, float]:
         return {model.key: model.quality for model in self._known.registry.models}
 
@@ -81,7 +89,10 @@ class Advisor:
                 return False
             rows = await self._host.db.read(selection_store.outcomes)
             now, priors = self._host.clock.now(), self._priors()
-            self._predictor = await asyncio.to_thread(self._fit, rows, priors, now, state[1])
+            self._predictor = fit = await asyncio.to_thread(self._fit, rows, priors, now, state[1])
+            counts = Counter(row.model for row in rows)
+            figures = zip(fit.models, fit.means, fit.evidence, strict=True)
+            self._learned = {model: LearnedQuality(float(mean), counts[model], float(weight)) for model, mean, weight in figures}
             self._fitted = state
             return True
 

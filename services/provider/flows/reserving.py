@@ -27,8 +27,9 @@ from services.provider.reservation import Denial, Denied, Reservation, State
 class Ask:
     """What to set aside: an amount in nano units, or (None) the price of tokens for the labels' provider and model.
 
-    `output_tokens` None is what was learned; `max_output_tokens` 0 is not known; `max_wait` None is what burst policies allow.
-    With a `reservation_id` that is known already the reservation of that id is given, and nothing is changed.
+    `output_tokens` None is what was learned, or the worst case when the settings say so; `max_output_tokens` 0 is not known;
+    `max_wait` None is what burst policies allow. With a `reservation_id` that is known already the reservation of that id is given,
+    and nothing is changed.
     """
 
     labels: Labels
@@ -93,7 +94,10 @@ async def _wanted(host: Host, tx: Transaction, known: Known, ask: Ask, now: date
     """The reservation as it will be, with what was left open filled in."""
     output = ask.output_tokens
     if output is None and (ask.amount is None or ask.labels.model):
-        output = await learning.output_tokens(tx, known, ask.labels, ask.max_output_tokens)
+        if known.settings.reserve_worst_case and ask.max_output_tokens:
+            output = ask.max_output_tokens
+        else:
+            output = await learning.output_tokens(tx, known, ask.labels, ask.max_output_tokens)
     amount = ask.amount
     if amount is None:
         amount = costing.price_of(known, ask.labels).cost(ask.input_tokens, output or 0)

@@ -1,11 +1,13 @@
 """HTTP to providers over aiohttp: kept-alive connections, bounded and timed, no redirects, no cookies (docs/decisions/0010)."""
 
 import asyncio
+import contextvars
 import ipaddress
 import os
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 import aiohttp
@@ -20,6 +22,16 @@ _UNBOUNDED = aiohttp.ClientTimeout(total=None)
 
 class _LinkLocalError(OSError):
     """The address is where clouds answer with the machine's own credentials."""
+
+
+@dataclass
+class _Made:
+    """Whether a connection was made for a request, of which aiohttp tells nobody but its tracers, who cost more."""
+
+    connection: bool = False
+
+
+_made: contextvars.ContextVar[_Made | None] = contextvars.ContextVar("made", default=None)
 
 
 class Exchange:
@@ -82,16 +94,10 @@ class Pool:
     """Connections by origin: so many at most, kept for a while when nobody needs them."""
 
     def __init__(self, most: int, keep_seconds: float) -> None:
-        connector = aiohttp.TCPConnector(
-            limit=most, keepalive_timeout=keep_seconds, ssl=_tls(), socket_factory=_socket, enable_cleanup_closed=False
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=_UNASKED,
-            timeout=_UNBOUNDED,
-            auto_decompress=True,
-        )
+        tls = _tls()
+        self._kept = _session(_connector(most, tls, keepalive_timeout=keep_seconds))
+        # connections for one request each
+        self._new = _session(_connector(most, tls, force_close=True))
         # answers that are being read
         self.busy = 0
 
@@ -103,7 +109,7 @@ class Pool:
         waits = aiohttp.ClientTimeout(total=None, connect=connect)
         try:
             async with asyncio.timeout(seconds):
-                response = await self._session.post(url, headers=headers, data=body, allow_redirects=False, timeout=waits)
+                response = await self._posted(url, {"headers": headers, "data": body, "allow_redirects": False, "timeout": waits})
         except aiohttp.ConnectionTimeoutError as error:
             raise ConnectError(f"no connection within {connect:.3g} s") from error
         except TimeoutError as error:
@@ -115,9 +121,39 @@ class Pool:
         self.busy += 1
         return Exchange(self, response, now + total)
 
+    async def _posted(self, url: str, request: dict[str, Any]) -> aiohttp.ClientResponse:
+        """The head of the answer. Where a kept connection ends without one, the far end closed it as idle: once more on a new one.
+
+        So do curl and browsers: a far end that has said nothing has hardly begun, and a burst after a pause would fail as a whole.
+        """
+        made = _Made()
+        _made.set(made)
+        try:
+            return await self._kept.post(url, **request)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError) as error:
+            begun = isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
+            if begun or made.connection:
+                raise
+        return await self._new.post(url, **request)
+
     async def close(self) -> None:
         """Ends every connection."""
-        await self._session.close()
+        await self._kept.close()
+        await self._new.close()
+
+
+def _connector(most: int, tls: ssl.SSLContext, **kept: Any) -> aiohttp.TCPConnector:
+    return aiohttp.TCPConnector(limit=most, ssl=tls, socket_factory=_socket, enable_cleanup_closed=False, **kept)
+
+
+def _session(connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=_UNASKED,
+        timeout=_UNBOUNDED,
+        auto_decompress=True,
+    )
 
 
 def _told(error: BaseException) -> TransportError:
@@ -142,6 +178,8 @@ def _reason(error: BaseException) -> str:
 def _socket(address: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:
     """A socket for an address that a name was found to have; OSError for one where no provider is: no key goes there."""
     family, kind, protocol, _, place = address
+    if (made := _made.get()) is not None:
+        made.connection = True
     found = ipaddress.ip_address(str(place[0]).partition("%")[0])
     if (getattr(found, "ipv4_mapped", None) or found).is_link_local:
         raise _LinkLocalError(f"{found} is link-local")

@@ -1,6 +1,6 @@
 // Models: which can be had now, what was seen of them, and why one gets no calls.
 
-import { listAll, post } from '../../lib/api.js'
+import { get, listAll, post } from '../../lib/api.js'
 import { attempt } from '../../lib/dialog.js'
 import { html } from '../../lib/html.js'
 import { ago, count, duration, word } from '../../lib/format.js'
@@ -14,11 +14,26 @@ import { useLoad } from '../../lib/use.js'
 const AVAILABLE = 'PROVIDER_STATE_AVAILABLE'
 const TONES = { available: 'good', degraded: 'warn', unavailable: 'bad', 'not configured': 'none' }
 const keyOf = ({ providerId, model, keyId }) => `${providerId} ${model} ${keyId}`
+const modelKeyOf = ({ providerId }, model) => `${providerId} ${model}`
 const failuresOf = ({ window }) => (window?.failures ?? []).reduce((sum, each) => sum + Number(each.count), 0)
 
 async function put(verb, entry, reload) {
   const body = { providerId: entry.providerId, model: entry.model, keyId: entry.keyId, ...(verb === 'drain' ? { reason: 'taken out in the control room' } : {}) }
   if (await attempt(() => post(`/api/v1/availability/${verb}`, body), `${entry.model || entry.providerId}: ${verb} is done.`)) reload()
+}
+
+/** Everything that is shown, each model with how good it is taken for. */
+async function load(onlyTroubled) {
+  const [entries, { providers }] = await Promise.all([listAll('/api/v1/availability', { onlyTroubled, pageSize: 1000 }, 'entries'), get('/api/v1/providers/status')])
+  const known = new Map(providers.flatMap((provider) => provider.models.map((model) => [modelKeyOf(provider, model.model), model])))
+  return entries.map((entry) => ({ ...entry, known: entry.keyId ? undefined : known.get(modelKeyOf(entry, entry.model)) }))
+}
+
+/** What the registry says, and what was learned here from so many outcomes. */
+function quality({ known }) {
+  if (!known) return '–'
+  const prior = known.priorQuality.toFixed(2)
+  return known.learnedQuality == null ? prior : html`${prior} → <strong>${known.learnedQuality.toFixed(2)}</strong> <span class="soft">after ${count(known.qualityOutcomes)}</span>`
 }
 
 /** A model of a provider that cannot be had cannot be had either. */
@@ -31,6 +46,7 @@ const columns = (reload, providers) => [
   { label: 'What', cell: (each) => (each.model ? html`<span class="inner">${each.model}</span>` : html`<strong>${each.providerId}</strong>${each.keyId && ` key ${each.keyId}`}`) },
   { label: 'State', cell: (each) => html`<${State} value=${stateOf(each, providers)} prefix="PROVIDER_STATE_" tone=${TONES[word(stateOf(each, providers), 'PROVIDER_STATE_')]} />` },
   { label: 'Why', cell: (each) => html`${each.reason}${each.until && html` <span class="soft">until ${ago(each.until)}</span>`}`, hide: 'small' },
+  { label: 'Quality', cell: quality, align: 'end', hide: 'small' },
   { label: 'Calls lately', cell: ({ window }) => (window ? count(window.calls) : '–'), align: 'end' },
   { label: 'Failed', cell: (each) => (each.window ? count(failuresOf(each)) : '–'), align: 'end', hide: 'small' },
   { label: 'p50', cell: ({ window }) => duration(window?.latencyP50), align: 'end', hide: 'small' },
@@ -44,7 +60,7 @@ const columns = (reload, providers) => [
 export function Models() {
   const { params } = useSignal(route)
   const troubled = params.troubled === 'true'
-  const loaded = useLoad(() => listAll('/api/v1/availability', { onlyTroubled: troubled, pageSize: 1000 }, 'entries'), [troubled])
+  const loaded = useLoad(() => load(troubled), [troubled])
   const reload = useRarely(loaded.reload)
   useEvents({ types: ['provider.health.changed', 'provider.priority.changed'] }, reload)
   useEvery(loaded.reload, 10_000)
