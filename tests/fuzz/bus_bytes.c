@@ -114,22 +114,34 @@ static void cut(text record) {
     uint32_t capacity = chance(MOST_EVENTS), starts[MOST_EVENTS + 1], indexes[4] = {0, 1, 3, 7};
     int64_t positions[4] = {1, 1 << 20, INT64_MAX, -1}, written;
     size_t offset;
-    int64_t count = event_starts(record.bytes, record.size, starts, capacity);
+    event_starts(record.bytes, record.size, starts, capacity);
     event_offset(record.bytes, record.size, chance(9));
     events_within(record.bytes, record.size, chance(4096), chance(9), &offset);
     if (offset > record.size) abort();
-    uint8_t *out = room(record.size);
-    written = gather(record.bytes, record.size, indexes, chance(5), out);
+    uint32_t wanted = chance(5), *where = room(8 * wanted);
+    uint8_t *out;
+    written = spans(record.bytes, record.size, indexes, wanted, where);
     if (written > (int64_t)record.size) abort();
-    free(out);
-    out = room(record.size + 13 * 4);
-    stamp_each(record.bytes, record.size, positions, chance(5), out);
-    free(out);
-    if (count >= 0) {
-        out = room(record.size + 13 * (size_t)count);
-        stamp(record.bytes, record.size, INT64_MAX - (1 << 20), out);
+    if (written >= 0) {
+        out = room((size_t)written);
+        gather(record.bytes, where, wanted, out);
         free(out);
     }
+    free(where);
+    /* each says first how much room it needs */
+    if ((written = stamp_each(record.bytes, record.size, positions, wanted = chance(5), NULL)) >= 0) {
+        out = room((size_t)written);
+        if (stamp_each(record.bytes, record.size, positions, wanted, out) != written) abort();
+        free(out);
+    }
+    if ((written = stamp(record.bytes, record.size, INT64_MAX - (1 << 20), NULL)) >= 0) {
+        out = room((size_t)written);
+        if (stamp(record.bytes, record.size, INT64_MAX - (1 << 20), out) != written) abort();
+        free(out);
+    }
+    out = room(10 * 4);
+    if (pack(chance(2) ? positions : NULL, 1 << 20, chance(5), out) > 40) abort();
+    free(out);
     if (crc32c(0, record.bytes, record.size) != crc32c_by_table(0, record.bytes, record.size)) abort();
 }
 
