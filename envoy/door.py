@@ -27,6 +27,7 @@ class Door:
     descriptors: Path
     endpoints_folder: Path
     pages_folder: Path
+    site_folder: Path
     access_log: Path
     address: str = "127.0.0.1"
     settings: DoorSettings = field(default_factory=DoorSettings)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from envoy.filters import HEADERS, TRANSCODER, Config, headers, off, set_header
+from envoy.filters import CONTENT_SECURITY_POLICY, HEADERS, TRANSCODER, Config, headers, off, set_header
 
 SCRIPT = "application/javascript; charset=utf-8"
 CONTENT_TYPES = {
@@ -19,7 +19,17 @@ CONTENT_TYPES = {
     ".mjs": SCRIPT,
     ".svg": "image/svg+xml",
 }
-ASSETS = "/assets/"
+# what the documentation is made of besides
+SITE_TYPES = CONTENT_TYPES | {".json": "application/json", ".png": "image/png", ".xml": "application/xml"}
+ASSETS, SITE = "/assets/", "/docs/"
+# Envoy holds each file in memory, and one that is larger than this would keep it from starting
+LARGEST_FILE = 4 * 1024 * 1024
+NO_SITE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>TooLoo</title><link rel="icon" href="data:,">
+<h1>The documentation is not built yet</h1><p>Run <code>make docs</code> where the mesh runs, then start the mesh again.
+Meanwhile: <a href="/#/calls">every call with a form</a>, and the pages themselves in the folder <code>docs/</code>.</p></html>
+"""
+# the site's search, a script of zensical's, makes a style of its own; nothing else is looser than for other pages
+SITE_POLICY = CONTENT_SECURITY_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 FOR_EVER, ANEW = "public, max-age=31536000, immutable", "no-cache"
 # addresses that pages had before, and where they went
 MOVED = {"/docs": "/#/calls"}
@@ -40,6 +50,17 @@ def page_routes(folder: Path) -> Iterator[Config]:
             yield _route({"path": base + file.relative_to(folder).as_posix()}, {"filename": str(file)}, kind, FOR_EVER)
     for path, target in MOVED.items():
         yield _moved(path, target)
+
+
+def site_routes(folder: Path) -> Iterator[Config]:
+    """The documentation that `make docs` built, a route for each file below /docs/; where there is none, a page that says so."""
+    index = folder / "index.html"
+    body = {"filename": str(index)} if index.is_file() else {"inline_string": NO_SITE}
+    yield _page(SITE, body, SITE_TYPES[".html"], SITE_POLICY)
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in SITE_TYPES and file.is_file() and file.stat().st_size <= LARGEST_FILE:
+            path = SITE + file.relative_to(folder).as_posix()
+            yield _page(path, {"filename": str(file)}, SITE_TYPES[file.suffix], SITE_POLICY)
 
 
 def page_files(folder: Path) -> list[Path]:
@@ -82,14 +103,16 @@ def _page_path(file: Path) -> str:
     return "/" if file.name == "index.html" else f"/{file.stem}"
 
 
-def _page(path: str, body: Config, content_type: str) -> Config:
+def _page(path: str, body: Config, content_type: str, policy: str = "") -> Config:
     # a write to a page's path is a call that does not exist; assets do without this, for every REST call passes by their routes
     read = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}}
-    return _route({"path": path, "headers": [read]}, body, content_type, ANEW)
+    return _route({"path": path, "headers": [read]}, body, content_type, ANEW, policy)
 
 
-def _route(match: Config, body: Config, content_type: str, caching: str) -> Config:
+def _route(match: Config, body: Config, content_type: str, caching: str, policy: str = "") -> Config:
     changes = [{"append": set_header("content-type", content_type)}, {"append": set_header("cache-control", caching)}]
+    if policy:
+        changes.append({"append": set_header("content-security-policy", policy)})
     return {
         "match": match,
         "direct_response": {"status": 200, "body": body},

@@ -28,7 +28,7 @@ from envoy.filters import (
     transcoder,
     typed,
 )
-from envoy.pages import page_routes
+from envoy.pages import LARGEST_FILE, page_routes, site_routes
 from envoy.settings import DoorSettings, seconds
 from envoy.statistics import STREAM, UNARY
 from mesh import contracts
@@ -57,11 +57,12 @@ def route_config(door: Door, upstreams: tuple[Upstream, ...], port: int, *, page
     routes = [*_foreign_writes(door, port), *_calls(door, upstreams), *_unknown_grpc()]
     if pages:
         routes += page_routes(door.pages_folder)
+        routes += site_routes(door.site_folder)
     routes += _rest(door, upstreams)
     host: Config = {"name": "door", "domains": list(door.settings.hosts), "routes": routes}
     host["typed_per_filter_config"] = {CORS: _cors(door)}
     strangers = [] if "*" in door.settings.hosts else [_strangers()]
-    return {"name": "door", "max_direct_response_body_size_bytes": 256 * 1024, "virtual_hosts": [host, *strangers]}
+    return {"name": "door", "max_direct_response_body_size_bytes": LARGEST_FILE, "virtual_hosts": [host, *strangers]}
 
 
 def _strangers() -> Config:

@@ -47,6 +47,7 @@ def door_on_free_ports(
         descriptors=folder / "descriptors.binpb",
         endpoints_folder=folder / "endpoints",
         pages_folder=pages or folder / "pages",
+        site_folder=folder / "site",
         access_log=folder / "access.jsonl",
         settings=settings or DoorSettings(),
     )

@@ -27,6 +27,8 @@ from mesh.settings import MeshSettings
 from mesh.supervisor import Supervisor
 
 PAGES = Path(__file__).resolve().parent / "pages"
+# where gateway.handbook puts it; that module is heavy, and the site need not be there
+SITE = PAGES.parents[1] / "build" / "site"
 _READY_TIMEOUT = 2.0
 
 
@@ -40,6 +42,7 @@ def make_door(settings: MeshSettings) -> Door:
         descriptors=data / "envoy" / "descriptors.binpb",
         endpoints_folder=data / "envoy" / "endpoints",
         pages_folder=PAGES,
+        site_folder=SITE,
         access_log=data / "log" / "access.jsonl",
         address=settings.listen_address,
         settings=DoorSettings.load(),

@@ -31,6 +31,16 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, py
     return report
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Names what was left out for want of a program, with the one command that brings it; also when tests run beside each other."""
+    left_out: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr).removeprefix("Skipped: ")
+        left_out.setdefault(reason, []).append(report.nodeid.split("::", 1)[-1])
+    for reason, names in left_out.items():
+        terminalreporter.write_line(f"left out, {reason}: {', '.join(names)}")
+
+
 def _where_tasks_wait() -> str:
     try:
         loop = asyncio.get_event_loop_policy().get_event_loop()

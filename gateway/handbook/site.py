@@ -1,6 +1,7 @@
 """Puts the site together: the pages of docs/ and the reference into one folder with its navigation, and builds that."""
 
 import asyncio
+import hashlib
 import json
 import os
 import re
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 BUILD = ROOT / "build"
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
+_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _LINK = re.compile(r"\[(?P<text>[^\]]+)\]\((?P<target>[^)\s]+)\)")
 
 
@@ -89,6 +91,21 @@ def build(config: Path) -> None:
     if done.returncode:
         # what follows is a traceback of zensical itself
         raise BrokenError(_COLOR.sub("", done.stderr + done.stdout).split("Traceback", 1)[0])
+    take_out_scripts(config.parent / "site")
+
+
+def take_out_scripts(folder: Path) -> None:
+    """Puts the scripts that stand within the pages into files: the door, which serves the site too, lets no other run."""
+    for page in folder.rglob("*.html"):
+        # zensical's own are beside them
+        scripts = Path(os.path.relpath(folder / "assets" / "javascripts", page.parent))
+
+        def outside(match: re.Match[str], page: Path = page, scripts: Path = scripts) -> str:
+            name = scripts / f"{hashlib.sha256(match[1].encode()).hexdigest()[:12]}.js"
+            (page.parent / name).write_text(match[1], encoding="utf-8")
+            return f'<script src="{name.as_posix()}"></script>'
+
+        page.write_text(_SCRIPT.sub(outside, page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def main() -> None:
@@ -102,4 +119,7 @@ def main() -> None:
     shutil.rmtree(target, ignore_errors=True)
     shutil.move(config.parent / "site", target)
     shown = target.relative_to(ROOT)
-    sys.stdout.write(f"the site is {shown}/index.html; with its search: python3 -m http.server -d {shown}\n")
+    sys.stdout.write(
+        f"the site is {shown}/index.html; with its search: http://localhost:3000/docs/ once the mesh is started again, "
+        f"or python3 -m http.server -d {shown}\n"
+    )

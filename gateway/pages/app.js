@@ -120,6 +120,7 @@ function App() {
       <${Navigation} name=${name} />
       <div class="frame-end">
         <${Health} />
+        <a href="/docs/" title="Documentation">Docs</a>
         <button type="button" class="quiet" onClick=${nextTheme} title="Theme (t)">${chosen || 'system'}<span class="unseen"> theme; change it</span></button>
         <button type="button" class="quiet" onClick=${() => { helpShown.value = true }} title="Keys (?)" aria-label="Keys">?</button>
       </div>

@@ -11,25 +11,16 @@ from tests.browser.room import CHROMIUM, FLAGS, Room, room_in
 from tests.support.mesh import Mesh
 
 HERE = Path(__file__).resolve().parent
-BRINGS_IT = "apt-get install chromium"
-LEFT_OUT = pytest.StashKey[list[str]]()
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leaves the tests of this folder out where there is no browser."""
     own = [item for item in items if HERE in item.path.parents]
     for item in own:
         # the browser lives on the session's loop
         item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
         if not CHROMIUM:
-            item.add_marker(pytest.mark.skip(reason=f"no Chromium on this machine: {BRINGS_IT}"))
-    config.stash[LEFT_OUT] = [] if CHROMIUM else [item.name for item in own]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Names what was left out, and the one command that brings it."""
-    if names := config.stash.get(LEFT_OUT, []):
-        terminalreporter.write_line(f"left out for want of a browser ({BRINGS_IT}): {', '.join(names)}")
+            item.add_marker(pytest.mark.skip(reason="no Chromium on this machine: apt-get install chromium"))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -87,6 +87,14 @@ async def test_the_old_address_of_the_reference_shows_the_calls(room: Room) -> N
     await expect(room.page).to_have_title("Calls · TooLoo")
 
 
+async def test_the_frame_leads_to_the_documentation(room: Room) -> None:
+    """What `make docs` built, or the page that says so; either way without a complaint of the browser."""
+    page = await room.open("mesh")
+    await page.locator("header.frame").get_by_role("link", name="Docs").click()
+    await expect(page).to_have_url(f"{room.url}/docs/")
+    await expect(page.get_by_role("heading", level=1)).to_be_visible()
+
+
 async def test_letters_lead_to_the_pages(room: Room) -> None:
     """`g`, then the letter of the page; while something is typed, letters are letters."""
     page = await room.open("")

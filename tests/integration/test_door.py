@@ -26,10 +26,18 @@ PAGES = Path(__file__).resolve().parents[2] / "gateway" / "pages"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
+# of this project's site it is a megabyte
+SEARCH_BYTES = 2 * 1024 * 1024
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
     """One door for all tests of this file."""
-    async with bench(tmp_path_factory.mktemp("door"), pages=PAGES) as running:
+    folder = tmp_path_factory.mktemp("door")
+    (folder / "site").mkdir()
+    (folder / "site" / "index.html").write_text("the site")
+    (folder / "site" / "search.json").write_text('"' + "x" * (SEARCH_BYTES - 2) + '"')
+    async with bench(folder, pages=PAGES) as running:
         yield running
 
 
@@ -224,6 +232,18 @@ async def test_the_address_of_the_old_reference_leads_to_the_calls(door: Bench) 
     """The address is relative, so that the port stays."""
     answer = await door.rest.get("/docs")
     assert (answer.status_code, answer.headers["location"]) == (302, "/#/calls")
+
+
+async def test_the_documentation_is_below_docs(door: Bench) -> None:
+    """Its index of the search too, which is large; its policy is looser than that of other pages in styles alone."""
+    index = await door.rest.get("/docs/")
+    assert (index.status_code, index.headers["content-type"], index.text) == (200, "text/html; charset=utf-8", "the site")
+    assert "script-src 'self'; worker-src 'self'; style-src 'self' 'unsafe-inline'" in index.headers["content-security-policy"]
+    assert "style-src 'self';" in (await door.rest.get("/")).headers["content-security-policy"]
+    search = await door.rest.get("/docs/search.json")
+    assert (search.headers["content-type"], len(search.content)) == ("application/json", SEARCH_BYTES)
+    assert (await door.rest.get("/docs/nothing.html")).status_code == 404
+    assert (await door.rest.post("/docs/")).status_code == 404
 
 
 async def test_the_access_log_has_a_line_of_json_for_each_call(door: Bench) -> None:

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tooloo.learning.v1 import learning_service_pb2 as learning
 
+from mesh import prose
+from mesh.cli.verbs import first_sentence
 from tests.support.mesh import Mesh
 
 # as `make` wrote it into the environment that runs this
@@ -125,16 +128,12 @@ def _reported(home: Path, count: int) -> list[str]:
     raise AssertionError(f"the shell did not answer: {report.read_text() if report.exists() else 'nothing at all'}")
 
 
-@pytest.mark.parametrize(
-    "shell",
-    [
-        pytest.param(
-            each, marks=pytest.mark.skipif(not shutil.which(each.name), reason=f"no {each.name}: apt-get install {each.name}")
-        )
-        for each in SHELLS
-    ],
-    ids=lambda shell: shell.name,
-)
+def needs(name: str) -> pytest.MarkDecorator:
+    """Leaves a test out, by name, where the shell is not installed."""
+    return pytest.mark.skipif(not shutil.which(name), reason=f"no {name} on this machine: apt-get install {name}")
+
+
+@pytest.mark.parametrize("shell", [pytest.param(each, marks=needs(each.name), id=each.name) for each in SHELLS])
 def test_a_shell_completes(mesh: Mesh, tmp_path: Path, shell: Shell) -> None:
     """Words of the contracts, and names of the running mesh; after "name=" the value follows without a space."""
     wanted = dict(COMPLETED)
@@ -150,3 +149,14 @@ def test_a_shell_completes(mesh: Mesh, tmp_path: Path, shell: Shell) -> None:
             if not wanted:
                 return
     raise AssertionError(f"{shell.name} made {found} of it, not {wanted}")
+
+
+@needs("fish")
+def test_fish_shows_an_explanation_beyond_its_first_comma(mesh: Mesh) -> None:
+    """What stands beside a word is the whole first sentence of the contract."""
+    asked = f'set -p PATH {FOLDER}; tooloo completion fish | source; complete -C "tooloo learning start-training focus"'
+    shown = subprocess.run(["fish", "-N", "-c", asked], env=mesh.env, capture_output=True, text=True, check=True, timeout=_SECONDS)
+    word, explanation = shown.stdout.rstrip("\n").split("\t")
+    field = learning.StartTrainingRequest.DESCRIPTOR.fields_by_name["focus_area"]
+    assert (word, explanation) == ("focus_area=", first_sentence(prose.of(field.full_name)))
+    assert "," in explanation

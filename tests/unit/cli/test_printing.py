@@ -66,7 +66,7 @@ def test_programs_get_every_field() -> None:
     told = json.loads(printed(Console(json=True), answer))
     assert told["processes"][0] == {
         "name": "learning-1", "service": "learning", "state": "SERVING_STATE_SERVING", "pid": 101, "restarts": 0,
-        "lastExit": "", "memoryBytes": "0",
+        "lastExit": "", "memoryBytes": "0", "manager": False,
     }  # fmt: skip
 
 

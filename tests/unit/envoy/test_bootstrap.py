@@ -33,6 +33,7 @@ def door(tmp_path: Path) -> Door:
         descriptors=tmp_path / "descriptors.binpb",
         endpoints_folder=tmp_path / "endpoints",
         pages_folder=pages,
+        site_folder=pages / "none",
         access_log=tmp_path / "log" / "access.jsonl",
     )
 

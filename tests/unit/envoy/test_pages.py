@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from envoy.pages import assets_base, page_routes, preloads
+from envoy.pages import LARGEST_FILE, assets_base, page_routes, preloads, site_routes
 
 
 def a_folder(root: Path) -> Path:
@@ -54,3 +54,21 @@ def test_the_html_names_its_assets_its_pages_and_what_to_load_early(tmp_path: Pa
 def test_a_mesh_without_pages_has_no_routes_for_them(tmp_path: Path) -> None:
     """A folder that is not there is no fault."""
     assert list(page_routes(tmp_path / "none")) == []
+
+
+def test_each_file_of_the_site_has_a_path_below_docs(tmp_path: Path) -> None:
+    """But licences, and what is too large for Envoy, which would not start."""
+    for name in ("index.html", "how-to/one.html", "search.json", "assets/LICENSE", "assets/huge.js"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+    with (tmp_path / "assets" / "huge.js").open("wb") as file:
+        file.truncate(LARGEST_FILE + 1)
+    paths = {route["match"]["path"] for route in site_routes(tmp_path)}
+    assert paths == {"/docs/", "/docs/index.html", "/docs/how-to/one.html", "/docs/search.json"}
+
+
+def test_where_no_site_was_built_a_page_says_how(tmp_path: Path) -> None:
+    """It is the only one."""
+    (route,) = site_routes(tmp_path / "none")
+    assert route["match"]["path"] == "/docs/"
+    assert "make docs" in route["direct_response"]["body"]["inline_string"]
