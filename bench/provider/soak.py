@@ -79,11 +79,13 @@ async def measure(folder: Path) -> bool:
         settings = {"TOOLOO_PROVIDER_REGISTRY_FILE": str(folder / "registry.toml"), "OPENAI_API_KEY": "sk-none"}
         process = Process(0, folder, folder / "run", settings)
         await process.start()
-        soak, memory = Soak(process.channel), Memory(process.pid, SECONDS)
-        watching = asyncio.create_task(memory.watch())
-        await soak.run()
-        watching.cancel()
-        await process.stop()
+        try:
+            soak, memory = Soak(process.channel), Memory(process.pid, SECONDS)
+            watching = asyncio.create_task(memory.watch())
+            await soak.run()
+            watching.cancel()
+        finally:
+            await process.stop()
     memory.table("provider")
     stored = (folder / "provider" / "provider.db").stat().st_size / 1e6
     print(f"{soak.answered:,} calls answered, {soak.refused.total():,} refused, in {SECONDS:.0f} s; the store has {stored:.0f} MB")
