@@ -2,7 +2,7 @@
 
 A provider service and a bus with default settings, aimock at the far end. Fifty calls a second come over gRPC, half of them
 streamed, from a thousand users in sessions, half with an id under which the answer is kept; each reserves, settles and tells its
-events. The slope is that of the second half (least squares).
+events. The slope is that of the second half (least squares); memory levels off within ten minutes.
 """
 
 import asyncio
