@@ -15,24 +15,39 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class Ballast:
     """A file beside the log that holds blocks of the disk. It is given back in portions, each at the moment when a write needs it.
 
-    It grows with the log: what a checkpoint may have to write at once does so too. Used by the threads of writer and checkpointer.
+    It grows with the log, and with the write-ahead log: all of that a checkpoint may have to write into the database at once, and
+    until it has, nothing begins anew there. Used by the threads of writer and checkpointer.
     """
 
     def __init__(self, path: Path, most: int, log: Path) -> None:
         found = os.statvfs(path.parent)
         self._path = path
         self._most = min(most, found.f_blocks * found.f_frsize // _SHARE)
+        self._wal = log.with_name(log.name + "-wal")
         self._full = self._fitting(log.stat().st_size)
         self._held = 0
-        self._one_at_a_time = threading.Lock()
+        self._one_at_a_time = threading.RLock()
 
     def fit(self, log_bytes: int) -> None:
         """Grows when the log has grown to twice what is held; not while some of it is given away."""
         fitting = self._fitting(log_bytes)
-        if fitting >= 2 * self._full and self._held == self._full:
-            before, self._full = self._full, fitting
-            if not self.take():
-                self._full = before
+        with self._one_at_a_time:
+            if fitting >= 2 * self._full and self._held == self._full:
+                before, self._full = self._full, fitting
+                if not self.take():
+                    self._full = before
+
+    def cover(self) -> bool:
+        """Grows so that the whole write-ahead log finds room in the database; False when the disk has none for that.
+
+        What is missing then is taken when there is room again.
+        """
+        pending = self._wal.stat().st_size if self._wal.exists() else 0
+        with self._one_at_a_time:
+            if min(self._most, pending + _LEAST_BYTES) <= self._full:
+                return True
+            self._full = min(self._most, 2 * pending + _LEAST_BYTES)
+            return self.take()
 
     def give(self) -> bool:
         """Gives a portion back to the disk; False when nothing is left."""

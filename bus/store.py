@@ -354,6 +354,12 @@ def checkpoint(connection: sqlite3.Connection) -> int:
     return int(used)
 
 
+def begin_anew(connection: sqlite3.Connection) -> bool:
+    """The same; whether nothing is left in it, so that the next write begins at its start and needs no room."""
+    busy, used, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return bool(not busy and used == moved)
+
+
 def truncate(connection: sqlite3.Connection) -> bool:
     """Moves the write-ahead log into the database and cuts it back; False when somebody was in the way."""
     busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

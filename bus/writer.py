@@ -34,6 +34,8 @@ T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], Any]
 EXIT_DISK_FAILED = 74
 _ALONE_BYTES = 64 * 1024
+# after about so much that is written it is looked whether the ballast still covers it; a commit alone is two pages or more
+_COVER_EVERY, _COMMIT_BYTES = 64 * 1024, 8 * 1024
 # how often it is looked whether a full disk has room again
 _LOOK_AGAIN_SECONDS = 0.5
 
@@ -107,6 +109,9 @@ class Writer:
         self.commits = 0
         self._before_next: Job | None = None
         self._ballast = ballast
+        # written since it was looked whether the ballast covers it, and whether it does
+        self._written = 0
+        self._covered = True
         self._looking_again: asyncio.TimerHandle | None = None
         self.disk_full = False
         if not ballast.take():
@@ -203,12 +208,27 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - whatever it is, what was promised can no longer be kept
             self._undo(group, error)
         jobs = [waiting for waiting in group if not isinstance(waiting.work, Append) and isinstance(waiting.outcome, DiskFull)]
-        while jobs and self._ballast.give():
+        # what the ballast gives must not go into a write-ahead log that only grows: what stands there needs it in the database
+        room = bool(jobs) and (self._begins_anew() or self._ballast.give())
+        while room:
             try:
                 return self._commit(jobs)
             except sqlite3.Error as error:
                 self._undo(jobs, error)
+            room = self._ballast.give()
         return None
+
+    def _begins_anew(self) -> bool:
+        """On a full disk: moves the write-ahead log into the database, with what the ballast gives; whether it begins anew now."""
+        while True:
+            try:
+                return store.begin_anew(self._connection)
+            except sqlite3.Error as error:
+                if not store.is_disk_full(error):
+                    self._on_failure(error)
+                    return False
+                if not self._ballast.give():
+                    return False
 
     def _commit(self, group: list[_Waiting]) -> Committed:
         appends = [waiting for waiting in group if isinstance(waiting.work, Append)]
@@ -227,6 +247,9 @@ class Writer:
             # one in a thousand, of hundreds of pages, says nothing of how long the others take
             self.pace.took(time.perf_counter() - began)
         self._appender.committed()
+        self._written += _COMMIT_BYTES + sum(len(batch.events) for batch in batches)
+        if self._written >= _COVER_EVERY and not self.disk_full:
+            self._written, self._covered = 0, self._ballast.cover()
         return Committed(batches, self._appender.head, duplicates)
 
     def _insert_alone(self, batches: Sequence[Batch]) -> float:
@@ -273,7 +296,8 @@ class Writer:
         if committed is not None:
             self.commits += 1
             self._on_commit(committed)
-        if any(isinstance(waiting.outcome, DiskFull) for waiting in group):
+        if not self._covered or any(isinstance(waiting.outcome, DiskFull) for waiting in group):
+            self._covered = True
             self._fill_up()
             group += self._refuse_waiting()
         for waiting in group:

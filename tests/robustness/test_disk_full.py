@@ -1,8 +1,9 @@
 """A full disk: publishes are refused by name, all else goes on, nothing is lost, and room heals it without any help."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import grpc
@@ -16,7 +17,7 @@ from mesh.follow import BusClient
 from mesh.reconnect import refusal_of
 from tests.integration.bus_bench import PATIENCE, event
 from tests.robustness.bus_process import bus_and_client
-from tests.robustness.faults.full import WAYS, Room
+from tests.robustness.faults.full import WAYS, Room, quota
 from tests.robustness.record import Publisher, Record
 from tests.robustness.traffic import LONG, caught_up, follow_into, in_background, make_subscription, pull_into, read_log, until
 from tests.robustness.validate import broken_promises
@@ -24,6 +25,7 @@ from tests.robustness.validate import broken_promises
 Way = Callable[[Path, Path], AbstractContextManager[Room]]
 LEFT = 512 * 1024
 BATCH = 50
+COMMITS = 100
 
 
 def large(number: int) -> Event:
@@ -42,6 +44,15 @@ async def publish_until_refused(client: BusClient, publisher: Publisher) -> Refu
             except grpc.aio.AioRpcError as error:
                 return refusal_of(error)
             publisher.acknowledge(list(answer.positions))
+
+
+@contextmanager
+def reading(file: Path) -> Iterator[None]:
+    """Somebody reads a snapshot of the log for so long: nothing that is written meanwhile is moved out of the write-ahead log."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM subscriptions").fetchone()
+        yield
 
 
 @asynccontextmanager
@@ -105,3 +116,28 @@ async def test_acknowledgements_go_on_while_the_disk_is_full(way: Way, tmp_path:
         assert refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED
         record.log = await read_log(client)
         assert broken_promises(record) == {}
+
+
+async def test_all_else_goes_on_when_nothing_could_be_moved_before(tmp_path: Path) -> None:
+    """All that filled the disk still stands in the write-ahead log, and has to find room in the database first."""
+    record = Record()
+    with quota(tmp_path / "scratch", tmp_path / "var") as room:
+        async with bus_and_client(tmp_path / "var", room.env) as (bus, client):
+            await make_subscription(client, "reader", filter={"types": ["*"]})
+            with reading(bus.log_file):
+                room.fill(2 * LEFT)
+                refusal = await publish_until_refused(client, record.publisher())
+            assert refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+            record.log = await read_log(client)
+            members = record.membership()
+
+            async def settled() -> bool:
+                return members.floor >= len(record.log)
+
+            async with in_background(pull_into(client, "reader", members)):
+                await until(settled, PATIENCE)
+            # more commits than fit into what was left of the write-ahead log: it has to begin anew
+            for _ in range(COMMITS):
+                await client.stub.PauseSubscription(pb.PauseSubscriptionRequest(name="reader"))
+                await client.stub.ResumeSubscription(pb.ResumeSubscriptionRequest(name="reader"))
+            assert broken_promises(record) == {}
