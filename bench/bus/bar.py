@@ -1,7 +1,7 @@
 """The lines of the comparison: what is measured, where the harness's results have its figure, and the bar that ours must reach."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,11 +28,12 @@ class Line:
     our_scenario: str = ""
     peers: tuple[str, ...] = MEASURE
 
-    def of(self, name: str, result: Result) -> float | None:
-        """The figure of ours or a peer; None where it was not measured, or did not come to its end."""
+    def of(self, name: str, results: Iterable[Result]) -> float | None:
+        """The best figure of ours or a peer; None where it was not measured, or did not come to its end."""
         scenario = self.our_scenario if name == OURS and self.our_scenario else self.scenario
         found = [
             cell[self.figure]
+            for result in results
             for key, cell in result.items()
             if re.fullmatch(scenario, key) and self.figure in cell and cell.get("complete", True)
         ]
