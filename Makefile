@@ -18,7 +18,7 @@ CODE := bus envoy gateway mesh services tests bench examples proto/build_stubs.p
 PYTEST := $(DEV)/python -m pytest
 # tests beside each other, a file to a worker: half of a test's time is waiting for processes
 WORKERS ?= 2
-BESIDE := --numprocesses $(WORKERS) --dist loadfile
+BESIDE := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help dev start-guaranteed test test-unit test-e2e test-all test-watch qa-gates lint lint-fix types health breaking bench bench-bus bench-provider \
 	chaos fuzz nightly docs lock branch-status install build models small-model clean clean-data

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from types import AsyncGeneratorType
 
 import hypothesis
@@ -14,12 +15,26 @@ from tests.support.mesh import Mesh, running_mesh
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
+TESTS = Path(__file__).parent
+# folders whose files take longest; the many short ones then fill up whichever worker is free
+SLOWEST_FIRST = ("robustness", "journeys", "browser", "fuzz", "conformance", "integration")
+
 
 @pytest.fixture(scope="session")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A whole mesh, started as `make dev` starts it; users who share it must not disturb each other anyway."""
     with running_mesh(tmp_path_factory.mktemp("mesh") / "var") as running:
         yield running
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files come first, so that no worker is left alone with one at the end; within a folder the order stays."""
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    folder = item.path.relative_to(TESTS).parts[0]
+    return SLOWEST_FIRST.index(folder) if folder in SLOWEST_FIRST else len(SLOWEST_FIRST)
 
 
 @pytest.hookimpl(wrapper=True)
