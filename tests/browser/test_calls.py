@@ -51,6 +51,8 @@ async def test_a_call_is_found_tried_and_refused_in_words(room: Room) -> None:
     """By keyboard: search, fill in, call. A refusal stands at the field that it names; then the answer comes with its time."""
     room.allow("status of 400")
     page = await room.open("calls")
+    # before there is one, letters are the keys of the frame
+    await expect(page.get_by_role("searchbox")).to_be_visible()
     await page.keyboard.press("/")
     await page.keyboard.type("training start")
     await page.get_by_role("link", name="StartTraining").click()

@@ -102,6 +102,7 @@ async def test_letters_lead_to_the_pages(room: Room) -> None:
     await page.keyboard.press("e")
     await expect(page).to_have_title("Events · TooLoo")
     await expect(page.locator("h1")).to_be_focused()
+    await expect(page.get_by_label("Types")).to_be_visible()
     await page.keyboard.press("/")
     await page.keyboard.type("gcm")
     await expect(page.get_by_label("Types")).to_have_value("gcm")
