@@ -2,8 +2,15 @@
 
 import errno
 import os
+import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+from bus import store
+
+T = TypeVar("T")
 
 # no more than this share of the file system is held back, and no more than the log itself takes, but for the least
 _SHARE = 16
@@ -42,12 +49,21 @@ class Ballast:
 
         What is missing then is taken when there is room again.
         """
-        pending = self._wal.stat().st_size if self._wal.exists() else 0
+        pending = self._wal.stat().st_size
         with self._one_at_a_time:
             if min(self._most, pending + _LEAST_BYTES) <= self._full:
                 return True
             self._full = min(self._most, 2 * pending + _LEAST_BYTES)
             return self.take()
+
+    def lend(self, move: Callable[[], T]) -> T:
+        """Moves pages; while the disk is full a portion is given and it is tried again. sqlite3.Error when that does not help."""
+        while True:
+            try:
+                return move()
+            except sqlite3.Error as error:
+                if not (store.is_disk_full(error) and self.give()):
+                    raise
 
     def give(self) -> bool:
         """Gives a portion back to the disk; False when nothing is left."""

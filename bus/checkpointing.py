@@ -111,9 +111,4 @@ class Checkpointer:
     def _with_room(self, move: Callable[[sqlite3.Connection], T]) -> T:
         """Moves pages; on a full disk with what the ballast gives."""
         with self._one_at_a_time:
-            while True:
-                try:
-                    return move(self._connection)
-                except sqlite3.Error as error:
-                    if not (store.is_disk_full(error) and self._ballast.give()):
-                        raise
+            return self._ballast.lend(lambda: move(self._connection))

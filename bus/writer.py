@@ -220,15 +220,13 @@ class Writer:
 
     def _begins_anew(self) -> bool:
         """On a full disk: moves the write-ahead log into the database, with what the ballast gives; whether it begins anew now."""
-        while True:
-            try:
-                return store.begin_anew(self._connection)
-            except sqlite3.Error as error:
-                if not store.is_disk_full(error):
-                    self._on_failure(error)
-                    return False
-                if not self._ballast.give():
-                    return False
+        try:
+            return self._ballast.lend(lambda: store.begin_anew(self._connection))
+        except sqlite3.Error as error:
+            # as the checkpointer sees it: nothing is lost yet, unless a sync has failed
+            if store.is_sync_failure(error):
+                self._on_failure(error)
+            return False
 
     def _commit(self, group: list[_Waiting]) -> Committed:
         appends = [waiting for waiting in group if isinstance(waiting.work, Append)]

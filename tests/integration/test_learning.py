@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import grpc
@@ -13,10 +12,6 @@ from tooloo.learning.v1 import card_pb2, learning_events_pb2, training_pb2
 from tooloo.learning.v1 import learning_service_pb2 as contract
 
 from tests.integration.learning_bench import DAY, START, Bench, bench, learning, reason_of, types_of
-
-if TYPE_CHECKING:
-    # exists for type checkers only
-    pass
 
 __all__ = ["bench"]
 

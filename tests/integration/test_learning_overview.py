@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import grpc
 import pytest
@@ -15,10 +14,6 @@ from tooloo.provider.v1.provider_events_pb2 import ProviderSelected
 
 from services.learning.memory import Memory, MemoryModel
 from tests.integration.learning_bench import DAY, START, Bench, bench, learning, reason_of
-
-if TYPE_CHECKING:
-    # exists for type checkers only
-    pass
 
 __all__ = ["bench"]
 

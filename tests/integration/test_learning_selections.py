@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
@@ -12,10 +11,6 @@ from tooloo.learning.v1 import learning_events_pb2
 from tooloo.provider.v1.provider_events_pb2 import ProviderQueryCompleted, ProviderSelected
 
 from tests.integration.learning_bench import DAY, START, Bench, bench
-
-if TYPE_CHECKING:
-    # exists for type checkers only
-    pass
 
 __all__ = ["bench"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 from tooloo.provider.v1 import availability_service_pb2 as api
@@ -29,10 +28,6 @@ from tests.integration.availability_bench import (
     house,
     succeeded,
 )
-
-if TYPE_CHECKING:
-    # exists for type checkers only
-    pass
 
 __all__ = ["house"]
 

@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -41,10 +40,6 @@ from tests.integration.availability_bench import (
     succeeded,
 )
 from tests.support.mesh import ROOT
-
-if TYPE_CHECKING:
-    # exists for type checkers only
-    pass
 
 __all__ = ["house"]
 

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import grpc
 import pytest
@@ -35,10 +34,6 @@ from tests.integration.provider_bench import (
     settings,
     usd,
 )
-
-if TYPE_CHECKING:
-    # exists for type checkers only
-    pass
 
 __all__ = ["caller", "settings"]
 

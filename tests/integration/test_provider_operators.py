@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import pytest
@@ -33,10 +33,6 @@ from tests.integration.availability_bench import (
     refusal,
     succeeded,
 )
-
-if TYPE_CHECKING:
-    # exists for type checkers only
-    pass
 
 __all__ = ["house"]
 

@@ -6,7 +6,6 @@ import asyncio
 import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -26,10 +25,6 @@ from services.provider.__main__ import build
 from tests.integration.provider_bench import nanos, refusal, settings, usd
 from tests.integration.reservations_bench import START, Caller, State, caller
 from tests.support.mesh import ROOT
-
-if TYPE_CHECKING:
-    # exist for type checkers only
-    pass
 
 __all__ = ["caller", "settings"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 import pytest
@@ -16,10 +16,6 @@ from tooloo.provider.v1.provider_events_pb2 import BudgetReservationExpired, Bud
 from mesh.ids import new_id
 from tests.integration.provider_bench import nanos, refusal, settings, usd
 from tests.integration.reservations_bench import START, Caller, State, caller, details
-
-if TYPE_CHECKING:
-    # exist for type checkers only
-    pass
 
 __all__ = ["caller", "settings"]
 

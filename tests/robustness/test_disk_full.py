@@ -55,6 +55,18 @@ def reading(file: Path) -> Iterator[None]:
         yield
 
 
+async def settle_all(client: BusClient, record: Record) -> None:
+    """A member handles and settles the whole log, on disk."""
+    record.log = await read_log(client)
+    members = record.membership()
+
+    async def settled() -> bool:
+        return members.floor >= len(record.log)
+
+    async with in_background(pull_into(client, "reader", members)):
+        await until(settled, PATIENCE)
+
+
 @asynccontextmanager
 async def full_bus(way: Way, folder: Path, record: Record) -> AsyncIterator[tuple[BusClient, Room, Refusal]]:
     """A bus with a subscription whose disk has been filled up by publishes until one was refused."""
@@ -104,14 +116,7 @@ async def test_acknowledgements_go_on_while_the_disk_is_full(way: Way, tmp_path:
     """A member handles and settles the whole log, on disk, while no publish finds room."""
     record = Record()
     async with full_bus(way, tmp_path, record) as (client, _, _):
-        record.log = await read_log(client)
-        members = record.membership()
-
-        async def settled() -> bool:
-            return members.floor >= len(record.log)
-
-        async with in_background(pull_into(client, "reader", members)):
-            await until(settled, PATIENCE)
+        await settle_all(client, record)
         refusal = await publish_until_refused(client, record.publisher())
         assert refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED
         record.log = await read_log(client)
@@ -128,14 +133,7 @@ async def test_all_else_goes_on_when_nothing_could_be_moved_before(tmp_path: Pat
                 room.fill(2 * LEFT)
                 refusal = await publish_until_refused(client, record.publisher())
             assert refusal.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-            record.log = await read_log(client)
-            members = record.membership()
-
-            async def settled() -> bool:
-                return members.floor >= len(record.log)
-
-            async with in_background(pull_into(client, "reader", members)):
-                await until(settled, PATIENCE)
+            await settle_all(client, record)
             # more commits than fit into what was left of the write-ahead log: it has to begin anew
             for _ in range(COMMITS):
                 await client.stub.PauseSubscription(pb.PauseSubscriptionRequest(name="reader"))

@@ -52,9 +52,9 @@ class Told:
     whose cache.
     """
 
-    beliefs: Mapping[Key, Belief] = field(default_factory=dict)
-    draw: Callable[[Key, Belief], float] = lambda _, belief: belief.mean
-    cached_tokens: Mapping[Key, int] = field(default_factory=dict)
+    beliefs: Mapping[Key, Belief]
+    draw: Callable[[Key, Belief], float]
+    cached_tokens: Mapping[Key, int]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,6 @@ class Seen:
     labels: Mapping[tuple[str, str], Labels] = field(default_factory=dict)
 
 
-NOTHING_TOLD = Told()
 # a model that nothing was seen of
 _UNSEEN, _NO_FEEDBACK = ModelHealth(), Feedback()
 
@@ -85,7 +84,7 @@ async def gather(
     labels: Labels,
     focus_area: str,
     size: Size,
-    told: Told = NOTHING_TOLD,
+    told: Told,
 ) -> Offers:
     """The offers for a request; reads only."""
     touching = (await known.limits.read(tx)).budgets.touching(labels)
