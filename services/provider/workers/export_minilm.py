@@ -46,10 +46,16 @@ class Graph:
         self.nodes.append(helper.make_node(operator, inputs, [output], domain=domain, name=f"{output}/{operator}", **attributes))
         return output
 
-    def skip_norm(self, new: str, before: str, layer: str, output: str) -> str:
-        """Adds bias and residual, then normalises; `layer` is the name up to ".dense" and ".LayerNorm"."""
-        parts = [self.weight(f"{layer}.{part}") for part in ("LayerNorm.weight", "LayerNorm.bias", "dense.bias")]
-        return self.node("SkipLayerNormalization", [new, before, *parts], output, MICROSOFT, epsilon=EPSILON)
+    def dense(self, inputs: str, layer: str, output: str) -> str:
+        """A linear layer; `layer` is the name up to ".dense"."""
+        product = self.node("MatMul", [inputs, self.weight(f"{layer}.dense.weight", transposed=True)], f"{output}_product")
+        return self.node("Add", [product, self.weight(f"{layer}.dense.bias")], output)
+
+    def norm(self, new: str, before: str, layer: str, output: str) -> str:
+        """Adds the residual, then normalises; `layer` is the name up to ".LayerNorm"."""
+        total = self.node("Add", [new, before], f"{output}_total")
+        parts = [self.weight(f"{layer}.LayerNorm.{part}") for part in ("weight", "bias")]
+        return self.node("LayerNormalization", [total, *parts], output, axis=-1, epsilon=EPSILON)
 
 
 def embeddings(graph: Graph, weights: Mapping[str, Any]) -> str:
@@ -71,13 +77,12 @@ def layer(graph: Graph, weights: Mapping[str, Any], number: int, hidden: str) ->
     joined = graph.constant(f"{name}.qkv", np.concatenate([weights[f"{head}.weight"].T for head in heads], 1))
     bias = graph.constant(f"{name}.qkv_bias", np.concatenate([weights[f"{head}.bias"] for head in heads]))
     attended = graph.node("Attention", [hidden, joined, bias, "mask"], f"{name}.attended", MICROSOFT, num_heads=HEADS)
-    out = graph.weight(f"{name}.attention.output.dense.weight", transposed=True)
-    projected = graph.node("MatMul", [attended, out], f"{name}.projected")
-    middle = graph.skip_norm(projected, hidden, f"{name}.attention.output", f"{name}.middle")
-    wide = graph.node("MatMul", [middle, graph.weight(f"{name}.intermediate.dense.weight", transposed=True)], f"{name}.wide")
-    active = graph.node("BiasGelu", [wide, graph.weight(f"{name}.intermediate.dense.bias")], f"{name}.active", MICROSOFT)
-    narrow = graph.node("MatMul", [active, graph.weight(f"{name}.output.dense.weight", transposed=True)], f"{name}.narrow")
-    return graph.skip_norm(narrow, middle, f"{name}.output", f"{name}.out")
+    projected = graph.dense(attended, f"{name}.attention.output", f"{name}.projected")
+    middle = graph.norm(projected, hidden, f"{name}.attention.output", f"{name}.middle")
+    wide = graph.dense(middle, f"{name}.intermediate", f"{name}.wide")
+    active = graph.node("Gelu", [wide], f"{name}.active", MICROSOFT)
+    narrow = graph.dense(active, f"{name}.output", f"{name}.narrow")
+    return graph.norm(narrow, middle, f"{name}.output", f"{name}.out")
 
 
 def build(weights: Mapping[str, Any]) -> Any:
