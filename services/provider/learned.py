@@ -13,6 +13,7 @@ comes from outcomes that they were not fitted on (stacking, Wolpert 1992). Nothi
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import NormalDist
@@ -102,14 +103,13 @@ class Predictor:
 
     def believe(self, prompt: Features, priors: Mapping[ModelKey, float]) -> dict[ModelKey, Belief]:
         """What is expected of each of the models; one that has no outcomes keeps its prior."""
-        shift = self._shift(prompt)
-        place = {model: index for index, model in enumerate(self.models)}
+        # plain numbers: numpy's own take ten times as long one by one
+        means, evidences = (self.means + self._shift(prompt)).tolist(), self.evidence.tolist()
+        seen = dict(zip(self.models, zip(means, evidences, strict=True), strict=True))
         beliefs = {}
         for model, prior in priors.items():
-            index = place.get(model)
-            evidence = 0.0 if index is None else float(self.evidence[index])
-            mean = prior if index is None else float(self.means[index] + shift[index])
-            deviation = self.tuning.noise / float(np.sqrt(self.tuning.prior_weight + evidence))
+            mean, evidence = seen.get(model, (prior, 0.0))
+            deviation = self.tuning.noise / math.sqrt(self.tuning.prior_weight + evidence)
             beliefs[model] = Belief(min(max(mean, 0.0), 1.0), deviation, evidence)
         return beliefs
 
