@@ -180,9 +180,9 @@ def test_color_is_for_terminals(mesh: Mesh, no_color: bool) -> None:
     env |= {"NO_COLOR": "1"} if no_color else {}
     ours, theirs = pty.openpty()
     with subprocess.Popen([TOOLOO, "events", "read", "--limit", "1"], cwd="/", env=env, stdout=theirs, stderr=theirs) as reading:
+        os.close(theirs)
+        seen = b"".join(iter(lambda: _more(ours), b""))
         assert reading.wait(_SECONDS) == Code.DONE
-    os.close(theirs)
-    seen = os.read(ours, 65536)
     os.close(ours)
     assert b"service.started" in seen
     assert (b"\x1b[" in seen) is not no_color
@@ -226,6 +226,8 @@ def test_what_takes_long_has_a_bar(mesh: Mesh, run: Run, tmp_path: Path) -> None
     messages = [json.loads(line) for line in out.splitlines()]
     assert messages[0]["progress"]["unit"] == "files"
     assert int(messages[-1]["result"]["unchangedFiles"]) > 0
+    # what was indexed is told a moment after the answer
+    _listed(run, 2, "events", "read", "--subject", "repositories/the-command", "--type", "context.indexed")
     assert "events" in on_a_terminal(mesh, tmp_path / "events", "events", "read", "--all", "--json")
     events = json.loads((tmp_path / "events").read_text())
     assert [event["type"] for event in events if event["subject"] == "repositories/the-command"] == ["context.indexed"] * 2
@@ -385,9 +387,14 @@ def test_a_dead_letter_from_its_death_to_its_end(mesh: Mesh, run: Run) -> None:
 
 def _dead_letters(run: Run, count: int) -> list[dict[str, Any]]:
     """The dead letters of the subscription, once there are so many."""
+    return _listed(run, count, "events", "dead", "list", "divides")
+
+
+def _listed(run: Run, count: int, *words: str) -> list[dict[str, Any]]:
+    """What a command lists, once there are so many."""
     for _ in range(10 * _SECONDS):
-        found: list[dict[str, Any]] = json.loads(run("events", "dead", "list", "divides", "--json")[1])
+        found: list[dict[str, Any]] = json.loads(run(*words, "--json")[1])
         if len(found) == count:
             return found
         time.sleep(0.1)
-    raise AssertionError(f"{found} are not {count} dead letters")
+    raise AssertionError(f"{found} are not {count}")
