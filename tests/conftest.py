@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import AsyncGeneratorType
@@ -25,6 +26,12 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A whole mesh, started as `make dev` starts it; users who share it must not disturb each other anyway."""
     with running_mesh(tmp_path_factory.mktemp("mesh") / "var") as running:
         yield running
+
+
+def pytest_configure() -> None:
+    """Ctrl-C works also where a script runs the tests in its background: all that they start would ignore it as they do."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
