@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import AsyncGeneratorType
@@ -17,6 +18,7 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 TESTS = Path(__file__).parent
+_BEFORE_MIDNIGHT = 40
 # folders whose files take longest; the many short ones then fill up whichever worker is free
 SLOWEST_FIRST = ("robustness", "journeys", "browser", "fuzz", "conformance", "integration")
 
@@ -32,6 +34,14 @@ def pytest_configure() -> None:
     """Ctrl-C works also where a script runs the tests in its background: all that they start would ignore it as they do."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """No test begins shortly before midnight in UTC: budgets of a day or a month, streaks and reports would begin anew in it."""
+    left = 86_400 - time.time() % 86_400
+    if left < _BEFORE_MIDNIGHT:
+        time.sleep(left)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
