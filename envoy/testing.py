@@ -74,7 +74,7 @@ async def running_door(door: Door, folder: Path, sockets: Mapping[str, Sequence[
 
 
 async def _ready(door: Door, process: asyncio.subprocess.Process, log: Path) -> None:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.admin_port}") as admin, asyncio.timeout(20):
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.admin_port}") as admin, asyncio.timeout(60):
         while True:
             if process.returncode is not None:
                 raise RuntimeError(f"Envoy ended with {process.returncode}; see {log}")
