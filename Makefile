@@ -154,7 +154,7 @@ chaos: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## 500 kills, 500 power c
 		$(PYTEST) tests/robustness -m "slow or not slow" -o timeout=3600
 
 fuzz: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Send 3,000 generated requests through the door, and broken bytes into every decoder
-	TOOLOO_FUZZ_CASES=$${TOOLOO_FUZZ_CASES:-3000} $(PYTEST) tests/fuzz -m "slow or not slow"
+	TOOLOO_FUZZ_CASES=$${TOOLOO_FUZZ_CASES:-3000} TOOLOO_FUZZ_SEED=$${TOOLOO_FUZZ_SEED:-$$(date +%s)} $(PYTEST) tests/fuzz -m "slow or not slow"
 
 docs: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Build the documentation site, with the reference made from the contracts, into build/site
 	@$(DEV)/python -m gateway.handbook

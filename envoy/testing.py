@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import os
 import secrets
 import socket
@@ -20,15 +21,17 @@ from envoy.settings import DoorSettings
 _PORTS_OF_A_WORKER = 2_000
 _FIRST_PORTS = range(10_000, 32_000, _PORTS_OF_A_WORKER)
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+# One after the other: a port that was given away may be free for a moment, for whoever has it is being started again.
+_NUMBERS = itertools.count(secrets.randbelow(_PORTS_OF_A_WORKER))
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on at this moment."""
+    """Ports that nobody listens on at this moment, and that were not given away before."""
     first = _FIRST_PORTS[_WORKER % len(_FIRST_PORTS)]
     found: list[int] = []
     with contextlib.ExitStack() as stack:
         while len(found) < count:
-            port = first + secrets.randbelow(_PORTS_OF_A_WORKER)
+            port = first + next(_NUMBERS) % _PORTS_OF_A_WORKER
             with contextlib.suppress(OSError):
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
                 found.append(port)
@@ -71,7 +74,7 @@ async def running_door(door: Door, folder: Path, sockets: Mapping[str, Sequence[
 
 
 async def _ready(door: Door, process: asyncio.subprocess.Process, log: Path) -> None:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.admin_port}") as admin, asyncio.timeout(20):
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.admin_port}") as admin, asyncio.timeout(60):
         while True:
             if process.returncode is not None:
                 raise RuntimeError(f"Envoy ended with {process.returncode}; see {log}")

@@ -2,6 +2,8 @@
 
 import asyncio
 import gc
+import signal
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import AsyncGeneratorType
@@ -11,11 +13,12 @@ import pytest
 
 from tests.support.mesh import Mesh, running_mesh
 
-# how long an example may take is no promise: on a busy machine any may take longer than the 200 ms of the default
-hypothesis.settings.register_profile("untimed", deadline=None)
+# how long an example may take, or be in the making, is no promise: on a busy machine any may take longer than the defaults allow
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 
 TESTS = Path(__file__).parent
+_BEFORE_MIDNIGHT = 40
 # folders whose files take longest; the many short ones then fill up whichever worker is free
 SLOWEST_FIRST = ("robustness", "journeys", "browser", "fuzz", "conformance", "integration")
 
@@ -25,6 +28,20 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A whole mesh, started as `make dev` starts it; users who share it must not disturb each other anyway."""
     with running_mesh(tmp_path_factory.mktemp("mesh") / "var") as running:
         yield running
+
+
+def pytest_configure() -> None:
+    """Ctrl-C works also where a script runs the tests in its background: all that they start would ignore it as they do."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """No test begins shortly before midnight in UTC: budgets of a day or a month, streaks and reports would begin anew in it."""
+    left = 86_400 - time.time() % 86_400
+    if left < _BEFORE_MIDNIGHT:
+        time.sleep(left)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

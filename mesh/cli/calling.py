@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
-from mesh.cli import refusing
+from mesh.cli import refusing, watching
 from mesh.cli.console import Console, Failure
 from mesh.cli.schema import Rpc, Schema, load
 
@@ -33,21 +32,6 @@ def _grpc() -> ModuleType:
     """Half of what a command costs, and not every command calls; its remarks about connections say less than our failures do."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     return importlib.import_module("grpc")
-
-
-def watched(answers: Any, silence: float) -> Iterator[Message]:
-    """A stream that is cancelled when nothing comes for too long: its server may be frozen, or the connection half open."""
-    while True:
-        watch = threading.Timer(silence, answers.cancel)
-        watch.daemon = True
-        watch.start()
-        try:
-            answer = next(answers, None)
-        finally:
-            watch.cancel()
-        if answer is None:
-            return
-        yield answer
 
 
 class Caller:
@@ -86,14 +70,12 @@ class Caller:
     def answers(self, rpc: Rpc, requests: Iterable[Message], silence: float | None = None) -> Iterator[Message]:
         """The answers of any call, as they come; Failure when it is refused, breaks, or is silent for so many seconds."""
         given = self._sent(requests) if rpc.method.client_streaming else next(iter(requests))
-        with self._failures(rpc):
-            answer = self._invoke(rpc)(given)
-            if not rpc.method.server_streaming:
-                yield answer
-            elif silence is None:
-                yield from answer
-            else:
-                yield from watched(answer, silence)
+        if not rpc.method.server_streaming:
+            with self._failures(rpc):
+                yield self._invoke(rpc)(given)
+            return
+        with self._failures(rpc), watching.noted() as interrupts:
+            yield from watching.watched(self._invoke(rpc)(given), interrupts, silence)
 
     def _sent(self, requests: Iterable[Message]) -> Iterator[Message]:
         """The requests of a stream; gRPC reads them in a thread of its own and would hide why there are no more."""

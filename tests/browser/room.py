@@ -18,7 +18,7 @@ FLAGS = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
 # the machine may be busy with other things; what comes is waited for, what does not come fails
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=40_000)
 # WCAG 2.2 A and AA, as the issue asks
 _AXE = {
     "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]},
@@ -148,7 +148,7 @@ class Room:
 async def room_in(browser: Browser, url: str) -> AsyncIterator[Room]:
     """A fresh context, as a person who comes for the first time; what went wrong in it fails the test at its end."""
     context = await browser.new_context(viewport=WIDE, reduced_motion="reduce")
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(40_000)
     try:
         page = await context.new_page()
         room = Room(context, page, url)

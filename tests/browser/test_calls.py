@@ -16,7 +16,11 @@ START = "tooloo.learning.v1.LearningService/StartTraining"
 # opens each call as a person would, fills in the example and looks at each form of code; gives what went wrong
 EVERY_CALL = """async () => {
   const settle = () => new Promise((resolve) => setTimeout(resolve, 0))
-  const until = async (holds) => { for (let turn = 0; turn < 400 && !holds(); turn++) await settle(); return holds() }
+  const until = async (holds) => {
+    const end = performance.now() + 20_000
+    while (!holds() && performance.now() < end) await settle()
+    return holds()
+  }
   const wrong = []
   const links = [...document.querySelectorAll('.calls a')].map((link) => link.getAttribute('href'))
   for (const link of links) {

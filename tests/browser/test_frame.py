@@ -48,6 +48,8 @@ _FOCUSED = """() => {
 async def test_tab_walks_through_the_frame_and_enter_opens_a_service(room: Room) -> None:
     """After the way past the navigation every link and button, each in sight with its ring, then the services of the drawing."""
     page = await room.open("mesh")
+    await expect(page.locator("header.frame .state")).to_contain_text("serve")
+    await expect(page.locator(".drawing a[data-service=envoy]")).to_be_visible()
     frame = await page.locator("header.frame").locator("a, button").all()
     wanted = [await each.get_attribute("aria-label") or await each.text_content() for each in frame]
     services = [await each.get_attribute("data-service") for each in await page.locator(".drawing a").all()]

@@ -64,6 +64,7 @@ async def test_badges_earned_and_near(room: Room, mesh: Mesh) -> None:
     await fill(mesh)
     page = await room.open("badges?user=noor")
     await expect(page.get_by_role("listitem").filter(has_text="First Steps")).to_contain_text("earned")
+    await expect(page.get_by_role("progressbar").first).to_be_visible()
     shares = [float(str(await bar.get_attribute("aria-valuenow"))) for bar in await page.get_by_role("progressbar").all()]
     assert shares == sorted(shares, reverse=True)
     assert max(shares) > 0

@@ -47,8 +47,8 @@ async def test_a_service_that_is_killed_changes_its_colour_and_comes_back(room: 
     # each death in a row is followed by a longer wait
     for deaths in range(1, 7):
         await mesh.kill("context")
-        await expect(restarts).to_have_text(str(before + deaths), timeout=30_000)
-        await expect(node).to_have_class(re.compile("good"), timeout=30_000)
+        await expect(restarts).to_have_text(str(before + deaths), timeout=60_000)
+        await expect(node).to_have_class(re.compile("good"), timeout=60_000)
         await expect(node).to_contain_text("serving")
         if any(re.search("bad|warn", each) for each in await noted(page)):
             return
@@ -98,4 +98,4 @@ async def test_a_service_is_scaled_from_the_page(room: Room) -> None:
         await page.get_by_role("button", name="Scale").click()
         await page.get_by_role("dialog").get_by_role("button", name="Scale").click()
         node = page.locator(".drawing a[data-service=analytics]")
-        await expect(node).to_contain_text(f"{wanted} of {wanted}", timeout=30_000)
+        await expect(node).to_contain_text(f"{wanted} of {wanted}", timeout=60_000)

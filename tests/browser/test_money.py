@@ -1,12 +1,13 @@
 """The page Money: spend over time, budgets with their thresholds, why a model was chosen, models that can be had."""
 
-import asyncio
 import csv
+from typing import Any
 
 from playwright.async_api import expect
 
 from tests.browser.filled import call, fill
 from tests.browser.room import Room
+from tests.journeys.steps import all_heard
 from tests.support.mesh import Mesh, eventually
 
 
@@ -57,6 +58,9 @@ async def test_a_chart_is_drawn_anew_at_dusk(room: Room, mesh: Mesh) -> None:
 async def test_budgets_with_their_thresholds(room: Room, mesh: Mesh) -> None:
     """What is spent of each, what was told, and the period against the limit."""
     await fill(mesh)
+    # today, for the mesh may have been filled the day before
+    spent = {"providerId": "openai", "model": "gpt-5-mini", "userId": "mika", "cost": {"currencyCode": "USD", "units": "1"}}
+    await call(mesh, "POST", "budget/track", json={**spent, "labels": {"team": "red"}})
     page = await room.open("money?tab=budgets")
     await expect(room.row("Team red, a day")).to_contain_text("50 %, 80 %, 100 %")
     await room.row("Team red, a day").get_by_role("button").click()
@@ -93,15 +97,17 @@ async def test_why_a_model_was_chosen(room: Room, mesh: Mesh) -> None:
 async def test_models_show_their_quality_as_given_and_as_learned(room: Room, mesh: Mesh) -> None:
     """The registry's figure, what was learned from a rating, and from how many."""
     chosen = await call(mesh, "POST", "providers/select", json={"query": "hello", "userId": "judge"})
+    name = chosen["model"]
+
+    async def judged() -> Any:
+        [status] = (await call(mesh, "GET", "providers/status", params={"providerId": chosen["providerId"]}))["providers"]
+        return next(each for each in status["models"] if each["model"] == name)
+
+    # what others were rated before is known by then
+    await all_heard(mesh, "provider")
+    before = int((await judged()).get("qualityOutcomes", 0))
     await call(mesh, "POST", "selection/rate", json={"selectionId": chosen["selectionId"], "score": 0.0})
-    provider, name = {"providerId": chosen["providerId"]}, chosen["model"]
-    async with asyncio.timeout(30):
-        while True:
-            [status] = (await call(mesh, "GET", "providers/status", params=provider))["providers"]
-            model = next(each for each in status["models"] if each["model"] == name)
-            if "learnedQuality" in model:
-                break
-            await asyncio.sleep(0.1)
+    model = await eventually(judged, lambda it: "learnedQuality" in it and int(it["qualityOutcomes"]) > before)
     await room.open("money?tab=models")
     learned = f"{model['priorQuality']:.2f} → {model['learnedQuality']:.2f} after {model['qualityOutcomes']}"
     await expect(room.row(name).first).to_contain_text(learned)

@@ -51,7 +51,7 @@ async def test_a_run_is_watched_to_its_end(room: Room, mesh: Mesh) -> None:
     begun = await call(mesh, "POST", "training/start", json={"userId": f"{user}-2", "focusArea": "sql", "roundCount": 1})
     look = {"id": "look", "call": f"{LEARNING}/GetSession", "input": {"userId": f"{user}-2", "sessionId": begun["sessionId"]}}
     # what it waits for is made when the page has been seen to wait
-    retry = {"maxAttempts": 10, "backoff": "0.5s", "maxBackoff": "1s", "codes": ["NOT_FOUND"]}
+    retry = {"maxAttempts": 10, "backoff": "0.5s", "maxBackoff": "4s", "codes": ["NOT_FOUND"]}
     held = {"id": "held", "call": "tooloo.bus.v1.EventBus/GetSubscription", "input": {"name": user}, "retry": retry}
     arrives = {
         "id": "arrives",

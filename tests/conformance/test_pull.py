@@ -107,7 +107,7 @@ async def test_a_nack_without_a_delay_follows_the_backoff(bus: BusBench) -> None
 
 async def test_a_deadline_that_passes_gives_the_event_to_another(bus: BusBench) -> None:
     """Unless the lease is extended."""
-    await bus.subscribe(ack_deadline=duration_pb2.Duration(seconds=1))
+    await bus.subscribe(ack_deadline=duration_pb2.Duration(seconds=2))
     await bus.publish(event(1, subject="a"), event(2, subject="b"))
     puller = await Puller(bus.stub).open()
     assert await puller.take(2) == [(1, 1), (2, 1)]

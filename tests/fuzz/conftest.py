@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +11,8 @@ from tests.peers import web
 from tests.support.mesh import Mesh, running_mesh
 
 CASES = int(os.environ.get("TOOLOO_FUZZ_CASES", "300"))
-SEED = int(os.environ.get("TOOLOO_FUZZ_SEED", "") or random.SystemRandom().randrange(2**32))
+# the same each time: what comes before a change lands is no lottery; `make fuzz` takes another one each time
+SEED = int(os.environ.get("TOOLOO_FUZZ_SEED", "") or 20261126)
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,9 @@ def fault_of_stream(answer: httpx.Response) -> str:
     if not answer.headers["content-type"].startswith(_ACCEPT):
         return f"a stream of {answer.headers['content-type']}"
     fields = (b"id:", b"data:", b"event:", b"retry:", b":")
-    odd = [line for line in answer.content.splitlines() if line and not line.startswith(fields)]
+    # what came may end anywhere in a line
+    whole = answer.content[: answer.content.rfind(b"\n") + 1]
+    odd = [line for line in whole.splitlines() if line and not line.startswith(fields)]
     return f"lines that no event stream has: {odd[:3]}" if odd else ""
 
 

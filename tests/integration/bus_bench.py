@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # short waits, and little room kept back on the disk: each test has a log of its own
 FAST = {"TOOLOO_BUS_BACKOFF": "10ms", "TOOLOO_BUS_HEARTBEAT": "100ms", "TOOLOO_BUS_BALLAST_BYTES": "1048576"}
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def event(number: int = 0, *, subject: str = "services/bus", kind: str = "started", event_id: str = "", **attributes: str) -> Event:

@@ -297,7 +297,7 @@ async def test_an_event_that_the_owner_before_stored_last_is_taken_in(settings: 
 
 async def test_a_bus_of_another_name_waits_until_the_lease_has_run_out(settings: dict[str, str]) -> None:
     """A standby takes over when the owner has gone, not before."""
-    settings |= {"TOOLOO_BUS_NATS_LEASE": "2s", "TOOLOO_BUS_NATS_OWNER": "one"}
+    settings |= {"TOOLOO_BUS_NATS_LEASE": "4s", "TOOLOO_BUS_NATS_OWNER": "one"}
     first, second = Opened(settings), Opened({**settings, "TOOLOO_BUS_NATS_OWNER": "two"})
 
     async def stand_by() -> int:
@@ -307,7 +307,7 @@ async def test_a_bus_of_another_name_waits_until_the_lease_has_run_out(settings:
     async with first():
         waiting = asyncio.create_task(stand_by())
         # longer than a lease: the owner renews, so the standby waits
-        done, _ = await asyncio.wait([waiting], timeout=3)
+        done, _ = await asyncio.wait([waiting], timeout=5)
         assert not done
         await first.log.publish([event(1)])
     async with asyncio.timeout(PATIENCE):

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 from tooloo.event.v1.event_pb2 import Event
@@ -336,5 +336,5 @@ class BudgetMachine(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-BudgetMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow])
+BudgetMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=40)
 TestBudgets = BudgetMachine.TestCase

@@ -337,7 +337,7 @@ async def test_the_deadline_holds(desk: Desk, by: str) -> None:
 async def test_the_deadline_within_a_stream(desk: Desk) -> None:
     """What came until then was paid for; the caller is told that it is over."""
     desk.far.script["big"] = [begins(chunk("one two three"))]
-    events = await desk.stream(BIG, seconds=0.5)
+    events = await desk.stream(BIG, seconds=2)
     assert words_of(events) == "one two three"
     assert events[-1].failed.failure == FailureKind.FAILURE_KIND_TIMEOUT
     assert nanos(events[-1].failed.account.cost) > 0

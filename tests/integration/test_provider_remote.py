@@ -30,6 +30,7 @@ STOP = b'data: {"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"st
 DONE = b"data: [DONE]\n\n"
 MOMENT = timedelta(seconds=0.3)
 SHORT = Timeouts(MOMENT, MOMENT, MOMENT, total=timedelta(seconds=0.8))
+PATIENT = Timeouts()
 LENGTH = f"content-length: {len(BODY)}\r\n\r\n".encode()
 Handler = Callable[["Far"], Awaitable[None]]
 
@@ -72,7 +73,7 @@ class Server:
     connections: int = 0
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def target(self, dialect: str = "openai", timeouts: Timeouts = SHORT) -> Target:
+    def target(self, dialect: str = "openai", timeouts: Timeouts = PATIENT) -> Target:
         """A model here."""
         return Target("p", "m", dialect, self.url, KEY, "k1", timeouts=timeouts)
 
@@ -215,18 +216,18 @@ async def test_hanging_up_closes_the_connection_at_once(remote: Remote) -> None:
             await asyncio.sleep(0.01)
 
     async with far_end(handler) as server:
-        async with aclosing(remote.stream(server.target(timeouts=Timeouts()), CHAT)) as deltas:
+        async with aclosing(remote.stream(server.target(), CHAT)) as deltas:
             await anext(deltas)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await server.gone.wait()
         server.gone.clear()
         second.clear()
-        task = asyncio.create_task(streamed(remote, server.target(timeouts=Timeouts())))
+        task = asyncio.create_task(streamed(remote, server.target()))
         await second.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await server.gone.wait()
 
 
@@ -240,12 +241,12 @@ async def test_cancelled_while_waiting_for_the_answer(remote: Remote) -> None:
         raise ConnectionError
 
     async with far_end(handler) as server:
-        task = asyncio.create_task(remote.complete(server.target(timeouts=Timeouts()), CHAT))
+        task = asyncio.create_task(remote.complete(server.target(), CHAT))
         await arrived.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await server.gone.wait()
 
 
@@ -268,7 +269,7 @@ async def test_each_time_limit(remote: Remote) -> None:
 
     for handler in (silent, pausing, endless):
         async with far_end(handler) as server:
-            assert (await failure_of(streamed(remote, server.target()))).kind is FailureKind.TIMEOUT
+            assert (await failure_of(streamed(remote, server.target(timeouts=SHORT)))).kind is FailureKind.TIMEOUT
 
 
 async def test_nobody_there(remote: Remote) -> None:
@@ -387,8 +388,7 @@ async def test_connections_are_bounded(remote: Remote) -> None:
         await far.answer(200, BODY)
 
     async with far_end(handler) as server:
-        patient = server.target(timeouts=Timeouts())
-        answers = await asyncio.gather(*(remote.complete(patient, CHAT) for _ in range(20)))
+        answers = await asyncio.gather(*(remote.complete(server.target(), CHAT) for _ in range(20)))
         assert answers == [ANSWER] * 20
         assert (most, server.connections) == (4, 4)
 

@@ -9,21 +9,24 @@ import httpx
 from tests.support.mesh import Mesh, eventually
 
 Json = dict[str, Any]
-_STREAM_SECONDS = 30
+_STREAM_SECONDS = 60
 
 
 async def post(client: httpx.AsyncClient, path: str, body: Json, **headers: str) -> Json:
-    """The answer of a call that changes something, at e.g. "training/start"; AssertionError unless it is 200."""
+    """The answer of a call that changes something, at e.g. "training/start"; AssertionError unless it is 200, or 503."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return _answer_of(await client.post(f"/api/v1/{path}", json=body, headers=named))
 
 
 async def get(client: httpx.AsyncClient, path: str, **params: Any) -> Json:
-    """The answer of a call that reads; AssertionError unless it is 200."""
+    """The answer of a call that reads; AssertionError unless it is 200, or 503."""
     return _answer_of(await client.get(f"/api/v1/{path}", params=params))
 
 
 def _answer_of(answer: httpx.Response) -> Json:
+    if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+        # an error of its own: `eventually` asks again while something is being started
+        answer.raise_for_status()
     assert answer.status_code == 200, f"{answer.request.url.path}: {answer.status_code} {answer.text}"
     content: Json = answer.json()
     return content
@@ -64,6 +67,15 @@ async def all_heard(mesh: Mesh, service: str) -> None:
     head = await mesh.head()
     async with mesh.rest() as client:
         await eventually(lambda: get(client, f"subscriptions/{service}"), lambda it: int(it["subscription"]["ackFloor"]) >= head)
+
+
+async def whole(mesh: Mesh) -> None:
+    """Waits until every process serves, for the sake of the next test, after one that kills some and waits for less."""
+
+    def serve(processes: list[Json]) -> bool:
+        return all(each["pid"] and each["state"] == "SERVING_STATE_SERVING" for each in processes)
+
+    await eventually(mesh.processes, serve, 60)
 
 
 async def kill_and_await(mesh: Mesh, service: str) -> None:

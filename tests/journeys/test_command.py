@@ -180,9 +180,9 @@ def test_color_is_for_terminals(mesh: Mesh, no_color: bool) -> None:
     env |= {"NO_COLOR": "1"} if no_color else {}
     ours, theirs = pty.openpty()
     with subprocess.Popen([TOOLOO, "events", "read", "--limit", "1"], cwd="/", env=env, stdout=theirs, stderr=theirs) as reading:
+        os.close(theirs)
+        seen = b"".join(iter(lambda: _more(ours), b""))
         assert reading.wait(_SECONDS) == Code.DONE
-    os.close(theirs)
-    seen = os.read(ours, 65536)
     os.close(ours)
     assert b"service.started" in seen
     assert (b"\x1b[" in seen) is not no_color
@@ -226,6 +226,8 @@ def test_what_takes_long_has_a_bar(mesh: Mesh, run: Run, tmp_path: Path) -> None
     messages = [json.loads(line) for line in out.splitlines()]
     assert messages[0]["progress"]["unit"] == "files"
     assert int(messages[-1]["result"]["unchangedFiles"]) > 0
+    # what was indexed is told a moment after the answer
+    _listed(run, 2, "events", "read", "--subject", "repositories/the-command", "--type", "context.indexed")
     assert "events" in on_a_terminal(mesh, tmp_path / "events", "events", "read", "--all", "--json")
     events = json.loads((tmp_path / "events").read_text())
     assert [event["type"] for event in events if event["subject"] == "repositories/the-command"] == ["context.indexed"] * 2
@@ -362,18 +364,15 @@ def test_a_dead_letter_from_its_death_to_its_end(mesh: Mesh, run: Run) -> None:
     try:
         publish(run, "somebody-else")
         position = publish(run, "divided")
-        pull = ("call", "Pull", "-", "--json")
-        opening = json.dumps({"subscription": "divides", "creditEvents": 10})
-        process(mesh, *pull, input=opening)
-        (letter,) = _dead_letters(run, 1)
+        assert _pulled(mesh, lambda _: _dead_letters(run)) == []
+        (letter,) = _dead_letters(run)
         assert (letter["position"], letter["reason"]) == (position, "filter_failed")
         code, out, _ = run("events", "dead", "show", "divides", str(position))
         assert code == Code.DONE
         assert "user_id: divided" in out
         assert run("events", "dead", "redrive", "divides", str(position))[1] == "1 given out again\n"
-        _dead_letters(run, 0)
-        answers = map(json.loads, process(mesh, *pull, input=opening).stdout.splitlines())
-        assert [each for answer in answers for each in answer["positions"]] == [str(position)]
+        assert _dead_letters(run) == []
+        assert _pulled(mesh, bool) == [str(position)]
         assert run("events", "dead", "drop", "divides", "--all")[0] == Code.USAGE
         assert run("events", "dead", "drop", "divides", "--all", "--yes")[1] == "0 dropped\n"
     finally:
@@ -383,11 +382,28 @@ def test_a_dead_letter_from_its_death_to_its_end(mesh: Mesh, run: Run) -> None:
     assert "NOT_FOUND" in err
 
 
-def _dead_letters(run: Run, count: int) -> list[dict[str, Any]]:
-    """The dead letters of the subscription, once there are so many."""
+def _pulled(mesh: Mesh, enough: Callable[[list[str]], object]) -> list[str]:
+    """What the subscription gives out to one who pulls until it is enough: whoever says no more is left with what came by then."""
+    opening = json.dumps({"subscription": "divides", "creditEvents": 10})
+    for _ in range(_SECONDS):
+        answers = map(json.loads, process(mesh, "call", "Pull", "-", "--json", input=opening).stdout.splitlines())
+        positions = [each for answer in answers for each in answer["positions"]]
+        if enough(positions):
+            return positions
+    raise AssertionError("nothing came")
+
+
+def _dead_letters(run: Run) -> list[dict[str, Any]]:
+    """The dead letters of the subscription."""
+    found: list[dict[str, Any]] = json.loads(run("events", "dead", "list", "divides", "--json")[1])
+    return found
+
+
+def _listed(run: Run, count: int, *words: str) -> list[dict[str, Any]]:
+    """What a command lists, once there are so many."""
     for _ in range(10 * _SECONDS):
-        found: list[dict[str, Any]] = json.loads(run("events", "dead", "list", "divides", "--json")[1])
+        found: list[dict[str, Any]] = json.loads(run(*words, "--json")[1])
         if len(found) == count:
             return found
         time.sleep(0.1)
-    raise AssertionError(f"{found} are not {count} dead letters")
+    raise AssertionError(f"{found} are not {count}")

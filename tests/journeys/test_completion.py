@@ -23,7 +23,7 @@ from tests.support.mesh import Mesh
 FOLDER = Path(sys.executable).parent
 _SECONDS = 60
 # the names of a running mesh are completed when it answers at once, which a loaded machine may not
-_ATTEMPTS = 5
+_ATTEMPTS = 20
 _TAB, _REPORT = "\t", "\x02"
 
 

@@ -55,6 +55,8 @@ async def test_feedback_comes_back_to_the_provider(mesh: Mesh) -> None:
     user, topic = "grace.selects", "Knot theory"
     request = {**REQUEST, "userId": user, "focusArea": topic}
     async with mesh.rest() as client:
+        # what others were scored before is known by then
+        await all_heard(mesh, "provider")
         before = await post(client, "providers/select", request)
         await told(mesh, "provider.selected", userId=user)
         await all_heard(mesh, "learning")

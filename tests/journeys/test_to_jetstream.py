@@ -94,9 +94,9 @@ def test_the_log_moves_as_the_page_says(host: Host) -> None:
     begun = httpx.post(f"{host.mesh.url}/api/v1/training/start", json=train, timeout=30).raise_for_status().json()
     feedback = {"userId": "moved", "sessionId": begun["sessionId"], "roundId": begun["roundId"], "score": 0.9}
     httpx.post(f"{host.mesh.url}/api/v1/coach/feedback", json=feedback, timeout=30).raise_for_status()
+    host.settled()
     before = host.told()
     assert len(before) == 2
-    host.settled()
     counted = host.counts()
     assert counted["training.completed"] == "1"
     lines = COMMANDS[1].splitlines()

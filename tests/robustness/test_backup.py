@@ -21,6 +21,7 @@ from tests.robustness.exact import all_serve
 from tests.robustness.load import Load
 from tests.robustness.on_disk import floor_on_disk, log_on_disk
 from tests.support.mesh import ROOT, Mesh, eventually, running_mesh
+from tests.support.waiting import until
 
 BACKUPS = how_many("TOOLOO_CHAOS_BACKUPS", 1)
 USER = "survivor"
@@ -64,6 +65,7 @@ async def test_a_backup_under_load_keeps_every_promise(tmp_path: Path) -> None:
         running = asyncio.create_task(load.run(callers=9))
         for number in range(BACKUPS):
             await asyncio.sleep(chance.uniform(0.5, 2))
+            await until(lambda: load.promised.metric_events)
             promised, target = Promises.of(load), tmp_path / f"backup-{number}"
             answer = await tooloo(mesh, "backup", str(target))
             print(f"backup {number}: nobody could write for {answer['pauseMs']} ms, events up to {answer['headPosition']}")

@@ -22,7 +22,12 @@ class BareEnvironment:
         venv.create(self.folder, with_pip=False)
         self._python = str(self.folder / "bin" / "python")
         built = next(folder.glob("tooloo_api-*.whl"))
-        run(sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", self._python, str(built))
+        install = (sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", self._python, str(built))
+        try:
+            # what it needs is kept from the installation of this environment, which asks nobody
+            run(*install, "--offline")
+        except AssertionError:
+            run(*install)
 
     def __call__(self, program: str, *arguments: str) -> str:
         """Runs a program there, with nothing of this checkout in its path; gives what it printed."""

@@ -173,7 +173,7 @@ class Mesh:
                     yield json.loads(line.removeprefix("data:"))
 
 
-async def eventually(ask: Callable[[], Awaitable[T]], satisfied: Callable[[T], bool], seconds: float = 30) -> T:
+async def eventually(ask: Callable[[], Awaitable[T]], satisfied: Callable[[T], bool], seconds: float = 60) -> T:
     """Asks until the answer satisfies; AssertionError with the last answer when it does not in time.
 
     Something that is away for a moment, for a process is being started again, is asked again too.

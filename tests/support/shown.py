@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 _ANSWER = re.compile(r"^\$ (?P<command>curl .*)\n(?P<answer>\{.*\})$", re.MULTILINE)
@@ -11,6 +12,9 @@ _COMMAND = re.compile(r"^```sh\n(?P<command>.*?)^```$", re.MULTILINE | re.DOTALL
 _CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _DIFF = re.compile(r"^```diff\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WHATEVER = "…"
+# what may be given again: curl without a body
+_WRITES = re.compile(r"^(?!curl)|-X POST|-d ")
+_PATIENCE, _PAUSE = 30.0, 0.2
 
 
 def answers(page: str) -> list[tuple[str, Any]]:
@@ -43,6 +47,24 @@ def matches(expected: Any, got: Any, where: str) -> None:
             matches(wanted, item, where)
     else:
         assert got == expected, where
+
+
+def answered(expected: str, ask: Callable[[], str], command: str) -> str:
+    """What a command prints, once it is what the page shows.
+
+    One that reads is given again for a while, for what it reads follows in its own time what was written before.
+    """
+    end = time.monotonic() + (0 if _WRITES.search(command) else _PATIENCE)
+    while True:
+        said = ask()
+        try:
+            prints(expected, said, command)
+        except AssertionError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return said
 
 
 def dialogues(page: str) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -330,5 +330,5 @@ def failed(error: BaseException) -> None:
     raise AssertionError(error)
 
 
-LogMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow])
+LogMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=25)
 test_log = LogMachine.TestCase

@@ -9,7 +9,7 @@ from tempfile import mkdtemp
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tooloo.bus.v1.bus_service_pb2 import Nack, PullRequest, PullResponse
@@ -268,9 +268,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-SubscriptionMachine.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=20, suppress_health_check=[HealthCheck.too_slow]
-)
+SubscriptionMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=20)
 test_subscription = SubscriptionMachine.TestCase
 
 

@@ -22,7 +22,7 @@ from mesh.local.channel import LocalChannel, LocalServer
 from mesh.reconnect import refusal_of
 
 SERVICE = "tooloo.test.v1.Echo"
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 class Echo:

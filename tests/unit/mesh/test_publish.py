@@ -18,7 +18,7 @@ from mesh.writing import written
 from tests.support.events import sample, sized
 from tests.support.waiting import until
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 SERVICE = "tooloo.bus.v1.EventBus"
 
 
