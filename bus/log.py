@@ -397,8 +397,9 @@ class Log:
             return
         self.first = self.first or committed.batches[0].position
         self.head = committed.head
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
+        # who waits is woken, and who comes next waits
+        self._moved.set()
+        self._moved.clear()
         for told in self.on_growth:
             told()
 

@@ -15,7 +15,7 @@ from bus.slices import Slice, behind, packed, positions_of
 Stamp = Callable[[PullResponse, bool], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Delivery:
     """One message's worth of events: on their first delivery slices, else positions, attempts and bytes."""
 

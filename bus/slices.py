@@ -15,7 +15,7 @@ _SMALL_BYTES = 64 * 1024
 _SMALL_EVENTS = 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Slice:
     """Some events of the log, in order: `repeated Event events = 1` without positions, and the position of each.
 
@@ -71,7 +71,7 @@ class Slice:
         yield rest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chunk:
     """Some events of the log, and up to where it has been looked at: what is not wanted in between is left out."""
 

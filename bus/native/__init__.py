@@ -90,7 +90,7 @@ class _Found(Structure):
         ("types", c_void_p),
         ("starts", c_void_p),
         ("subjects", c_void_p),
-        ("subject_sizes", c_void_p),
+        ("subject_ends", c_void_p),
         ("capacity", c_uint32),
         ("count", c_uint32),
         ("begin", c_uint32),
@@ -151,7 +151,7 @@ class Shape:
     fields: Sequence[tuple[int, int, bool, int]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scanned:
     """What a publish holds: the run of its events, 16 bytes of each id, a uint16 type number and the subject of each."""
 
@@ -173,15 +173,16 @@ class Scanner:
         self._types = (c_uint16 * capacity)()
         self._starts = (c_uint32 * (capacity + 1))()
         self._subjects = (c_uint32 * capacity)()
-        self._subject_sizes = (c_uint32 * capacity)()
+        self._subject_ends = (c_uint32 * capacity)()
         self._found = _Found(
             ctypes.addressof(self._ids),
             ctypes.addressof(self._types),
             ctypes.addressof(self._starts),
             ctypes.addressof(self._subjects),
-            ctypes.addressof(self._subject_sizes),
+            ctypes.addressof(self._subject_ends),
             capacity,
         )
+        self._catalogue_at, self._found_at = byref(self._catalogue), byref(self._found)
 
     def scan(self, request: bytes, max_event_bytes: int, *, trusted: bool = False) -> Scanned | None:
         """What a PublishRequest or PublishStreamRequest holds, when it surely keeps every rule; None when that is not sure.
@@ -189,7 +190,7 @@ class Scanner:
         `trusted` bytes were checked before and are only taken apart.
         """
         found = self._found
-        if not _c.scan(byref(self._catalogue), request, len(request), max_event_bytes, trusted, byref(found)):
+        if not _c.scan(self._catalogue_at, request, len(request), max_event_bytes, trusted, self._found_at):
             return None
         count = found.count
         return Scanned(
@@ -197,7 +198,8 @@ class Scanner:
             count,
             ctypes.string_at(self._ids, ID_BYTES * count),
             ctypes.string_at(self._types, 2 * count),
-            [request[at : at + size] for at, size in zip(self._subjects[:count], self._subject_sizes[:count], strict=True)],
+            # without a line of Python for each: this was half of the price of a request of 64
+            list(map(request.__getitem__, map(slice, self._subjects[:count], self._subject_ends[:count]))),
             found.sequence,
         )
 
