@@ -203,8 +203,8 @@ class Log:
         if after >= self.head:
             return Chunk((), after)
         self.check_start(after)
-        # with a filter most of what is looked at is not sent
-        looked = max_bytes or self._settings.read_bytes if wanted is None else self._settings.scan_bytes
+        # with a filter most of what is looked at is not sent; but meanwhile nobody else is served
+        looked = max_bytes or self._settings.read_bytes if wanted is None else self._settings.scan_bytes // 4
         batches = self._recent.after(after, looked, _BATCHES_AT_A_TIME)
         if batches is None:
             return None
