@@ -209,7 +209,9 @@ class Log:
         if batches is None:
             return None
         slices = (part for batch in batches if (part := cut(batch, after, wanted)))
-        return Chunk(list(slices if wanted is None else together(slices)), batches[-1].last if batches else after)
+        return Chunk(
+            list(slices if wanted is None or len(batches) == 1 else together(slices)), batches[-1].last if batches else after
+        )
 
     def in_memory(self, after: int) -> bool:
         """Whether read() finds what stands beyond a position in memory."""
