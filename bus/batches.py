@@ -22,7 +22,7 @@ class CorruptBatch(Exception):
         self.position = position
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
     """Consecutive events in one row: `types` is a little-endian uint16 type number per event, `events` is `repeated Event = 1`.
 
@@ -59,7 +59,7 @@ class Batch:
                 yield self.position + index, event
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Append:
     """A checked publish on its way to the disk: its events as bytes, what is needed of each, and versions that must stand."""
 
@@ -83,7 +83,7 @@ class Append:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Appended:
     """Where the events of a publish stand; `duplicates` of them had been stored before."""
 

@@ -13,7 +13,7 @@ from bus.native import ID_BYTES
 _KEYS_HEADER = Struct("<qq")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Keys:
     """The ids of a record's events, 16 bytes each, then a uint16 type number of each; where it begins, when it was stored."""
 

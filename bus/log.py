@@ -31,6 +31,8 @@ from mesh.clock import Clock, SystemClock, from_us, to_us
 T = TypeVar("T")
 _CUTS_AT_A_TIME = 32
 _PAGES_AT_A_TIME = 512
+# of those in memory, that one reader looks at while everybody else waits
+_BATCHES_AT_A_TIME = 1000
 
 
 class BeforeRetention(Exception):
@@ -201,11 +203,15 @@ class Log:
         if after >= self.head:
             return Chunk((), after)
         self.check_start(after)
-        batches = self._recent.after(after, max_bytes or self._settings.read_bytes)
+        # with a filter most of what is looked at is not sent; but meanwhile nobody else is served
+        looked = max_bytes or self._settings.read_bytes if wanted is None else self._settings.scan_bytes // 4
+        batches = self._recent.after(after, looked, _BATCHES_AT_A_TIME)
         if batches is None:
             return None
-        slices = [part for batch in batches if (part := cut(batch, after, wanted))]
-        return Chunk(slices, batches[-1].last if batches else after)
+        slices = (part for batch in batches if (part := cut(batch, after, wanted)))
+        return Chunk(
+            list(slices if wanted is None or len(batches) == 1 else together(slices)), batches[-1].last if batches else after
+        )
 
     def in_memory(self, after: int) -> bool:
         """Whether read() finds what stands beyond a position in memory."""
@@ -397,8 +403,9 @@ class Log:
             return
         self.first = self.first or committed.batches[0].position
         self.head = committed.head
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
+        # who waits is woken, and who comes next waits
+        self._moved.set()
+        self._moved.clear()
         for told in self.on_growth:
             told()
 

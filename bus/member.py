@@ -13,9 +13,11 @@ from bus.slices import Slice, behind, packed, positions_of
 
 # adds to an answer where the subscription stands; also whether it brings events
 Stamp = Callable[[PullResponse, bool], Awaitable[None]]
+# numbers that are set in a message faster than they are packed for it
+_FEW = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Delivery:
     """One message's worth of events: on their first delivery slices, else positions, attempts and bytes."""
 
@@ -151,8 +153,13 @@ class Member:
     async def _delivery(self, delivery: _Delivery, stamp: Stamp) -> bytes:
         """A header and, behind it, stored bytes: protobuf reads both as one message."""
         if delivery.pieces:
-            encoded = await self._stamped(PullResponse(), stamp, delivers=True)
-            return behind(encoded + _first_deliveries(delivery.pieces), delivery.pieces)
+            few = delivery.count <= _FEW
+            header = (
+                PullResponse(positions=positions_of(delivery.pieces), attempts=(1,) * delivery.count) if few else PullResponse()
+            )
+            encoded = await self._stamped(header, stamp, delivers=True)
+            packed_behind = b"" if few else _first_deliveries(delivery.pieces)
+            return behind(encoded + packed_behind, delivery.pieces, delivery.size)
         header = PullResponse(positions=delivery.positions, attempts=delivery.attempts)
         return await self._stamped(header, stamp, delivers=True) + delivery.events
 

@@ -31,6 +31,11 @@ class _Gathered:
         self.subjects.update(other.subjects)
         self.keys += other.keys
 
+    def clear(self) -> None:
+        """Forgets all of it."""
+        self.subjects.clear()
+        self.keys.clear()
+
 
 class Notes:
     """The writer's notes. What is noted belongs to a transaction that ends with committed() or undo()."""
@@ -96,11 +101,11 @@ class Notes:
             self._written_up_to = head
         else:
             self._unwritten.take(self._now)
-        self._now = _Gathered()
+        self._now.clear()
 
     def undo(self) -> None:
         """The transaction was rolled back."""
-        self._now = _Gathered()
+        self._now.clear()
         self._writing = False
 
     def forget(self, subject: str) -> None:

@@ -13,7 +13,7 @@ from bus.storage import EventLog
 from mesh import errors
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Pending:
     """A request that is on its way to the disk."""
 

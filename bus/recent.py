@@ -1,5 +1,6 @@
 """The newest batches in memory, shared by all followers; who lags behind them reads the disk."""
 
+import sys
 from bisect import bisect_left
 from collections import deque
 
@@ -33,13 +34,22 @@ class Recent:
         while self._batches and self._batches[0].last <= up_to:
             self._bytes -= len(self._batches.popleft().events)
 
-    def after(self, position: int, max_bytes: int) -> list[Batch] | None:
-        """Batches with events beyond a position, up to `max_bytes` (at least one); None when the disk must be asked."""
+    def after(self, position: int, max_bytes: int, most: int = sys.maxsize) -> list[Batch] | None:
+        """Batches with events beyond a position, up to `max_bytes` (at least one) and at most so many.
+
+        None when the disk must be asked.
+        """
         if not self._batches or position + 1 < self._batches[0].position:
             return None
         found: list[Batch] = []
         size = 0
-        for index in range(bisect_left(self._batches, position + 1, key=_last), len(self._batches)):
+        newest = self._batches[-1]
+        if newest.position <= position + 1 <= newest.last:
+            # who keeps up finds his place at once: to look for it among forty thousand batches costs as much as all else here
+            first = len(self._batches) - 1
+        else:
+            first = bisect_left(self._batches, position + 1, key=_last)
+        for index in range(first, min(len(self._batches), first + most)):
             batch = self._batches[index]
             found.append(batch)
             size += len(batch.events)

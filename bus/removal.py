@@ -75,7 +75,7 @@ def expired(wanted: bytes, before_us: int, keep_from: int) -> Finder:
     def find(connection: sqlite3.Connection) -> Iterator[Cut]:
         end = min(store.position_before(connection, before_us), keep_from - 1)
         after = 0
-        while headers := store.read_headers(connection, after, _HEADERS_AT_A_TIME):
+        while headers := list(store.read_headers(connection, after, _HEADERS_AT_A_TIME)):
             for position, after, types, _ in headers:
                 if after > end:
                     return

@@ -66,6 +66,8 @@ class Run:
 
     def within(self, max_bytes: int, limit: int) -> int:
         """How many of its first events, at most `limit`, fit into so many bytes; one at least."""
+        if len(self.positions) <= limit and len(self._events) <= max_bytes:
+            return len(self.positions)
         return native.events_within(self._events, max_bytes, limit)[0]
 
     def split(self, count: int) -> "tuple[Run, Run]":

@@ -7,6 +7,7 @@ once when there are many.
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
@@ -64,18 +65,19 @@ def plan(connection: sqlite3.Connection, search: Search) -> Plan:
     records: list[tuple[int, int]] = []
     found = looked = 0
     scanned = after
-    for position, last, types, length in store.read_headers(connection, after, _HEADERS_AT_A_TIME):
-        if last > search.head:
-            break
-        scanned = last
-        looked += len(types)
-        if count := len(native.choose(types, max(0, after + 1 - position), wanted)):
-            records.append((position, length))
-            looked += length
-            # about as long as the others of their record
-            found += length * count // (last - position + 1)
-        if found >= search.max_bytes or looked >= search.scan_bytes:
-            break
+    with closing(store.read_headers(connection, after, _HEADERS_AT_A_TIME)) as headers:
+        for position, last, types, length in headers:
+            if last > search.head:
+                break
+            scanned = last
+            looked += len(types)
+            if count := len(native.choose(types, max(0, after + 1 - position), wanted)):
+                records.append((position, length))
+                looked += length
+                # about as long as the others of their record
+                found += length * count // (last - position + 1)
+            if found >= search.max_bytes or looked >= search.scan_bytes:
+                break
     return Plan(records, scanned)
 
 

@@ -82,7 +82,9 @@ class BusSettings(Section):
     mmap_bytes: int = setting(1024 * MIB, "How much of the file readers map into memory instead of copying it; 0: nothing.", low=0)
     read_bytes: int = setting(512 * 1024, "Events read from the disk at a time, in bytes.", low=1024)
     read_ahead: int = setting(16, "Readers that lag for which the next part is read while the last one is sent; 0: none.", low=0)
-    scan_bytes: int = setting(8 * MIB, "Events looked through at a time for a filter that matches few of them, in bytes.", low=1024)
+    scan_bytes: int = setting(
+        32 * MIB, "Events looked through at a time for a filter that matches few of them, in bytes.", low=1024
+    )
     message_bytes: int = setting(512 * 1024, "A delivery is filled up to this many bytes.", low=1024)
     message_events: int = setting(2000, "A delivery holds at most this many events.", low=1, high=100_000)
     heartbeat: timedelta = setting(timedelta(seconds=5), "Longest silence of a stream that asked for no other.")

@@ -15,7 +15,7 @@ _SMALL_BYTES = 64 * 1024
 _SMALL_EVENTS = 500
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Slice:
     """Some events of the log, in order: `repeated Event events = 1` without positions, and the position of each.
 
@@ -71,7 +71,7 @@ class Slice:
         yield rest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chunk:
     """Some events of the log, and up to where it has been looked at: what is not wanted in between is left out."""
 
@@ -108,9 +108,9 @@ def packed(slices: Iterable[Slice], max_bytes: int, max_events: int) -> Iterator
         yield group
 
 
-def behind(header: bytes, pieces: Iterable[Slice]) -> bytes:
-    """Other bytes and, behind them, events, each with its position."""
-    return native.stamped_behind(header, [(piece.events, piece.positions) for piece in pieces])
+def behind(header: bytes, pieces: Iterable[Slice], size: int | None = None) -> bytes:
+    """Other bytes and, behind them, events, each with its position; `size` of what the pieces give then, where it is known."""
+    return native.stamped_behind(header, [(piece.events, piece.positions) for piece in pieces], size)
 
 
 def together(slices: Iterable[Slice]) -> Iterator[Slice]:

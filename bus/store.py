@@ -2,7 +2,7 @@
 
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from struct import Struct
@@ -220,14 +220,17 @@ def drop_before_records(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE event_ids")
 
 
-def read_headers(connection: sqlite3.Connection, after: int, limit: int) -> list[tuple[int, int, bytes, int]]:
-    """(position, last, types, length) of batches with events beyond a position, without touching their payload."""
-    return connection.execute(
+def read_headers(connection: sqlite3.Connection, after: int, limit: int) -> Generator[tuple[int, int, bytes, int], None, None]:
+    """(position, last, types, length) of batches with events beyond a position, without touching their payload.
+
+    One by one, for most readers have enough after a few.
+    """
+    yield from connection.execute(
         "SELECT position, last, types, length(events) FROM batches WHERE position >= "
         "coalesce((SELECT position FROM batches WHERE position <= :next ORDER BY position DESC LIMIT 1), 0) "
         "AND last >= :next ORDER BY position LIMIT :limit",
         {"next": after + 1, "limit": limit},
-    ).fetchall()
+    )
 
 
 def headers_backwards(connection: sqlite3.Connection) -> Iterator[tuple[int, int, bytes]]:

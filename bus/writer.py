@@ -52,7 +52,7 @@ class Closed(Exception):
     """The log is closed or closing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Committed:
     """What one commit did, told in the loop's thread."""
 
@@ -229,9 +229,7 @@ class Writer:
             return False
 
     def _commit(self, group: list[_Waiting]) -> Committed:
-        appends = [waiting for waiting in group if isinstance(waiting.work, Append)]
-        jobs = [waiting for waiting in group if not isinstance(waiting.work, Append)] if len(appends) < len(group) else []
-        works = [waiting.work for waiting in appends if isinstance(waiting.work, Append)]
+        appends, works, jobs = _parted(group)
         outcomes, batches = self._appender.place(works, self._clock.now_us())
         duplicates = 0
         for waiting, outcome in zip(appends, outcomes, strict=True):
@@ -333,3 +331,18 @@ class Writer:
             log.warning("the disk that holds the log has room again: publishes are taken")
         else:
             self._fill_up()
+
+
+def _parted(group: list[_Waiting]) -> tuple[list[_Waiting], list[Append], list[_Waiting]]:
+    """The publishes of a group, what each of them stores, and the jobs, each in their order."""
+    appends: list[_Waiting] = []
+    works: list[Append] = []
+    jobs: list[_Waiting] = []
+    for waiting in group:
+        work = waiting.work
+        if isinstance(work, Append):
+            appends.append(waiting)
+            works.append(work)
+        else:
+            jobs.append(waiting)
+    return appends, works, jobs

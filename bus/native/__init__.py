@@ -1,7 +1,8 @@
 """The bus's innermost loops in C: scanning a publish, the window of ids, cutting events out of records, checksums.
 
-Plain C behind ctypes: nothing of Python's headers is needed to build it, and each call lets other threads run. `make build` builds
-it.
+Plain C behind ctypes: nothing of Python's headers is needed to build it. A call that may take long lets other threads run; a short
+one does not, for whoever lets go of Python's lock may wait a hundred times as long as the call took until he has it again. `make
+build` builds it.
 """
 
 import ctypes
@@ -37,19 +38,26 @@ if byteorder != "little":
     raise ImportError("the bus's records are little-endian, and so must the machine be")
 
 
-def _load() -> ctypes.CDLL:
+# so many bytes are looked through in some microseconds
+_SHORT_BYTES = 64 * 1024
+
+
+def _load(kind: type[ctypes.CDLL]) -> ctypes.CDLL:
     try:
-        return ctypes.CDLL(str(LIBRARY))
+        return kind(str(LIBRARY))
     except OSError as error:
         raise ImportError(f"the bus's C library is not there ({error}); make it with: make build") from error
 
 
-_c = _load()
+# the same library twice: calls of the first let other threads run, calls of the second do not
+_c, _short = _load(ctypes.CDLL), _load(ctypes.PyDLL)
 # bytes without content, and where they lie: nobody else has seen them yet when they are filled
 _new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
 _new_bytes.restype, _new_bytes.argtypes = ctypes.py_object, (c_char_p, ctypes.c_ssize_t)
 _bytes_at = ctypes.pythonapi.PyBytes_AsString
 _bytes_at.restype, _bytes_at.argtypes = c_void_p, (ctypes.py_object,)
+_copy = ctypes.PyDLL(None).memmove
+_copy.restype, _copy.argtypes = c_void_p, (c_void_p, c_char_p, c_size_t)
 _BYTES = c_char_p
 
 
@@ -90,7 +98,7 @@ class _Found(Structure):
         ("types", c_void_p),
         ("starts", c_void_p),
         ("subjects", c_void_p),
-        ("subject_sizes", c_void_p),
+        ("subject_ends", c_void_p),
         ("capacity", c_uint32),
         ("count", c_uint32),
         ("begin", c_uint32),
@@ -100,8 +108,14 @@ class _Found(Structure):
 
 
 def _declare(name: str, result: object, *arguments: object) -> None:
-    function = getattr(_c, name)
-    function.restype, function.argtypes = result, arguments
+    for library in (_c, _short):
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+
+
+def _for(data: bytes) -> ctypes.CDLL:
+    """The library for a call that looks through so much."""
+    return _short if len(data) <= _SHORT_BYTES else _c
 
 
 _declare("scan", c_int, POINTER(_Catalogue), _BYTES, c_size_t, c_uint32, c_int, POINTER(_Found))
@@ -151,7 +165,7 @@ class Shape:
     fields: Sequence[tuple[int, int, bool, int]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scanned:
     """What a publish holds: the run of its events, 16 bytes of each id, a uint16 type number and the subject of each."""
 
@@ -173,15 +187,16 @@ class Scanner:
         self._types = (c_uint16 * capacity)()
         self._starts = (c_uint32 * (capacity + 1))()
         self._subjects = (c_uint32 * capacity)()
-        self._subject_sizes = (c_uint32 * capacity)()
+        self._subject_ends = (c_uint32 * capacity)()
         self._found = _Found(
             ctypes.addressof(self._ids),
             ctypes.addressof(self._types),
             ctypes.addressof(self._starts),
             ctypes.addressof(self._subjects),
-            ctypes.addressof(self._subject_sizes),
+            ctypes.addressof(self._subject_ends),
             capacity,
         )
+        self._catalogue_at, self._found_at = byref(self._catalogue), byref(self._found)
 
     def scan(self, request: bytes, max_event_bytes: int, *, trusted: bool = False) -> Scanned | None:
         """What a PublishRequest or PublishStreamRequest holds, when it surely keeps every rule; None when that is not sure.
@@ -189,7 +204,7 @@ class Scanner:
         `trusted` bytes were checked before and are only taken apart.
         """
         found = self._found
-        if not _c.scan(byref(self._catalogue), request, len(request), max_event_bytes, trusted, byref(found)):
+        if not _for(request).scan(self._catalogue_at, request, len(request), max_event_bytes, trusted, self._found_at):
             return None
         count = found.count
         return Scanned(
@@ -197,7 +212,8 @@ class Scanner:
             count,
             ctypes.string_at(self._ids, ID_BYTES * count),
             ctypes.string_at(self._types, 2 * count),
-            [request[at : at + size] for at, size in zip(self._subjects[:count], self._subject_sizes[:count], strict=True)],
+            # without a line of Python for each: this was half of the price of a request of 64
+            list(map(request.__getitem__, map(slice, self._subjects[:count], self._subject_ends[:count]))),
             found.sequence,
         )
 
@@ -262,17 +278,17 @@ class IdWindow:
 
     def find(self, key: bytes, type_id: int, floor: int, limit: int) -> int:
         """The newest candidate beyond `floor` and below `limit`; 0 when there is none."""
-        return int(_c.window_find(self._window, key, self._sources[type_id], floor, limit))
+        return int(_short.window_find(self._window, key, self._sources[type_id], floor, limit))
 
     def add(self, ids: bytes, types: bytes, first: int, floor: int) -> None:
         """Remembers events that stand from `first` on."""
         count = self._reserve(types, floor)
-        _c.window_add(self._window, ids, types, self._sources_at, count, first)
+        _short.window_add(self._window, ids, types, self._sources_at, count, first)
 
     def place(self, ids: bytes, types: bytes, first: int, floor: int) -> bool:
         """Remembers events that stand from `first` on; False, and nothing remembered, when one of them may be there already."""
         count = self._reserve(types, floor)
-        placed = _c.window_place(self._window, ids, types, self._sources_at, count, first, floor)
+        placed = _short.window_place(self._window, ids, types, self._sources_at, count, first, floor)
         if placed == count:
             return True
         self.remove(ids, types[: 2 * placed], first)
@@ -280,7 +296,7 @@ class IdWindow:
 
     def remove(self, ids: bytes, types: bytes, first: int) -> None:
         """Forgets events that were remembered from `first` on."""
-        _c.window_remove(self._window, ids, types, self._sources_at, len(types) // 2, first)
+        _short.window_remove(self._window, ids, types, self._sources_at, len(types) // 2, first)
 
     def _reserve(self, types: bytes, floor: int) -> int:
         count = len(types) // 2
@@ -292,14 +308,14 @@ class IdWindow:
 def event_starts(events: bytes, count: int) -> list[int]:
     """The offset of each of `count` events of a record, and of the end; NotARecordError when there are others."""
     starts = (c_uint32 * (count + 1))()
-    if _c.event_starts(events, len(events), starts, count) != count:
+    if _for(events).event_starts(events, len(events), starts, count) != count:
         raise NotARecordError(f"these bytes are no record of {count} events")
     return list(starts)
 
 
 def event_offset(events: bytes, skip: int) -> int:
     """The offset at which the event number `skip` begins; NotARecordError when there are not so many."""
-    offset = int(_c.event_offset(events, len(events), skip))
+    offset = int(_for(events).event_offset(events, len(events), skip))
     if offset < 0:
         raise NotARecordError(f"these bytes hold less than {skip} events")
     return offset
@@ -308,32 +324,32 @@ def event_offset(events: bytes, skip: int) -> int:
 def events_within(events: bytes, max_bytes: int, limit: int) -> tuple[int, int]:
     """How many whole events (at least one, at most `limit`) fit into `max_bytes`, and the offset at which they end."""
     offset = c_size_t()
-    return int(_c.events_within(events, len(events), max_bytes, limit, byref(offset))), offset.value
+    return int(_for(events).events_within(events, len(events), max_bytes, limit, byref(offset))), offset.value
 
 
 def choose(types: bytes, skip: int, wanted: bytes | None) -> "array[int]":
     """The indexes from `skip` on whose type is wanted (one byte a type number); None wants all. What is gone never is."""
     count = len(types) // 2
     indexes = array("I", bytes(4 * count))
-    found = _c.choose(types, count, skip, wanted, indexes.buffer_info()[0])
+    found = _for(types).choose(types, count, skip, wanted, indexes.buffer_info()[0])
     return indexes[:found]
 
 
 def holds_any(types: bytes, wanted: bytes | None) -> bool:
     """Whether an event of a wanted type is among these."""
-    return bool(_c.holds_any(types, len(types) // 2, wanted))
+    return bool(_for(types).holds_any(types, len(types) // 2, wanted))
 
 
 def count_gone(types: bytes) -> int:
     """How many of these events are gone: erased, or compacted away."""
-    return int(_c.count_gone(types, len(types) // 2))
+    return int(_for(types).count_gone(types, len(types) // 2))
 
 
 def pack(numbers: "range | array[int]") -> bytes:
     """Numbers as protobuf packs them: a range of step 1, or an array of signed 64-bit integers, none of them negative."""
     out = array("B", bytes(_MAX_VARINT * len(numbers)))
     values, first = (None, numbers.start) if isinstance(numbers, range) else (numbers.buffer_info()[0], 0)
-    return out[: _c.pack(values, first, len(numbers), out.buffer_info()[0])].tobytes()
+    return out[: _short.pack(values, first, len(numbers), out.buffer_info()[0])].tobytes()
 
 
 def gather(events: bytes, indexes: "array[int]") -> bytes:
@@ -341,8 +357,8 @@ def gather(events: bytes, indexes: "array[int]") -> bytes:
     count = len(indexes)
     found = array("I", bytes(8 * count))
     where = found.buffer_info()[0]
-    made: bytes = _new_bytes(None, _checked_size(_c.spans(events, len(events), indexes.buffer_info()[0], count, where)))
-    _c.gather(events, where, count, _bytes_at(made))
+    made: bytes = _new_bytes(None, _checked_size(_for(events).spans(events, len(events), indexes.buffer_info()[0], count, where)))
+    _for(events).gather(events, where, count, _bytes_at(made))
     return made
 
 
@@ -356,11 +372,16 @@ def stamped_size(events: bytes, positions: "range | array[int]") -> int:
     return _checked_size(_stamp(events, positions, None))
 
 
-def stamped_behind(header: bytes, parts: "Sequence[tuple[bytes, range | array[int]]]") -> bytes:
-    """What stamp() gives of each part, behind other bytes and without being copied once more."""
-    made: bytes = _new_bytes(None, len(header) + sum(stamped_size(events, positions) for events, positions in parts))
+def stamped_behind(header: bytes, parts: "Sequence[tuple[bytes, range | array[int]]]", size: int | None = None) -> bytes:
+    """What stamp() gives of each part, behind other bytes and without being copied once more.
+
+    `size` is how much stamp() gives of them all, where that is known.
+    """
+    if size is None:
+        size = sum(stamped_size(events, positions) for events, positions in parts)
+    made: bytes = _new_bytes(None, len(header) + size)
     at = _bytes_at(made)
-    ctypes.memmove(at, header, len(header))
+    _copy(at, header, len(header))
     at += len(header)
     for events, positions in parts:
         at += _stamp(events, positions, at)
@@ -370,8 +391,8 @@ def stamped_behind(header: bytes, parts: "Sequence[tuple[bytes, range | array[in
 def _stamp(events: bytes, positions: "range | array[int]", out: int | None) -> int:
     """Writes to an address and gives the number of bytes; without one it only says how many there will be."""
     if isinstance(positions, range):
-        return int(_c.stamp(events, len(events), positions.start, out))
-    return int(_c.stamp_each(events, len(events), positions.buffer_info()[0], len(positions), out))
+        return int(_for(events).stamp(events, len(events), positions.start, out))
+    return int(_for(events).stamp_each(events, len(events), positions.buffer_info()[0], len(positions), out))
 
 
 def _checked_size(size: int) -> int:
@@ -382,12 +403,12 @@ def _checked_size(size: int) -> int:
 
 def crc32c(data: bytes, crc: int = 0) -> int:
     """CRC-32C of some bytes, going on from `crc`."""
-    return int(_c.crc32c(crc, data, len(data)))
+    return int(_for(data).crc32c(crc, data, len(data)))
 
 
 def record_checksum(position: int, last: int, time_us: int, types: bytes, events: bytes) -> int:
     """CRC-32C of a record: of position, last position and time as little-endian 64-bit integers, then its types and its events."""
-    return int(_c.record_checksum(position, last, time_us, types, len(types), events, len(events)))
+    return int(_for(events).record_checksum(position, last, time_us, types, len(types), events, len(events)))
 
 
 def crc32c_by_table(data: bytes, crc: int = 0) -> int:

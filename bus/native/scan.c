@@ -32,13 +32,13 @@ typedef struct {
     schema known;
 } catalogue;
 
-/* What is found: `starts` holds one more than there are events; subjects as offset and size. */
+/* What is found: `starts` holds one more than there are events; subjects as offsets of begin and end. */
 typedef struct {
     uint8_t *ids;
     uint16_t *types;
     uint32_t *starts;
     uint32_t *subjects;
-    uint32_t *subject_sizes;
+    uint32_t *subject_ends;
     uint32_t capacity;
     uint32_t count;
     uint32_t begin, end; /* of the run of events in the request */
@@ -184,7 +184,7 @@ static int scan_event(const catalogue *known, reader in, const uint8_t *base, in
     if (!trusted && !surely_valid(known, &event, type)) return 0;
     out->types[at] = type->number;
     out->subjects[at] = (uint32_t)(event.subject.at - base);
-    out->subject_sizes[at] = (uint32_t)(event.subject.end - event.subject.at);
+    out->subject_ends[at] = (uint32_t)(event.subject.end - base);
     out->count++;
     return 1;
 }

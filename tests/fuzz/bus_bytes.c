@@ -95,18 +95,18 @@ static text mutated(text from) {
 static int scanned(const catalogue *known, text request, int trusted) {
     uint32_t capacity = 1 + chance(MOST_EVENTS);
     found_events found = {.ids = room(ID_BYTES * capacity), .types = room(2 * capacity), .starts = room(4 * (capacity + 1)),
-                          .subjects = room(4 * capacity), .subject_sizes = room(4 * capacity), .capacity = capacity};
+                          .subjects = room(4 * capacity), .subject_ends = room(4 * capacity), .capacity = capacity};
     int sure = scan(known, request.bytes, request.size, 1u << 18, trusted, &found);
     if (sure && (found.count > capacity || found.end > request.size)) abort();
     for (uint32_t at = 0; sure && at < found.count; at++)
-        if (!trusted && (size_t)found.subjects[at] + found.subject_sizes[at] > request.size) abort();
+        if (!trusted && found.subjects[at] > found.subject_ends[at] || found.subject_ends[at] > request.size) abort();
     if (sure && !trusted) {
         uint32_t *starts = room(4 * (found.count + 1));
         /* what is stored can be cut */
         if (event_starts(request.bytes, found.end, starts, found.count) != found.count) abort();
         free(starts);
     }
-    free(found.ids), free(found.types), free(found.starts), free(found.subjects), free(found.subject_sizes);
+    free(found.ids), free(found.types), free(found.starts), free(found.subjects), free(found.subject_ends);
     return sure;
 }
 

@@ -212,6 +212,23 @@ async def test_a_scan_stops_where_it_has_looked_through_enough(tmp_path: Path) -
     await log.close()
 
 
+async def test_a_filter_looks_through_more_of_memory_than_it_is_given(tmp_path: Path) -> None:
+    """A few events of each record would else leave in a message of their own; yet what is looked at at a time is bounded."""
+    log = await opened(tmp_path, coalesce_bytes=1, read_bytes=1024, scan_bytes=80_000)
+    for number in range(10):
+        await log.publish([sized(number, 2000), sample(100 + number, kind="service.stopped")])
+    wanted = log.wanted_types(Filter(("service.stopped",)))
+    chunk = log.read_now(0, wanted)
+    assert chunk is not None
+    assert [list(piece.positions) for piece in chunk.slices] == [list(range(2, 17, 2))]
+    assert chunk.scanned == 16
+    assert await log.read(10, wanted) == log.read_now(10, wanted)
+    unfiltered = log.read_now(0)
+    assert unfiltered is not None
+    assert unfiltered.scanned == 2
+    await log.close()
+
+
 async def test_reopening_finds_head_and_types_again(tmp_path: Path) -> None:
     """Type numbers survive, so that an old batch is still found by the name of its type."""
     log = await opened(tmp_path)

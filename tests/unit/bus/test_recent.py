@@ -7,8 +7,16 @@ from bus.batches import Batch
 from bus.recent import Recent
 
 
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=30), st.integers(1, 40), st.integers(0, 120), st.integers(1, 30))
-def test_recent_gives_what_follows_or_says_that_it_cannot(counts: list[int], limit: int, after: int, wanted: int) -> None:
+@given(
+    st.lists(st.integers(1, 5), min_size=1, max_size=30),
+    st.integers(1, 40),
+    st.integers(0, 120),
+    st.integers(1, 30),
+    st.integers(1, 9),
+)
+def test_recent_gives_what_follows_or_says_that_it_cannot(
+    counts: list[int], limit: int, after: int, wanted: int, most: int
+) -> None:
     """Answers begin with the batch that holds the next position and have no gap; what was pushed out is asked of the disk."""
     recent = Recent(limit)
     position = 1
@@ -17,7 +25,7 @@ def test_recent_gives_what_follows_or_says_that_it_cannot(counts: list[int], lim
         batches.append(Batch(position, position + count - 1, 0, b"", b"x" * count))
         recent.add(batches[-1])
         position += count
-    found = recent.after(after, wanted)
+    found = recent.after(after, wanted, most)
     if found is None:
         kept = batches[-1:] if batches[-1].last - batches[-1].position + 1 > limit else batches
         assert after + 1 < kept[-1].position
@@ -25,6 +33,8 @@ def test_recent_gives_what_follows_or_says_that_it_cannot(counts: list[int], lim
     expected = [batch for batch in batches if batch.last > after]
     assert found == expected[: len(found)]
     assert bool(found) == bool(expected)
+    assert len(found) <= most
+    assert len(found) in (len(expected), most) or sum(len(batch.events) for batch in found) >= wanted
     assert sum(len(batch.events) for batch in found[:-1]) < wanted
 
 

@@ -1,5 +1,6 @@
 """Reading the disk for a filter: in parts by several threads, and yet in order, whole, and not beyond what was asked for."""
 
+import sqlite3
 from concurrent.futures import Future
 from datetime import timedelta
 from functools import partial
@@ -102,4 +103,28 @@ async def test_a_large_record_is_read_as_it_stands_and_a_damaged_one_is_named(tm
     for read in (partial(store.read_batch, position=3), partial(store.read_batches, after=2, max_bytes=1)):
         with pytest.raises(CorruptBatch, match="position 3"):
             await log.query(read)
+    await log.close()
+
+
+async def test_a_plan_reads_no_more_headers_than_it_needs(tmp_path: Path) -> None:
+    """Each is a step of SQLite and a copy of its types: of hundreds that would be found most would be read again and again."""
+    log = await opened(tmp_path)
+    for number in range(30):
+        await log.publish([sample(number, kind=WANTED)])
+
+    def steps(connection: sqlite3.Connection, scan_bytes: int) -> int:
+        taken: list[bytes] = []
+
+        def length(value: bytes) -> int:
+            taken.append(value)
+            return len(value)
+
+        connection.create_function("length", 1, length)
+        scanning.plan(connection, scanning.Search(0, b"\1" * 256, 1 << 20, scan_bytes, log.head))
+        return len(taken)
+
+    connection = store.connect(log.path, readonly=True)
+    assert steps(connection, 1) <= 2
+    assert steps(connection, 1 << 20) == 30
+    connection.close()
     await log.close()
