@@ -226,8 +226,15 @@ def _write(batch: Sequence[_Job], connection: sqlite3.Connection) -> None:
     """One write transaction for all the jobs, on the connection's thread; their answers may leave when it returns."""
     connection.execute("BEGIN IMMEDIATE")
     try:
+        if len(batch) == 1:
+            # a savepoint costs a copy of every page that the job changes
+            connection.execute("COMMIT" if _run_job(batch[0], connection) else "ROLLBACK")
+            return
         for job in batch:
-            _run_job(job, connection)
+            connection.execute("SAVEPOINT job")
+            if not _run_job(job, connection):
+                connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
         connection.execute("COMMIT")
     except BaseException:
         with suppress(sqlite3.Error):
@@ -235,9 +242,8 @@ def _write(batch: Sequence[_Job], connection: sqlite3.Connection) -> None:
         raise
 
 
-def _run_job(job: _Job, connection: sqlite3.Connection) -> None:
-    """One job in the circumstances of its caller; a failure undoes that job alone."""
-    connection.execute("SAVEPOINT job")
+def _run_job(job: _Job, connection: sqlite3.Connection) -> bool:
+    """One job in the circumstances of its caller; False when it failed and what it did must be undone."""
     transaction = Transaction(connection)
     try:
         job.result = job.context.run(_finish, job.work, transaction)
@@ -246,8 +252,8 @@ def _run_job(job: _Job, connection: sqlite3.Connection) -> None:
         if isinstance(error, sqlite3.OperationalError) and (_disk_full(error) or _busy(error)):
             raise
         job.failure = error
-        connection.execute("ROLLBACK TO job")
-    connection.execute("RELEASE job")
+        return False
+    return True
 
 
 def _finish(work: Callable[[Transaction], Awaitable[T]], transaction: Transaction) -> T:
@@ -265,7 +271,7 @@ async def _connect(path: Path, settings: MeshSettings, *, query_only: bool = Fal
     def connector() -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, timeout=settings.busy_timeout.total_seconds())
         connection.row_factory = sqlite3.Row
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", f"query_only = {int(query_only)}"):
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY", f"query_only = {int(query_only)}"):
             connection.execute(f"PRAGMA {pragma}")
         return connection
 
