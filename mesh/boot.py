@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import uvloop
@@ -160,7 +160,7 @@ class _ByName:
 
 def _register(server: grpc.aio.Server, name: str, parts: Parts, servicer: Any, settings: MeshSettings) -> None:
     for add, implementation in parts.servicers:
-        add(implementation, _ByName(server))
+        add(implementation, cast(grpc.aio.Server, _ByName(server)))
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     if settings.reflection:
         # imported here: production turns it off and need not pay for it
