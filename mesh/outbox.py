@@ -10,15 +10,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Protocol
 
 import grpc
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from tooloo.event.v1 import event_pb2, options_pb2
 
 from mesh import call
-from mesh.clock import Clock
+from mesh.clock import Clock, to_us
 from mesh.db import Database, Row, Transaction
 from mesh.errors import Refusal
 from mesh.ids import Ids
@@ -53,7 +54,7 @@ def make_event(fact: Fact, source: str, clock: Clock, ids: Ids) -> event_pb2.Eve
     current = call.current.get()
     event = event_pb2.Event(
         id=ids(),
-        type=fact.message.DESCRIPTOR.GetOptions().Extensions[options_pb2.event].type,
+        type=_type_of(fact.message.DESCRIPTOR),
         source=source,
         subject=fact.subject,
         correlation_id=current.correlation_id,
@@ -61,9 +62,16 @@ def make_event(fact: Fact, source: str, clock: Clock, ids: Ids) -> event_pb2.Eve
         traceparent=current.traceparent,
         attributes=fact.attributes,
     )
-    event.time.FromDatetime(clock.now())
+    now_us = to_us(clock.now())
+    event.time.seconds, event.time.nanos = now_us // 1_000_000, now_us % 1_000_000 * 1000
     event.data.Pack(fact.message)
     return event
+
+
+@cache
+def _type_of(descriptor: Descriptor) -> str:
+    """The event type that a message's contract gives it."""
+    return str(descriptor.GetOptions().Extensions[options_pb2.event].type)
 
 
 async def add(tx: Transaction, event: event_pb2.Event) -> None:
