@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,86 +24,19 @@ from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from mesh import errors, migrations
 from mesh.clock import Clock, SystemClock, to_us
-from mesh.remembered import Remembered, written_by
+from mesh.remembered import Remembered
 from mesh.settings import MeshSettings
+from mesh.transaction import Row, Transaction
 
+# stores import what they work with from here
+__all__ = ["Database", "Row", "Transaction"]
 log = logging.getLogger(__name__)
-Row = sqlite3.Row
 T = TypeVar("T")
-Params = Mapping[str, Any]
-# values by key, as a statement leaves them; None: not said
-Changed = Mapping[Hashable, Any] | None
-_NO_PARAMS: Params = {}
 # copies of pages that savepoints need go to memory, not to a file each time
 _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY")
 _SOON = timedelta(milliseconds=200)
 # room has to be made first
 _LATER = timedelta(seconds=1)
-
-
-class Transaction:
-    """What a store function gets: statements with named parameters (":name") inside one transaction."""
-
-    def __init__(self, connection: sqlite3.Connection, memory: Remembered | None = None) -> None:
-        self._connection = connection
-        self._memory = memory
-        self._written: set[str] = set()
-        self.callbacks: list[Callable[[], None]] = []
-
-    async def execute(self, sql: str, params: Params = _NO_PARAMS, *, now: Changed = None) -> int:
-        """Runs one statement; gives the number of rows it changed.
-
-        What is remembered of its table is forgotten. Or `now` says what it changed of that: the values by key, as they are now.
-        """
-        self._writes(sql, now)
-        return self._connection.execute(sql, params).rowcount
-
-    async def execute_many(self, sql: str, rows: Sequence[Params], *, now: Changed = None) -> None:
-        """Runs one statement for each of the rows."""
-        self._writes(sql, now)
-        self._connection.executemany(sql, rows)
-
-    async def fetch_one(self, sql: str, params: Params = _NO_PARAMS, *, now: Changed = None) -> Row | None:
-        """The first row, or None."""
-        rows = await self.fetch_all(sql, params, now=now)
-        return rows[0] if rows else None
-
-    async def fetch_all(self, sql: str, params: Params = _NO_PARAMS, *, now: Changed = None) -> list[Row]:
-        """Every row; a row gives its columns by name and by place."""
-        self._writes(sql, now)
-        return self._connection.execute(sql, params).fetchall()
-
-    async def remembered(self, table: str, key: Hashable, load: Callable[[], Awaitable[T]]) -> T:
-        """What `load` reads of one table, read again only after somebody wrote to it. Nobody may change what this gives.
-
-        A transaction that only reads has no memory and loads each time.
-        """
-        if self._memory is None:
-            return await load()
-        values = self._memory.of(table)
-        if key not in values:
-            self._memory.keep(table, key, await load())
-        return cast(T, self._memory.of(table)[key])
-
-    def remember(self, table: str, key: Hashable, value: object) -> None:
-        """Says what a statement made of a value: one that gave no other change (`now` empty) and told the value itself."""
-        if self._memory is not None:
-            self._memory.keep(table, key, value)
-
-    def _writes(self, sql: str, now: Changed) -> None:
-        if self._memory is not None and (table := written_by(sql)):
-            self._written.add(table)
-            self._memory.wrote(table, now)
-
-    def undone(self) -> None:
-        """Forgets what was remembered of the tables that it wrote: it did not happen."""
-        if self._memory is not None:
-            for table in self._written:
-                self._memory.forget(table)
-
-    def after_commit(self, callback: Callable[[], None]) -> None:
-        """Calls back when the transaction is on disk; not at all when it is undone."""
-        self.callbacks.append(callback)
 
 
 class _Connection(aiosqlite.Connection):

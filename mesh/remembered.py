@@ -7,7 +7,7 @@ change between the question and the commit. What a trigger or a cascade writes i
 
 import re
 import sqlite3
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from functools import cache
 from typing import Any
 
@@ -45,8 +45,11 @@ class Remembered:
         return self._tables.setdefault(table, {})
 
     def keep(self, table: str, key: Key, value: Any) -> None:
-        """Remembers a value."""
+        """Remembers a value; UNKNOWN instead of one that is to be read again."""
         values = self.of(table)
+        if value is UNKNOWN:
+            values.pop(key, None)
+            return
         if len(values) >= _MOST:
             values.clear()
         values[key] = value
@@ -57,17 +60,6 @@ class Remembered:
             self.clear()
         else:
             self._tables.pop(table, None)
-
-    def wrote(self, table: str, now: Mapping[Key, Any] | None) -> None:
-        """A table was written. `now`: all of its values that the statement changed, as they are now."""
-        if now is None:
-            self.forget(table)
-            return
-        for key, value in now.items():
-            if value is UNKNOWN:
-                self.of(table).pop(key, None)
-            else:
-                self.keep(table, key, value)
 
 
 @cache
