@@ -175,7 +175,7 @@ async def _join_bus(host: Host, parts: Parts, incoming: Inbox, stack: AsyncExitS
     await bus.start()
     stack.push_async_callback(bus.close)
     relay = Relay(host.db, bus, host.settings.outbox_batch, host.settings.outbox_interval)
-    host.wake_relay = relay.wake
+    host.offer_to_relay = relay.offer
     loops: list[Loop] = [relay.run]
     if parts.handlers:
         loops.append(lambda: _listen(host, parts, incoming, bus))
