@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,45 +24,19 @@ from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from mesh import errors, migrations
 from mesh.clock import Clock, SystemClock, to_us
+from mesh.remembered import Remembered
 from mesh.settings import MeshSettings
+from mesh.transaction import Row, Transaction
 
+# stores import what they work with from here
+__all__ = ["Database", "Row", "Transaction"]
 log = logging.getLogger(__name__)
-Row = sqlite3.Row
 T = TypeVar("T")
-Params = Mapping[str, Any]
-_NO_PARAMS: Params = {}
+# copies of pages that savepoints need go to memory, not to a file each time
+_PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY")
 _SOON = timedelta(milliseconds=200)
 # room has to be made first
 _LATER = timedelta(seconds=1)
-
-
-class Transaction:
-    """What a store function gets: statements with named parameters (":name") inside one transaction."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self.callbacks: list[Callable[[], None]] = []
-
-    async def execute(self, sql: str, params: Params = _NO_PARAMS) -> int:
-        """Runs one statement; gives the number of rows it changed."""
-        return self._connection.execute(sql, params).rowcount
-
-    async def execute_many(self, sql: str, rows: Sequence[Params]) -> None:
-        """Runs one statement for each of the rows."""
-        self._connection.executemany(sql, rows)
-
-    async def fetch_one(self, sql: str, params: Params = _NO_PARAMS) -> Row | None:
-        """The first row, or None."""
-        rows = await self.fetch_all(sql, params)
-        return rows[0] if rows else None
-
-    async def fetch_all(self, sql: str, params: Params = _NO_PARAMS) -> list[Row]:
-        """Every row; a row gives its columns by name and by place."""
-        return self._connection.execute(sql, params).fetchall()
-
-    def after_commit(self, callback: Callable[[], None]) -> None:
-        """Calls back when the transaction is on disk; not at all when it is undone."""
-        self.callbacks.append(callback)
 
 
 class _Connection(aiosqlite.Connection):
@@ -90,6 +64,7 @@ class Database:
 
     def __init__(self, path: Path, settings: MeshSettings, writer: _Connection) -> None:
         self.path = path
+        self._memory = Remembered()
         self._settings = settings
         self._writer = writer
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue(settings.write_queue)
@@ -176,7 +151,7 @@ class Database:
             while len(batch) < self._settings.commit_batch and not self._jobs.empty():
                 batch.append(self._jobs.get_nowait())
             try:
-                await self._writer.run(partial(_write, batch))
+                await self._writer.run(partial(_write, batch, self._memory))
                 for job in batch:
                     self._answer(job)
             except sqlite3.Error as error:
@@ -222,23 +197,31 @@ def _read(work: Callable[[Transaction], Awaitable[T]], connection: sqlite3.Conne
         connection.execute("ROLLBACK")
 
 
-def _write(batch: Sequence[_Job], connection: sqlite3.Connection) -> None:
+def _write(batch: Sequence[_Job], memory: Remembered, connection: sqlite3.Connection) -> None:
     """One write transaction for all the jobs, on the connection's thread; their answers may leave when it returns."""
     connection.execute("BEGIN IMMEDIATE")
     try:
+        memory.begin(connection)
+        if len(batch) == 1:
+            # a savepoint costs a copy of every page that the job changes
+            connection.execute("COMMIT" if _run_job(batch[0], memory, connection) else "ROLLBACK")
+            return
         for job in batch:
-            _run_job(job, connection)
+            connection.execute("SAVEPOINT job")
+            if not _run_job(job, memory, connection):
+                connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
         connection.execute("COMMIT")
     except BaseException:
+        memory.clear()
         with suppress(sqlite3.Error):
             connection.execute("ROLLBACK")
         raise
 
 
-def _run_job(job: _Job, connection: sqlite3.Connection) -> None:
-    """One job in the circumstances of its caller; a failure undoes that job alone."""
-    connection.execute("SAVEPOINT job")
-    transaction = Transaction(connection)
+def _run_job(job: _Job, memory: Remembered, connection: sqlite3.Connection) -> bool:
+    """One job in the circumstances of its caller; False when it failed and what it did must be undone."""
+    transaction = Transaction(connection, memory)
     try:
         job.result = job.context.run(_finish, job.work, transaction)
         job.callbacks = transaction.callbacks
@@ -246,8 +229,9 @@ def _run_job(job: _Job, connection: sqlite3.Connection) -> None:
         if isinstance(error, sqlite3.OperationalError) and (_disk_full(error) or _busy(error)):
             raise
         job.failure = error
-        connection.execute("ROLLBACK TO job")
-    connection.execute("RELEASE job")
+        transaction.undone()
+        return False
+    return True
 
 
 def _finish(work: Callable[[Transaction], Awaitable[T]], transaction: Transaction) -> T:
@@ -265,7 +249,13 @@ async def _connect(path: Path, settings: MeshSettings, *, query_only: bool = Fal
     def connector() -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, timeout=settings.busy_timeout.total_seconds())
         connection.row_factory = sqlite3.Row
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", f"query_only = {int(query_only)}"):
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "temp_store = MEMORY",
+            f"query_only = {int(query_only)}",
+        ):
             connection.execute(f"PRAGMA {pragma}")
         return connection
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
+from tooloo.event.v1.event_pb2 import Event
 
 from mesh import answers, outbox
 from mesh.client import MeshClient
@@ -57,7 +59,7 @@ class Host:
         self.client = client
         self.clock = clock
         self.ids = ids
-        self.wake_relay: Callable[[], None] = _nobody
+        self.offer_to_relay: Callable[[int, Event], None] = _nobody
         self._env = env
 
     @property
@@ -94,10 +96,10 @@ class Host:
     async def tell(self, tx: Transaction, fact: outbox.Fact) -> str:
         """Tells a fact: its event goes to the outbox in the same transaction. Gives the event's id."""
         event = outbox.make_event(fact, self.name, self.clock, self.ids)
-        await outbox.add(tx, event)
-        tx.after_commit(self.wake_relay)
+        number = await outbox.add(tx, event)
+        tx.after_commit(partial(self.offer_to_relay, number, event))
         return event.id
 
 
-def _nobody() -> None:
-    """Wakes no relay: there is none yet."""
+def _nobody(number: int, event: Event) -> None:
+    """Offers it to no relay: there is none yet."""

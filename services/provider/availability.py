@@ -223,6 +223,9 @@ class Availability:
 
     def free(self, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
         """The candidates that take a call now, with the keys that are free."""
+        if not self.conditions:
+            # as nearly always
+            return tuple(candidate for candidate in candidates if candidate.keys)
         found = (
             replace(candidate, keys=tuple(key for key in candidate.keys if self.key_out(candidate.target, key) is None))
             for candidate in candidates

@@ -3,9 +3,11 @@
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from mesh.clock import from_us, to_us
 from mesh.db import Row, Transaction
+from services.provider import store
 from services.provider.availability import Condition, Drain, Priority, Resource
 from services.provider.breaker import Breaker, Trial
 from services.provider.cooldown import Cooldown
@@ -20,16 +22,17 @@ _ENCODE = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 async def conditions(tx: Transaction) -> dict[Resource, Condition]:
     """Everything that something speaks against."""
-    return _conditions(await tx.fetch_all("SELECT * FROM availability ORDER BY provider_id, model, key_id"))
+
+    async def load() -> dict[Resource, Condition]:
+        rows = await tx.fetch_all("SELECT * FROM availability ORDER BY provider_id, model, key_id")
+        return {Resource(row["provider_id"], row["model"], row["key_id"]): _condition(row) for row in rows}
+
+    return await tx.remembered("availability", store.ALL, load)
 
 
 async def conditions_of(tx: Transaction, provider_id: str) -> dict[Resource, Condition]:
     """The same of one provider, its models and keys."""
-    return _conditions(
-        await tx.fetch_all(
-            "SELECT * FROM availability WHERE provider_id = :provider_id ORDER BY model, key_id", {"provider_id": provider_id}
-        )
-    )
+    return {resource: found for resource, found in (await conditions(tx)).items() if resource.provider_id == provider_id}
 
 
 async def put_condition(tx: Transaction, resource: Resource, condition: Condition) -> None:
@@ -77,14 +80,13 @@ async def forget_condition(tx: Transaction, resource: Resource) -> None:
 
 async def model_seen(tx: Transaction, target: Target, grain: Grain) -> tuple[ModelHealth, Seen]:
     """What was seen of a model."""
-    row = await tx.fetch_one("SELECT * FROM model_health WHERE provider_id = :provider_id AND model = :model", vars(target))
-    if row is None:
-        return ModelHealth(), Seen()
-    return ModelHealth(row["uptime"], row["tokens_per_second"], row["outcomes"]), _seen(row, grain)
+    row = (await store.model_rows(tx)).get((target.provider_id, target.model))
+    return (ModelHealth(), Seen()) if row is None else (store.model_health(row), _seen(row, grain))
 
 
 async def put_model_seen(tx: Transaction, target: Target, grain: Grain, health: ModelHealth, seen: Seen, now: datetime) -> None:
     """Sets what was seen of a model."""
+    row = {**vars(target), **vars(health), **_params(seen, grain, now)}
     await tx.execute(
         "INSERT INTO model_health (provider_id, model, uptime, tokens_per_second, outcomes, failures_in_row, latency_us,"
         " first_token_us, last_us, seen) VALUES (:provider_id, :model, :uptime, :tokens_per_second, :outcomes, :failures_in_row,"
@@ -92,7 +94,8 @@ async def put_model_seen(tx: Transaction, target: Target, grain: Grain, health: 
         " tokens_per_second = excluded.tokens_per_second, outcomes = excluded.outcomes, failures_in_row = excluded.failures_in_row,"
         " latency_us = excluded.latency_us, first_token_us = excluded.first_token_us, last_us = excluded.last_us,"
         " seen = excluded.seen",
-        {**vars(target), **vars(health), **_params(seen, grain, now)},
+        row,
+        now={store.ALL: {**await store.model_rows(tx), (target.provider_id, target.model): row}},
     )
 
 
@@ -136,8 +139,7 @@ async def models_called(tx: Transaction, provider_id: str, since: datetime) -> s
 
 async def seen_of_models(tx: Transaction, grain: Grain) -> dict[Resource, Seen]:
     """What was seen of every model."""
-    rows = await tx.fetch_all("SELECT * FROM model_health WHERE seen <> ''")
-    return {Resource(row["provider_id"], row["model"]): _seen(row, grain) for row in rows}
+    return {Resource(*model): _seen(row, grain) for model, row in (await store.model_rows(tx)).items() if row["seen"]}
 
 
 async def seen_of_keys(tx: Transaction, grain: Grain) -> dict[Resource, Seen]:
@@ -192,8 +194,8 @@ async def buckets(tx: Transaction, grain: Grain, oldest: int) -> dict[Resource, 
 
 async def latencies(tx: Transaction) -> dict[Target, tuple[timedelta | None, timedelta | None]]:
     """Moving averages of every model: of whole answers, and of first tokens."""
-    rows = await tx.fetch_all("SELECT provider_id, model, latency_us, first_token_us FROM model_health WHERE last_us > 0")
-    return {Target(row["provider_id"], row["model"]): (_length(row["latency_us"]), _length(row["first_token_us"])) for row in rows}
+    rows = {Target(*model): row for model, row in (await store.model_rows(tx)).items() if row["last_us"] > 0}
+    return {target: (_length(row["latency_us"]), _length(row["first_token_us"])) for target, row in rows.items()}
 
 
 async def enter(tx: Transaction, call_id: str, target: Target, key_id: str, until: datetime) -> None:
@@ -230,10 +232,6 @@ async def forget_lost(tx: Transaction, now: datetime) -> None:
     await tx.execute("DELETE FROM in_flight WHERE until_us <= :now_us", {"now_us": to_us(now)})
 
 
-def _conditions(rows: list[Row]) -> dict[Resource, Condition]:
-    return {Resource(row["provider_id"], row["model"], row["key_id"]): _condition(row) for row in rows}
-
-
 def _condition(row: Row) -> Condition:
     trials = tuple(Trial(call_id, from_us(until)) for call_id, until in json.loads(row["trials"]))
     breaker = Breaker(_moment(row["opened_us"]), from_us(row["open_until_us"]), row["opens"], from_us(row["closed_us"]), trials)
@@ -256,7 +254,7 @@ def _params(seen: Seen, grain: Grain, now: datetime) -> dict[str, object]:
     }
 
 
-def _seen(row: Row, grain: Grain) -> Seen:
+def _seen(row: Row | Mapping[str, Any], grain: Grain) -> Seen:
     bucket = _unpacked(row["seen"], grain)
     return Seen(row["failures_in_row"], _length(row["latency_us"]), _length(row["first_token_us"]), bucket)
 

@@ -138,16 +138,36 @@ async def accounts(tx: Transaction, budget_id: str, holder: str, window: Window)
     return {from_us(row["slot_us"]): Account(row["spent_nanos"], row["reserved_nanos"]) for row in rows}
 
 
+async def account(tx: Transaction, budget_id: str, holder: str, slot: datetime) -> Account | None:
+    """What one slot of a holder holds; None when nothing ever was in it."""
+    slot_us = to_us(slot)
+
+    async def load() -> Account | None:
+        row = await tx.fetch_one(
+            "SELECT spent_nanos, reserved_nanos FROM budget_account WHERE budget_id = :budget_id AND holder = :holder"
+            " AND slot_us = :slot_us",
+            {"budget_id": budget_id, "holder": holder, "slot_us": slot_us},
+        )
+        return Account(row["spent_nanos"], row["reserved_nanos"]) if row else None
+
+    return await tx.remembered("budget_account", (budget_id, holder, slot_us), load)
+
+
 async def reserve(tx: Transaction, budget_id: str, holder: str, slot: datetime, amount: int, room: int) -> bool:
     """Sets an amount aside if the slot then holds at most `room`; False when it does not fit, and nothing is changed."""
-    changed = await tx.execute(
+    slot_us = to_us(slot)
+    row = await tx.fetch_one(
         "INSERT INTO budget_account (budget_id, holder, slot_us, spent_nanos, reserved_nanos)"
         " VALUES (:budget_id, :holder, :slot_us, 0, :amount) ON CONFLICT (budget_id, holder, slot_us) DO UPDATE"
         " SET reserved_nanos = budget_account.reserved_nanos + :amount"
-        " WHERE budget_account.spent_nanos + budget_account.reserved_nanos <= :room - :amount",
-        {"budget_id": budget_id, "holder": holder, "slot_us": to_us(slot), "amount": amount, "room": room},
+        " WHERE budget_account.spent_nanos + budget_account.reserved_nanos <= :room - :amount"
+        " RETURNING spent_nanos, reserved_nanos",
+        {"budget_id": budget_id, "holder": holder, "slot_us": slot_us, "amount": amount, "room": room},
+        now={},
     )
-    return changed == 1
+    if row is not None:
+        tx.remember("budget_account", (budget_id, holder, slot_us), Account(row["spent_nanos"], row["reserved_nanos"]))
+    return row is not None
 
 
 async def book(tx: Transaction, budget_id: str, holder: str, slot: datetime, spent: int, reserved: int) -> None:
@@ -162,6 +182,7 @@ async def book(tx: Transaction, budget_id: str, holder: str, slot: datetime, spe
 
 async def move(tx: Transaction, budget_id: str, holder: str, slot: datetime, released: int, spent: int) -> Account:
     """Takes from what is reserved in a slot and adds to what is spent, each held where 64 bits end; gives what it holds then."""
+    slot_us = to_us(slot)
     row = await tx.fetch_one(
         "INSERT INTO budget_account (budget_id, holder, slot_us, spent_nanos, reserved_nanos)"
         " VALUES (:budget_id, :holder, :slot_us, :spent, 0) ON CONFLICT (budget_id, holder, slot_us) DO UPDATE"
@@ -172,13 +193,16 @@ async def move(tx: Transaction, budget_id: str, holder: str, slot: datetime, rel
         {
             "budget_id": budget_id,
             "holder": holder,
-            "slot_us": to_us(slot),
+            "slot_us": slot_us,
             "released": released,
             "spent": spent,
             "largest": LARGEST,
         },
+        now={},
     )
-    return Account(row["spent_nanos"], row["reserved_nanos"]) if row else Account()
+    account = Account(row["spent_nanos"], row["reserved_nanos"]) if row else Account()
+    tx.remember("budget_account", (budget_id, holder, slot_us), account)
+    return account
 
 
 async def told(tx: Transaction, budget_id: str, holder: str, window: Window) -> tuple[int, ...]:
@@ -246,17 +270,24 @@ async def tighten(tx: Transaction, budget_id: str, holder: str, slot: datetime, 
 
 async def tightened(tx: Transaction, budget_id: str, holder: str, window: Window) -> int:
     """The highest threshold heard of in a window; 0 when none."""
-    row = await tx.fetch_one(
-        "SELECT MAX(threshold) AS threshold FROM budget_tightening WHERE budget_id = :budget_id AND holder = :holder"
-        " AND slot_us >= :start_us AND slot_us < :end_us",
-        {"budget_id": budget_id, "holder": holder, "start_us": to_us(window.start), "end_us": to_us(window.end)},
+    start_us, end_us = to_us(window.start), to_us(window.end)
+    row = await tx.remembered(
+        "budget_tightening",
+        (budget_id, holder, start_us, end_us),
+        lambda: tx.fetch_one(
+            "SELECT MAX(threshold) AS threshold FROM budget_tightening WHERE budget_id = :budget_id AND holder = :holder"
+            " AND slot_us >= :start_us AND slot_us < :end_us",
+            {"budget_id": budget_id, "holder": holder, "start_us": start_us, "end_us": end_us},
+        ),
     )
     return int(row["threshold"]) if row and row["threshold"] is not None else 0
 
 
 async def revision(tx: Transaction) -> str:
     """Another text after each change of budgets or burst policies, by whatever process."""
-    row = await tx.fetch_one("SELECT revision FROM limits_revision WHERE name = 'limits'")
+    row = await tx.remembered(
+        "limits_revision", "", lambda: tx.fetch_one("SELECT revision FROM limits_revision WHERE name = 'limits'")
+    )
     return str(row["revision"]) if row else ""
 
 

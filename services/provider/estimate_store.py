@@ -10,13 +10,19 @@ from services.provider.estimating import Learned
 
 async def learned(tx: Transaction, model: tuple[str, str], user_id: str) -> tuple[Learned, Learned]:
     """What was learned of a model from everybody's calls, and from those of one user."""
-    rows = await tx.fetch_all(
-        "SELECT user_id, calls, mean, variance, z, ratio, covered FROM estimate WHERE provider_id = :provider_id"
-        " AND model = :model AND user_id IN ('', :user_id)",
-        {"provider_id": model[0], "model": model[1], "user_id": user_id},
-    )
-    found = {row["user_id"]: _learned(row) for row in rows}
-    return found.get("", Learned()), found.get(user_id, Learned()) if user_id else Learned()
+    return await _of(tx, model, ""), await _of(tx, model, user_id) if user_id else Learned()
+
+
+async def _of(tx: Transaction, model: tuple[str, str], user_id: str) -> Learned:
+    async def load() -> Learned:
+        row = await tx.fetch_one(
+            "SELECT calls, mean, variance, z, ratio, covered FROM estimate WHERE provider_id = :provider_id"
+            " AND model = :model AND user_id = :user_id",
+            {"provider_id": model[0], "model": model[1], "user_id": user_id},
+        )
+        return _learned(row) if row else Learned()
+
+    return await tx.remembered("estimate", (*model, user_id), load)
 
 
 async def put(tx: Transaction, model: tuple[str, str], seen: Mapping[str, Learned], now: datetime) -> None:
@@ -31,6 +37,7 @@ async def put(tx: Transaction, model: tuple[str, str], seen: Mapping[str, Learne
             {"provider_id": model[0], "model": model[1], "user_id": user_id, **vars(learned), "seen_us": to_us(now)}
             for user_id, learned in seen.items()
         ],
+        now={(*model, user_id): learned for user_id, learned in seen.items()},
     )
 
 

@@ -3,12 +3,16 @@
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from services.provider.options import Exclusion, Option, Parts, Ranked
 from services.provider.strategies import Weights
 
 _LEVEL = 1
+# what is shorter is kept as it is: a compressor touches a quarter of a megabyte for whatever it is given
+_COMPRESSED_FROM = 4096
+_JSON_BEGINS = b"["
+_ENCODE = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 @dataclass(frozen=True)
@@ -26,8 +30,10 @@ def to_bytes(explanation: Explanation) -> bytes:
     """Small and quick to make, because every selection makes one."""
     told = explanation
     rows = [_row(ranked) for ranked in told.ranked]
-    text = json.dumps([rows, astuple(told.weights), told.reason, told.policy_id, told.cost_factor], separators=(",", ":"))
-    return zlib.compress(text.encode(), _LEVEL)
+    by = told.weights
+    weights = by.cost, by.quality, by.speed, by.uptime
+    text = _ENCODE([rows, weights, told.reason, told.policy_id, told.cost_factor]).encode()
+    return text if len(text) < _COMPRESSED_FROM else zlib.compress(text, _LEVEL)
 
 
 def _row(ranked: Ranked) -> list[object]:
@@ -42,7 +48,7 @@ def _row(ranked: Ranked) -> list[object]:
 
 def from_bytes(data: bytes) -> Explanation:
     """The explanation of to_bytes(); of an option only what explains the choice."""
-    rows, weights, reason, policy_id, cost_factor = json.loads(zlib.decompress(data))
+    rows, weights, reason, policy_id, cost_factor = json.loads(data if data.startswith(_JSON_BEGINS) else zlib.decompress(data))
     return Explanation([_ranked(*row) for row in rows], Weights(*weights), reason, policy_id, cost_factor)
 
 

@@ -37,8 +37,12 @@ async def put_chain(tx: Transaction, stored: Stored) -> None:
 
 async def get_chain(tx: Transaction, chain_id: str) -> Stored | None:
     """The chain of that name."""
-    row = await tx.fetch_one("SELECT * FROM fallback_chain WHERE chain_id = :chain_id", {"chain_id": chain_id})
-    return None if row is None else _stored(row)
+
+    async def load() -> Stored | None:
+        row = await tx.fetch_one("SELECT * FROM fallback_chain WHERE chain_id = :chain_id", {"chain_id": chain_id})
+        return None if row is None else _stored(row)
+
+    return await tx.remembered("fallback_chain", chain_id, load)
 
 
 async def list_chains(tx: Transaction, after: str, limit: int) -> list[Stored]:

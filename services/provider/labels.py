@@ -13,6 +13,7 @@ OWN = (PROVIDER, MODEL, USER)
 RESERVED = frozenset({"hour", "day", "month"})
 # statements that filter by labels have this many places for labels beside the three
 MOST_FURTHER = 8
+_ENCODE = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 
@@ -74,10 +75,10 @@ class Labels:
         kept = (pair for pair in self.pairs if pair[0] not in named)
         return Labels(frozenset((*kept, *(pair for pair in named.items() if pair[1]))))
 
-    @property
+    @cached_property
     def text(self) -> str:
         """One form for each set, in which stores keep it."""
-        return json.dumps(self.values, separators=(",", ":"))
+        return _ENCODE(self.values)
 
 
 EVERYTHING = Labels()

@@ -12,6 +12,7 @@ from services.provider.query import Query, State, Tried
 from services.provider.reservation import State as Standing
 
 _MICROSECOND = timedelta(microseconds=1)
+_ENCODE = json.JSONEncoder(check_circular=False).encode
 
 
 async def insert(tx: Transaction, query: Query) -> None:
@@ -92,10 +93,10 @@ def _params(query: Query) -> dict[str, object]:
         "labels": query.labels.text,
         "focus_area": query.focus_area,
         "ended_us": None if query.ended is None else to_us(query.ended),
-        "usage": json.dumps(_counts(query.usage)),
+        "usage": _ENCODE(_counts(query.usage)),
         "usage_estimated": int(query.usage_estimated),
         "cost_nanos": query.cost,
-        "tried": json.dumps([_plain(tried) for tried in query.tried]),
+        "tried": _ENCODE([_plain(tried) for tried in query.tried]) if query.tried else "[]",
         "request_id": query.request_id or None,
         "request_hash": query.request_hash or None,
         "answer": query.answer or None,

@@ -14,7 +14,7 @@ _MINUTE_US = 60_000_000
 
 async def stamp(tx: Transaction) -> str:
     """The text that changes with the registry or the keys; "" before the first change."""
-    row = await tx.fetch_one("SELECT stamp FROM registry_stamp WHERE one = 1")
+    row = await tx.remembered("registry_stamp", "", lambda: tx.fetch_one("SELECT stamp FROM registry_stamp WHERE one = 1"))
     return str(row["stamp"]) if row else ""
 
 
@@ -118,11 +118,15 @@ async def get_key(tx: Transaction, key_id: str) -> StoredKey | None:
 
 async def keys(tx: Transaction, provider_id: str = "") -> list[StoredKey]:
     """Every key of one provider, or of all."""
-    rows = await tx.fetch_all(
-        "SELECT * FROM provider_key WHERE (:provider_id = '' OR provider_id = :provider_id) ORDER BY provider_id, key_id",
-        {"provider_id": provider_id},
-    )
-    return [_key(row) for row in rows]
+
+    async def load() -> list[StoredKey]:
+        rows = await tx.fetch_all(
+            "SELECT * FROM provider_key WHERE (:provider_id = '' OR provider_id = :provider_id) ORDER BY provider_id, key_id",
+            {"provider_id": provider_id},
+        )
+        return [_key(row) for row in rows]
+
+    return await tx.remembered("provider_key", provider_id, load)
 
 
 async def delete_key(tx: Transaction, key_id: str) -> bool:

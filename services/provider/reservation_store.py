@@ -1,9 +1,11 @@
 """Every SQL statement about reservations, each a named function inside the caller's transaction."""
 
+from collections.abc import Hashable, Mapping
 from datetime import datetime, timedelta
 
 from mesh.clock import from_us, to_us
 from mesh.db import Row, Transaction
+from mesh.remembered import UNKNOWN
 from services.provider.burst import read_taken, write_taken
 from services.provider.labels import from_text
 from services.provider.reservation import Reservation, State
@@ -30,6 +32,7 @@ async def insert(tx: Transaction, reservation: Reservation) -> None:
             "taken": write_taken(reservation.taken),
             "max_output_tokens": reservation.max_output_tokens,
         },
+        now=_now(reservation),
     )
 
 
@@ -52,13 +55,24 @@ async def put(tx: Transaction, reservation: Reservation) -> None:
             "late": int(reservation.late),
             "taken": write_taken(reservation.taken),
         },
+        now=_now(reservation),
     )
+
+
+def _now(reservation: Reservation) -> Mapping[Hashable, object]:
+    """What is remembered of it from here on: nothing when it has ended."""
+    return {reservation.reservation_id: reservation if reservation.state is State.OPEN else UNKNOWN}
 
 
 async def get(tx: Transaction, reservation_id: str) -> Reservation | None:
     """The reservation of that id."""
-    row = await tx.fetch_one("SELECT * FROM reservation WHERE reservation_id = :reservation_id", {"reservation_id": reservation_id})
-    return _reservation(row) if row else None
+
+    async def load() -> Reservation | None:
+        sql = "SELECT * FROM reservation WHERE reservation_id = :reservation_id"
+        row = await tx.fetch_one(sql, {"reservation_id": reservation_id})
+        return _reservation(row) if row else None
+
+    return await tx.remembered("reservation", reservation_id, load)
 
 
 async def due(tx: Transaction, now: datetime, limit: int) -> list[Reservation]:

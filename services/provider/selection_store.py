@@ -48,8 +48,12 @@ async def put_policy(tx: Transaction, policy: Policy, created: datetime, updated
 
 async def get_policy(tx: Transaction, policy_id: str) -> Policy | None:
     """The policy of that id."""
-    row = await tx.fetch_one("SELECT * FROM selection_policy WHERE policy_id = :policy_id", {"policy_id": policy_id})
-    return _policy(row) if row else None
+
+    async def load() -> Policy | None:
+        row = await tx.fetch_one("SELECT * FROM selection_policy WHERE policy_id = :policy_id", {"policy_id": policy_id})
+        return _policy(row) if row else None
+
+    return await tx.remembered("selection_policy", policy_id, load)
 
 
 async def list_policies(tx: Transaction, after: str, limit: int) -> list[Policy]:
@@ -91,8 +95,12 @@ async def put_alias(tx: Transaction, alias: Alias) -> None:
 
 async def get_alias(tx: Transaction, alias: str) -> Alias | None:
     """The alias of that name."""
-    row = await tx.fetch_one("SELECT * FROM model_alias WHERE alias = :alias", {"alias": alias})
-    return _alias(row) if row else None
+
+    async def load() -> Alias | None:
+        row = await tx.fetch_one("SELECT * FROM model_alias WHERE alias = :alias", {"alias": alias})
+        return _alias(row) if row else None
+
+    return await tx.remembered("model_alias", alias, load)
 
 
 async def list_aliases(tx: Transaction, after: str, limit: int) -> list[Alias]:

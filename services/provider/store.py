@@ -1,7 +1,9 @@
 """Every SQL statement about selections, feedback and health, each a named function inside the caller's transaction."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from mesh.clock import from_us, to_us
 from mesh.db import Row, Transaction
@@ -10,6 +12,8 @@ from services.provider.labels import Labels
 from services.provider.quality import Feedback
 
 _AFTER_ALL_IDS = "~"
+# the key under which a whole table is remembered
+ALL = ""
 
 
 @dataclass(frozen=True)
@@ -82,16 +86,18 @@ def _selection(row: Row) -> Selection:
 
 async def feedback_in(tx: Transaction, domain: str) -> dict[tuple[str, str], Feedback]:
     """What models earned in a domain, by provider and model."""
-    rows = await tx.fetch_all("SELECT provider_id, model, scores, total FROM feedback WHERE domain = :domain", {"domain": domain})
-    return {(row["provider_id"], row["model"]): Feedback(row["scores"], row["total"]) for row in rows}
+    sql = "SELECT provider_id, model, scores, total FROM feedback WHERE domain = :domain"
+    return await tx.remembered("feedback", domain, lambda: _feedback(tx, sql, {"domain": domain}))
 
 
 async def feedback_overall(tx: Transaction) -> dict[tuple[str, str], Feedback]:
     """What models earned in all domains together, by provider and model."""
-    rows = await tx.fetch_all(
-        "SELECT provider_id, model, SUM(scores) AS scores, SUM(total) AS total FROM feedback GROUP BY provider_id, model"
-    )
-    return {(row["provider_id"], row["model"]): Feedback(row["scores"], row["total"]) for row in rows}
+    sql = "SELECT provider_id, model, SUM(scores) AS scores, SUM(total) AS total FROM feedback GROUP BY provider_id, model"
+    return await tx.remembered("feedback", None, lambda: _feedback(tx, sql, {}))
+
+
+async def _feedback(tx: Transaction, sql: str, params: Mapping[str, str]) -> dict[tuple[str, str], Feedback]:
+    return {(row["provider_id"], row["model"]): Feedback(row["scores"], row["total"]) for row in await tx.fetch_all(sql, params)}
 
 
 async def put_feedback(tx: Transaction, model: tuple[str, str], domain: str, feedback: Feedback) -> None:
@@ -105,21 +111,35 @@ async def put_feedback(tx: Transaction, model: tuple[str, str], domain: str, fee
 
 async def model_healths(tx: Transaction) -> dict[tuple[str, str], ModelHealth]:
     """What was seen of models, by provider and model."""
-    rows = await tx.fetch_all("SELECT provider_id, model, uptime, tokens_per_second, outcomes FROM model_health")
-    return {
-        (row["provider_id"], row["model"]): ModelHealth(row["uptime"], row["tokens_per_second"], row["outcomes"]) for row in rows
-    }
+    return {model: model_health(row) for model, row in (await model_rows(tx)).items()}
+
+
+async def model_rows(tx: Transaction) -> Mapping[tuple[str, str], Mapping[str, Any] | Row]:
+    """Everything that was seen of models, as it is stored."""
+
+    async def load() -> Mapping[tuple[str, str], Mapping[str, Any] | Row]:
+        return {(row["provider_id"], row["model"]): row for row in await tx.fetch_all("SELECT * FROM model_health")}
+
+    return await tx.remembered("model_health", ALL, load)
+
+
+def model_health(row: Mapping[str, Any] | Row) -> ModelHealth:
+    """The health in such a row."""
+    return ModelHealth(row["uptime"], row["tokens_per_second"], row["outcomes"])
 
 
 async def provider_healths(tx: Transaction) -> dict[str, tuple[ProviderHealth, datetime | None]]:
     """What was seen of providers, and when their state changed last, by id."""
-    return {row["provider_id"]: _provider_health(row) for row in await tx.fetch_all("SELECT * FROM provider_health")}
+
+    async def load() -> dict[str, tuple[ProviderHealth, datetime | None]]:
+        return {row["provider_id"]: _provider_health(row) for row in await tx.fetch_all("SELECT * FROM provider_health")}
+
+    return await tx.remembered("provider_health", ALL, load)
 
 
 async def provider_health(tx: Transaction, provider_id: str) -> tuple[ProviderHealth, datetime | None]:
     """The same of one provider."""
-    row = await tx.fetch_one("SELECT * FROM provider_health WHERE provider_id = :provider_id", {"provider_id": provider_id})
-    return _provider_health(row) if row else (ProviderHealth(), None)
+    return (await provider_healths(tx)).get(provider_id, (ProviderHealth(), None))
 
 
 async def put_provider_health(tx: Transaction, provider_id: str, health: ProviderHealth, changed: datetime | None) -> None:

@@ -29,7 +29,9 @@ def of_chat(chat: Chat) -> int:
 
 def of_beginning(chat: Chat) -> int:
     """Tokens of what may be cached: the same chat without anything that was said after the instructions."""
-    first = tuple(part for part in chat.beginning if isinstance(part, Message))
+    if not (beginning := chat.beginning):
+        return 0
+    first = tuple(part for part in beginning if isinstance(part, Message))
     return of_chat(replace(chat, messages=first, schema=None))
 
 

@@ -11,6 +11,7 @@ from services.provider.failure import CallFailedError, Failure, FailureKind
 from services.provider.target import Target
 
 JSON = "application/json"
+_ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Dialect(ABC):
 
 def dump(value: Any) -> bytes:
     """JSON as it goes over the wire."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    return _ENCODE(value).encode()
 
 
 def load(body: bytes | str) -> dict[str, Any]:

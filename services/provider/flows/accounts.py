@@ -11,6 +11,7 @@ from services.provider import budget_store, events, money, reservation_store, us
 from services.provider.budget import Account, Budget, Mode, Standing, newly_reached, reached
 from services.provider.flows.known import Known
 from services.provider.labels import Labels
+from services.provider.windows import Window
 
 DEFAULT_ID = "default"
 _PAGE = 1000
@@ -20,12 +21,20 @@ _MICROSECOND = timedelta(microseconds=1)
 async def standing_of(tx: Transaction, budget: Budget, now: datetime, holder: str = "", booked: datetime | None = None) -> Standing:
     """How a holder's share of a budget stands in the window that runs, or in that where the moment `booked` counts."""
     window = budget.rule.counting(booked or now, now)
-    slots = await budget_store.accounts(tx, budget.budget_id, holder, window)
+    slots = await _slots(tx, budget, holder, window)
     spent = sum(account.spent for account in slots.values())
     reserved = sum(account.reserved for account in slots.values())
     least = min(budget.thresholds, default=0)
     told = await budget_store.told(tx, budget.budget_id, holder, window) if reached(budget.limit, spent, least) else ()
     return Standing(budget, window, min(spent, money.LARGEST), told, min(reserved, money.LARGEST), holder, slots)
+
+
+async def _slots(tx: Transaction, budget: Budget, holder: str, window: Window) -> dict[datetime, Account]:
+    """What a holder's slots of a window hold; a window that does not roll is one slot."""
+    if budget.rule.rolling:
+        return await budget_store.accounts(tx, budget.budget_id, holder, window)
+    account = await budget_store.account(tx, budget.budget_id, holder, window.booked)
+    return {} if account is None else {window.booked: account}
 
 
 async def covering(tx: Transaction, known: Known, labels: Labels, now: datetime, booked: datetime | None = None) -> list[Standing]:

@@ -9,6 +9,7 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -44,6 +45,7 @@ class Completing:
         self._host, self._known, self._remote = host, known, remote
         self._opening = Opening(host, known, keyring, advisor)
         self._retries = rules.retry_budget(known.settings)
+        self._limits = rules.limits(known.settings, known.settings.query_timeout)
         # settlements of callers who hung up
         self._ending: set[asyncio.Task[Query]] = set()
 
@@ -101,7 +103,7 @@ class Completing:
 
     async def _run(self, ask: Ask, opened: Opened, running: Running, deadline: timedelta) -> AsyncGenerator[Event, None]:
         """Attempts until one succeeds; CallFailedError when none does."""
-        state = attempts.begin(opened.plan, rules.limits(self._known.settings, deadline))
+        state = attempts.begin(opened.plan, replace(self._limits, deadline=deadline))
         self._retries.deposit(self._host.clock.monotonic())
         while True:
             action = attempts.next_action(state, running.elapsed())

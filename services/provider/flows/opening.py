@@ -209,6 +209,7 @@ def asked_for(known: Known, query_id: str, ask: Ask, target: Target, input_token
         ttl=deadline + known.settings.settle_grace,
         max_wait=deadline,
         reservation_id=query_id,
+        fresh=True,
     )
 
 

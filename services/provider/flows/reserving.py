@@ -40,6 +40,8 @@ class Ask:
     ttl: timedelta | None = None
     max_wait: timedelta | None = None
     reservation_id: str = ""
+    # nobody can have used the id before
+    fresh: bool = False
     dry_run: bool = False
 
 
@@ -73,7 +75,7 @@ class Settled:
 
 async def reserve(host: Host, tx: Transaction, known: Known, ask: Ask) -> Reservation | Denied:
     """Sets money aside: every budget that covers the labels and every burst policy lets it through, or nothing is changed."""
-    if ask.reservation_id and (before := await reservation_store.get(tx, ask.reservation_id)):
+    if ask.reservation_id and not ask.fresh and (before := await reservation_store.get(tx, ask.reservation_id)):
         return before
     now = host.clock.now()
     wanted = await _wanted(host, tx, known, ask, now)

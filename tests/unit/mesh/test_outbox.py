@@ -1,9 +1,10 @@
 """The relay of the outbox: order, deletion after the acknowledgement, and a bus that is away."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar, cast
 
 import pytest
 from tooloo.event.v1.event_pb2 import Event
@@ -12,6 +13,8 @@ from mesh import errors, outbox
 from mesh.db import Database, Transaction
 from mesh.ids import new_id
 from tests.support.mesh import eventually
+
+T = TypeVar("T")
 
 
 class Bus:
@@ -134,3 +137,85 @@ async def test_what_comes_close_behind_goes_together(database: Database) -> None
     await asyncio.gather(relaying, return_exceptions=True)
     assert bus.taken == [first, *later]
     assert bus.batches == [1, 3]
+
+
+class _Counting:
+    """A database that counts how often it is read."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.write = database.write
+        self.reads = 0
+
+    async def read(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Reads, and counts it."""
+        self.reads += 1
+        return await self._database.read(work)
+
+
+async def _commit(database: Database, relay: outbox.Relay | None, size: int = 0) -> str:
+    """One event, offered to the relay of the process that commits it; without one it is another process's."""
+    event = Event(id=new_id(), subject="x" * size)
+    number = await database.write(lambda tx: outbox.add(tx, event))
+    if relay is not None:
+        relay.offer(number, event)
+    return event.id
+
+
+@pytest.fixture
+async def offered(database: Database) -> tuple[Database, _Counting, Bus, outbox.Relay]:
+    """A relay that has told one event and knows where it stands."""
+    counting, bus = _Counting(database), Bus([])
+    relay = outbox.Relay(cast(Database, counting), bus, batch=4)
+    await _commit(database, relay)
+    assert await relay.relay_once() == 1
+    counting.reads = 0
+    bus.taken.clear()
+    return database, counting, bus, relay
+
+
+async def test_what_this_process_committed_is_told_without_a_read(offered: tuple[Database, _Counting, Bus, outbox.Relay]) -> None:
+    """In order, batch by batch, and deleted afterwards like all else."""
+    database, counting, bus, relay = offered
+    wanted = [await _commit(database, relay) for _ in range(6)]
+    assert [await relay.relay_once() for _ in range(2)] == [4, 2]
+    assert bus.taken == wanted
+    assert counting.reads == 0
+    await relay.settle()
+    assert await _left(database) == 0
+
+
+@pytest.mark.parametrize("size", [0, 20_000])
+async def test_what_it_has_not_at_hand_keeps_its_place(offered: tuple[Database, _Counting, Bus, outbox.Relay], size: int) -> None:
+    """Events of another process on the same file, or too large to be kept, are read in between; each is told once, in order."""
+    database, counting, bus, relay = offered
+    wanted = []
+    for place in range(12):
+        strange = place % 5 == 2
+        wanted.append(await _commit(database, None if strange and not size else relay, size if strange else 0))
+    while await relay.relay_once():
+        pass
+    assert bus.taken == wanted
+    assert counting.reads
+
+
+async def test_more_than_a_relay_keeps_is_read(offered: tuple[Database, _Counting, Bus, outbox.Relay]) -> None:
+    """While the bus is away the newest are at hand, those before them are in the outbox."""
+    database, _, bus, relay = offered
+    wanted = [await _commit(database, relay) for _ in range(30)]
+    while await relay.relay_once():
+        pass
+    assert bus.taken == wanted
+
+
+async def test_what_was_refused_for_now_is_told_later(offered: tuple[Database, _Counting, Bus, outbox.Relay]) -> None:
+    """A bus that is away loses nothing of what was offered, and the order stays."""
+    database, _, bus, relay = offered
+    bus.refusals = [errors.unavailable("bus") for _ in range(2)]
+    wanted = [await _commit(database, relay) for _ in range(3)]
+    for _ in range(2):
+        with pytest.raises(errors.Refusal):
+            await relay.relay_once()
+    wanted.append(await _commit(database, relay))
+    assert await relay.relay_once() == 4
+    assert bus.taken == wanted
