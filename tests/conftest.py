@@ -11,6 +11,8 @@ from types import AsyncGeneratorType
 import hypothesis
 import pytest
 
+from mesh.transaction import Transaction
+from tests.support import remembering
 from tests.support.mesh import Mesh, running_mesh
 
 # how long an example may take, or be in the making, is no promise: on a busy machine any may take longer than the defaults allow
@@ -21,6 +23,12 @@ TESTS = Path(__file__).parent
 _BEFORE_MIDNIGHT = 40
 # folders whose files take longest; the many short ones then fill up whichever worker is free
 SLOWEST_FIRST = ("robustness", "journeys", "browser", "fuzz", "conformance", "integration")
+
+
+@pytest.fixture(autouse=True)
+def what_is_remembered_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a service in this process remembers of its database is compared with the database whenever it is used."""
+    monkeypatch.setattr(Transaction, "remembered", remembering.compared)
 
 
 @pytest.fixture(scope="session")

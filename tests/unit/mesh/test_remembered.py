@@ -17,6 +17,11 @@ _TABLE = "things"
 _PUT = "INSERT INTO things (name, size) VALUES (:name, :size) ON CONFLICT (name) DO UPDATE SET size = excluded.size"
 
 
+@pytest.fixture
+def what_is_remembered_is_true() -> None:
+    """Nothing: here it is counted what is read."""
+
+
 class Replica:
     """A process on a shared file; `loads` counts what it really read."""
 
