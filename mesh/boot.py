@@ -159,14 +159,15 @@ class _ByName:
 
 
 def _register(server: grpc.aio.Server, name: str, parts: Parts, servicer: Any, settings: MeshSettings) -> None:
+    by_name = cast(grpc.aio.Server, _ByName(server))
     for add, implementation in parts.servicers:
-        add(implementation, cast(grpc.aio.Server, _ByName(server)))
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+        add(implementation, by_name)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, by_name)
     if settings.reflection:
         # imported here: production turns it off and need not pay for it
         from grpc_reflection.v1alpha import reflection  # noqa: PLC0415 - see above
 
-        reflection.enable_server_reflection((*catalogue.service(name).grpc_services, health.SERVICE_NAME), server)
+        reflection.enable_server_reflection((*catalogue.service(name).grpc_services, health.SERVICE_NAME), by_name)
 
 
 async def _join_bus(host: Host, parts: Parts, incoming: Inbox, stack: AsyncExitStack) -> list[Loop]:

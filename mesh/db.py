@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import logging
 import sqlite3
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -44,7 +45,13 @@ class _Connection(aiosqlite.Connection):
 
     async def run(self, function: Callable[[sqlite3.Connection], T]) -> T:
         """Gives what the function gives."""
-        return cast(T, await self._execute(function, self._conn))  # type: ignore[no-untyped-call] # aiosqlite leaves it untyped
+        return await self.begin(function)
+
+    def begin(self, function: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """The same, to be waited for later."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._tx.put_nowait((future, partial(function, self._conn)))
+        return future
 
 
 @dataclass
@@ -67,9 +74,14 @@ class Database:
         self._memory = Remembered()
         self._settings = settings
         self._writer = writer
-        self._jobs: asyncio.Queue[_Job] = asyncio.Queue(settings.write_queue)
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[_Job] = deque()
+        # whether a commit is under way or about to be, and the one that is
+        self._writing = False
+        self._committing: asyncio.Future[None] | None = None
         self._readers: asyncio.Queue[_Connection] = asyncio.Queue()
-        self._loop_task: asyncio.Task[None] | None = None
+        # while it is open: ends by the error that stops the writer
+        self._stopped: asyncio.Future[None] | None = None
 
     @classmethod
     async def open(
@@ -92,17 +104,16 @@ class Database:
             # each connection is a thread: one left open would keep the process from ending
             await database._close_connections()
             raise
-        database._loop_task = asyncio.create_task(database._write_loop(), name=f"writer of {path.name}")
+        database._stopped = database._loop.create_future()
         return database
 
     async def close(self) -> None:
         """Ends the writer and closes the file. Writes that still wait are refused."""
-        if self._loop_task:
-            self._loop_task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._loop_task
-        while not self._jobs.empty():
-            self._jobs.get_nowait().done.cancel()
+        if self._stopped is not None:
+            self._stopped.cancel()
+        self._cancel_waiting()
+        if self._committing is not None:
+            await asyncio.wait({self._committing})
         for _ in range(self._settings.read_connections):
             await (await self._readers.get()).close()
         await self._close_connections()
@@ -114,18 +125,18 @@ class Database:
 
     async def failed(self) -> None:
         """Returns only by raising: the error that stopped the writer. The process must end then, for its promise is broken."""
-        if self._loop_task:
-            await asyncio.shield(self._loop_task)
+        if self._stopped is not None:
+            await asyncio.shield(self._stopped)
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Runs `work` in a write transaction; returns when it is on disk. `work` may await the transaction only."""
-        if self._loop_task is None or self._loop_task.done():
+        if self._stopped is None or self._stopped.done():
             raise errors.unavailable("database", reason=ErrorReason.ERROR_REASON_NOT_READY)
-        job = _Job(work, contextvars.copy_context(), asyncio.get_running_loop().create_future())
-        try:
-            self._jobs.put_nowait(job)
-        except asyncio.QueueFull:
-            raise _queue_full(self._settings.write_queue) from None
+        if len(self._waiting) >= self._settings.write_queue:
+            raise _queue_full(self._settings.write_queue)
+        job = _Job(work, contextvars.copy_context(), self._loop.create_future())
+        self._waiting.append(job)
+        self._begin_soon()
         return cast(T, await job.done)
 
     async def read(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
@@ -145,23 +156,45 @@ class Database:
         finally:
             self._readers.put_nowait(connection)
 
-    async def _write_loop(self) -> None:
-        while True:
-            batch = [await self._jobs.get()]
-            while len(batch) < self._settings.commit_batch and not self._jobs.empty():
-                batch.append(self._jobs.get_nowait())
-            try:
-                await self._writer.run(partial(_write, batch, self._memory))
-                for job in batch:
-                    self._answer(job)
-            except sqlite3.Error as error:
-                self._fail(batch, error)
-                if not _disk_full(error) and not _busy(error):
-                    raise
-            except BaseException:
-                for job in batch:
-                    job.done.cancel()
-                raise
+    def _begin_soon(self) -> None:
+        """Lets what waits be written in a moment, together with what comes in that moment."""
+        if self._waiting and not self._writing:
+            self._writing = True
+            self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        """Writes what waits in one commit; what comes meanwhile waits for the next one."""
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._settings.commit_batch))]
+        if batch:
+            self._committing = self._writer.begin(partial(_write, batch, self._memory))
+            self._committing.add_done_callback(partial(self._committed, batch))
+        else:
+            self._writing = False
+
+    def _committed(self, batch: list[_Job], ended: asyncio.Future[None]) -> None:
+        self._writing, self._committing = False, None
+        try:
+            ended.result()
+            for job in batch:
+                self._answer(job)
+        except sqlite3.Error as error:
+            self._fail(batch, error)
+            if not _disk_full(error) and not _busy(error):
+                self._stop(error)
+        except BaseException as error:  # noqa: BLE001 - whatever it is: the promise is broken, and the process must end
+            for job in batch:
+                job.done.cancel()
+            self._stop(error)
+        self._begin_soon()
+
+    def _stop(self, error: BaseException) -> None:
+        if self._stopped is not None and not self._stopped.done():
+            self._stopped.set_exception(error)
+        self._cancel_waiting()
+
+    def _cancel_waiting(self) -> None:
+        while self._waiting:
+            self._waiting.popleft().done.cancel()
 
     def _answer(self, job: _Job) -> None:
         if job.failure is None:

@@ -1,9 +1,11 @@
 """The boundary every call passes: rubbish, broken rules and surprises become refusals that say what to do."""
 
+import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -142,3 +144,20 @@ async def test_an_event_carries_the_trace_of_its_call(bench: testing.Bench) -> N
     event = (await bench.told())[0]
     assert event.correlation_id == "journey-7"
     assert "0af7651916cd43dd8448eb211c80319c" in event.traceparent
+
+
+async def test_a_call_costs_no_more_for_the_methods_beside_it(bench: testing.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """grpc.aio waits anew with each call for a future of every method that is registered: a service of seventy waits for none."""
+    waited, wait = [], asyncio.wait
+
+    async def counting(futures: Iterable[asyncio.Future[Any]], **kwargs: Any) -> Any:
+        waited.append(len(set(futures)))
+        return await wait(futures, **kwargs)
+
+    monkeypatch.setattr(asyncio, "wait", counting)
+    stub = SystemServiceStub(bench.channel)
+    for _ in range(3):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.StartService(system.StartServiceRequest(service="provider"))
+    assert waited
+    assert max(waited) == 1

@@ -161,3 +161,30 @@ async def test_a_backup_is_a_whole_database(tmp_path: Path, schema: Path) -> Non
     copy = await Database.open(tmp_path / "copy.db", [("test", schema)])
     assert await copy.read(_names) == ["one"]
     await copy.close()
+
+
+async def test_what_a_savepoint_copies_goes_to_no_file(tmp_path: Path, schema: Path) -> None:
+    """A temporary file for each larger write would cost every call, and a full folder for such files would refuse them all."""
+    database = await Database.open(tmp_path / "a.db", [("test", schema)])
+    await database.write(lambda tx: tx.execute_many("INSERT INTO things (name) VALUES (:name)", [_long(n) for n in range(200)]))
+
+    async def change_all(tx: Transaction) -> list[str]:
+        await tx.execute("UPDATE things SET name = 'x' || name")
+        return [name for entry in Path("/proc/self/fd").iterdir() if "etilqs" in (name := _target(entry))]
+
+    # together, so that each has a savepoint
+    found = await asyncio.gather(database.write(_inserting("first")), database.write(change_all))
+    assert found[1] == []
+    await database.close()
+
+
+def _long(number: int) -> dict[str, str]:
+    return {"name": f"{number:04}" * 250}
+
+
+def _target(entry: Path) -> str:
+    """Where a descriptor leads; one that is closed meanwhile leads nowhere."""
+    try:
+        return str(entry.readlink())
+    except OSError:
+        return ""
