@@ -10,6 +10,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -57,6 +58,8 @@ class _Request:
     """What goes out together."""
 
     callers: Sequence[_Waiting]
+    # events, of all of them
+    count: int
     sent: float = 0.0
 
     @property
@@ -70,7 +73,7 @@ class _Request:
         for caller in self.callers:
             end = start + caller.count
             if not caller.done.done():
-                caller.done.set_result(list(positions[start:end]))
+                caller.done.set_result([positions[start]] if caller.count == 1 else list(positions[start:end]))
             start = end
 
     def refuse(self, refusal: BaseException) -> None:
@@ -112,6 +115,8 @@ class Publisher:
         if expected:
             # what may be refused because of other publishes must not hold up those that share its stream
             return await self._alone(PublishRequest(events=events, expected_versions=expected), seconds)
+        if not events:
+            return []
         waiting = self._begun(_encoded(events), len(events), seconds)
         if self._idle is not None and self._at_rest and len(waiting.body) <= _AT_ONCE_BYTES:
             await self._write_at_once(self._idle, waiting)
@@ -131,7 +136,7 @@ class Publisher:
         self._refuse_all(_client_closed())
 
     def _refuse_all(self, refusal: BaseException) -> None:
-        rest = [*self._sent, *self._again, _Request(list(self._waiting))]
+        rest = [*self._sent, *self._again, _Request(list(self._waiting), 0)]
         for queue in (self._sent, self._again, self._waiting):
             queue.clear()
         for request in rest:
@@ -187,7 +192,7 @@ class Publisher:
     async def _write_at_once(self, call: Any, waiting: _Waiting) -> None:
         """Writes in the caller's own task: with nobody else on the stream, handing over to the sending task only takes time."""
         try:
-            await self._write(call, _Request([waiting]))
+            await self._write(call, _Request([waiting], waiting.count))
         except asyncio.CancelledError:
             # nobody waits for it any more
             waiting.done.cancel()
@@ -301,12 +306,12 @@ class Publisher:
                 # its time was up, or it was cancelled
                 self._waiting.popleft()
                 continue
+            if callers and (count + first.count > _SHARED_EVENTS or size + len(first.body) > _SHARED_BYTES):
+                break
             count += first.count
             size += len(first.body)
-            if callers and (count > _SHARED_EVENTS or size > _SHARED_BYTES):
-                break
             callers.append(self._waiting.popleft())
-        return _Request(callers) if callers else None
+        return _Request(callers, count) if callers else None
 
     async def _listen(self, call: Any, backoff: Backoff) -> None:
         """Takes answers until the stream ends; raises the status that it ended with."""
@@ -315,11 +320,11 @@ class Publisher:
             while isinstance(response := await call.read(), PublishStreamResponse):
                 backoff.reset()
                 start = callers = 0
+                positions = response.positions
                 while acknowledged < response.sequence:
                     request = self._sent.popleft()
-                    count = sum(caller.count for caller in request.callers)
-                    request.acknowledge(response.positions[start : start + count])
-                    start += count
+                    request.acknowledge(positions[start : start + request.count])
+                    start += request.count
                     callers += len(request.callers)
                     acknowledged += 1
                 self._go_on(call, callers)
@@ -352,7 +357,7 @@ class Publisher:
         if len(request.callers) == 1:
             request.refuse(refusal)
         else:
-            self._again.extendleft(_Request([caller]) for caller in reversed(request.callers))
+            self._again.extendleft(_Request([caller], caller.count) for caller in reversed(request.callers))
 
 
 def _encoded(events: Sequence[Event]) -> bytes:
@@ -360,7 +365,7 @@ def _encoded(events: Sequence[Event]) -> bytes:
     if len(events) > 1:
         return PublishRequest(events=events).SerializeToString()
     body = events[0].SerializeToString()
-    return b"".join((_EVENTS, _varint(len(body)), body))
+    return b"".join((_EVENTS, _length(len(body)), body))
 
 
 def _too_late() -> errors.Refusal:
@@ -386,3 +391,7 @@ def _varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+# lengths repeat themselves, and a lookup takes a third of the time
+_length = lru_cache(maxsize=1024)(_varint)
