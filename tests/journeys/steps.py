@@ -13,13 +13,13 @@ _STREAM_SECONDS = 60
 
 
 async def post(client: httpx.AsyncClient, path: str, body: Json, **headers: str) -> Json:
-    """The answer of a call that changes something, at e.g. "training/start"; AssertionError unless it is 200, or 503."""
+    """The answer of a call that changes something, at e.g. "training/start"; it raises unless that is 200."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return _answer_of(await client.post(f"/api/v1/{path}", json=body, headers=named))
 
 
 async def get(client: httpx.AsyncClient, path: str, **params: Any) -> Json:
-    """The answer of a call that reads; AssertionError unless it is 200, or 503."""
+    """The answer of a call that reads; it raises unless that is 200."""
     return _answer_of(await client.get(f"/api/v1/{path}", params=params))
 
 
