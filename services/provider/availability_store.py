@@ -101,22 +101,28 @@ async def put_model_seen(tx: Transaction, target: Target, grain: Grain, health: 
 
 async def key_seen(tx: Transaction, provider_id: str, key_id: str, grain: Grain) -> Seen:
     """What was seen of a key."""
-    row = await tx.fetch_one(
-        "SELECT * FROM key_health WHERE provider_id = :provider_id AND key_id = :key_id",
-        {"provider_id": provider_id, "key_id": key_id},
-    )
+
+    async def load() -> Row | Mapping[str, Any] | None:
+        return await tx.fetch_one(
+            "SELECT * FROM key_health WHERE provider_id = :provider_id AND key_id = :key_id",
+            {"provider_id": provider_id, "key_id": key_id},
+        )
+
+    row = await tx.remembered("key_health", (provider_id, key_id), load)
     return Seen() if row is None else _seen(row, grain)
 
 
 async def put_key_seen(tx: Transaction, provider_id: str, key_id: str, grain: Grain, seen: Seen, now: datetime) -> None:
     """Sets what was seen of a key."""
+    row = {"provider_id": provider_id, "key_id": key_id, **_params(seen, grain, now)}
     await tx.execute(
         "INSERT INTO key_health (provider_id, key_id, failures_in_row, latency_us, first_token_us, last_us, seen)"
         " VALUES (:provider_id, :key_id, :failures_in_row, :latency_us, :first_token_us, :last_us, :seen)"
         " ON CONFLICT (provider_id, key_id) DO UPDATE SET failures_in_row = excluded.failures_in_row,"
         " latency_us = excluded.latency_us, first_token_us = excluded.first_token_us, last_us = excluded.last_us,"
         " seen = excluded.seen",
-        {"provider_id": provider_id, "key_id": key_id, **_params(seen, grain, now)},
+        row,
+        now={(provider_id, key_id): row},
     )
 
 

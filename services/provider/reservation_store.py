@@ -68,8 +68,9 @@ async def get(tx: Transaction, reservation_id: str) -> Reservation | None:
     """The reservation of that id."""
 
     async def load() -> Reservation | None:
-        sql = "SELECT * FROM reservation WHERE reservation_id = :reservation_id"
-        row = await tx.fetch_one(sql, {"reservation_id": reservation_id})
+        row = await tx.fetch_one(
+            "SELECT * FROM reservation WHERE reservation_id = :reservation_id", {"reservation_id": reservation_id}
+        )
         return _reservation(row) if row else None
 
     return await tx.remembered("reservation", reservation_id, load)

@@ -86,18 +86,30 @@ def _selection(row: Row) -> Selection:
 
 async def feedback_in(tx: Transaction, domain: str) -> dict[tuple[str, str], Feedback]:
     """What models earned in a domain, by provider and model."""
-    sql = "SELECT provider_id, model, scores, total FROM feedback WHERE domain = :domain"
-    return await tx.remembered("feedback", domain, lambda: _feedback(tx, sql, {"domain": domain}))
+
+    async def load() -> dict[tuple[str, str], Feedback]:
+        found = await tx.fetch_all(
+            "SELECT provider_id, model, scores, total FROM feedback WHERE domain = :domain", {"domain": domain}
+        )
+        return _feedback(found)
+
+    return await tx.remembered("feedback", domain, load)
 
 
 async def feedback_overall(tx: Transaction) -> dict[tuple[str, str], Feedback]:
     """What models earned in all domains together, by provider and model."""
-    sql = "SELECT provider_id, model, SUM(scores) AS scores, SUM(total) AS total FROM feedback GROUP BY provider_id, model"
-    return await tx.remembered("feedback", None, lambda: _feedback(tx, sql, {}))
+
+    async def load() -> dict[tuple[str, str], Feedback]:
+        found = await tx.fetch_all(
+            "SELECT provider_id, model, SUM(scores) AS scores, SUM(total) AS total FROM feedback GROUP BY provider_id, model"
+        )
+        return _feedback(found)
+
+    return await tx.remembered("feedback", None, load)
 
 
-async def _feedback(tx: Transaction, sql: str, params: Mapping[str, str]) -> dict[tuple[str, str], Feedback]:
-    return {(row["provider_id"], row["model"]): Feedback(row["scores"], row["total"]) for row in await tx.fetch_all(sql, params)}
+def _feedback(rows: list[Row]) -> dict[tuple[str, str], Feedback]:
+    return {(row["provider_id"], row["model"]): Feedback(row["scores"], row["total"]) for row in rows}
 
 
 async def put_feedback(tx: Transaction, model: tuple[str, str], domain: str, feedback: Feedback) -> None:
