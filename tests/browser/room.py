@@ -156,6 +156,10 @@ async def room_in(browser: Browser, url: str) -> AsyncIterator[Room]:
         room.check()
     finally:
         try:
+            # an answer that a test is still making up for the page would fail on a closed one, and with it the next test
+            await context.unroute_all(behavior="ignoreErrors")
+            for page in context.pages:
+                await page.unroute_all(behavior="ignoreErrors")
             await context.close()
         except Error as error:
             raise AssertionError(f"the browser is gone: {error}") from error
