@@ -154,6 +154,12 @@ async def seen_of_keys(tx: Transaction, grain: Grain) -> dict[Resource, Seen]:
     return {Resource(row["provider_id"], "", row["key_id"]): _seen(row, grain) for row in rows}
 
 
+async def keys_used(tx: Transaction) -> dict[tuple[str, str], datetime]:
+    """The minute in which each key was last used, by provider and key; without one it never was."""
+    rows = await tx.fetch_all("SELECT provider_id, key_id, last_us FROM key_health")
+    return {(row["provider_id"], row["key_id"]): from_us(row["last_us"]).replace(second=0, microsecond=0) for row in rows}
+
+
 async def put_away(tx: Transaction, resource: Resource, grain: Grain, bucket: Bucket, oldest: int) -> None:
     """Keeps a bucket that is full, and drops those that have left the window."""
     await tx.execute(

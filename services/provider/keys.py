@@ -24,7 +24,6 @@ class StoredKey:
     sealed: Sealed = field(repr=False)
     created: datetime | None = None
     ends: datetime | None = None
-    last_used: datetime | None = None
 
     @property
     def place(self) -> str:

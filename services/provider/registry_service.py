@@ -1,8 +1,9 @@
 """The registry's calls: a message in, the registry changed and checked, a message out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import grpc
@@ -14,15 +15,15 @@ from tooloo.provider.v1.registry_service_pb2_grpc import RegistryServiceServicer
 from mesh import errors, page
 from mesh.db import Transaction
 from mesh.host import Host
+from services.provider import availability_store, wire
 from services.provider import registry_store as store
 from services.provider import registry_wire as form
-from services.provider import wire
 from services.provider.availability import Resource
 from services.provider.flows import availability
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
 from services.provider.flows.registering import Registering
-from services.provider.keys import StoredKey, hint_of
+from services.provider.keys import ENVIRONMENT, StoredKey, hint_of
 from services.provider.overlay import Change
 from services.provider.registry import Model, Provider
 
@@ -161,16 +162,19 @@ class RegistryService(RegistryServiceServicer):
             if request.provider_id in self._known.registry.providers and not self._known.keys_of(request.provider_id):
                 # a provider that refused calls without a key is worth another try with its first one
                 await availability.reset(self._host, tx, self._known, Resource(request.provider_id))
-            return api.AddProviderKeyResponse(key=self._key(made))
+            return api.AddProviderKeyResponse(key=self._key(made, {}))
 
         return await self._host.once(request, api.AddProviderKeyResponse, effect)
 
     async def ListProviderKeys(self, request: api.ListProviderKeysRequest, context: Context) -> api.ListProviderKeysResponse:
         """Keys by provider and id."""
-        stored = await self._host.db.read(lambda tx: store.keys(tx, request.provider_id))
-        given = self._known.environment_keys.items()
-        found = [self._key(key) for key in stored]
-        found += [form.to_environment_key(name, hint_of(key)) for name, key in given if request.provider_id in ("", name)]
+        stored, used = await self._host.db.read(partial(_keys, provider_id=request.provider_id))
+        found = [self._key(key, used) for key in stored]
+        found += [
+            form.to_environment_key(name, hint_of(key), used.get((name, ENVIRONMENT)))
+            for name, key in self._known.environment_keys.items()
+            if request.provider_id in ("", name)
+        ]
         found.sort(key=lambda key: (key.provider_id, key.key_id))
         shown, token = _page(request, found, lambda key: [key.provider_id, key.key_id])
         return api.ListProviderKeysResponse(keys=shown, next_page_token=token)
@@ -185,7 +189,7 @@ class RegistryService(RegistryServiceServicer):
             changed = _changed(before, request)
             await store.update_key(tx, changed)
             await self._registering.changed(tx)
-            return api.UpdateProviderKeyResponse(key=self._key(changed))
+            return api.UpdateProviderKeyResponse(key=self._key(changed, await availability_store.keys_used(tx)))
 
         return await self._host.once(request, api.UpdateProviderKeyResponse, effect)
 
@@ -200,8 +204,14 @@ class RegistryService(RegistryServiceServicer):
 
         return await self._host.once(request, api.DeleteProviderKeyResponse, effect)
 
-    def _key(self, key: StoredKey) -> api.ProviderKey:
-        return form.to_key(key, self._host.clock.now(), readable=self._keyring.readable(key))
+    def _key(self, key: StoredKey, used: Mapping[tuple[str, str], datetime]) -> api.ProviderKey:
+        last, readable = used.get((key.provider_id, key.key_id)), self._keyring.readable(key)
+        return form.to_key(key, self._host.clock.now(), last, readable=readable)
+
+
+async def _keys(tx: Transaction, provider_id: str) -> tuple[list[StoredKey], Mapping[tuple[str, str], datetime]]:
+    """Keys of one provider, or of all, and when which was last used."""
+    return await store.keys(tx, provider_id), await availability_store.keys_used(tx)
 
 
 def _changed(key: StoredKey, request: api.UpdateProviderKeyRequest) -> StoredKey:

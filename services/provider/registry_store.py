@@ -9,8 +9,6 @@ from mesh.vault import Sealed
 from services.provider.keys import StoredKey
 from services.provider.overlay import Change
 
-_MINUTE_US = 60_000_000
-
 
 async def stamp(tx: Transaction) -> str:
     """The text that changes with the registry or the keys; "" before the first change."""
@@ -100,16 +98,6 @@ async def reseal_key(tx: Transaction, key_id: str, sealed: Sealed) -> None:
     )
 
 
-async def note_key_used(tx: Transaction, key_id: str, now: datetime) -> None:
-    """Notes that a key was used, at most once a minute."""
-    now_us = to_us(now) // _MINUTE_US * _MINUTE_US
-    await tx.execute(
-        "UPDATE provider_key SET last_used_us = :now_us WHERE key_id = :key_id"
-        " AND (last_used_us IS NULL OR last_used_us < :now_us)",
-        {"key_id": key_id, "now_us": now_us},
-    )
-
-
 async def get_key(tx: Transaction, key_id: str) -> StoredKey | None:
     """A key; None when there is none."""
     row = await tx.fetch_one("SELECT * FROM provider_key WHERE key_id = :key_id", {"key_id": key_id})
@@ -154,7 +142,7 @@ def _entry(row: Row) -> Change:
 
 
 def _key(row: Row) -> StoredKey:
-    ends, used = row["ends_us"], row["last_used_us"]
+    ends = row["ends_us"]
     return StoredKey(
         row["key_id"],
         row["provider_id"],
@@ -164,5 +152,4 @@ def _key(row: Row) -> StoredKey:
         Sealed(row["vault_key_id"], bytes(row["box"])),
         from_us(row["created_us"]),
         from_us(ends) if ends is not None else None,
-        from_us(used) if used is not None else None,
     )

@@ -109,8 +109,8 @@ def to_model(model: Model, *, changed_here: bool, price: Price | None) -> api.Mo
     return message
 
 
-def to_key(key: StoredKey, now: datetime, *, readable: bool) -> api.ProviderKey:
-    """A key without its secret."""
+def to_key(key: StoredKey, now: datetime, used: datetime | None, *, readable: bool) -> api.ProviderKey:
+    """A key without its secret; `used` is when it was last."""
     message = api.ProviderKey(
         key_id=key.key_id,
         provider_id=key.provider_id,
@@ -120,7 +120,7 @@ def to_key(key: StoredKey, now: datetime, *, readable: bool) -> api.ProviderKey:
         state=_state(key, now, readable),
     )
     moments: Mapping[str, datetime | None] = {
-        "create_time": key.created, "last_used_time": key.last_used, "end_time": key.ends,
+        "create_time": key.created, "last_used_time": used, "end_time": key.ends,
     }  # fmt: skip
     for name, moment in moments.items():
         if moment is not None:
@@ -128,10 +128,13 @@ def to_key(key: StoredKey, now: datetime, *, readable: bool) -> api.ProviderKey:
     return message
 
 
-def to_environment_key(provider_id: str, hint: str) -> api.ProviderKey:
+def to_environment_key(provider_id: str, hint: str, used: datetime | None) -> api.ProviderKey:
     """The key of the environment."""
     state = api.ProviderKey.STATE_ACTIVE
-    return api.ProviderKey(key_id=ENVIRONMENT, provider_id=provider_id, hint=hint, weight=1, state=state)
+    message = api.ProviderKey(key_id=ENVIRONMENT, provider_id=provider_id, hint=hint, weight=1, state=state)
+    if used is not None:
+        message.last_used_time.FromDatetime(used)
+    return message
 
 
 def _state(key: StoredKey, now: datetime, readable: bool) -> api.ProviderKey.State.ValueType:

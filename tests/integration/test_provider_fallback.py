@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC
 from pathlib import Path
 
 import grpc
@@ -12,7 +13,12 @@ from tooloo.provider.v1 import completion_service_pb2 as api
 from tooloo.provider.v1 import provider_pb2, selection_pb2
 from tooloo.provider.v1.budget_pb2 import Budget
 from tooloo.provider.v1.health_pb2 import FailureKind
-from tooloo.provider.v1.registry_service_pb2 import ModelDefinition, RegisterModelRequest, SetModelEnabledRequest
+from tooloo.provider.v1.registry_service_pb2 import (
+    ListProviderKeysRequest,
+    ModelDefinition,
+    RegisterModelRequest,
+    SetModelEnabledRequest,
+)
 from tooloo.provider.v1.registry_service_pb2_grpc import RegistryServiceStub
 from tooloo.provider.v1.selection_service_pb2 import SetAliasRequest, SetSelectionPolicyRequest
 from tooloo.provider.v1.selection_service_pb2_grpc import SelectionServiceStub
@@ -116,6 +122,18 @@ async def test_a_limited_key_is_skipped(desk: Desk) -> None:
     assert desk.far.keys == ["key-a", "key-b", "key-b"]
     await desk.ask(SMALL)
     assert desk.far.keys[-1] == "key-a", "another model of the provider is not limited"
+
+
+async def test_a_list_of_keys_says_when_each_was_used(desk: Desk) -> None:
+    """To the minute, whatever came of it; one that no call needed never was."""
+    used, spare = await desk.add_key("acme", "key-a", 1), await desk.add_key("acme", "key-b", 0)
+    desk.far.script["big"] = [fails(500)]
+    await desk.ask(BIG)
+    keys = {
+        key.key_id: key for key in (await RegistryServiceStub(desk.bench.channel).ListProviderKeys(ListProviderKeysRequest())).keys
+    }
+    assert keys[used].last_used_time.ToDatetime(UTC) == desk.clock.now().replace(second=0, microsecond=0)
+    assert not keys[spare].HasField("last_used_time")
 
 
 async def test_a_refused_key_rests_everywhere(desk: Desk) -> None:
