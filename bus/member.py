@@ -153,13 +153,13 @@ class Member:
     async def _delivery(self, delivery: _Delivery, stamp: Stamp) -> bytes:
         """A header and, behind it, stored bytes: protobuf reads both as one message."""
         if delivery.pieces:
-            few = delivery.count <= _FEW
-            header = (
-                PullResponse(positions=positions_of(delivery.pieces), attempts=(1,) * delivery.count) if few else PullResponse()
-            )
+            header, packed_numbers = PullResponse(), b""
+            if delivery.count <= _FEW:
+                header = PullResponse(positions=positions_of(delivery.pieces), attempts=(1,) * delivery.count)
+            else:
+                packed_numbers = _first_deliveries(delivery.pieces)
             encoded = await self._stamped(header, stamp, delivers=True)
-            packed_behind = b"" if few else _first_deliveries(delivery.pieces)
-            return behind(encoded + packed_behind, delivery.pieces, delivery.size)
+            return behind(encoded + packed_numbers, delivery.pieces, delivery.size)
         header = PullResponse(positions=delivery.positions, attempts=delivery.attempts)
         return await self._stamped(header, stamp, delivers=True) + delivery.events
 

@@ -282,13 +282,7 @@ async def _connect(path: Path, settings: MeshSettings, *, query_only: bool = Fal
     def connector() -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, timeout=settings.busy_timeout.total_seconds())
         connection.row_factory = sqlite3.Row
-        for pragma in (
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-            "temp_store = MEMORY",
-            f"query_only = {int(query_only)}",
-        ):
+        for pragma in (*_PRAGMAS, f"query_only = {int(query_only)}"):
             connection.execute(f"PRAGMA {pragma}")
         return connection
 

@@ -110,12 +110,8 @@ class Relay:
         self._offered: deque[Numbered] = deque(maxlen=_OFFERS * batch)
         self._told = 0
 
-    def wake(self) -> None:
-        """Says that something was committed to the outbox."""
-        self._wake.set()
-
     def offer(self, number: int, event: event_pb2.Event) -> None:
-        """The same, and what it was."""
+        """Says what this process has committed to the outbox, and under which number."""
         if event.ByteSize() <= _SMALL_BYTES:
             self._offered.append((number, event))
         self._wake.set()

@@ -89,9 +89,7 @@ async def test_what_is_told_is_deleted_when_it_gets_quiet_and_at_the_end(databas
         return await _left(database)
 
     await eventually(left, lambda count: count == 0)
-    last = await _add(database, 1)
-    relay.wake()
-    await bus.took(last[0])
+    await bus.took(await _commit(database, relay))
     relaying.cancel()
     await asyncio.gather(relaying, return_exceptions=True)
     assert await _left(database) == 0
@@ -130,8 +128,7 @@ async def test_what_comes_close_behind_goes_together(database: Database) -> None
     [first] = await _add(database, 1)
     relaying = asyncio.create_task(relay.run())
     await bus.took(first)
-    later = [event_id for _ in range(3) for event_id in await _add(database, 1)]
-    relay.wake()
+    later = [*await _add(database, 1), *await _add(database, 1), await _commit(database, relay)]
     await bus.took(later[-1])
     relaying.cancel()
     await asyncio.gather(relaying, return_exceptions=True)
