@@ -159,7 +159,7 @@ class Member:
             else:
                 packed_numbers = _first_deliveries(delivery.pieces)
             encoded = await self._stamped(header, stamp, delivers=True)
-            return behind(encoded + packed_numbers, delivery.pieces, delivery.size)
+            return behind(encoded + packed_numbers, delivery.pieces)
         header = PullResponse(positions=delivery.positions, attempts=delivery.attempts)
         return await self._stamped(header, stamp, delivers=True) + delivery.events
 

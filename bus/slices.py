@@ -108,9 +108,9 @@ def packed(slices: Iterable[Slice], max_bytes: int, max_events: int) -> Iterator
         yield group
 
 
-def behind(header: bytes, pieces: Iterable[Slice], size: int | None = None) -> bytes:
-    """Other bytes and, behind them, events, each with its position; `size` of what the pieces give then, where it is known."""
-    return native.stamped_behind(header, [(piece.events, piece.positions) for piece in pieces], size)
+def behind(header: bytes, pieces: Iterable[Slice]) -> bytes:
+    """Other bytes and, behind them, events, each with its position."""
+    return native.stamped_behind(header, [(piece.events, piece.positions) for piece in pieces])
 
 
 def together(slices: Iterable[Slice]) -> Iterator[Slice]:
