@@ -115,8 +115,6 @@ class Publisher:
         if expected:
             # what may be refused because of other publishes must not hold up those that share its stream
             return await self._alone(PublishRequest(events=events, expected_versions=expected), seconds)
-        if not events:
-            return []
         waiting = self._begun(_encoded(events), len(events), seconds)
         if self._idle is not None and self._at_rest and len(waiting.body) <= _AT_ONCE_BYTES:
             await self._write_at_once(self._idle, waiting)
