@@ -240,7 +240,7 @@ class Writer:
         alone = not (jobs or noting) and len(batches) == 1 and len(batches[0].events) <= _ALONE_BYTES
         began = self._insert_alone(batches) if alone else self._transact(batches, jobs, noting=noting)
         if not noting:
-            # one in a thousand, of hundreds of pages, says nothing of how long the others take
+            # one in a hundred, of more pages, says nothing of how long the others take
             self.pace.took(time.perf_counter() - began)
         self._appender.committed()
         self._written += _COMMIT_BYTES + sum(len(batch.events) for batch in batches)
