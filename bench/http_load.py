@@ -71,9 +71,7 @@ def get(path: str, port: int) -> bytes:
     return f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n".encode()
 
 
-def post(path: str, port: int, body: str) -> bytes:
-    """A POST request with a JSON body as bytes."""
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return (head + body).encode()
+def post(path: str, port: int, body: str, headers: str = "") -> bytes:
+    """A POST request with a JSON body as bytes; `headers` are further lines, each with its end."""
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost:{port}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}{headers}\r\n{body}".encode()

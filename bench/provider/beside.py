@@ -1,10 +1,7 @@
 """The bursts of the stress at the HTTP doors of ours and of LiteLLM's proxy, one aimock at the far end of both.
 
-LiteLLM keeps keys, customers and their budgets in PostgreSQL by way of Prisma, whose query engine is a binary that its installer
-fetches from a server of its own (binaries.prisma.sh); no package of a registry holds it, and without a database LiteLLM neither
-knows keys nor counts spending. So this is the closest that it offers: its own hook for authentication gives each key its budget,
-its own accounting (`ProxyDBLogger`, which it starts with a database only) is named as a callback, and what checks, reserves and
-settles is its code, its counters in its memory. A restart would begin from nothing: neither outage nor kill is compared here.
+LiteLLM's budgets are counted in its memory here (bench/provider/litellm.py says why). A restart would begin from nothing: neither
+outage nor kill is compared.
 """
 
 import asyncio
@@ -12,7 +9,6 @@ import contextlib
 import functools
 import json
 import random
-import secrets
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -26,7 +22,7 @@ import httpx
 from bench.provider import overhead
 from bench.provider.customers import BURST, IN_PRICE, INPUT, LIMIT, MOST, OUT_PRICE, Customer, in_groups, open_accounts, warm_up
 from bench.provider.customers import usual as usual_length
-from bench.provider.litellm import litellm
+from bench.provider.litellm import with_budgets
 from services.provider import money
 from tests.peers.aimock import Mock, aimock
 from tests.support.mesh import running_mesh
@@ -40,22 +36,6 @@ _FILLING = "word " * (INPUT - 12)
 _TIMEOUT_SECONDS = 120
 _ATTEMPTS = 4
 _SERVER_ERROR = 500
-KEYS = """
-from litellm.proxy._types import UserAPIKeyAuth
-from litellm.proxy.hooks.proxy_track_cost_callback import ProxyDBLogger
-
-accounting = ProxyDBLogger()
-
-async def customer(request, api_key):
-    return UserAPIKeyAuth(api_key=api_key, max_budget=None if api_key == "sk-warm" else {limit})
-"""
-CONFIG = """
-model_list:
-  - model_name: gpt-5-mini
-    litellm_params: {{ model: openai/gpt-5-mini, api_base: "{url}/v1", api_key: sk-none }}
-litellm_settings: {{ telemetry: false, enable_post_custom_auth_checks: true, callbacks: [bench_keys.accounting] }}
-general_settings: {{ custom_auth: bench_keys.customer, custom_auth_run_common_checks: true, disable_budget_reservation: {off} }}
-"""
 System = Callable[[Path, Mock, int], AbstractAsyncContextManager[tuple[int, list[Customer]]]]
 
 
@@ -181,9 +161,7 @@ async def ours(folder: Path, mock: Mock, customers: int, *, worst_case: bool) ->
 @asynccontextmanager
 async def theirs(folder: Path, mock: Mock, customers: int, *, reserves: bool) -> AsyncIterator[tuple[int, list[Customer]]]:
     """LiteLLM's proxy, with a budget for each key."""
-    (folder / "bench_keys.py").write_text(KEYS.format(limit=LIMIT / money.NANOS))
-    config = CONFIG.format(url=mock.url, off=json.dumps(not reserves))
-    with litellm(folder, config, {"LITELLM_MASTER_KEY": f"sk-{secrets.token_urlsafe(32)}"}) as (port, _):
+    with with_budgets(folder, mock.url, LIMIT / money.NANOS, reserves=reserves) as (port, _):
         yield port, [Customer(f"c{number}") for number in range(customers)]
 
 

@@ -2,19 +2,21 @@
 
 `python -m bench.provider.overhead [seconds]` installs LiteLLM's proxy into build/peers/litellm once, starts both gateways before
 one aimock, and takes turns among that far end, ours and LiteLLM. Prints what each adds and the memory that it takes; exit code 1: a
-bar is missed. LiteLLM runs as its quick start says, without a database; ours reserves, settles and tells events for each call.
+bar is missed. Ours reserves and settles on the disk and tells events for each call. LiteLLM runs twice: as its quick start says,
+without a database and so without budgets, which the bar is about; and with a budget for each key, reserved and settled in memory.
 """
 
 import asyncio
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from bench.http_load import Figures, load, post
-from bench.provider.litellm import litellm
+from bench.provider.litellm import litellm, with_budgets
 from tests.peers.aimock import aimock
 from tests.support.mesh import Mesh, running_mesh
 
@@ -47,6 +49,10 @@ litellm_settings: {{ telemetry: false }}
 """
 # it needs no key, as its quick start has it
 OPEN = {"LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
+# dollars: nobody is refused
+_LIMIT = 1e6
+_HEADERS = "Authorization: Bearer sk-bench\r\n"
+DIRECT, OURS, THEIRS, WITH_BUDGETS = "direct", "tooloo", "litellm", "and budgets"
 PLAIN, STREAM = "whole", "streamed"
 BODIES = {
     PLAIN: '{"model":"gpt-5-mini","messages":[{"role":"user","content":"question"}]}',
@@ -86,7 +92,8 @@ async def measure(ports: dict[str, int], seconds: float) -> Found:
         for kind, body in BODIES.items():
             for connections in CONNECTIONS:
                 for who, port in ports.items():
-                    figures = await load(port, post("/v1/chat/completions", port, body), connections, seconds)
+                    request = post("/v1/chat/completions", port, body, _HEADERS)
+                    figures = await load(port, request, connections, seconds)
                     # the first round warms everybody up
                     if round_:
                         found.setdefault((kind, connections, who), []).append(figures)
@@ -96,23 +103,34 @@ async def measure(ports: dict[str, int], seconds: float) -> Found:
 def show(found: Found, ours: Memory, theirs: float) -> bool:
     """Prints the table; False when a bar is missed."""
     head = ("p50 ms", "p99 ms", "added p50", "added p99", "calls/s", "failed")
-    print(f"{'call':<10}{'conns':>6}{'who':>10}" + "".join(f"{name:>{width}}" for name, width in zip(head, _WIDTHS, strict=True)))
+    print(f"{'call':<10}{'conns':>6}{'who':>12}" + "".join(f"{name:>{width}}" for name, width in zip(head, _WIDTHS, strict=True)))
     met = True
     for kind, connections in sorted({key[:2] for key in found}):
-        median = {who: Figures.median(found[kind, connections, who]) for who in ("direct", "tooloo", "litellm")}
-        base = median["direct"]
+        median = {who: Figures.median(found[kind, connections, who]) for who in (DIRECT, OURS, THEIRS, WITH_BUDGETS)}
         for who, each in median.items():
-            added = f"{each.p50_ms - base.p50_ms:>11.2f}{each.p99_ms - base.p99_ms:>11.2f}" if who != "direct" else f"{'':>22}"
+            added = f"{'':>22}" if who == DIRECT else "".join(f"{value:>11.2f}" for value in _added(median, who))
             line = f"{each.p50_ms:>9.2f}{each.p99_ms:>9.2f}{added}{each.rate:>9.0f}{each.failed:>8}"
-            print(f"{kind:<10}{connections:>6}{who:>10}{line}")
-        ratio = (median["tooloo"].p50_ms - base.p50_ms) / (median["litellm"].p50_ms - base.p50_ms)
-        tail = (median["tooloo"].p99_ms - base.p99_ms) / max(median["litellm"].p99_ms - base.p99_ms, 0.001)
-        met &= ratio <= BAR and not any(each.failed for each in median.values())
+            print(f"{kind:<10}{connections:>6}{who:>12}{line}")
+        ratio, tail = _ratios(median, THEIRS)
+        equal, equal_tail = _ratios(median, WITH_BUDGETS)
         print(f"{'':<16}{'ratio of added p50':>22} {ratio:.2f} (bar {BAR}), of added p99 {tail:.2f}")
+        print(f"{'':<16}{'to LiteLLM and budgets':>22} {equal:.2f}, of added p99 {equal_tail:.2f}")
+        met &= ratio <= BAR and not any(each.failed for each in median.values())
     share = ours.gateway / theirs
     print(f"memory: provider service {ours.gateway:.0f} MiB, LiteLLM {theirs:.0f} MiB: {share:.2f} (bar {BAR})")
     print(f"        and {ours.door:.0f} MiB of Envoy, which all services share")
     return met and share <= BAR
+
+
+def _added(median: Mapping[str, Figures], who: str) -> tuple[float, float]:
+    """Milliseconds that a gateway adds to the far end's own p50 and p99."""
+    return median[who].p50_ms - median[DIRECT].p50_ms, median[who].p99_ms - median[DIRECT].p99_ms
+
+
+def _ratios(median: Mapping[str, Figures], peer: str) -> tuple[float, float]:
+    """What ours adds to p50 and p99, over what a peer adds."""
+    (ours50, ours99), (theirs50, theirs99) = _added(median, OURS), _added(median, peer)
+    return ours50 / theirs50, ours99 / max(theirs99, 0.001)
 
 
 async def main(seconds: float) -> int:
@@ -122,9 +140,13 @@ async def main(seconds: float) -> int:
         async with aimock(folder, FIXTURES) as mock:
             (folder / "registry.toml").write_text(REGISTRY.format(url=mock.url))
             env = {"TOOLOO_PROVIDER_REGISTRY_FILE": str(folder / "registry.toml")}
-            peer = litellm(folder, CONFIG.format(url=mock.url), OPEN)
-            with running_mesh(folder / "var", env) as mesh, peer as (port, process):
-                ports = {"direct": int(mock.url.rpartition(":")[2]), "tooloo": mesh.door_port, "litellm": port}
+            (folder / "budgets").mkdir()
+            with (
+                running_mesh(folder / "var", env) as mesh,
+                litellm(folder, CONFIG.format(url=mock.url), OPEN) as (port, process),
+                with_budgets(folder / "budgets", mock.url, _LIMIT) as (other, _),
+            ):
+                ports = {DIRECT: int(mock.url.rpartition(":")[2]), OURS: mesh.door_port, THEIRS: port, WITH_BUDGETS: other}
                 found = await measure(ports, seconds)
                 return 0 if show(found, _ours(mesh), _resident(psutil.Process(process.pid))) else 1
 
