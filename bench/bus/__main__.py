@@ -3,8 +3,9 @@
 Everybody has its server in a process of its own on this machine, Python clients in processes of their own, 256-byte events and the
 same durability: an fsync before each acknowledgement, or group of them. Ours has its default settings: uniqueness, checksums and
 durable acks are on. It is measured by the peers' own harness (bench/bus/shared.py); it listens on a unix socket, they on loopback.
-The ratio is ours to the better of NATS and Redis. On a quiet machine both places take eight minutes. Where the machine's own speed
-moves from minute to minute, `--rounds 3` lets everybody take turns; the best figure of each counts.
+The ratio is ours to the better of NATS and Redis. Before each table stands how long the machine itself makes a processor stand
+still, which nobody's slowest thousandth can be below. On a quiet machine both places take eight minutes. Where the machine's own
+speed moves from minute to minute, `--rounds 3` lets everybody take turns; the best figure of each counts.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from bench import pauses
 from bench.bus import in_process, peers, shared, table
 from bench.bus.adapter import Adapter
 from bench.bus.bar import OURS
@@ -68,11 +70,12 @@ def compare(scenarios: str, places: dict[str, Path], tries: int, rounds: int) ->
     """One table a place."""
     for place, parent in places.items():
         _say(f"measuring on {place}")
+        before = f"before anything ran, {pauses.measure()}"
         with tempfile.TemporaryDirectory(prefix="tooloo-bench-", dir=parent) as folder:
             if shared.is_there():
                 turns = [everybody(scenarios, Path(folder), tries) for _ in range(rounds)]
                 results = {name: [turn[name] for turn in turns] for name in turns[0]}
-                print("\n".join(["", *table.rows(place, results), ""]), flush=True)
+                print("\n".join(["", before, *table.rows(place, results), ""]), flush=True)
             else:
                 alone(Path(folder))
 

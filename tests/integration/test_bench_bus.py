@@ -1,9 +1,12 @@
 """The bench's own parts, on a real bus: its events are accepted, its adapter loses none, its programs print their tables."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,3 +60,17 @@ def test_the_programs_print_their_tables(program: str, argument: str, shows: str
     done = subprocess.run(command, cwd=server.ROOT, env=env, capture_output=True, text=True, check=False, timeout=120)
     assert not done.returncode, done.stderr
     assert shows in done.stdout
+
+
+def test_the_machine_s_own_pauses_are_told() -> None:
+    """A process that is stopped for a while stands still, and says for how long."""
+    command = [sys.executable, "-m", "bench.pauses", str(min(os.sched_getaffinity(0))), "1"]
+    with subprocess.Popen(command, cwd=server.ROOT, stdout=subprocess.PIPE) as process:
+        # again and again, for nobody knows when it begins to watch
+        while process.poll() is None:
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.2)
+            process.send_signal(signal.SIGCONT)
+            time.sleep(0.3)
+        pauses = json.loads(process.communicate()[0])
+    assert max(pauses) >= 0.19
