@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from bus import key_store, store
+from bus import batch_store, key_store
 from bus.batches import TYPE_BYTES, Append, Appended, Batch, VersionConflict
 from bus.native import ID_BYTES, IdWindow
 from bus.notes import Notes
@@ -44,7 +44,7 @@ class Appender:
         self._window = IdWindow(sources)
         self._notes = Notes(connection)
         self._placed: list[tuple[int, Append]] = []
-        self.head, self._time_us = store.head(connection)
+        self.head, self._time_us = batch_store.head(connection)
         self._committed = self.head, self._time_us
         self._forgotten = key_store.forgotten_ids(connection)
         self._window.make_room(self.head - self.floor)
@@ -98,7 +98,7 @@ class Appender:
     def insert(self, batches: Iterable[Batch]) -> None:
         """Writes batches; the caller's transaction, or, for one batch, the statement's own."""
         for batch in batches:
-            store.insert_batch(self._connection, batch)
+            batch_store.insert_batch(self._connection, batch)
 
     def write_notes(self) -> None:
         """Writes down ids and versions, once in the transaction at hand: also before what they are found by is deleted."""

@@ -1,4 +1,4 @@
-"""The durable log: append, read, wait for more; retention, backup and verify. Everything SQL of it is in bus/store.py."""
+"""The durable log: append, read, wait for more; retention, backup and verify. All SQL is in the stores."""
 
 import asyncio
 import sqlite3
@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
 
-from bus import key_store, removal, scanning, store, subscription_store, upgrade
+from bus import batch_store, file_store, key_store, removal, scanning, subscription_store, type_store, upgrade
 from bus.appending import Appender
 from bus.ballast import Ballast
 from bus.batches import GONE, Append, Appended, Batch
@@ -92,15 +92,15 @@ class Log:
         lock = Lock(path)
         log = cls(path, settings, clock)
         log._lock = lock
-        connection = store.connect(path)
+        connection = file_store.connect(path)
         try:
-            store.migrate(connection, upgrade.UPGRADES)
-            store.add_event_types(connection, [(entry.type, entry.owner) for entry in contracts.catalogue().values()])
-            log._types = store.event_types(connection)
+            file_store.migrate(connection, upgrade.UPGRADES)
+            type_store.add_event_types(connection, [(entry.type, entry.owner) for entry in contracts.catalogue().values()])
+            log._types = type_store.event_types(connection)
             log.intake = Intake(log._types, settings.max_event_bytes)
             appender = Appender(connection, _sources(log._types), settings.coalesce_bytes, settings.unique_count)
             log.head = appender.head
-            log.first = store.first_position(connection)
+            log.first = batch_store.first_position(connection)
         except BaseException:
             connection.close()
             lock.release()
@@ -278,7 +278,7 @@ class Log:
         if not 0 < position <= self.head:
             return None
         recent = self._recent.after(position - 1, 1)
-        stored = recent[0].time_us if recent else await self.query(lambda connection: store.time_of(connection, position))
+        stored = recent[0].time_us if recent else await self.query(lambda connection: batch_store.time_of(connection, position))
         return from_us(stored) if stored is not None else None
 
     async def age_of(self, position: int) -> timedelta:
@@ -288,7 +288,7 @@ class Log:
 
     async def position_before(self, moment: datetime) -> int:
         """The position after which everything was stored at or after a time."""
-        return await self.query(lambda connection: store.position_before(connection, to_us(moment)))
+        return await self.query(lambda connection: batch_store.position_before(connection, to_us(moment)))
 
     async def upkeep(self, keep_from: int) -> int:
         """Applies retention and the uniqueness window; nothing at or beyond `keep_from` is deleted. Returns the events deleted."""
@@ -309,7 +309,7 @@ class Log:
 
     async def _delete_gone(self, keep_from: int) -> None:
         """Deletes the oldest batches of which nothing is left; whoever still reads before `keep_from` would take them for a gap."""
-        gone = await self.query(lambda connection: store.gone_up_to(connection, keep_from))
+        gone = await self.query(lambda connection: batch_store.gone_up_to(connection, keep_from))
         if gone:
             self.first = max(self.first, gone + 1)
             await self._writer.run(lambda connection: self._delete(connection, gone, 0), noted=True)
@@ -320,9 +320,9 @@ class Log:
         removed = await self.remove(removal.of_subject(subject), overwrite=True)
         await self._writer.run(lambda connection: self._forget_subject(connection, subject), noted=True)
         # and so may pages that are free since something else was deleted, and the write-ahead log
-        while await self.run(partial(store.overwrite_free_pages, most=_PAGES_AT_A_TIME)):
+        while await self.run(partial(file_store.overwrite_free_pages, most=_PAGES_AT_A_TIME)):
             pass
-        await self.run(store.forget_overwritten)
+        await self.run(file_store.forget_overwritten)
         await self._checkpointer.truncate()
         return removed
 
@@ -348,25 +348,25 @@ class Log:
 
     async def backup(self, target: Path) -> None:
         """Copies the whole log to another file while it is in use (SQLite's online backup)."""
-        await self.query(lambda connection: backup(connection, target))
+        await self.query(lambda connection: file_store.backup(connection, target))
 
     def _plan(self, connection: sqlite3.Connection, keep_from: int) -> tuple[int, int]:
         """Up to where batches, and ids, have to go."""
         now, settings = self._clock.now(), self._settings
         # not by the times of the batches: ids are remembered longer than those
         too_old = key_store.ids_before(connection, to_us(now - settings.unique_age))
-        forget = max(too_old, store.head(connection)[0] - settings.unique_count, 0)
+        forget = max(too_old, batch_store.head(connection)[0] - settings.unique_count, 0)
         cut = 0
         if settings.retention_age:
-            cut = store.position_before(connection, to_us(now - settings.retention_age))
+            cut = batch_store.position_before(connection, to_us(now - settings.retention_age))
         if settings.retention_count:
             cut = max(cut, self.head - settings.retention_count)
         if settings.retention_bytes:
-            cut = max(cut, store.last_beyond_bytes(connection, settings.retention_bytes))
-        return store.batch_end(connection, min(cut, keep_from - 1)), forget
+            cut = max(cut, batch_store.last_beyond_bytes(connection, settings.retention_bytes))
+        return batch_store.batch_end(connection, min(cut, keep_from - 1)), forget
 
     def _remove(self, connection: sqlite3.Connection, cuts: Sequence[removal.Cut], *, overwrite: bool) -> list[Batch]:
-        with store.overwriting_deleted(connection, on=overwrite):
+        with file_store.overwriting_deleted(connection, on=overwrite):
             return removal.apply(connection, cuts)
 
     def _delete(self, connection: sqlite3.Connection, cut: int, forget: int) -> int:
@@ -374,10 +374,10 @@ class Log:
             key_store.forget_ids(connection, forget)
         if not cut:
             return 0
-        return store.delete_batches(connection, cut)
+        return batch_store.delete_batches(connection, cut)
 
     def _forget_subject(self, connection: sqlite3.Connection, subject: str) -> None:
-        with store.overwriting_deleted(connection, on=True):
+        with file_store.overwriting_deleted(connection, on=True):
             subscription_store.erase_subject(connection, subject)
             self._appender.forget_subject(subject)
 
@@ -385,12 +385,12 @@ class Log:
         recent = self._recent.after(position - 1, 1)
         if recent and recent[0].position <= position:
             return recent[0]
-        return await self.query(lambda connection: store.read_batch(connection, position))
+        return await self.query(lambda connection: batch_store.read_batch(connection, position))
 
     def _reader(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = store.connect(self.path, readonly=True, mmap_bytes=self._settings.mmap_bytes)
+            connection = self._local.connection = file_store.connect(self.path, readonly=True, mmap_bytes=self._settings.mmap_bytes)
             self._connections.append(connection)
         return connection
 
@@ -421,15 +421,6 @@ def _sources(types: Sequence[tuple[int, str, str]]) -> Sequence[int]:
 
 def _read(connection: sqlite3.Connection, after: int, max_bytes: int, head: int) -> Chunk:
     """Reads on from the disk; what stands beyond the head is committed, but the loop has not been told of it yet: nobody is."""
-    batches = [batch for batch in store.read_batches(connection, after, max_bytes) if batch.last <= head]
+    batches = [batch for batch in batch_store.read_batches(connection, after, max_bytes) if batch.last <= head]
     slices = together(part for batch in batches if (part := cut(batch, after, None)))
     return Chunk(list(slices), batches[-1].last if batches else after)
-
-
-def backup(connection: sqlite3.Connection, target: Path) -> None:
-    """Copies an open database to a file."""
-    copy = sqlite3.connect(target)
-    try:
-        connection.backup(copy)
-    finally:
-        copy.close()

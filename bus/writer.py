@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from bus import store
+from bus import file_store
 from bus.appending import Appender
 from bus.ballast import Ballast
 from bus.batches import Append, Appended, Batch
@@ -221,10 +221,10 @@ class Writer:
     def _begins_anew(self) -> bool:
         """On a full disk: moves the write-ahead log into the database, with what the ballast gives; whether it begins anew now."""
         try:
-            return self._ballast.lend(lambda: store.begin_anew(self._connection))
+            return self._ballast.lend(lambda: file_store.begin_anew(self._connection))
         except sqlite3.Error as error:
             # as the checkpointer sees it: nothing is lost yet, unless a sync has failed
-            if store.is_sync_failure(error):
+            if file_store.is_sync_failure(error):
                 self._on_failure(error)
             return False
 
@@ -280,13 +280,13 @@ class Writer:
         return outcome
 
     def _undo(self, group: list[_Waiting], error: Exception) -> None:
-        if not store.is_disk_full(error):
+        if not file_store.is_disk_full(error):
             self._on_failure(error)
         with suppress(sqlite3.Error):
             self._connection.execute("ROLLBACK")
         self._appender.undo()
         for waiting in group:
-            waiting.outcome = DiskFull() if store.is_disk_full(error) else error
+            waiting.outcome = DiskFull() if file_store.is_disk_full(error) else error
 
     def _resolve(self, group: list[_Waiting], committed: Committed | None) -> None:
         if committed is not None:
