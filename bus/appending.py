@@ -36,12 +36,14 @@ class Appender:
     Each place() is followed by insert() and committed(), or by undo().
     """
 
-    def __init__(self, connection: sqlite3.Connection, sources: Sequence[int], coalesce_bytes: int, unique_count: int) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, types: Sequence[tuple[int, str, str]], coalesce_bytes: int, unique_count: int
+    ) -> None:
         self._connection = connection
         self._coalesce_bytes = coalesce_bytes
         self._unique_count = unique_count
-        self._sources = sources
-        self._window = IdWindow(sources)
+        self._sources = _sources(types)
+        self._window = IdWindow(self._sources)
         self._notes = Notes(connection)
         self._placed: list[tuple[int, Append]] = []
         self.head, self._time_us = batch_store.head(connection)
@@ -200,3 +202,12 @@ def _key_in(keys: bytes, index: int) -> tuple[bytes, int] | None:
         return None
     at = ID_BYTES * count + TYPE_BYTES * index
     return keys[ID_BYTES * index : ID_BYTES * (index + 1)], int.from_bytes(keys[at : at + TYPE_BYTES], "little")
+
+
+def _sources(types: Sequence[tuple[int, str, str]]) -> Sequence[int]:
+    """For each type number the number of its source; these numbers live as long as the process."""
+    numbers: dict[str, int] = {}
+    table = [0] * (1 + max((number for number, _, _ in types), default=0))
+    for number, _, source in types:
+        table[number] = numbers.setdefault(source, len(numbers))
+    return table

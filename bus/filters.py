@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -64,6 +64,11 @@ class Filter:
         return (not self.sources or source in self.sources) and (
             not self.types or any(matches(pattern, name) for pattern in self.types)
         )
+
+    def table(self, types: Iterable[tuple[int, str, str]]) -> bytes:
+        """Which types can match, one byte for each type number; `types` are (number, type, source)."""
+        wanted = {number: self.wants_type(name, source) for number, name, source in types}
+        return bytes(wanted.get(number, False) for number in range(1 + max(wanted, default=0)))
 
     def wants(self, subject: str, attributes: Mapping[str, str]) -> bool:
         """Whether an event of a wanted type matches in all its other parts but the expression."""

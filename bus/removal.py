@@ -50,8 +50,8 @@ def of_subject(subject: str) -> Finder:
     return find
 
 
-def superseded(wanted: bytes, before_us: int, keep_from: int, most_subjects: int) -> Finder:
-    """Events of wanted types, stored before a time and standing before `keep_from`, with a newer one of their type and subject.
+def superseded(wanted: bytes | None, before_us: int, keep_from: int, most_subjects: int) -> Finder:
+    """Events of wanted types (None: all), stored before a time and before `keep_from`, with a newer one of their type and subject.
 
     Looks from the newest event backwards, and no further than `most_subjects` pairs of type and subject.
     """
@@ -68,8 +68,8 @@ def superseded(wanted: bytes, before_us: int, keep_from: int, most_subjects: int
     return find
 
 
-def expired(wanted: bytes, before_us: int, keep_from: int) -> Finder:
-    """Events of wanted types, stored before a time and standing before `keep_from`."""
+def expired(wanted: bytes | None, before_us: int, keep_from: int) -> Finder:
+    """Events of wanted types (None: all), stored before a time and standing before `keep_from`."""
 
     def find(connection: sqlite3.Connection) -> Iterator[Cut]:
         end = min(batch_store.position_before(connection, before_us), keep_from - 1)
@@ -94,7 +94,7 @@ def apply(connection: sqlite3.Connection, cuts: Iterable[Cut]) -> list[Batch]:
     return replaced
 
 
-def _older_ones(batch: Batch, wanted: bytes, seen: set[tuple[int, str]], keep_from: int) -> list[int]:
+def _older_ones(batch: Batch, wanted: bytes | None, seen: set[tuple[int, str]], keep_from: int) -> list[int]:
     """The indexes of what is superseded; notes the others as seen."""
     found = []
     events, kinds = batch.decode(), batch.type_ids()

@@ -27,6 +27,7 @@ from bus.ballast import Ballast
 from bus.batches import Append, Appended, Batch
 from bus.pace import Pace
 from bus.settings import BusSettings
+from bus.storage import Closed, DiskFull, QueueFull
 from mesh.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -38,18 +39,6 @@ _ALONE_BYTES = 64 * 1024
 _COVER_EVERY, _COMMIT_BYTES = 64 * 1024, 8 * 1024
 # how often it is looked whether a full disk has room again
 _LOOK_AGAIN_SECONDS = 0.5
-
-
-class DiskFull(Exception):
-    """There is no room for a write; nothing of it was stored."""
-
-
-class QueueFull(Exception):
-    """Too many writes wait for the disk already."""
-
-
-class Closed(Exception):
-    """The log is closed or closing."""
 
 
 @dataclass(slots=True)

@@ -15,10 +15,10 @@ import pytest
 from bus import file_store, maintenance
 from bus.batches import CorruptBatch, VersionConflict
 from bus.filters import Filter
-from bus.log import BeforeRetention, Log
+from bus.log import Log
 from bus.settings import BusSettings
 from bus.slices import Chunk
-from bus.writer import DiskFull
+from bus.storage import BeforeRetention, DiskFull
 from mesh.clock import ManualClock
 from tests.support.events import sample, sized
 

@@ -19,7 +19,7 @@ from bus.batches import Appended, VersionConflict
 from bus.filters import Filter
 from bus.log import Log
 from bus.settings import BusSettings
-from bus.writer import DiskFull
+from bus.storage import DiskFull
 from mesh.clock import EPOCH, ManualClock
 from tests.support.events import id_of, sample
 
