@@ -113,7 +113,7 @@ class Log(EventLog):
     @property
     def disk_full(self) -> bool:
         """Whether publishes are refused because there is no room."""
-        return self._writer.disk_full
+        return self._writer.room.full
 
     @property
     def remembered_ids(self) -> int:
