@@ -62,7 +62,7 @@ class Upkeep:
         """Takes every event of a subject out of the log and what subscriptions keep of it, from the file too; returns how many."""
         removed = await self.remove(removal.of_subject(subject), overwrite=True)
         await self._writer.run(lambda connection: self._forget_subject(connection, subject), noted=True)
-        # and so may pages that are free since something else was deleted, and the write-ahead log
+        # pages that are free since something else was deleted may hold text of it too, and so may the write-ahead log
         while await self._writer.run(partial(file_store.overwrite_free_pages, most=_PAGES_AT_A_TIME)):
             pass
         await self._writer.run(file_store.forget_overwritten)
