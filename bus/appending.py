@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from bus import key_store, store
+from bus import batch_store, key_store
 from bus.batches import TYPE_BYTES, Append, Appended, Batch, VersionConflict
 from bus.native import ID_BYTES, IdWindow
 from bus.notes import Notes
@@ -36,15 +36,17 @@ class Appender:
     Each place() is followed by insert() and committed(), or by undo().
     """
 
-    def __init__(self, connection: sqlite3.Connection, sources: Sequence[int], coalesce_bytes: int, unique_count: int) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, types: Sequence[tuple[int, str, str]], coalesce_bytes: int, unique_count: int
+    ) -> None:
         self._connection = connection
         self._coalesce_bytes = coalesce_bytes
         self._unique_count = unique_count
-        self._sources = sources
-        self._window = IdWindow(sources)
+        self._sources = _sources(types)
+        self._window = IdWindow(self._sources)
         self._notes = Notes(connection)
         self._placed: list[tuple[int, Append]] = []
-        self.head, self._time_us = store.head(connection)
+        self.head, self._time_us = batch_store.head(connection)
         self._committed = self.head, self._time_us
         self._forgotten = key_store.forgotten_ids(connection)
         self._window.make_room(self.head - self.floor)
@@ -98,7 +100,7 @@ class Appender:
     def insert(self, batches: Iterable[Batch]) -> None:
         """Writes batches; the caller's transaction, or, for one batch, the statement's own."""
         for batch in batches:
-            store.insert_batch(self._connection, batch)
+            batch_store.insert_batch(self._connection, batch)
 
     def write_notes(self) -> None:
         """Writes down ids and versions, once in the transaction at hand: also before what they are found by is deleted."""
@@ -200,3 +202,12 @@ def _key_in(keys: bytes, index: int) -> tuple[bytes, int] | None:
         return None
     at = ID_BYTES * count + TYPE_BYTES * index
     return keys[ID_BYTES * index : ID_BYTES * (index + 1)], int.from_bytes(keys[at : at + TYPE_BYTES], "little")
+
+
+def _sources(types: Sequence[tuple[int, str, str]]) -> Sequence[int]:
+    """For each type number the number of its source; these numbers live as long as the process."""
+    numbers: dict[str, int] = {}
+    table = [0] * (1 + max((number for number, _, _ in types), default=0))
+    for number, _, source in types:
+        table[number] = numbers.setdefault(source, len(numbers))
+    return table

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from bus import store
+from bus import file_store
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ class Ballast:
             try:
                 return move()
             except sqlite3.Error as error:
-                if not (store.is_disk_full(error) and self.give()):
+                if not (file_store.is_disk_full(error) and self.give()):
                     raise
 
     def give(self) -> bool:

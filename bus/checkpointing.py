@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from bus import store
+from bus import file_store
 from bus.ballast import Ballast
 from bus.settings import BusSettings
 from bus.writer import Job, end_process
@@ -50,9 +50,9 @@ class Checkpointer:
         self._seen = 0
         self._stop = threading.Event()
         self._one_at_a_time = threading.Lock()
-        self._connection = store.connect(path)
+        self._connection = file_store.connect(path)
         # emptying the write-ahead log keeps the writer out while it waits for readers: it must not wait
-        store.wait_for_locks(self._connection, 0)
+        file_store.wait_for_locks(self._connection, 0)
         self._thread = threading.Thread(target=self._run, name="bus checkpointer", daemon=True)
         self._thread.start()
 
@@ -64,7 +64,7 @@ class Checkpointer:
 
     async def truncate(self) -> None:
         """Moves everything and empties the write-ahead log; returns when that is done, once no reader holds on to it."""
-        while not await asyncio.to_thread(self._with_room, store.truncate):  # noqa: ASYNC110 - no reader tells that it ends
+        while not await asyncio.to_thread(self._with_room, file_store.truncate):  # noqa: ASYNC110 - no reader tells that it ends
             await asyncio.sleep(_TRUNCATE_AGAIN_SECONDS)
 
     def _run(self) -> None:
@@ -80,21 +80,21 @@ class Checkpointer:
 
     def _failed(self, error: Exception) -> None:
         """Nothing is lost yet: the write-ahead log holds it all until a later checkpoint. But a failed sync ends the process."""
-        if isinstance(error, sqlite3.Error) and store.is_sync_failure(error):
+        if isinstance(error, sqlite3.Error) and file_store.is_sync_failure(error):
             self._on_failure(error)
         log.warning("a checkpoint failed: %s", error)
 
     def _move(self) -> int:
         """Gives how many pages have come since the last time."""
         if self._wal.stat().st_size > self._settings.wal_limit_bytes:
-            self._with_room(store.truncate)
+            self._with_room(file_store.truncate)
             return _PAGES
-        used = self._with_room(store.checkpoint)
+        used = self._with_room(file_store.checkpoint)
         # fewer than before: the file has begun anew by itself
         came = used - self._seen if used >= self._seen else used
         self._seen = used
         for _ in range(_PASSES if came and used > _FEW_PAGES else 0):
-            before, self._seen = self._seen, self._with_room(store.checkpoint)
+            before, self._seen = self._seen, self._with_room(file_store.checkpoint)
             if self._seen - before <= _FEW_PAGES:
                 self._before_next(self._finish)
                 break
@@ -103,7 +103,7 @@ class Checkpointer:
     def _finish(self, connection: sqlite3.Connection) -> None:
         """Moves what came meanwhile, over the writer's connection; when something is in the way the next time will do."""
         try:
-            store.checkpoint(connection)
+            file_store.checkpoint(connection)
             self._seen = 0
         except sqlite3.Error as error:
             self._failed(error)

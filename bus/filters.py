@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -64,6 +64,13 @@ class Filter:
         return (not self.sources or source in self.sources) and (
             not self.types or any(matches(pattern, name) for pattern in self.types)
         )
+
+    def table(self, types: Sequence[tuple[int, str, str]]) -> bytes:
+        """Which types can match, one byte for each type number; `types` are (number, type, source)."""
+        table = bytearray(1 + max((number for number, _, _ in types), default=0))
+        for number, name, source in types:
+            table[number] = self.wants_type(name, source)
+        return bytes(table)
 
     def wants(self, subject: str, attributes: Mapping[str, str]) -> bool:
         """Whether an event of a wanted type matches in all its other parts but the expression."""

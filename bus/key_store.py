@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from struct import Struct
 from uuid import UUID
 
-from bus import native, store
+from bus import file_store, native
 from bus.batches import TYPE_BYTES, Batch, CorruptBatch
 from bus.native import ID_BYTES
 
@@ -98,12 +98,12 @@ def keys_at(connection: sqlite3.Connection, position: int) -> Keys | None:
 
 def forgotten_ids(connection: sqlite3.Connection) -> int:
     """Up to which position ids are forgotten for their age."""
-    return store.value_of(connection, "ids_forgotten")
+    return file_store.value_of(connection, "ids_forgotten")
 
 
 def forget_ids(connection: sqlite3.Connection, up_to: int) -> int:
     """Forgets the ids of events at or below a position; returns the records deleted."""
-    store.set_value(connection, "ids_forgotten", up_to)
+    file_store.set_value(connection, "ids_forgotten", up_to)
     return connection.execute(
         "DELETE FROM event_keys WHERE position < (SELECT max(position) FROM event_keys WHERE position <= ?)", (up_to + 1,)
     ).rowcount

@@ -10,15 +10,14 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from bus import key_store, store, subscription_store
+from bus import batch_store, file_store, key_store, subscription_store
 from bus.batches import Batch
-from bus.log import backup
 
 
 def verify(path: Path) -> list[str]:
     """What is wrong with a log, each as a sentence that names the position; an empty list when every promise about it holds."""
     try:
-        with closing(store.connect(path, readonly=True)) as connection:
+        with closing(file_store.connect(path, readonly=True)) as connection:
             findings = [f"SQLite: {row[0]}" for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
             findings += _verify_batches(connection)
             findings += [
@@ -34,7 +33,7 @@ def verify(path: Path) -> list[str]:
 def _verify_batches(connection: sqlite3.Connection) -> list[str]:
     findings = []
     expected = time_us = 0
-    for batch, checksum in store.every_batch(connection):
+    for batch, checksum in batch_store.every_batch(connection):
         if not _fits(batch, checksum):
             findings.append(f"the batch at position {batch.position} does not fit its checksum")
             # where a damaged batch ends cannot be known
@@ -77,12 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("head", help="print the position of the newest event").add_argument("file", type=Path)
     chosen = parser.parse_args(arguments)
     if chosen.command == "head":
-        with closing(store.connect(chosen.file, readonly=True)) as connection:
-            sys.stdout.write(f"{store.head(connection)[0]}\n")
+        with closing(file_store.connect(chosen.file, readonly=True)) as connection:
+            sys.stdout.write(f"{batch_store.head(connection)[0]}\n")
         return 0
     if chosen.command == "backup":
-        with closing(store.connect(chosen.file, readonly=True)) as connection:
-            backup(connection, chosen.target)
+        with closing(file_store.connect(chosen.file, readonly=True)) as connection:
+            file_store.backup(connection, chosen.target)
         return 0
     findings = verify(chosen.file)
     sys.stdout.write("".join(f"{finding}\n" for finding in findings) or "ok\n")

@@ -10,7 +10,8 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bus import key_store, store
+from bus import batch_store, key_store, note_store
+from bus.batches import Batch
 from bus.key_store import Keys
 
 # whichever comes first; together they bound what a start has to read again, and how long writing them holds up a commit: a row
@@ -46,9 +47,9 @@ class Notes:
         self._now = _Gathered()
         self._unwritten = _Gathered()
         self._writing = False
-        self._written_up_to = store.noted(connection)
-        for batch in store.batches_after(connection, self._written_up_to):
-            self._unwritten.take(_Gathered(store.subjects_in(batch), [key_store.keys_in(batch)]))
+        self._written_up_to = note_store.noted(connection)
+        for batch in batch_store.batches_after(connection, self._written_up_to):
+            self._unwritten.take(_Gathered(_subjects_in(batch), [key_store.keys_in(batch)]))
 
     def due(self, head: int) -> bool:
         """Whether enough has gathered to write it down with the next commit."""
@@ -73,7 +74,9 @@ class Notes:
         """Position of a subject's newest event; 0 when it has none."""
         key = subject.encode()
         return (
-            self._now.subjects.get(key) or self._unwritten.subjects.get(key) or store.newest_of_subject(self._connection, subject)
+            self._now.subjects.get(key)
+            or self._unwritten.subjects.get(key)
+            or note_store.newest_of_subject(self._connection, subject)
         )
 
     def move(self, subjects: Sequence[bytes], first: int) -> None:
@@ -90,9 +93,9 @@ class Notes:
     def write(self, head: int) -> None:
         """Writes down all there is, what the transaction at hand holds too, inside that transaction; once in each."""
         known = _Gathered({**self._unwritten.subjects, **self._now.subjects}, self._unwritten.keys + self._now.keys)
-        store.move_subjects(self._connection, _texts(known.subjects))
+        note_store.move_subjects(self._connection, _texts(known.subjects))
         key_store.insert_keys(self._connection, known.keys)
-        store.set_noted(self._connection, head)
+        note_store.set_noted(self._connection, head)
         self._writing = True
 
     def committed(self, head: int) -> None:
@@ -111,8 +114,8 @@ class Notes:
 
     def forget(self, subject: str) -> None:
         """Lets go of a subject of which no event stands, inside a transaction in which everything is written down."""
-        if not store.stands(self._connection, store.newest_of_subject(self._connection, subject)):
-            store.delete_subject(self._connection, subject)
+        if not batch_store.stands(self._connection, note_store.newest_of_subject(self._connection, subject)):
+            note_store.delete_subject(self._connection, subject)
 
 
 def _position(keys: Keys) -> int:
@@ -121,3 +124,8 @@ def _position(keys: Keys) -> int:
 
 def _texts(subjects: Mapping[bytes, int]) -> Iterator[tuple[str, int]]:
     return ((key.decode(), position) for key, position in subjects.items())
+
+
+def _subjects_in(batch: Batch) -> dict[bytes, int]:
+    """The newest position of each subject in a batch."""
+    return {event.subject.encode(): position for position, event in batch.after(0)}

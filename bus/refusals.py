@@ -10,9 +10,8 @@ from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from bus.batches import CorruptBatch, VersionConflict
 from bus.filters import ExpressionError
-from bus.log import BeforeRetention, PastTheEnd
 from bus.settings import BusSettings
-from bus.writer import Closed, DiskFull, QueueFull
+from bus.storage import BeforeRetention, Closed, DiskFull, PastTheEnd, QueueFull
 from mesh import errors
 
 _LATER = timedelta(seconds=1)

@@ -8,12 +8,11 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from bus import native, store
+from bus import batch_store, native
 from bus.batches import GONE, Batch
 
 _HEADERS_AT_A_TIME = 512
 _EMPTY = b"\x0a\x00"
-_BATCH_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def of_subject(subject: str) -> Finder:
 
     def find(connection: sqlite3.Connection) -> Iterator[Cut]:
         text = subject.encode()
-        for batch in _every_batch(connection):
+        for batch in batch_store.batches_after(connection, 0):
             # most records do not even hold the letters
             if text in batch.events:
                 yield from _cut(batch, (index for index, event in enumerate(batch.decode()) if event.subject == subject))
@@ -51,31 +50,31 @@ def of_subject(subject: str) -> Finder:
     return find
 
 
-def superseded(wanted: bytes, before_us: int, keep_from: int, most_subjects: int) -> Finder:
-    """Events of wanted types, stored before a time and standing before `keep_from`, with a newer one of their type and subject.
+def superseded(wanted: bytes | None, before_us: int, keep_from: int, most_subjects: int) -> Finder:
+    """Events of wanted types (None: all), stored before a time and before `keep_from`, with a newer one of their type and subject.
 
     Looks from the newest event backwards, and no further than `most_subjects` pairs of type and subject.
     """
 
     def find(connection: sqlite3.Connection) -> Iterator[Cut]:
         seen: set[tuple[int, str]] = set()
-        for position, _, types in store.headers_backwards(connection):
+        for position, _, types in batch_store.headers_backwards(connection):
             if len(seen) > most_subjects:
                 return
-            batch = store.read_batch(connection, position) if native.holds_any(types, wanted) else None
+            batch = batch_store.read_batch(connection, position) if native.holds_any(types, wanted) else None
             if batch:
                 yield from _cut(batch, _older_ones(batch, wanted, seen, keep_from if batch.time_us < before_us else 0))
 
     return find
 
 
-def expired(wanted: bytes, before_us: int, keep_from: int) -> Finder:
-    """Events of wanted types, stored before a time and standing before `keep_from`."""
+def expired(wanted: bytes | None, before_us: int, keep_from: int) -> Finder:
+    """Events of wanted types (None: all), stored before a time and standing before `keep_from`."""
 
     def find(connection: sqlite3.Connection) -> Iterator[Cut]:
-        end = min(store.position_before(connection, before_us), keep_from - 1)
+        end = min(batch_store.position_before(connection, before_us), keep_from - 1)
         after = 0
-        while headers := list(store.read_headers(connection, after, _HEADERS_AT_A_TIME)):
+        while headers := list(batch_store.read_headers(connection, after, _HEADERS_AT_A_TIME)):
             for position, after, types, _ in headers:
                 if after > end:
                     return
@@ -88,14 +87,14 @@ def apply(connection: sqlite3.Connection, cuts: Iterable[Cut]) -> list[Batch]:
     """Takes events out, inside the writer's transaction; gives the batches as they stand now."""
     replaced = []
     for cut in cuts:
-        batch = store.read_batch(connection, cut.position)
+        batch = batch_store.read_batch(connection, cut.position)
         if batch and batch.position == cut.position:
             replaced.append(without(batch, cut.indexes))
-            store.replace_batch(connection, replaced[-1])
+            batch_store.replace_batch(connection, replaced[-1])
     return replaced
 
 
-def _older_ones(batch: Batch, wanted: bytes, seen: set[tuple[int, str]], keep_from: int) -> list[int]:
+def _older_ones(batch: Batch, wanted: bytes | None, seen: set[tuple[int, str]], keep_from: int) -> list[int]:
     """The indexes of what is superseded; notes the others as seen."""
     found = []
     events, kinds = batch.decode(), batch.type_ids()
@@ -105,13 +104,6 @@ def _older_ones(batch: Batch, wanted: bytes, seen: set[tuple[int, str]], keep_fr
             found.append(index)
         seen.add(key)
     return found
-
-
-def _every_batch(connection: sqlite3.Connection) -> Iterator[Batch]:
-    after = 0
-    while batches := store.read_batches(connection, after, _BATCH_BYTES):
-        yield from batches
-        after = batches[-1].last
 
 
 def _cut(batch: Batch, indexes: Iterable[int]) -> Iterator[Cut]:

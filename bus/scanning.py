@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
-from bus import native, store
+from bus import batch_store, native
 from bus.slices import Chunk, Slice, cut, together
 
 _HEADERS_AT_A_TIME = 512
@@ -65,7 +65,7 @@ def plan(connection: sqlite3.Connection, search: Search) -> Plan:
     records: list[tuple[int, int]] = []
     found = looked = 0
     scanned = after
-    with closing(store.read_headers(connection, after, _HEADERS_AT_A_TIME)) as headers:
+    with closing(batch_store.read_headers(connection, after, _HEADERS_AT_A_TIME)) as headers:
         for position, last, types, length in headers:
             if last > search.head:
                 break
@@ -83,7 +83,7 @@ def plan(connection: sqlite3.Connection, search: Search) -> Plan:
 
 def read(connection: sqlite3.Connection, positions: Sequence[int], after: int, wanted: bytes) -> list[Slice]:
     """What is wanted of the records at some positions; what has been deleted meanwhile is passed over. CorruptBatch."""
-    batches = (store.read_batch(connection, position) for position in positions)
+    batches = (batch_store.read_batch(connection, position) for position in positions)
     return list(together(part for batch in batches if batch and (part := cut(batch, after, wanted))))
 
 

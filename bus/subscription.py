@@ -15,15 +15,13 @@ from bus import definitions
 from bus.bodies import Bodies
 from bus.dealing import Dealer
 from bus.deliveries import Changes, Entry, Retry
-from bus.log import BeforeRetention
 from bus.matching import Matcher
 from bus.member import Member
 from bus.ranges import AckState
 from bus.refusals import too_many
 from bus.settings import BusSettings
 from bus.slices import Chunk, Slice
-from bus.storage import EventLog, Stored, SubscriptionStore
-from bus.writer import DiskFull, QueueFull
+from bus.storage import BeforeRetention, DiskFull, EventLog, QueueFull, Stored, SubscriptionStore
 from mesh.clock import Clock, to_us
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from tooloo.event.v1.event_pb2 import Event
 
-from bus import native, store
+from bus import batch_store, file_store, native
 from bus.batches import GONE, CorruptBatch
 from bus.deliveries import Changes, Retry
 from bus.ranges import AckState
@@ -14,8 +14,8 @@ from bus.storage import Stored, StoredDeadLetter
 
 def next_epoch(connection: sqlite3.Connection) -> int:
     """Counts the starts of this log; fencing tokens begin with it, so that none is ever given twice."""
-    epoch = store.value_of(connection, "epoch") + 1
-    store.set_value(connection, "epoch", epoch)
+    epoch = file_store.value_of(connection, "epoch") + 1
+    file_store.set_value(connection, "epoch", epoch)
     return epoch
 
 
@@ -142,16 +142,6 @@ def damaged_copies(connection: sqlite3.Connection) -> list[tuple[str, int]]:
     ]
 
 
-def add_checksums(connection: sqlite3.Connection) -> None:
-    """Gives copies of events that were made before there were checksums theirs."""
-    for table in ("dead_letters", "retries"):
-        rows = connection.execute(f"SELECT rowid, event FROM {table} WHERE event IS NOT NULL").fetchall()  # noqa: S608 - our names
-        connection.executemany(
-            f"UPDATE {table} SET checksum = ? WHERE rowid = ?",  # noqa: S608 - our names
-            [(native.crc32c(event), rowid) for rowid, event in rows],
-        )
-
-
 def dead_letter_counts(connection: sqlite3.Connection) -> dict[str, int]:
     """How many dead letters each subscription keeps; those without any are left out."""
     return dict(connection.execute("SELECT subscription, count(*) FROM dead_letters GROUP BY subscription").fetchall())
@@ -208,7 +198,7 @@ def _event_of(connection: sqlite3.Connection, name: str, position: int) -> Event
         kept = kept_event(connection, name, position)
         if kept is not None:
             return Event.FromString(kept)
-        batch = store.read_batch(connection, position)
+        batch = batch_store.read_batch(connection, position)
     except CorruptBatch:
         batch = None
     if batch and batch.type_ids()[position - batch.position] == GONE:

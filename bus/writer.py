@@ -21,12 +21,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from bus import store
+from bus import file_store
 from bus.appending import Appender
 from bus.ballast import Ballast
 from bus.batches import Append, Appended, Batch
 from bus.pace import Pace
+from bus.room import Room
 from bus.settings import BusSettings
+from bus.storage import Closed, DiskFull, QueueFull
 from mesh.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -34,22 +36,6 @@ T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], Any]
 EXIT_DISK_FAILED = 74
 _ALONE_BYTES = 64 * 1024
-# after about so much that is written it is looked whether the ballast still covers it; a commit alone is two pages or more
-_COVER_EVERY, _COMMIT_BYTES = 64 * 1024, 8 * 1024
-# how often it is looked whether a full disk has room again
-_LOOK_AGAIN_SECONDS = 0.5
-
-
-class DiskFull(Exception):
-    """There is no room for a write; nothing of it was stored."""
-
-
-class QueueFull(Exception):
-    """Too many writes wait for the disk already."""
-
-
-class Closed(Exception):
-    """The log is closed or closing."""
 
 
 @dataclass(slots=True)
@@ -93,7 +79,7 @@ class Writer:
     ) -> None:
         self._connection = connection
         self._appender = appender
-        self._settings = settings
+        self._most_waiting, self._most_at_once = settings.write_queue, settings.commit_batch
         self._clock = clock
         self._on_commit = on_commit
         self._on_failure = on_failure
@@ -108,18 +94,11 @@ class Writer:
         self.pace = Pace(settings.inline_commit.total_seconds())
         self.commits = 0
         self._before_next: Job | None = None
-        self._ballast = ballast
-        # written since it was looked whether the ballast covers it, and whether it does
-        self._written = 0
-        self._covered = True
-        self._looking_again: asyncio.TimerHandle | None = None
-        self.disk_full = False
-        if not ballast.take():
-            log.warning("the disk has no room for %s; set a smaller one or make room", BusSettings.env_name("ballast_bytes"))
+        self.room = Room(connection, ballast, on_failure)
 
     def append(self, append: Append) -> asyncio.Future[Appended]:
         """Stores a publish; VersionConflict, DiskFull, QueueFull or Closed when it cannot be."""
-        if self.disk_full:
+        if self.room.full:
             raise DiskFull
         return self._submit(append)
 
@@ -141,8 +120,7 @@ class Writer:
             self._idle.clear()
             self._turn_soon()
             await self._idle.wait()
-        if self._looking_again:
-            self._looking_again.cancel()
+        self.room.close()
         if self._thread:
             self._groups.put(None)
             await asyncio.to_thread(self._thread.join)
@@ -156,7 +134,7 @@ class Writer:
     def _submit(self, work: Append | Job, *, noted: bool = False) -> asyncio.Future[Any]:
         if self._closed:
             raise Closed
-        if len(self._waiting) >= self._settings.write_queue:
+        if len(self._waiting) >= self._most_waiting:
             raise QueueFull
         waiting = _Waiting(work, self._loop.create_future(), noted=noted)
         self._waiting.append(waiting)
@@ -174,7 +152,7 @@ class Writer:
         if self._busy or not self._waiting:
             self._idle.set()
             return
-        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._settings.commit_batch))]
+        group = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most_at_once))]
         if self.pace.inline:
             self._resolve(group, self._attempt(group))
         else:
@@ -207,26 +185,19 @@ class Writer:
             return self._commit(group)
         except Exception as error:  # noqa: BLE001 - whatever it is, what was promised can no longer be kept
             self._undo(group, error)
-        jobs = [waiting for waiting in group if not isinstance(waiting.work, Append) and isinstance(waiting.outcome, DiskFull)]
-        # what the ballast gives must not go into a write-ahead log that only grows: what stands there needs it in the database
-        room = bool(jobs) and (self._begins_anew() or self._ballast.give())
-        while room:
+        refused = [waiting for waiting in group if isinstance(waiting.outcome, DiskFull)]
+        committed = self._commit_on_ballast([waiting for waiting in refused if not isinstance(waiting.work, Append)])
+        self.room.short |= any(isinstance(waiting.outcome, DiskFull) for waiting in refused)
+        return committed
+
+    def _commit_on_ballast(self, jobs: list[_Waiting]) -> Committed | None:
+        """Tries jobs again each time when the ballast has given room; None when there are none, or never enough."""
+        for _ in self.room.portions() if jobs else ():
             try:
                 return self._commit(jobs)
             except sqlite3.Error as error:
                 self._undo(jobs, error)
-            room = self._ballast.give()
         return None
-
-    def _begins_anew(self) -> bool:
-        """On a full disk: moves the write-ahead log into the database, with what the ballast gives; whether it begins anew now."""
-        try:
-            return self._ballast.lend(lambda: store.begin_anew(self._connection))
-        except sqlite3.Error as error:
-            # as the checkpointer sees it: nothing is lost yet, unless a sync has failed
-            if store.is_sync_failure(error):
-                self._on_failure(error)
-            return False
 
     def _commit(self, group: list[_Waiting]) -> Committed:
         appends, works, jobs = _parted(group)
@@ -238,21 +209,18 @@ class Writer:
         # once, and not in a job: what a job does is rolled back when it fails
         noting = self._appender.notes_due or any(waiting.noted for waiting in jobs)
         alone = not (jobs or noting) and len(batches) == 1 and len(batches[0].events) <= _ALONE_BYTES
-        began = self._insert_alone(batches) if alone else self._transact(batches, jobs, noting=noting)
+        if alone:
+            # one small record: SQLite commits the statement by itself, at half the price
+            began = time.perf_counter()
+            self._appender.insert(batches)
+        else:
+            began = self._transact(batches, jobs, noting=noting)
         if not noting:
             # one in a hundred, of more pages, says nothing of how long the others take
             self.pace.took(time.perf_counter() - began)
         self._appender.committed()
-        self._written += _COMMIT_BYTES + sum(len(batch.events) for batch in batches)
-        if self._written >= _COVER_EVERY and not self.disk_full:
-            self._written, self._covered = 0, self._ballast.cover()
+        self.room.committed(sum(len(batch.events) for batch in batches))
         return Committed(batches, self._appender.head, duplicates)
-
-    def _insert_alone(self, batches: Sequence[Batch]) -> float:
-        """One small record: SQLite commits the statement by itself, at half the price. Gives the time when the commit began."""
-        began = time.perf_counter()
-        self._appender.insert(batches)
-        return began
 
     def _transact(self, batches: Sequence[Batch], jobs: Sequence[_Waiting], *, noting: bool) -> float:
         """Records first, then notes, then jobs in their order. Gives the time when the commit began."""
@@ -280,21 +248,20 @@ class Writer:
         return outcome
 
     def _undo(self, group: list[_Waiting], error: Exception) -> None:
-        if not store.is_disk_full(error):
+        if not file_store.is_disk_full(error):
             self._on_failure(error)
         with suppress(sqlite3.Error):
             self._connection.execute("ROLLBACK")
         self._appender.undo()
         for waiting in group:
-            waiting.outcome = DiskFull() if store.is_disk_full(error) else error
+            waiting.outcome = DiskFull() if file_store.is_disk_full(error) else error
 
     def _resolve(self, group: list[_Waiting], committed: Committed | None) -> None:
         if committed is not None:
             self.commits += 1
             self._on_commit(committed)
-        if not self._covered or any(isinstance(waiting.outcome, DiskFull) for waiting in group):
-            self._covered = True
-            self._fill_up()
+        if self.room.short:
+            self.room.run_out()
             group += self._refuse_waiting()
         for waiting in group:
             if waiting.done.done():
@@ -315,22 +282,6 @@ class Writer:
         for waiting in refused:
             waiting.outcome = DiskFull()
         return refused
-
-    def _fill_up(self) -> None:
-        """The disk is full: publishes are refused from now on, and everything else lives on the ballast until there is room."""
-        if not self.disk_full:
-            log.error("the disk that holds the log is full: publishes are refused until there is room")
-        self.disk_full = True
-        if self._looking_again is None and not self._closed:
-            self._looking_again = self._loop.call_later(_LOOK_AGAIN_SECONDS, self._look_again)
-
-    def _look_again(self) -> None:
-        self._looking_again = None
-        if self._ballast.take_again():
-            self.disk_full = False
-            log.warning("the disk that holds the log has room again: publishes are taken")
-        else:
-            self._fill_up()
 
 
 def _parted(group: list[_Waiting]) -> tuple[list[_Waiting], list[Append], list[_Waiting]]:

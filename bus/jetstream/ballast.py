@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from bus.jetstream.bucket import Bucket
 from bus.jetstream.connection import ApiError, Unreachable
-from bus.writer import DiskFull
+from bus.storage import DiskFull
 
 _PREFIX = "ballast"
 _PIECE = 256 * 1024

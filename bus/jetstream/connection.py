@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from bus.jetstream.settings import NatsSettings
-from bus.writer import Closed, DiskFull
+from bus.storage import Closed, DiskFull
 from mesh.clock import to_us
 from mesh.ids import new_id
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
 
 from bus.batches import GONE, Append, Appended
-from bus.filters import Filter
-from bus.intake import Intake
 from bus.jetstream import removal
 from bus.jetstream.connection import Connection
 from bus.jetstream.messages import item_of
@@ -21,15 +19,15 @@ from bus.jetstream.sync import NotSynced, check_sync
 from bus.jetstream.tail import Tail
 from bus.jetstream.types import Types
 from bus.jetstream.writer import Writer
-from bus.log import BeforeRetention, PastTheEnd
 from bus.settings import BusSettings, retention_of_types
 from bus.slices import Chunk, cut
+from bus.storage import EventLog
 from mesh.clock import Clock, from_us, to_us
 
 _READS_AT_ONCE = 32
 
 
-class JetStreamLog:
+class JetStreamLog(EventLog):
     """One log in one stream, of which this process is the only writer."""
 
     way = "jetstream"
@@ -38,25 +36,14 @@ class JetStreamLog:
         self, connection: Connection, stream: Stream, types: Types, settings: BusSettings, nats: NatsSettings, clock: Clock
     ) -> None:
         """On a connection and a stream that stand; start() reads the rest."""
-        single = nats.replicas == 1
-        self.durability: pb.PublishResponse.Durability.ValueType = (
-            pb.PublishResponse.DURABILITY_FSYNC if single else pb.PublishResponse.DURABILITY_QUORUM_FSYNC
-        )
-        self.ended = False
-        self.published = 0
-        self.duplicates = 0
-        self.removed = 0
-        self.filter_failures = 0
-        self.reading_ahead = 0
+        super().__init__(types.rows, settings, clock)
+        if nats.replicas > 1:
+            self.durability = pb.PublishResponse.DURABILITY_QUORUM_FSYNC
         self._connection = connection
         self._stream = stream
-        self._settings = settings
         self._nats = nats
-        self._clock = clock
         self._types = types
-        self.intake = Intake(types.rows, settings.max_event_bytes)
-        self.on_growth: list[Callable[[], None]] = []
-        self._tail = Tail(stream, types, settings, nats, clock, self.on_growth)
+        self._tail = Tail(self, stream, types, settings, nats, clock)
         self._bytes = 0
         self._writer: Writer
         self._on_failure: Callable[[BaseException], None]
@@ -77,23 +64,11 @@ class JetStreamLog:
         self._forget_subject = forget_subject
         self._on_failure = on_failure
         await self._tail.start(await self._measure(), still_ours)
-        prefix, queue = self._nats.prefix, self._settings.write_queue
-        away = self._nats.unreachable_after.total_seconds()
-        self._writer = Writer(self._connection, self._tail, self._types, prefix, queue, away, has_room, on_failure)
+        self._writer = Writer(self, self._connection, self._tail, self._types, self._settings, self._nats, has_room, on_failure)
 
     async def close(self) -> None:
         """Stores what waits, then lets go of the stream."""
         await self._writer.close()
-
-    @property
-    def head(self) -> int:
-        """Position of the newest event; 0 when there was never one."""
-        return self._tail.head
-
-    @property
-    def first(self) -> int:
-        """Oldest position that is kept; 0 when none is."""
-        return self._tail.first
 
     @property
     def size_bytes(self) -> int:
@@ -126,29 +101,9 @@ class JetStreamLog:
         done.add_done_callback(self._count)
         return done
 
-    async def publish(self, events: Sequence[Event], expected: Mapping[str, int] | None = None) -> Appended:
-        """Checks events by the bus's own rules and stores them, all or none; returns when they are on the disk."""
-        return await self.submit(self.intake.events(events, expected or {}))
-
-    def check_start(self, after: int) -> None:
-        """BeforeRetention or PastTheEnd when reading cannot begin after a position; 0 is the beginning of what is kept."""
-        first = self.first or self.head + 1
-        if 0 < after < first - 1:
-            raise BeforeRetention(first, self.head)
-        if after > self.head:
-            raise PastTheEnd(first, self.head)
-
     def in_memory(self, after: int) -> bool:
         """Whether read() finds what stands beyond a position in memory."""
         return self._tail.recent(after, 1) is not None
-
-    def may_read_ahead(self) -> bool:
-        """Whether one more reader may read ahead."""
-        return self.reading_ahead < self._settings.read_ahead
-
-    def wanted_types(self, wanted: Filter) -> bytes | None:
-        """Which types a filter wants, one byte for each type number; None when it wants all."""
-        return None if wanted.every_type else self._types.wanted(wanted)
 
     async def read(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk:
         """Events beyond a position, from memory when they are new enough, else from the stream."""
@@ -185,15 +140,6 @@ class JetStreamLog:
         found = await asyncio.gather(*(one(position) for position in wanted))
         return {position: event for position, event in zip(wanted, found, strict=True) if event is not None}
 
-    async def wait_beyond(self, position: int, seconds: float | None) -> bool:
-        """Waits until the head is beyond a position, at most so long (None: for ever); False when it was in vain."""
-        return await self._tail.wait_beyond(position, seconds)
-
-    def end_waits(self) -> None:
-        """Ends everyone's waiting for more, for good: the bus drains."""
-        self.ended = True
-        self._tail.end_waits()
-
     async def time_of(self, position: int) -> datetime | None:
         """When the event at a position was stored; None when it is not kept."""
         if not self.first <= position <= self.head or not position:
@@ -203,11 +149,6 @@ class JetStreamLog:
             return from_us(held.time_us)
         message = await self._stream.message(position)
         return from_us(message.time_us) if message else None
-
-    async def age_of(self, position: int) -> timedelta:
-        """How long ago the event at a position was stored; zero when there is none."""
-        stored = await self.time_of(position)
-        return max(self._clock.now() - stored, timedelta(0)) if stored else timedelta(0)
 
     async def position_before(self, moment: datetime) -> int:
         """The position after which everything was stored at or after a time."""
@@ -225,7 +166,7 @@ class JetStreamLog:
         deleted = 0
         if extent.messages and up_to >= extent.first:
             # who reads on must be told that positions are gone before they are
-            self._tail.first = up_to + 1
+            self.first = up_to + 1
             deleted = await self._stream.purge(up_to)
         now = self._clock.now()
         for pattern, age in retention_of_types(self._settings.retention_types):

@@ -23,8 +23,7 @@ from bus.jetstream.letter import Letter
 from bus.jetstream.retries import Waiting
 from bus.jetstream.state import State
 from bus.jetstream.uncancelled import uncancelled
-from bus.storage import Stored, StoredDeadLetter
-from bus.writer import DiskFull
+from bus.storage import DiskFull, Stored, StoredDeadLetter
 
 _STATES, _RETRIES, _LETTERS, _KEPT = "subscription", "retry", "letter", "kept"
 # dead letters of one batch, with the events that are kept of them, the values of their retries, and the state beside them

@@ -1,4 +1,4 @@
-"""The end of the log as this bus holds it in memory: its head, the newest events, and the ids that it remembers."""
+"""The end of the log as this bus holds it in memory: the newest events, and the ids that it remembers."""
 
 from __future__ import annotations
 
@@ -16,24 +16,17 @@ from bus.jetstream.window import Window
 from bus.recent import Recent
 from bus.removal import without
 from bus.settings import BusSettings
+from bus.storage import EventLog
 from mesh.clock import Clock, to_us
 
 
 class Tail:
-    """Moved by the writer alone, over what NATS has acknowledged."""
+    """Moved by the writer alone, and the head of the log with it, over what NATS has acknowledged."""
 
     def __init__(
-        self,
-        stream: Stream,
-        types: Types,
-        settings: BusSettings,
-        nats: NatsSettings,
-        clock: Clock,
-        on_growth: Sequence[Callable[[], None]] = (),
+        self, log: EventLog, stream: Stream, types: Types, settings: BusSettings, nats: NatsSettings, clock: Clock
     ) -> None:
-        self._on_growth = on_growth
-        self.head = 0
-        self.first = 0
+        self._log = log
         # bytes stored since the stream was measured
         self.grown = 0
         self.window = Window(nats.unique_count)
@@ -42,23 +35,21 @@ class Tail:
         self._settings = settings
         self._prefix = nats.prefix
         self._clock = clock
-        self._ended = False
         self._recent = Recent(settings.recent_bytes)
-        self._moved = asyncio.Event()
         self._still_ours: Callable[[], Awaitable[None]]
 
     async def start(self, extent: Extent, still_ours: Callable[[], Awaitable[None]]) -> None:
         """Begins at the end of the stream, and reads which ids its newest events have."""
         self._still_ours = still_ours
-        self.head = extent.last
-        after = max(self.first - 1, self.head - self.window.size, 0)
-        while after < self.head:
-            messages, after = await self._stream.read(after, self.head, self._settings.recent_bytes)
+        self._log.head = extent.last
+        after = max(self._log.first - 1, self._log.head - self.window.size, 0)
+        while after < self._log.head:
+            messages, after = await self._stream.read(after, self._log.head, self._settings.recent_bytes)
             self._remember(messages)
 
     def measured(self, extent: Extent) -> None:
         """Takes over what the stream holds."""
-        self.first = extent.first if extent.messages else 0
+        self._log.first = extent.first if extent.messages else 0
         self.grown = 0
 
     def recent(self, after: int, max_bytes: int) -> list[Batch] | None:
@@ -80,21 +71,6 @@ class Tail:
         """Many events are gone: readers go to the stream until memory has filled again."""
         self._recent = Recent(self._settings.recent_bytes)
 
-    async def wait_beyond(self, position: int, seconds: float | None) -> bool:
-        """Waits until the head is beyond a position, at most so long (None: for ever); False when it was in vain."""
-        try:
-            async with asyncio.timeout(seconds):
-                while self.head <= position and not self._ended:
-                    await self._moved.wait()
-        except TimeoutError:
-            return False
-        return self.head > position
-
-    def end_waits(self) -> None:
-        """Ends everyone's waiting for more, for good."""
-        self._ended = True
-        self._moved.set()
-
     def places(self, subject: str) -> list[str]:
         """The NATS subjects under which a subject's events stand."""
         return every_type(self._prefix, subject, self._types.depths)
@@ -110,18 +86,18 @@ class Tail:
     async def catch_up(self) -> None:
         """Takes in what stands beyond the head: from an attempt whose answer was lost, or from the owner before this one."""
         await self._still_ours()
-        while (message := await self._stream.next_from(self.head + 1)) is not None:
+        while (message := await self._stream.next_from(self._log.head + 1)) is not None:
             self._remember([message])
             self._advance(message.sequence, self.batches([message]))
 
     def stored(self, items: Sequence[Item]) -> None:
         """Moves the head over events that were stored."""
-        first = self.head + 1
+        first = self._log.head + 1
         for position, item in enumerate(items, first):
             self.window.add(item.key, item.subject, position)
             self.grown += len(item.encoded)
         batches = batches_of(enumerate(items, first), to_us(self._clock.now()), self._settings.coalesce_bytes)
-        self._advance(self.head + len(items), batches)
+        self._advance(self._log.head + len(items), batches)
 
     def batches(self, messages: Iterable[Incoming]) -> list[Batch]:
         """Stored messages as batches; what no bus wrote is passed over."""
@@ -143,9 +119,4 @@ class Tail:
     def _advance(self, head: int, batches: Iterable[Batch]) -> None:
         for batch in batches:
             self._recent.add(batch)
-        self.first = self.first or self.head + 1
-        self.head = head
-        moved, self._moved = self._moved, asyncio.Event()
-        moved.set()
-        for told in self._on_growth:
-            told()
+        self._log.grow(head)

@@ -45,10 +45,6 @@ class Types:
         """The source that a number stands for."""
         return self._sources[number]
 
-    def wanted(self, chosen: Filter) -> bytes:
-        """One byte for each number: whether a filter wants that type."""
-        return bytes([0, *(chosen.wants_type(name, source) for _, name, source in self.rows)])
-
     def matching(self, pattern: str) -> list[str]:
         """The types that a pattern names."""
         chosen = Filter((pattern,))

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from bus.batches import Append, Appended, VersionConflict
 from bus.jetstream.connection import BATCH, EXPECTED_LAST, Connection, DuplicateIds, Outgoing, Unreachable, WrongSequence
 from bus.jetstream.messages import Item, items_of, message_of
+from bus.jetstream.settings import NatsSettings
 from bus.jetstream.tail import Tail
 from bus.jetstream.types import Types
-from bus.writer import Closed, DiskFull, QueueFull
+from bus.settings import BusSettings
+from bus.storage import Closed, DiskFull, EventLog, QueueFull
 from mesh.reconnect import Backoff
 
 log = logging.getLogger(__name__)
@@ -50,21 +52,22 @@ class Writer:
 
     def __init__(
         self,
+        log: EventLog,
         connection: Connection,
         tail: Tail,
         types: Types,
-        prefix: str,
-        queue: int,
-        unreachable_after: float,
+        settings: BusSettings,
+        nats: NatsSettings,
         has_room: Callable[[], Awaitable[bool]],
         on_failure: Callable[[BaseException], None],
     ) -> None:
+        self._log = log
         self._connection = connection
         self._tail = tail
         self._types = types
-        self._prefix = prefix
-        self._limit = queue
-        self._unreachable_after = unreachable_after
+        self._prefix = nats.prefix
+        self._limit = settings.write_queue
+        self._unreachable_after = nats.unreachable_after.total_seconds()
         self._has_room = has_room
         self._on_failure = on_failure
         self._looking: asyncio.Task[None] | None = None
@@ -178,7 +181,7 @@ class Writer:
 
     def _messages(self, fresh: Sequence[Item]) -> list[Outgoing]:
         messages = [message_of(item, self._types, self._prefix) for item in fresh]
-        messages[0].headers[EXPECTED_LAST] = str(self._tail.head)
+        messages[0].headers[EXPECTED_LAST] = str(self._log.head)
         return messages
 
     async def _place(self, group: Sequence[_Waiting], *, again: bool) -> _Placed:
@@ -199,14 +202,14 @@ class Writer:
         for item in waiting.items:
             position = placed.positions.get(item.key) or self._tail.window.position_of(item.key)
             if position is None:
-                position = self._tail.head + len(placed.fresh) + len(fresh) + 1
+                position = self._log.head + len(placed.fresh) + len(fresh) + 1
                 if item.key in fresh:
                     position = positions[next(n for n, other in enumerate(waiting.items) if other.key == item.key)]
                 fresh.setdefault(item.key, item)
             positions.append(position)
         if fresh and (standing := await self._conflicts(waiting.append, placed)):
             return VersionConflict(standing)
-        for number, item in enumerate(fresh.values(), self._tail.head + len(placed.fresh) + 1):
+        for number, item in enumerate(fresh.values(), self._log.head + len(placed.fresh) + 1):
             placed.positions[item.key] = placed.newest[item.subject] = number
         placed.fresh += fresh.values()
         if waiting.repeats is None:

@@ -25,8 +25,7 @@ from bus.jetstream.subscriptions import JetStreamSubscriptionStore
 from bus.jetstream.sync import NotSynced
 from bus.ranges import AckState
 from bus.settings import BusSettings
-from bus.storage import Stored
-from bus.writer import Closed
+from bus.storage import Closed, Stored
 from mesh.clock import SystemClock
 from mesh.ids import new_id
 from mesh.reconnect import refusal_of

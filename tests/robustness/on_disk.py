@@ -4,16 +4,16 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from bus import store
+from bus import batch_store, file_store
 from tests.robustness.record import Stored
 
 
 def log_on_disk(file: Path) -> list[Stored]:
     """Every event of a log, in order of position."""
-    with closing(store.connect(file, readonly=True)) as connection:
+    with closing(file_store.connect(file, readonly=True)) as connection:
         return [
             Stored(batch.position + offset, event.id, event.subject, event.type)
-            for batch, _ in store.every_batch(connection)
+            for batch, _ in batch_store.every_batch(connection)
             for offset, event in enumerate(batch.decode())
         ]
 

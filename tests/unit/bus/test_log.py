@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from bus import maintenance, store
+from bus import file_store, maintenance
 from bus.batches import CorruptBatch, VersionConflict
 from bus.filters import Filter
-from bus.log import BeforeRetention, Log
+from bus.log import Log
 from bus.settings import BusSettings
 from bus.slices import Chunk
-from bus.writer import DiskFull
+from bus.storage import BeforeRetention, DiskFull
 from mesh.clock import ManualClock
 from tests.support.events import sample, sized
 
@@ -124,15 +124,17 @@ async def test_a_job_that_fails_undoes_only_itself(tmp_path: Path) -> None:
     log = await opened(tmp_path)
 
     def half(connection: sqlite3.Connection) -> None:
-        store.set_value(connection, "half", 1)
+        file_store.set_value(connection, "half", 1)
         raise ValueError("no")
 
     half_done = asyncio.ensure_future(log.run(half))
-    whole = asyncio.ensure_future(log.run(lambda connection: store.set_value(connection, "whole", 1)))
+    whole = asyncio.ensure_future(log.run(lambda connection: file_store.set_value(connection, "whole", 1)))
     with pytest.raises(ValueError, match="no"):
         await half_done
     await whole
-    assert await log.query(lambda connection: (store.value_of(connection, "half"), store.value_of(connection, "whole"))) == (0, 1)
+    assert await log.query(
+        lambda connection: (file_store.value_of(connection, "half"), file_store.value_of(connection, "whole"))
+    ) == (0, 1)
     await log.close()
 
 
@@ -337,7 +339,7 @@ async def test_erased_text_is_nowhere_in_the_files(tmp_path: Path) -> None:
         await log.publish([sized(number, 3000 if number % 2 else 20, secret if number % 4 else "other")])
     # compaction does not overwrite whole pages: what it frees still holds the text
     assert await log.compact(["service.*"], timedelta(0), 99) > 0
-    with closing(store.connect(log.path, readonly=True)) as reader:
+    with closing(file_store.connect(log.path, readonly=True)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM batches").fetchone()
         erasing = asyncio.ensure_future(log.erase(secret))
@@ -355,7 +357,7 @@ async def test_a_reader_that_lasts_does_not_hold_up_the_writer(tmp_path: Path) -
     """Emptying a large write-ahead log gives up at once while somebody reads; publishes go on in the meantime."""
     log = await opened(tmp_path, wal_limit_bytes=1, checkpoint_interval=timedelta(milliseconds=1))
     await log.publish([sized(0, 8000)])
-    with closing(store.connect(log.path, readonly=True)) as reader:
+    with closing(file_store.connect(log.path, readonly=True)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM batches").fetchone()
         writer = sqlite3.connect(log.path, timeout=0, isolation_level=None)
@@ -394,7 +396,7 @@ async def test_what_waits_behind_a_full_disk_is_refused_too(tmp_path: Path) -> N
     pages = await log.run(lambda connection: int(connection.execute("PRAGMA page_count").fetchone()[0]))
     await log.run(lambda connection: connection.execute(f"PRAGMA max_page_count = {pages + 4}").fetchall())
     large, small = log.submit(log.intake.events([sized(1, 200_000)])), log.submit(log.intake.events([sample(2)]))
-    noted = asyncio.ensure_future(log.run(lambda connection: store.set_value(connection, "noted", 1)))
+    noted = asyncio.ensure_future(log.run(lambda connection: file_store.set_value(connection, "noted", 1)))
     for refused in (large, small):
         with pytest.raises(DiskFull):
             await refused

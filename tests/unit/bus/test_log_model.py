@@ -19,7 +19,7 @@ from bus.batches import Appended, VersionConflict
 from bus.filters import Filter
 from bus.log import Log
 from bus.settings import BusSettings
-from bus.writer import DiskFull
+from bus.storage import DiskFull
 from mesh.clock import EPOCH, ManualClock
 from tests.support.events import id_of, sample
 
@@ -168,11 +168,11 @@ class LogMachine(RuleBasedStateMachine):
             refused = asyncio.ensure_future(self.log.run(full))
             answers = await writing
             await asyncio.gather(refused, return_exceptions=True)
-            writer = self.log._writer
+            room = self.log._writer.room
             # not in half a second, but now
-            if writer._looking_again:
-                writer._looking_again.cancel()
-            writer._look_again()
+            if room._looking_again:
+                room._looking_again.cancel()
+            room._look_again()
             return answers
 
         # the job that fails shares the commit of the publishes, or comes before the next ones

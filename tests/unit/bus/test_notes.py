@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from bus import key_store, notes, store
+from bus import file_store, key_store, note_store, notes
 from bus.batches import CorruptBatch, VersionConflict
 from bus.log import Log
 from bus.settings import BusSettings
-from bus.writer import DiskFull
+from bus.storage import DiskFull
 from mesh.clock import ManualClock
 from tests.support.events import sample
 
@@ -49,7 +49,7 @@ async def publish(log: Log, numbers: Iterable[int], subject: str = "a") -> list[
 def noted(log: Log) -> int:
     """Up to which position the tables are."""
     with closing(sqlite3.connect(log.path)) as connection:
-        return store.noted(connection)
+        return note_store.noted(connection)
 
 
 @pytest.fixture
@@ -139,15 +139,15 @@ async def test_ids_outlive_a_deleted_log_whose_table_lagged(tmp_path: Path) -> N
 
 async def test_what_is_new_is_not_forgotten_while_all_in_the_table_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ids that are noted while retention looks for the old ones are not among them."""
-    with closing(store.connect(tmp_path / "log.db")) as connection:
-        store.migrate(connection, {})
-        with closing(store.connect(tmp_path / "log.db")) as writer:
+    with closing(file_store.connect(tmp_path / "log.db")) as connection:
+        file_store.migrate(connection, {})
+        with closing(file_store.connect(tmp_path / "log.db")) as writer:
 
             def noted_meanwhile(statement: str) -> None:
                 # the writer commits right when the reader asks how far the tables are: each statement is one look at the log
-                if not store.noted(writer) and "meta" in statement:
+                if not note_store.noted(writer) and "meta" in statement:
                     key_store.insert_keys(writer, [key_store.Keys(1, 1_000, bytes(18))])
-                    store.set_noted(writer, 1)
+                    note_store.set_noted(writer, 1)
 
             connection.set_trace_callback(noted_meanwhile)
             assert key_store.ids_before(connection, 500) == 0
@@ -160,14 +160,14 @@ async def test_an_erase_leaves_the_version_of_what_was_published_meanwhile(tmp_p
     await publish(log, [1], "a")
     await publish(log, [2], "b")
     with pytest.MonkeyPatch.context() as patch:
-        removing = log.remove
+        removing = log._upkeep.remove
 
         async def removed(*arguments: Any, **options: Any) -> int:
             count = await removing(*arguments, **options)
             await publish(log, [3], "a")
             return count
 
-        patch.setattr(log, "remove", removed)
+        patch.setattr(log._upkeep, "remove", removed)
         assert await log.erase("a") == 1
     assert await log.erase("b") == 1
     with pytest.raises(VersionConflict) as caught:

@@ -14,7 +14,7 @@ from tooloo.bus.v1.bus_service_pb2 import PublishStreamRequest, PublishStreamRes
 from bus.log import Log
 from bus.publish_stream import Pipeline
 from bus.settings import BusSettings
-from bus.writer import DiskFull, QueueFull
+from bus.storage import DiskFull, QueueFull
 from mesh import errors
 from mesh.clock import SystemClock
 from mesh.errors import Refusal

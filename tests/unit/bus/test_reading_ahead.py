@@ -11,10 +11,11 @@ import pytest
 
 from bus.filters import Filter
 from bus.follower import Follower
-from bus.log import BeforeRetention, Log
+from bus.log import Log
 from bus.reading_ahead import ReadAhead
 from bus.settings import BusSettings
 from bus.slices import Chunk
+from bus.storage import BeforeRetention
 from mesh.clock import ManualClock
 from tests.support.events import sample
 from tests.support.waiting import until

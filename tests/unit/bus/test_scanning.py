@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bus import scanning, store
+from bus import batch_store, file_store, scanning
 from bus.batches import GONE, CorruptBatch
 from bus.filters import Filter
 from bus.log import Log
@@ -90,17 +90,17 @@ async def test_a_large_record_is_read_as_it_stands_and_a_damaged_one_is_named(tm
         await log.publish([sized(first, 100_000), sized(first + 1, 100_000)])
     asked = "SELECT position, last, time_us, types, checksum, NULL FROM batches WHERE position = 1"
     row = await log.query(lambda connection: connection.execute(asked).fetchone())
-    whole = await log.query(lambda connection: store._batch_of(connection, row))
+    whole = await log.query(lambda connection: batch_store._batch_of(connection, row))
     assert whole
     assert [event.id for event in whole.decode()] == [sized(number, 1).id for number in (1, 2)]
-    await log.remove(lambda _: [Cut(1, [0])])
-    shorter = await log.query(lambda connection: store._batch_of(connection, row))
+    await log._upkeep.remove(lambda _: [Cut(1, [0])])
+    shorter = await log.query(lambda connection: batch_store._batch_of(connection, row))
     assert shorter
     assert next(iter(shorter.type_ids())) == GONE
-    await log.run(lambda connection: store.delete_batches(connection, 2))
-    assert await log.query(lambda connection: store._batch_of(connection, row)) is None
+    await log.run(lambda connection: batch_store.delete_batches(connection, 2))
+    assert await log.query(lambda connection: batch_store._batch_of(connection, row)) is None
     await log.run(lambda connection: connection.execute("UPDATE batches SET events = zeroblob(length(events))"))
-    for read in (partial(store.read_batch, position=3), partial(store.read_batches, after=2, max_bytes=1)):
+    for read in (partial(batch_store.read_batch, position=3), partial(batch_store.read_batches, after=2, max_bytes=1)):
         with pytest.raises(CorruptBatch, match="position 3"):
             await log.query(read)
     await log.close()
@@ -123,7 +123,7 @@ async def test_a_plan_reads_no_more_headers_than_it_needs(tmp_path: Path) -> Non
         scanning.plan(connection, scanning.Search(0, b"\1" * 256, 1 << 20, scan_bytes, log.head))
         return len(taken)
 
-    connection = store.connect(log.path, readonly=True)
+    connection = file_store.connect(log.path, readonly=True)
     assert steps(connection, 1) <= 2
     assert steps(connection, 1 << 20) == 30
     connection.close()

@@ -20,7 +20,7 @@ import pytest
 from tooloo.bus.v1.bus_service_pb2 import PublishRequest
 from tooloo.event.v1.event_pb2 import Event
 
-from bus import maintenance, store
+from bus import file_store, maintenance
 from bus.batches import CorruptBatch, VersionConflict
 from bus.filters import Filter
 from bus.log import Log
@@ -38,8 +38,8 @@ RECORDS = (
 
 def old_log(path: Path, records: Sequence[Sequence[Event]] = RECORDS) -> None:
     """A file as schema 1 was filled: a row for each id and subject, CRC-32, numbers for types alone as they came."""
-    with closing(store.connect(path)) as connection:
-        connection.executescript("BEGIN IMMEDIATE;\n" + (store.SCHEMA / "0001_log.sql").read_text())
+    with closing(file_store.connect(path)) as connection:
+        connection.executescript("BEGIN IMMEDIATE;\n" + (file_store.SCHEMA / "0001_log.sql").read_text())
         connection.execute("PRAGMA user_version = 1")
         types: dict[str, int] = {}
         position = 1
@@ -96,7 +96,7 @@ async def test_ids_of_deleted_events_are_still_known(tmp_path: Path) -> None:
     """The window of schema 1 was longer than its retention, and so is what is taken over; gaps in it are no harm."""
     path = tmp_path / "log.db"
     old_log(path)
-    with closing(store.connect(path)) as connection:
+    with closing(file_store.connect(path)) as connection:
         connection.execute("DELETE FROM batches WHERE position < 4")
         connection.execute("DELETE FROM event_ids WHERE position = 2")
     log = await opened(path)
@@ -110,7 +110,7 @@ async def test_a_log_without_events_keeps_its_head(tmp_path: Path) -> None:
     """When retention had deleted all of it."""
     path = tmp_path / "log.db"
     old_log(path)
-    with closing(store.connect(path)) as connection:
+    with closing(file_store.connect(path)) as connection:
         connection.execute("DELETE FROM batches")
         connection.execute("INSERT INTO meta VALUES ('head', 6), ('head_time_us', 1)")
     log = await opened(path)
@@ -123,12 +123,12 @@ async def test_a_damaged_record_refuses_the_upgrade_by_its_position(tmp_path: Pa
     """The old file stays as it was: it can be mended, or read by the version that wrote it."""
     path = tmp_path / "log.db"
     old_log(path)
-    with closing(store.connect(path)) as connection:
+    with closing(file_store.connect(path)) as connection:
         connection.execute("UPDATE batches SET events = x'0a00' WHERE position = 3")
         before = list(connection.iterdump())
     with pytest.raises(CorruptBatch, match="position 3"):
         await opened(path)
-    with closing(store.connect(path)) as connection:
+    with closing(file_store.connect(path)) as connection:
         assert list(connection.iterdump()) == before
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
 
@@ -136,7 +136,7 @@ async def test_a_damaged_record_refuses_the_upgrade_by_its_position(tmp_path: Pa
 KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from bus import key_store, store
+from bus import file_store, key_store, upgrade_store
 from bus.log import Log
 
 calls = 0
@@ -148,11 +148,11 @@ def killed(*arguments):
     return insert(*arguments)
 
 insert, key_store.insert_keys = key_store.insert_keys, killed
-drop = store.drop_before_records
+drop = upgrade_store.drop_before_records
 def killed_late(connection):
     drop(connection)
     os.kill(os.getpid(), signal.SIGKILL)
-store.drop_before_records = killed_late
+upgrade_store.drop_before_records = killed_late
 asyncio.run(Log.open(Path(sys.argv[1])))
 """
 
@@ -162,7 +162,7 @@ async def test_a_kill_in_the_middle_leaves_the_old_log_whole(tmp_path: Path, cal
     """After the first record, the last, or when all but the commit is done; the next start begins again and ends."""
     path = tmp_path / "log.db"
     old_log(path)
-    with closing(store.connect(path)) as connection:
+    with closing(file_store.connect(path)) as connection:
         before = list(connection.iterdump())
     root = Path(__file__).resolve().parents[3]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join((str(root), str(root / "build" / "api")))}
