@@ -14,7 +14,7 @@ from functools import partial
 from mesh.db import Transaction
 from mesh.host import Host
 from services.provider import availability_store, cooldown, health, health_window, store
-from services.provider.availability import Availability, Condition, Drain, ModelFigures, Outcome, Resource
+from services.provider.availability import Availability, Condition, Drain, Outcome, Resource
 from services.provider.breaker import Phase
 from services.provider.cooldown import Rests
 from services.provider.fallback import Candidate, Target
@@ -29,14 +29,10 @@ _chance = random.random
 
 
 async def read(host: Host, tx: Transaction, known: Known) -> Availability:
-    """What can be used now, and how models do; for selection and for the start of a call. Three statements."""
+    """What can be used now, and how busy models are; for selection and for the start of a call. Two statements."""
     now = host.clock.now()
     conditions, in_flight = await availability_store.conditions(tx), await availability_store.in_flight(tx, now)
-    latencies = await availability_store.latencies(tx)
-    figures = {
-        target: ModelFigures(*latencies.get(target, (None, None)), in_flight.get(target, 0)) for target in {*latencies, *in_flight}
-    }
-    return Availability(now, rules.breaker(known.settings), conditions, figures)
+    return Availability(now, known.breaker, conditions, in_flight)
 
 
 async def enter(
@@ -99,7 +95,7 @@ async def _apply(tx: Transaction, ledger: Ledger, call_id: str, outcome: Outcome
 async def _apply_to_model(tx: Transaction, ledger: Ledger, outcome: Outcome) -> None:
     """Window, averages and breaker of the model; when it opens, perhaps that of the whole provider."""
     settings, now, target = ledger.known.settings, ledger.now, outcome.target
-    grain, rule = rules.grain(settings), rules.breaker(settings)
+    grain, rule = ledger.known.grain, ledger.known.breaker
     model, before = await availability_store.model_seen(tx, target, grain)
     success, failed = outcome.failure is None, outcome.meaning.of_model
     seen = health_window.after(before, grain, now, _call(outcome, own=failed), settings.outcome_weight)
@@ -123,13 +119,13 @@ async def _apply_to_model(tx: Transaction, ledger: Ledger, outcome: Outcome) -> 
 async def _put_away(tx: Transaction, ledger: Ledger, resource: Resource, before: Bucket, newest: Bucket) -> None:
     """Keeps the bucket that ended with this call, if one did."""
     if before.calls and before.number != newest.number:
-        grain = rules.grain(ledger.known.settings)
+        grain = ledger.known.grain
         await availability_store.put_away(tx, resource, grain, before, grain.oldest(ledger.now))
 
 
 async def _tested(tx: Transaction, ledger: Ledger, resource: Resource, newest: Bucket) -> tuple[int, int]:
     """Failures and calls that the breaker counts: those of the window in buckets that began after it last closed."""
-    grain = rules.grain(ledger.known.settings)
+    grain = ledger.known.grain
     closed_at = ledger.conditions.get(resource, Condition()).breaker.closed_at
     first = max(grain.oldest(ledger.now), grain.number(closed_at) + 1)
     own, tested = await availability_store.tested_before(tx, resource, grain, first)
@@ -146,14 +142,14 @@ async def _all_fail(tx: Transaction, ledger: Ledger) -> bool:
     }
     if len(failing) < _SEVERAL:
         return False
-    grain = rules.grain(ledger.known.settings)
+    grain = ledger.known.grain
     return await availability_store.models_called(tx, ledger.own.provider_id, ledger.now - grain.width * grain.buckets) <= failing
 
 
 async def _apply_to_key(tx: Transaction, ledger: Ledger, outcome: Outcome) -> None:
     """Window and averages of the key."""
     settings, provider_id = ledger.known.settings, ledger.provider.provider_id
-    grain = rules.grain(settings)
+    grain = ledger.known.grain
     failed = outcome.meaning.rests in (Rests.KEY, Rests.KEY_AT_MODEL)
     call = _call(outcome, own=failed)
     before = await availability_store.key_seen(tx, provider_id, outcome.key_id, grain)
@@ -178,7 +174,7 @@ def _failed(ledger: Ledger, resource: Resource, outcome: Outcome, *, trips: bool
     """Tells the breaker; it keeps why it opened."""
     failure = outcome.failure
     before = ledger.conditions.get(resource, Condition())
-    breaker = before.breaker.after_failure(rules.breaker(ledger.known.settings), ledger.now, _chance, trips=trips)
+    breaker = before.breaker.after_failure(ledger.known.breaker, ledger.now, _chance, trips=trips)
     if failure is not None and breaker != before.breaker:
         why = f"too many calls failed, the last one with {failure.kind.name}: {failure.detail}".removesuffix(": ")
         ledger.change(resource, partial(replace, breaker=breaker, why=why))

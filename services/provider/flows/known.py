@@ -9,6 +9,7 @@ from typing import Any
 from mesh.db import Transaction
 from services.provider import registry_store
 from services.provider.availability import Availability
+from services.provider.flows import rules
 from services.provider.flows.limits import Cache
 from services.provider.health import ProviderHealth, State, judge
 from services.provider.keys import ENVIRONMENT
@@ -44,6 +45,8 @@ class Known:
         self._table = table
         self._prices = prices
         self._default_price = _default_price(settings)
+        # the settings as the rules that the domain asks for
+        self.grain, self.breaker, self.tuning = rules.grain(settings), rules.breaker(settings), rules.tuning(settings)
         # budgets and burst policies, as of their own change counter
         self.limits = Cache()
         self._now = _Snapshot("", build_registry(table, prices), frozenset(environment_keys), self._key_ids({}))

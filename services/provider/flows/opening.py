@@ -70,8 +70,8 @@ class Opening:
         chain = await fallbacks.chain_of(tx, ask.fallback_chain)
         fitting = choice.ranked if choice.ask.alias else named(choice.ranked, ask.model)
         # no chain and no thin budget leads to a provider that caller or policy do not want
-        may = {Target(*item.option.key) for item in choice.ranked if choice.meets(item)}
-        ranked = [target for item in in_order(fitting, by_name=ask.by_name) if (target := Target(*item.option.key)) in may]
+        may = {item.option.key for item in choice.ranked if choice.meets(item)}
+        ranked = [item.option.key for item in in_order(fitting, by_name=ask.by_name) if item.option.key in may]
         others = [target for targets in chain.values() for target in targets if target in may]
         able = await fallbacks.callable_of(tx, known, self._keyring, [*ranked, *others], query_id)
         if not (ranked if ask.by_name else able.candidates) and (stand_in := self._stand_in(ask)):
@@ -104,8 +104,7 @@ class Opening:
 
     async def _choose(self, tx: Transaction, ask: Ask, wanted: selecting.Ask, seen: Availability) -> selecting.Choice:
         """The models by rank; a name that no model has is an alias."""
-        names = {name for model in self._known.registry.models for name in (model.name, "/".join(model.key))}
-        if ask.model not in names and ask.by_name:
+        if ask.by_name and ask.model not in self._known.registry.names:
             if await selection_store.get_alias(tx, ask.model) is None:
                 raise errors.not_found("model", ask.model)
             wanted = replace(wanted, alias=ask.model)
@@ -134,7 +133,7 @@ class Opening:
         echoes = [provider for provider in self._known.registry.providers.values() if provider.stands_in and provider.models]
         if not echoes:
             return None
-        target = Target(*echoes[0].models[0].key)
+        target = echoes[0].models[0].key
         if ask.by_name:
             return target if ask.model in (target.model, f"{target.provider_id}/{target.model}") else None
         return None if self._known.with_key else target
@@ -232,7 +231,7 @@ def _price_of_best(known: Known, ranked: Sequence[Ranked]) -> Price | None:
 
 def _nobody(known: Known, seen: Availability, fitting: Sequence[Ranked], model: str) -> errors.Refusal:
     """RESOURCE_EXHAUSTED when only rate limits are in the way, UNAVAILABLE when somebody comes back; else why nobody can answer."""
-    targets = [Target(*item.option.key) for item in fitting]
+    targets = [item.option.key for item in fitting]
     outs = [out for target in targets if (out := seen.out(target, known.keys_of(target.provider_id))) is not None]
     if not outs:
         return selecting.refusal(fitting, model)
