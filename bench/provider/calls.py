@@ -33,11 +33,11 @@ from tooloo.provider.v1.completion_service_pb2_grpc import CompletionServiceStub
 
 from bench.provider.overhead import BODIES, PLAIN, REGISTRY, STREAM
 from mesh.boundary import Boundary
-from mesh.db import Database
 from mesh.testing import Bench, running
 from services.provider.__main__ import build
 from services.provider.flows.completing import Completing
 from services.provider.flows.opening import Opening
+from services.provider.flows.running import Running
 
 COMPLETIONS, WARM, SHOWN = 100, 300, 30
 PHASES = ("decode and checks", "prepare", "begin transaction", "call", "end transaction", "answer")
@@ -131,7 +131,7 @@ class Count:
     def __init__(self) -> None:
         self._on = False
         self._found = Found()
-        self.phase, self._since = ANSWER, time.process_time()
+        self._phase, self._since = ANSWER, time.process_time()
         self._names: dict[CodeType, str] = {}
 
     def begin(self) -> None:
@@ -147,16 +147,16 @@ class Count:
         """Another phase begins; with the first one another completion."""
         now, spent = time.process_time(), self._found.cpu
         if self._on and spent:
-            spent[-1][self.phase] = spent[-1].get(self.phase, 0.0) + now - self._since
+            spent[-1][self._phase] = spent[-1].get(self._phase, 0.0) + now - self._since
         if self._on and phase == DECODE:
             spent.append({})
-        self.phase, self._since = phase, now
+        self._phase, self._since = phase, now
 
     def see(self, frame: FrameType, event: str, _: Any) -> None:
         """What sys.setprofile calls: one call that a function's frame got ("call") or made ("c_call")."""
         if not self._on or event not in ("call", "c_call") or frame.f_code.co_filename == __file__:
             return
-        self._found.by_phase[self.phase] += 1
+        self._found.by_phase[self._phase] += 1
         self._found.own[self._name(frame.f_code)] += 1
         self._found.inclusive.update({self._name(above.f_code) for above in _stack(frame)})
 
@@ -175,8 +175,8 @@ def _stack(frame: FrameType | None) -> Iterator[FrameType]:
 
 @contextmanager
 def phases(count: Count) -> Iterator[None]:
-    """Tells the count of each phase that begins: with a call that comes in, with what is prepared, around each of two writes."""
-    intercept, prepare, write, end = Boundary.intercept_service, Opening.prepare, Database.write, Completing._end
+    """Tells the count of each phase that begins: with a call that comes in, with what is prepared, and so on."""
+    intercept, prepare, run, end = Boundary.intercept_service, Opening.prepare, Running.__init__, Completing._end
 
     async def intercepted(self: Boundary, *args: Any) -> Any:
         count.enter(DECODE)
@@ -184,17 +184,14 @@ def phases(count: Count) -> Iterator[None]:
 
     async def prepared(self: Opening, *args: Any) -> Any:
         count.enter(PREPARE)
-        return await prepare(self, *args)
-
-    async def written(self: Database, *args: Any) -> Any:
-        if count.phase != PREPARE:
-            # one that closes the query, or a stream that sets more aside
-            return await write(self, *args)
-        count.enter(BEGIN)
         try:
-            return await write(self, *args)
+            return await prepare(self, *args)
         finally:
-            count.enter(CALL)
+            count.enter(BEGIN)
+
+    def runs(self: Running, *args: Any) -> None:
+        count.enter(CALL)
+        run(self, *args)
 
     async def ended(self: Completing, *args: Any) -> Any:
         count.enter(END)
@@ -206,7 +203,7 @@ def phases(count: Count) -> Iterator[None]:
     with (
         patch.object(Boundary, "intercept_service", intercepted),
         patch.object(Opening, "prepare", prepared),
-        patch.object(Database, "write", written),
+        patch.object(Running, "__init__", runs),
         patch.object(Completing, "_end", ended),
     ):
         yield

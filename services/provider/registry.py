@@ -98,10 +98,10 @@ class Provider:
         """Whether the registry says where to call it."""
         return self.stands_in or bool(self.base_url)
 
-    def target(self, model: Model, key: str = "", key_id: str = "") -> Target:
-        """Where a call to one of its models goes, under one of its keys."""
-        upstream = model.upstream or model.name
-        return Target(self.provider_id, upstream, self.dialect, self.base_url, key, key_id, self.manner, self.timeouts)
+    def target(self, model: Model, key: str = "", key_id: str = "", timeouts: Timeouts | None = None) -> Target:
+        """Where a call to one of its models goes, under one of its keys; `timeouts` None: its own."""
+        limits, upstream = timeouts or self.timeouts, model.upstream or model.name
+        return Target(self.provider_id, upstream, self.dialect, self.base_url, key, key_id, self.manner, limits)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from services.provider.chat import Finish, Usage
 from services.provider.failure import Failure, FailureKind
 from services.provider.flows import availability, reserving, selecting
 from services.provider.flows.known import Known
-from services.provider.labels import Labels
 from services.provider.pricing import Price
 from services.provider.query import Query, State, Tried
 
@@ -78,7 +77,6 @@ def _used(query: Query, end: End, usage: Usage) -> reserving.Used:
         usage.output_tokens,
         usage.cached_input_tokens,
         cost=None if price is None else price_of(price, usage),
-        labels=Labels.of(query.labels.values).plus(provider=query.provider_id, model=query.model),
         outcome=_SUCCESS if end.failure is None else _FAILURE,
         latency=end.latency,
         selection_id=query.query_id,

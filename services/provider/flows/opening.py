@@ -57,7 +57,8 @@ class Opening:
 
     async def prepare(self, ask: Ask) -> selecting.Ask:
         """What selection needs to know, before the transaction: it may embed the prompt."""
-        return await selecting.prepare(self._host, self._known, self._advisor, _wanted(ask, self._known))
+        wanted = _wanted(ask, self._known, ask.request_id or self._host.ids())
+        return await selecting.prepare(self._host, self._known, self._advisor, wanted)
 
     async def begin(self, tx: Transaction, ask: Ask, wanted: selecting.Ask, deadline: timedelta) -> Opened | Query:
         """Chooses, reserves and notes that a query begins; the query of before when this request id was answered already."""
@@ -158,7 +159,7 @@ async def answered(tx: Transaction, ask: Ask) -> Query | None:
     return None
 
 
-def _wanted(ask: Ask, known: Known) -> selecting.Ask:
+def _wanted(ask: Ask, known: Known, chance: str) -> selecting.Ask:
     chat = ask.chat
     most = chat.max_output_tokens or known.settings.default_output_tokens
     beginning = tokens.of_beginning(chat)
@@ -176,7 +177,7 @@ def _wanted(ask: Ask, known: Known) -> selecting.Ask:
         session_id=ask.session_id,
         prefix_key=hashlib.sha256(repr(chat.beginning).encode()).hexdigest() if cacheable else "",
         prefix_tokens=beginning if cacheable else 0,
-        chance=ask.request_id,
+        chance=chance,
     )
 
 

@@ -124,7 +124,7 @@ class Running:
     @property
     def needs_more(self) -> bool:
         """Whether more came than is paid for."""
-        return tokens.of_characters(self.answer.characters) > self._paid_tokens
+        return self.answer.characters > self._paid_tokens * tokens.CHARACTERS_PER_TOKEN
 
     async def top_up(self) -> Denied | None:
         """Sets aside as much again, so that a long answer costs a few transactions and not one a piece."""

@@ -1,6 +1,7 @@
 """The events of an Anthropic message: read from a provider, written for a caller."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from services.provider.chat import Delta, Finish, Foreign, ToolCallDelta, Usage
@@ -31,14 +32,12 @@ class Reader(StreamReader):
         """message_stop was said."""
         return self._ended
 
-    def feed(self, data: bytes) -> list[Delta]:
+    def feed(self, data: bytes) -> Iterator[Delta]:
         """The deltas of complete events."""
-        deltas: list[Delta] = []
         for event in self._events.feed(data):
             if self._ended:
                 break
-            deltas += self._event(load(event.data))
-        return deltas
+            yield from self._event(load(event.data))
 
     def end(self) -> list[Delta]:
         """Nothing more."""

@@ -1,5 +1,6 @@
 """A stream of chat completion chunks: read from a provider, written for a caller."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from services.provider.chat import Delta, Finish, ToolCallDelta, Usage
@@ -25,17 +26,16 @@ class Reader(StreamReader):
         """[DONE] was said."""
         return self._done
 
-    def feed(self, data: bytes) -> list[Delta]:
+    def feed(self, data: bytes) -> Iterator[Delta]:
         """The deltas of complete chunks."""
-        deltas: list[Delta] = []
         for event in self._events.feed(data):
             if self._done:
                 break
-            if event.data.strip() == DONE:
+            told = event.data.strip()
+            if told == DONE:
                 self._done = True
-            elif event.data.strip():
-                deltas += self._chunk(load(event.data))
-        return deltas
+            elif told:
+                yield from self._chunk(load(event.data))
 
     def end(self) -> list[Delta]:
         """Nothing more; a reason to finish counts as the end for those who never say [DONE]."""
