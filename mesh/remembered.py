@@ -17,7 +17,7 @@ _READS = re.compile(r"\s*SELECT\b", re.IGNORECASE)
 # values of one table: more are forgotten together, so that no number of users can fill the memory
 _MOST = 4096
 # stands for every table: a statement that does not say what it writes
-_EVERYTHING = "*"
+EVERYTHING = "*"
 Key = Hashable
 # in the place of a value that has changed: it is read again when it is needed
 UNKNOWN: Any = object()
@@ -54,7 +54,7 @@ class Remembered:
 
     def forget(self, table: str) -> None:
         """Forgets what is remembered of a table; it was written."""
-        if table == _EVERYTHING:
+        if table == EVERYTHING:
             self.clear()
         else:
             self.tables.pop(table, None)
@@ -65,4 +65,4 @@ def written_by(sql: str) -> str:
     """The table that a statement writes; "" for a SELECT, "*" for what does not say."""
     if found := _WRITES.match(sql):
         return found[1].lower()
-    return "" if _READS.match(sql) else _EVERYTHING
+    return "" if _READS.match(sql) else EVERYTHING

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from mesh.remembered import UNKNOWN, Remembered, written_by
+from mesh.remembered import EVERYTHING, UNKNOWN, Remembered, written_by
 
 Row = sqlite3.Row
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class Transaction:
         if self._memory is None or not (table := written_by(sql)):
             return ""
         self._written.add(table)
-        if now is None:
+        if now is None and (table in self._memory.tables or table == EVERYTHING):
             self._memory.forget(table)
         return table
 

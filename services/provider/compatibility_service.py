@@ -130,11 +130,10 @@ class CompatibilityService(CompatibilityServiceServicer):
                         started = piece
                         writer = door.writer(asked, piece.query_id, self._now(), piece.model)
                         continue
-                    data = _bytes_of(piece, writer)
-                    if data and not sent:
-                        sent = True
-                        await context.send_initial_metadata(_headers(started, "x-tooloo-estimated-cost", started.estimated_cost))
-                    if data:
+                    if data := _bytes_of(piece, writer):
+                        if not sent:
+                            sent, headers = True, _headers(started, "x-tooloo-estimated-cost", started.estimated_cost)
+                            await context.send_initial_metadata(headers)
                         yield HttpBody(content_type=SSE, data=data)
         except Exception as error:  # noqa: BLE001 - see above
             trouble = self._trouble(error)
@@ -225,7 +224,7 @@ def _headers(told: Started | Completed, cost_name: str, cost: int | None) -> tup
         ("x-tooloo-model", told.model),
         (cost_name, money.show(cost) if cost is not None else ""),
     ]
-    return tuple((name, value) for name, value in found if value and value.isascii() and value.isprintable())
+    return tuple([(name, value) for name, value in found if value and value.isascii() and value.isprintable()])
 
 
 def _body(value: object) -> HttpBody:

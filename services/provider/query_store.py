@@ -22,7 +22,14 @@ async def insert(tx: Transaction, query: Query) -> None:
         " usage_estimated, cost_nanos, tried, request_id, request_hash, answer) VALUES (:query_id, :created_us, :state,"
         " :provider_id, :model, :reservation_id, :labels, :focus_area, :ended_us, :usage, :usage_estimated, :cost_nanos, :tried,"
         " :request_id, :request_hash, :answer)",
-        _params(query),
+        _changing(query)
+        | {
+            "created_us": to_us(query.created),
+            "labels": query.labels.text,
+            "focus_area": query.focus_area,
+            "request_id": query.request_id or None,
+            "request_hash": query.request_hash or None,
+        },
     )
 
 
@@ -33,7 +40,7 @@ async def put(tx: Transaction, query: Query) -> None:
         " reservation_id = :reservation_id, ended_us = :ended_us, usage = :usage, usage_estimated = :usage_estimated,"
         " cost_nanos = :cost_nanos, tried = :tried, answer = :answer"
         " WHERE query_id = :query_id",
-        _params(query),
+        _changing(query),
     )
 
 
@@ -82,23 +89,20 @@ async def forget(tx: Transaction, before: datetime, limit: int) -> int:
     )
 
 
-def _params(query: Query) -> dict[str, object]:
+def _changing(query: Query) -> dict[str, object]:
+    """What changes while it runs, with its id."""
     return {
         "query_id": query.query_id,
-        "created_us": to_us(query.created),
         "state": int(query.state),
         "provider_id": query.provider_id,
         "model": query.model,
         "reservation_id": query.reservation_id,
-        "labels": query.labels.text,
-        "focus_area": query.focus_area,
         "ended_us": None if query.ended is None else to_us(query.ended),
-        "usage": _ENCODE(_counts(query.usage)),
+        # of integers a list's text is JSON
+        "usage": str(_counts(query.usage)),
         "usage_estimated": int(query.usage_estimated),
         "cost_nanos": query.cost,
         "tried": _ENCODE([_plain(tried) for tried in query.tried]) if query.tried else "[]",
-        "request_id": query.request_id or None,
-        "request_hash": query.request_hash or None,
         "answer": query.answer or None,
     }
 

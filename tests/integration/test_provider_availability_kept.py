@@ -9,6 +9,7 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from mesh import testing
 from mesh.clock import ManualClock
 from mesh.db import Database, Transaction
 from mesh.ids import new_id
-from services.provider import store
+from services.provider import availability_store, store
 from services.provider.__main__ import build
 from services.provider.availability import Resource
 from services.provider.failure import FailureKind
@@ -94,6 +95,7 @@ async def test_replicas_see_each_others_news_at_once_and_tell_each_change_once(t
 
 KILLED = """
 import asyncio, os, signal, sys
+from itertools import pairwise
 from pathlib import Path
 from mesh import testing
 from mesh.clock import ManualClock
@@ -155,6 +157,31 @@ async def test_calls_on_their_way_are_counted_until_they_end_or_are_lost(house: 
     await house.sweep(301)
     assert (await house.seen()).in_flight == {}
     assert await house.bench.host.db.read(lambda tx: tx.fetch_all("SELECT * FROM in_flight")) == []
+
+
+async def test_what_is_remembered_of_models_and_keys_is_what_is_stored(house: House) -> None:
+    """A transaction that writes has it from memory, one that reads from the tables; forgotten failures are forgotten in both."""
+    grain = house.known.grain
+
+    async def seen(tx: Transaction) -> list[object]:
+        models = [await availability_store.model_seen(tx, target, grain) for target in (BIG, GIFT)]
+        keys = [await availability_store.key_seen(tx, *key, grain) for key in ((BIG.provider_id, "k1"), (GIFT.provider_id, "k3"))]
+        return [await store.model_healths(tx), await store.model_rows(tx) != {}, models, keys]
+
+    async def same() -> list[object]:
+        remembered = await house.bench.host.db.write(seen)
+        assert remembered == await house.bench.host.db.read(seen)
+        return remembered
+
+    found = [await same()]
+    for outcome in (succeeded(), failed(), failed(GIFT, FailureKind.SERVER_ERROR, "k3"), succeeded()):
+        await house.note(outcome)
+        house.clock.advance(SECOND)
+        found.append(await same())
+    await house.note(failed())
+    await house.bench.host.db.write(lambda tx: availability_store.forget_failures(tx, BIG.provider_id, ""))
+    found.append(await same())
+    assert all(before != after for before, after in pairwise(found))
 
 
 async def test_what_is_over_is_forgotten(house: House) -> None:

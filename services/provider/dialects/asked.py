@@ -48,6 +48,10 @@ class Fields:
         """Whether the field is given."""
         return name in self._given
 
+    def holds_only(self, name: str) -> bool:
+        """Whether nothing but this field is left to be read."""
+        return self._given.keys() == {name}
+
     def take(self, name: str) -> Any:
         """The field as it came; None without one. It then counts as read."""
         return self._given.pop(name, None)

@@ -71,6 +71,11 @@ class Dialect(ABC):
         """The failure that a status of 400 or more and its body mean; `retry_after` comes from the headers elsewhere."""
 
 
+def encode(value: Any) -> str:
+    """JSON as a text."""
+    return _ENCODE(value)
+
+
 def dump(value: Any) -> bytes:
     """JSON as it goes over the wire."""
     return _ENCODE(value).encode()

@@ -19,7 +19,6 @@ from services.provider.flows.advising import Advisor
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
 from services.provider.keys import Key
-from services.provider.labels import Labels
 from services.provider.options import Exclusion, Ranked
 from services.provider.pricing import Price
 from services.provider.query import Query, State
@@ -85,11 +84,10 @@ class Opening:
         reservation, left = await self._reserve(tx, query_id, ask, usable, wanted.size.input_tokens, deadline)
         first = left[0].target
         await availability.enter(tx, seen, query_id, left[:1], reservation.expires - reservation.created)
-        labels = Labels.of(ask.labels)
         query = Query(
             query_id,
             reservation.created,
-            labels,
+            ask.all_labels,
             first.provider_id,
             first.model,
             reservation.reservation_id,
@@ -168,7 +166,7 @@ def _wanted(ask: Ask, known: Known, chance: str) -> selecting.Ask:
         size=Size(tokens.of_chat(chat), most),
         query=chat.question,
         focus_area=ask.focus_area,
-        labels=Labels.of(ask.labels),
+        labels=ask.all_labels,
         strategy=ask.strategy,
         policy_id=ask.policy_id,
         quality_weight=ask.quality_weight,
@@ -202,7 +200,7 @@ def in_order(ranked: Sequence[Ranked], *, by_name: bool) -> list[Ranked]:
 def asked_for(known: Known, query_id: str, ask: Ask, target: Target, input_tokens: int, deadline: timedelta) -> reserving.Ask:
     """What to set aside for a call to a target."""
     return reserving.Ask(
-        Labels.of(ask.labels).plus(provider=target.provider_id, model=target.model),
+        ask.all_labels.plus(provider=target.provider_id, model=target.model),
         input_tokens=input_tokens,
         max_output_tokens=ask.chat.max_output_tokens or 0,
         # a query that is still there when its deadline has passed is settled soon

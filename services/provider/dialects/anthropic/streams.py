@@ -7,7 +7,7 @@ from typing import Any
 from services.provider.chat import Delta, Finish, Foreign, ToolCallDelta, Usage
 from services.provider.dialects.anthropic import answers
 from services.provider.dialects.anthropic.requests import NAME
-from services.provider.dialects.base import StreamReader, broken, dump, load, malformed
+from services.provider.dialects.base import StreamReader, broken, encode, load, malformed
 from services.provider.dialects.framing import Events, write_event
 from services.provider.dialects.refusals import told_in_stream
 from services.provider.failure import CallFailedError
@@ -167,7 +167,7 @@ class Writer:
 
     def error(self, body: dict[str, Any]) -> bytes:
         """An error in the middle: the official client raises it."""
-        return write_event(dump(body).decode(), "error")
+        return write_event(encode(body), "error")
 
     def _begin(self) -> bytes:
         if self._began:
@@ -202,4 +202,4 @@ class Writer:
 
 
 def _event(kind: str, **fields: Any) -> bytes:
-    return write_event(dump({"type": kind, **fields}).decode(), kind)
+    return write_event(encode({"type": kind, **fields}), kind)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from services.provider.chat import Delta, Finish, ToolCallDelta, Usage
-from services.provider.dialects.base import StreamReader, broken, dump, load, malformed, objects
+from services.provider.dialects.base import StreamReader, broken, encode, load, malformed, objects
 from services.provider.dialects.framing import Events, write_event
 from services.provider.dialects.openai import answers, usage
 
@@ -119,16 +119,16 @@ class Writer:
         """The usage, when it was asked for, and [DONE]."""
         last = b""
         if self._with_usage:
-            last = write_event(dump({**self._head, "choices": [], "usage": usage.write(self._usage or Usage())}).decode())
+            last = write_event(encode({**self._head, "choices": [], "usage": usage.write(self._usage or Usage())}))
         return last + write_event(DONE)
 
     def error(self, body: dict[str, Any]) -> bytes:
         """An error in the middle: the official client raises it; [DONE] is not said."""
-        return write_event(dump(body).decode())
+        return write_event(encode(body))
 
     def _chunk(self, choices: list[dict[str, Any]]) -> bytes:
         chunk = {**self._head, "choices": choices, **({"usage": None} if self._with_usage else {})}
-        return write_event(dump(chunk).decode())
+        return write_event(encode(chunk))
 
     def _call(self, call: ToolCallDelta) -> dict[str, Any]:
         made: dict[str, Any] = {"index": call.index, "function": {"arguments": call.arguments}}
