@@ -213,40 +213,6 @@ async def buckets(tx: Transaction, grain: Grain, oldest: int) -> dict[Resource, 
     return found
 
 
-async def enter(tx: Transaction, call_id: str, target: Target, key_id: str, until: datetime) -> None:
-    """Counts a call as on its way."""
-    await tx.execute(
-        "INSERT INTO in_flight (call_id, provider_id, model, key_id, until_us)"
-        " VALUES (:call_id, :provider_id, :model, :key_id, :until_us) ON CONFLICT (call_id) DO UPDATE"
-        " SET provider_id = excluded.provider_id, model = excluded.model, key_id = excluded.key_id, until_us = excluded.until_us",
-        {"call_id": call_id, **target._asdict(), "key_id": key_id, "until_us": to_us(until)},
-    )
-
-
-async def leave(tx: Transaction, call_id: str) -> None:
-    """Counts a call no more."""
-    await tx.execute("DELETE FROM in_flight WHERE call_id = :call_id", {"call_id": call_id})
-
-
-async def in_flight(tx: Transaction, now: datetime) -> dict[Target, int]:
-    """Calls on their way, by model."""
-    rows = await tx.fetch_all(
-        "SELECT provider_id, model, COUNT(*) AS calls FROM in_flight WHERE until_us > :now_us GROUP BY provider_id, model",
-        {"now_us": to_us(now)},
-    )
-    return {Target(row["provider_id"], row["model"]): row["calls"] for row in rows}
-
-
-async def any_lost(tx: Transaction, now: datetime) -> bool:
-    """Whether a call's lease ended before the call did."""
-    return await tx.fetch_one("SELECT call_id FROM in_flight WHERE until_us <= :now_us LIMIT 1", {"now_us": to_us(now)}) is not None
-
-
-async def forget_lost(tx: Transaction, now: datetime) -> None:
-    """Drops calls whose lease has ended."""
-    await tx.execute("DELETE FROM in_flight WHERE until_us <= :now_us", {"now_us": to_us(now)})
-
-
 def _condition(row: Row) -> Condition:
     trials = tuple(Trial(call_id, from_us(until)) for call_id, until in json.loads(row["trials"]))
     breaker = Breaker(_moment(row["opened_us"]), from_us(row["open_until_us"]), row["opens"], from_us(row["closed_us"]), trials)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from mesh.clock import EPOCH
 from services.provider.chat import NONE_USED, Usage
 from services.provider.failure import FailureKind
 from services.provider.labels import Labels
@@ -55,6 +56,8 @@ class Query:
     request_id: str = ""
     request_hash: bytes = b""
     answer: bytes = b""
+    # until then it counts as on its way
+    until: datetime = EPOCH
 
     @property
     def model_key(self) -> tuple[str, str]:

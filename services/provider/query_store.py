@@ -7,6 +7,7 @@ from mesh.clock import from_us, to_us
 from mesh.db import Row, Transaction
 from services.provider.chat import Usage
 from services.provider.failure import FailureKind
+from services.provider.fallback import Target
 from services.provider.labels import from_text
 from services.provider.query import Query, State, Tried
 from services.provider.reservation import State as Standing
@@ -19,9 +20,9 @@ async def insert(tx: Transaction, query: Query) -> None:
     """Adds a query that begins."""
     await tx.execute(
         "INSERT INTO query (query_id, created_us, state, provider_id, model, reservation_id, labels, focus_area, ended_us, usage,"
-        " usage_estimated, cost_nanos, tried, request_id, request_hash, answer) VALUES (:query_id, :created_us, :state,"
+        " usage_estimated, cost_nanos, tried, request_id, request_hash, answer, until_us) VALUES (:query_id, :created_us, :state,"
         " :provider_id, :model, :reservation_id, :labels, :focus_area, :ended_us, :usage, :usage_estimated, :cost_nanos, :tried,"
-        " :request_id, :request_hash, :answer)",
+        " :request_id, :request_hash, :answer, :until_us)",
         _changing(query)
         | {
             "created_us": to_us(query.created),
@@ -38,7 +39,7 @@ async def put(tx: Transaction, query: Query) -> None:
     await tx.execute(
         "UPDATE query SET state = :state, provider_id = :provider_id, model = :model,"
         " reservation_id = :reservation_id, ended_us = :ended_us, usage = :usage, usage_estimated = :usage_estimated,"
-        " cost_nanos = :cost_nanos, tried = :tried, answer = :answer"
+        " cost_nanos = :cost_nanos, tried = :tried, answer = :answer, until_us = :until_us"
         " WHERE query_id = :query_id",
         _changing(query),
     )
@@ -59,6 +60,16 @@ async def by_request(tx: Transaction, request_id: str) -> Query | None:
 async def free_request(tx: Transaction, query_id: str) -> None:
     """Lets the request id of a query that failed be used for another try."""
     await tx.execute("UPDATE query SET request_id = NULL WHERE query_id = :query_id", {"query_id": query_id})
+
+
+async def in_flight(tx: Transaction, now: datetime) -> dict[Target, int]:
+    """How many run, by model; of those whose time is over nobody may be left."""
+    rows = await tx.fetch_all(
+        "SELECT provider_id, model, COUNT(*) AS queries FROM query WHERE state = 1 AND until_us > :now_us"
+        " GROUP BY provider_id, model",
+        {"now_us": to_us(now)},
+    )
+    return {Target(row["provider_id"], row["model"]): row["queries"] for row in rows}
 
 
 async def abandoned(tx: Transaction, before: datetime, limit: int) -> list[Query]:
@@ -104,6 +115,7 @@ def _changing(query: Query) -> dict[str, object]:
         "cost_nanos": query.cost,
         "tried": _ENCODE([_plain(tried) for tried in query.tried]) if query.tried else "[]",
         "answer": query.answer or None,
+        "until_us": to_us(query.until),
     }
 
 
@@ -147,4 +159,5 @@ def _query(row: Row) -> Query:
         row["request_id"] or "",
         row["request_hash"] or b"",
         row["answer"] or b"",
+        from_us(row["until_us"]),
     )

@@ -156,7 +156,6 @@ async def test_calls_on_their_way_are_counted_until_they_end_or_are_lost(house: 
     assert (await house.seen()).in_flight == {BIG: 1}
     await house.sweep(301)
     assert (await house.seen()).in_flight == {}
-    assert await house.bench.host.db.read(lambda tx: tx.fetch_all("SELECT * FROM in_flight")) == []
 
 
 async def test_what_is_remembered_of_models_and_keys_is_what_is_stored(house: House) -> None:

@@ -13,7 +13,7 @@ from functools import partial
 
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import availability_store, cooldown, health, health_window, store
+from services.provider import availability_store, cooldown, health, health_window, query_store, store
 from services.provider.availability import Availability, Condition, Drain, Outcome, Resource
 from services.provider.breaker import Phase
 from services.provider.cooldown import Rests
@@ -31,23 +31,18 @@ _chance = random.random
 async def read(host: Host, tx: Transaction, known: Known) -> Availability:
     """What can be used now, and how busy models are; for selection and for the start of a call. Two statements."""
     now = host.clock.now()
-    conditions, in_flight = await availability_store.conditions(tx), await availability_store.in_flight(tx, now)
+    conditions, in_flight = await availability_store.conditions(tx), await query_store.in_flight(tx, now)
     return Availability(now, known.breaker, conditions, in_flight)
 
 
-async def enter(
-    tx: Transaction, seen: Availability, call_id: str, candidates: Iterable[Candidate], ttl: timedelta
-) -> tuple[Candidate, ...]:
-    """The candidates that take this call now, with their free keys; the first counts as in flight for at most `ttl`.
+async def enter(tx: Transaction, seen: Availability, call_id: str, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """The candidates that take this call now, with their free keys; when the first one is on trial, the call is its trial.
 
-    When the first one is on trial, the call is its trial. To be called in the transaction that reserves, with what `read` gave in
-    it; `note` ends both.
+    To be called in the transaction that reserves, with what `read` gave in it; `note` ends the trial.
     """
     usable = seen.usable(candidates)
     if usable:
-        first = usable[0]
-        await availability_store.enter(tx, call_id, first.target, first.keys[0], seen.now + ttl)
-        await claim(tx, seen, call_id, first.target)
+        await claim(tx, seen, call_id, usable[0].target)
     return usable
 
 
@@ -61,12 +56,10 @@ async def claim(tx: Transaction, seen: Availability, call_id: str, target: Targe
 
 
 async def note(host: Host, tx: Transaction, known: Known, call_id: str, outcomes: Sequence[Outcome]) -> None:
-    """Notes how the attempts of a call ended, which then is no longer in flight; tells what changed. Part of the settlement.
+    """Notes how the attempts of a call ended; tells what changed. Part of the settlement.
 
     What the registry does not know has no health.
     """
-    if call_id:
-        await availability_store.leave(tx, call_id)
     for provider_id in dict.fromkeys(outcome.target.provider_id for outcome in outcomes):
         provider = known.registry.providers.get(provider_id)
         if provider is not None:
@@ -87,7 +80,7 @@ async def _apply(tx: Transaction, ledger: Ledger, call_id: str, outcome: Outcome
     if outcome.key_id:
         await _apply_to_key(tx, ledger, outcome)
     _rest(ledger, outcome)
-    for resource in (ledger.own, Resource(ledger.provider.provider_id, outcome.target.model)):
+    for resource in (ledger.own, Resource(ledger.provider.provider_id, outcome.target.model)) if ledger.conditions else ():
         if resource in ledger.conditions:
             ledger.change(resource, lambda before: replace(before, breaker=before.breaker.released(call_id)))
 
@@ -182,6 +175,9 @@ def _failed(ledger: Ledger, resource: Resource, outcome: Outcome, *, trips: bool
 
 def _rest(ledger: Ledger, outcome: Outcome) -> None:
     """Lets rest what the failure says; a success forgets the rests that are over."""
+    if outcome.failure is None and not ledger.conditions:
+        # as nearly always
+        return
     target, key = outcome.target, outcome.key_id
     resources = {
         Rests.KEY: Resource(target.provider_id, "", key),
@@ -246,13 +242,10 @@ async def watch(host: Host, known: Known) -> None:
 
 
 async def _is_due(host: Host, known: Known, tx: Transaction) -> bool:
-    if await availability_store.any_lost(tx, host.clock.now()):
-        return True
     return any(ledger.is_due() for ledger in await _all(host, known, tx))
 
 
 async def _sweep(host: Host, known: Known, tx: Transaction) -> None:
-    await availability_store.forget_lost(tx, host.clock.now())
     for ledger in await _all(host, known, tx):
         await changes.close(host, tx, ledger)
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import availability_store, events, query_store
+from services.provider import events, query_store
 from services.provider.availability import Outcome
 from services.provider.chat import Finish, Usage
 from services.provider.failure import Failure, FailureKind
@@ -95,6 +95,5 @@ async def abandon(host: Host, tx: Transaction, query: Query) -> None:
     One that was only slow is settled all the same, and tells how it ended after that.
     """
     now = host.clock.now()
-    await availability_store.leave(tx, query.query_id)
     await query_store.put(tx, replace(query, state=State.EXPIRED, ended=now))
     await host.tell(tx, events.query_failed(query, _LOST, now - query.created))

@@ -83,7 +83,7 @@ class Opening:
             raise _nobody(known, seen, fitting, ask.model)
         reservation, left = await self._reserve(tx, query_id, ask, usable, wanted.size.input_tokens, deadline)
         first = left[0].target
-        await availability.enter(tx, seen, query_id, left[:1], reservation.expires - reservation.created)
+        await availability.enter(tx, seen, query_id, left[:1])
         query = Query(
             query_id,
             reservation.created,
@@ -94,6 +94,7 @@ class Opening:
             ask.focus_area,
             request_id=ask.request_id,
             request_hash=digest(ask) if ask.request_id else b"",
+            until=reservation.expires,
         )
         selection = await selecting.keep(host, tx, known, choice, query_id, (first.provider_id, first.model))
         await selecting.remember(tx, known, choice.ask, selection)

@@ -110,13 +110,14 @@ class Running:
             # undoes all of the transaction
             raise _DeniedError(made)
         seen = await availability.read(host, tx, known)
-        await availability.enter(tx, seen, self.query.query_id, (candidate,), made.expires - made.created)
+        await availability.enter(tx, seen, self.query.query_id, (candidate,))
         query = replace(
             self.query,
             provider_id=target.provider_id,
             model=target.model,
             reservation_id=made.reservation_id,
             tried=tuple(self._tried),
+            until=made.expires,
         )
         await query_store.put(tx, query)
         return query, made
