@@ -18,7 +18,7 @@ from mesh import testing
 from mesh.clock import ManualClock
 from mesh.db import Database, Transaction
 from mesh.ids import new_id
-from services.provider import availability_store, store
+from services.provider import availability_store, selection_store, store
 from services.provider.__main__ import build
 from services.provider.availability import Resource
 from services.provider.failure import FailureKind
@@ -219,6 +219,33 @@ async def test_an_older_database_is_carried_over(tmp_path: Path) -> None:
     seen = models["acme", "big"]
     assert (seen.uptime, seen.tokens_per_second, seen.outcomes) == (0.5, 7, 9)
     assert (providers["acme"][0].failures_in_row, providers["acme"][0].told) == (3, None)
+
+
+async def test_explanations_of_before_are_there_and_forgotten_in_their_order(tmp_path: Path) -> None:
+    """Their table was made anew: the newest stay, counted on from where they were."""
+    real, old = ROOT / "services" / "provider" / "schema", tmp_path / "schema"
+    old.mkdir()
+    for path in sorted(real.glob("*.sql")):
+        if path.name < "0010":
+            (old / path.name).write_text(path.read_text())
+    file = tmp_path / "var" / "provider" / "provider.db"
+    database = await Database.open(file, [("provider", old)])
+    insert = "INSERT INTO selection_explanation (selection_id, number, explanation) VALUES (:id, :number, :told)"
+    # the ids are in another order than the numbers
+    rows = [{"id": name, "number": number, "told": name.encode()} for number, name in enumerate("dacb", 7)]
+    await database.write(lambda tx: tx.execute_many(insert, rows))
+    await database.close()
+    database = await Database.open(file, [("provider", real)])
+
+    async def kept() -> list[str]:
+        found = await database.read(lambda tx: tx.fetch_all("SELECT selection_id FROM selection_explanation ORDER BY number"))
+        return [row["selection_id"] for row in found]
+
+    assert await kept() == ["d", "a", "c", "b"]
+    await database.write(lambda tx: selection_store.put_explanation(tx, "0", b"new", 3))
+    assert await kept() == ["c", "b", "0"]
+    assert await database.read(lambda tx: selection_store.get_explanation(tx, "b")) == b"b"
+    await database.close()
 
 
 def test_a_key_of_a_model_is_part_of_both() -> None:
