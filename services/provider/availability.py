@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from services.provider.breaker import Breaker, Phase, Rule
-from services.provider.cooldown import MEANINGS, Cooldown, Meaning
+from services.provider.cooldown import MEANINGS, SAYS_NOTHING, Cooldown, Meaning
 from services.provider.failure import Failure, FailureKind
 from services.provider.fallback import Candidate, Plan, Target
 from services.provider.health import State
@@ -67,7 +67,7 @@ class Outcome:
     @property
     def meaning(self) -> Meaning:
         """What its failure says."""
-        return Meaning() if self.failure is None else MEANINGS[self.failure.kind]
+        return SAYS_NOTHING if self.failure is None else MEANINGS[self.failure.kind]
 
 
 @dataclass(frozen=True)
