@@ -53,8 +53,10 @@ class Reader(StreamReader):
                 raise malformed("a choice that is no object")
             if choice.get("index") in (0, None):
                 deltas += self._choice(choice, str(chunk.get("model") or ""))
-        groq = chunk.get("x_groq")
-        told = usage.read(chunk.get("usage")) or (usage.read(groq.get("usage")) if isinstance(groq, dict) else None)
+        # most chunks have none
+        told = usage.read(said) if (said := chunk.get("usage")) else None
+        if told is None and isinstance(groq := chunk.get("x_groq"), dict):
+            told = usage.read(groq.get("usage"))
         if told is not None:
             deltas.append(Delta(usage=told))
         return deltas
