@@ -173,7 +173,8 @@ def _excluded(
         return Exclusion.DISABLED, "switched off in the registry"
     if provider_out is not None:
         return provider_out
-    if (out := seen.availability.out(model.key, known.keys_of(model.provider_id))) is not None:
+    available = seen.availability
+    if available.conditions and (out := available.out(model.key, known.keys_of(model.provider_id))) is not None:
         return Exclusion.UNAVAILABLE, out.text
     spent = next((item for item in (*seen.budgets, *narrow) if not item.standing.allows(cost)), None)
     return None if spent is None else (Exclusion.BUDGET_SPENT, spent.standing.lacks)

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from operator import attrgetter
 
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
@@ -224,9 +225,11 @@ def from_there(plan: Plan, left: Sequence[Candidate]) -> Plan:
 
 def _price_of_best(known: Known, ranked: Sequence[Ranked]) -> Price | None:
     """The price of the model of the highest quality that could be called: against it is measured what routing saves."""
-    could = [item for item in ranked if fallbacks.may_call(known, item.option.provider_id)]
-    best = max(could, key=lambda item: item.option.quality, default=None)
-    return None if best is None else known.price_of(best.option.provider_id, best.option.model)
+    providers = {item.option.provider_id for item in ranked}
+    could = {provider_id for provider_id in providers if fallbacks.may_call(known, provider_id)}
+    options = [item.option for item in ranked if item.option.provider_id in could]
+    best = max(options, key=attrgetter("quality"), default=None)
+    return None if best is None else known.price_of(*best.key)
 
 
 def _nobody(known: Known, seen: Availability, fitting: Sequence[Ranked], model: str) -> errors.Refusal:
