@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from mesh.clock import EPOCH
 from services.provider.chat import NONE_USED, Usage
 from services.provider.failure import FailureKind
 from services.provider.labels import Labels
+from services.provider.windows import EPOCH
 
 
 class State(enum.IntEnum):
