@@ -118,28 +118,28 @@ class Boundary(grpc.aio.ServerInterceptor):
             "response_serializer": handler.response_serializer,
         }
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self._one(handler.unary_unary, method), **codec)
+            return grpc.unary_unary_rpc_method_handler(self._one(handler.unary_unary, method, self._checked), **codec)
         if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(self._many(handler.unary_stream, method), **codec)
+            return grpc.unary_stream_rpc_method_handler(self._many(handler.unary_stream, method, self._checked), **codec)
         if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(self._one(handler.stream_unary, method), **codec)
-        return grpc.stream_stream_rpc_method_handler(self._many(handler.stream_stream, method), **codec)
+            return grpc.stream_unary_rpc_method_handler(self._one(handler.stream_unary, method, self._checked_stream), **codec)
+        return grpc.stream_stream_rpc_method_handler(self._many(handler.stream_stream, method, self._checked_stream), **codec)
 
-    def _one(self, handler: Handler, method: str) -> Handler:
+    def _one(self, handler: Handler, method: str, checked: Handler) -> Handler:
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             call.current.set(call.from_metadata(method, context.invocation_metadata() or ()))
             try:
-                return await handler(self._checked(request, method), context)
+                return await handler(checked(request, method), context)
             except Exception as error:  # noqa: BLE001 - this is where everything unexpected ends
                 await self._abort(error, method, context)
 
         return answer
 
-    def _many(self, handler: Handler, method: str) -> Handler:
+    def _many(self, handler: Handler, method: str, checked: Handler) -> Handler:
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             call.current.set(call.from_metadata(method, context.invocation_metadata() or ()))
             try:
-                async for response in handler(self._checked(request, method), context):
+                async for response in handler(checked(request, method), context):
                     yield response
             except Exception as error:  # noqa: BLE001 - this is where everything unexpected ends
                 await self._abort(error, method, context)
@@ -147,20 +147,14 @@ class Boundary(grpc.aio.ServerInterceptor):
         return answer
 
     def _checked(self, request: Any, method: str) -> Any:
-        """The request when it is valid; a stream of requests is checked one by one as it is read."""
-        if isinstance(request, AsyncIterator) or hasattr(request, "__aiter__"):
-            return request if method in self._self_validating else self._checked_stream(request, method)
-        self._check(request, method)
-        return request
-
-    async def _checked_stream(self, requests: AsyncIterator[Any], method: str) -> AsyncIterator[Any]:
-        async for request in requests:
-            self._check(request, method)
-            yield request
-
-    def _check(self, request: Any, method: str) -> None:
+        """The request when it is valid."""
         if method not in self._self_validating:
             check(request, method)
+        return request
+
+    def _checked_stream(self, requests: AsyncIterator[Any], method: str) -> AsyncIterator[Any]:
+        """A stream of requests, which are checked one by one as they are read."""
+        return requests if method in self._self_validating else _each_checked(requests, method)
 
     async def _abort(self, error: Exception, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         if isinstance(error, grpc.aio.AbortError):
@@ -190,6 +184,12 @@ class Boundary(grpc.aio.ServerInterceptor):
         error_id = self._ids()
         log.error("%s failed unexpectedly (id %s)", method, error_id, exc_info=error, extra={"error_id": error_id})
         return errors.internal(error_id)
+
+
+async def _each_checked(requests: AsyncIterator[Any], method: str) -> AsyncIterator[Any]:
+    async for request in requests:
+        check(request, method)
+        yield request
 
 
 def _guarded(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:

@@ -1,7 +1,7 @@
 """What belongs to the call being answered: trace, correlation, idempotency key; carried in a context variable."""
 
+import os
 import re
-import secrets
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ current: ContextVar[Call] = ContextVar("current_call", default=_NONE)
 def new_traceparent(parent: str = "") -> str:
     """A traceparent (W3C Trace Context) for a new span: in the parent's trace when it has a valid one, else in a new trace."""
     match = _TRACEPARENT.match(parent)
-    trace, flags = (match[1], match[3]) if match else (secrets.token_hex(16), "01")
-    return f"00-{trace}-{secrets.token_hex(8)}-{flags}"
+    trace, flags = (match[1], match[3]) if match else (os.urandom(16).hex(), "01")
+    return f"00-{trace}-{os.urandom(8).hex()}-{flags}"
 
 
 def from_metadata(method: str, metadata: Iterable[tuple[str, str | bytes]]) -> Call:

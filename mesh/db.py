@@ -130,6 +130,10 @@ class Database:
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Runs `work` in a write transaction; returns when it is on disk. `work` may await the transaction only."""
+        return await self.submit(work)
+
+    def submit(self, work: Callable[[Transaction], Awaitable[T]]) -> asyncio.Future[T]:
+        """The same, to be waited for later: it is done whether anybody waits or not."""
         if self._stopped is None or self._stopped.done():
             raise errors.unavailable("database", reason=ErrorReason.ERROR_REASON_NOT_READY)
         if len(self._waiting) >= self._settings.write_queue:
@@ -137,7 +141,7 @@ class Database:
         job = _Job(work, contextvars.copy_context(), self._loop.create_future())
         self._waiting.append(job)
         self._begin_soon()
-        return cast(T, await job.done)
+        return job.done
 
     async def read(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Runs `work` on a snapshot of what is committed; it sees no later write."""

@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 from tooloo.event.v1 import event_pb2, options_pb2
 
 from mesh import call
-from mesh.clock import Clock, to_us
+from mesh.clock import Clock
 from mesh.db import Database, Transaction
 from mesh.errors import Refusal
 from mesh.ids import Ids
@@ -68,7 +68,7 @@ def make_event(fact: Fact, source: str, clock: Clock, ids: Ids) -> event_pb2.Eve
         traceparent=current.traceparent,
         attributes=fact.attributes,
     )
-    now_us = to_us(clock.now())
+    now_us = clock.now_us()
     event.time.seconds, event.time.nanos = now_us // 1_000_000, now_us % 1_000_000 * 1000
     event.data.Pack(fact.message)
     return event

@@ -7,6 +7,7 @@ change between the question and the commit. What a trigger or a cascade writes i
 
 import re
 import sqlite3
+from collections import defaultdict
 from collections.abc import Hashable
 from functools import cache
 from typing import Any
@@ -16,10 +17,10 @@ _READS = re.compile(r"\s*SELECT\b", re.IGNORECASE)
 # values of one table: more are forgotten together, so that no number of users can fill the memory
 _MOST = 4096
 # stands for every table: a statement that does not say what it writes
-_EVERYTHING = "*"
+EVERYTHING = "*"
 Key = Hashable
 # in the place of a value that has changed: it is read again when it is needed
-UNKNOWN = object()
+UNKNOWN: Any = object()
 
 
 class Remembered:
@@ -27,7 +28,8 @@ class Remembered:
 
     def __init__(self) -> None:
         self._version = -1
-        self._tables: dict[str, dict[Key, Any]] = {}
+        # what is remembered of each table, by key
+        self.tables: defaultdict[str, dict[Key, Any]] = defaultdict(dict)
 
     def begin(self, connection: sqlite3.Connection) -> None:
         """Forgets everything when another connection has written; to be called when the write lock is held."""
@@ -38,15 +40,11 @@ class Remembered:
 
     def clear(self) -> None:
         """Forgets everything."""
-        self._tables.clear()
-
-    def of(self, table: str) -> dict[Key, Any]:
-        """What is remembered of a table, by key."""
-        return self._tables.setdefault(table, {})
+        self.tables.clear()
 
     def keep(self, table: str, key: Key, value: Any) -> None:
         """Remembers a value; UNKNOWN instead of one that is to be read again."""
-        values = self.of(table)
+        values = self.tables[table]
         if value is UNKNOWN:
             values.pop(key, None)
             return
@@ -56,10 +54,10 @@ class Remembered:
 
     def forget(self, table: str) -> None:
         """Forgets what is remembered of a table; it was written."""
-        if table == _EVERYTHING:
+        if table == EVERYTHING:
             self.clear()
         else:
-            self._tables.pop(table, None)
+            self.tables.pop(table, None)
 
 
 @cache
@@ -67,4 +65,4 @@ def written_by(sql: str) -> str:
     """The table that a statement writes; "" for a SELECT, "*" for what does not say."""
     if found := _WRITES.match(sql):
         return found[1].lower()
-    return "" if _READS.match(sql) else _EVERYTHING
+    return "" if _READS.match(sql) else EVERYTHING

@@ -2,9 +2,9 @@
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-from mesh.remembered import Remembered, written_by
+from mesh.remembered import EVERYTHING, UNKNOWN, Remembered, written_by
 
 Row = sqlite3.Row
 T = TypeVar("T")
@@ -30,7 +30,8 @@ class Transaction:
         """
         table = self._writes(sql, now)
         changed = self._connection.execute(sql, params).rowcount
-        self._wrote(table, now)
+        if now:
+            self._remember(table, now)
         return changed
 
     async def execute_many(self, sql: str, rows: Sequence[Params], *, now: Changed = None) -> None:
@@ -42,7 +43,8 @@ class Transaction:
             # those before the one that failed are done
             self.undone()
             raise
-        self._wrote(table, now)
+        if now:
+            self._remember(table, now)
 
     async def fetch_one(self, sql: str, params: Params = _NO_PARAMS, *, now: Changed = None) -> Row | None:
         """The first row, or None."""
@@ -53,7 +55,8 @@ class Transaction:
         """Every row; a row gives its columns by name and by place."""
         table = self._writes(sql, now)
         rows = self._connection.execute(sql, params).fetchall()
-        self._wrote(table, now)
+        if now:
+            self._remember(table, now)
         return rows
 
     async def remembered(self, table: str, key: Hashable, load: Callable[[], Awaitable[T]]) -> T:
@@ -63,10 +66,11 @@ class Transaction:
         """
         if self._memory is None:
             return await load()
-        values = self._memory.of(table)
-        if key not in values:
-            self._memory.keep(table, key, await load())
-        return cast(T, self._memory.of(table)[key])
+        found: T = self._memory.tables[table].get(key, UNKNOWN)
+        if found is UNKNOWN:
+            found = await load()
+            self._memory.keep(table, key, found)
+        return found
 
     def remember(self, table: str, key: Hashable, value: object) -> None:
         """Says what a statement made of a value: one that gave no other change (`now` empty) and told the value itself."""
@@ -78,13 +82,13 @@ class Transaction:
         if self._memory is None or not (table := written_by(sql)):
             return ""
         self._written.add(table)
-        if now is None:
+        if now is None and (table in self._memory.tables or table == EVERYTHING):
             self._memory.forget(table)
         return table
 
-    def _wrote(self, table: str, now: Changed) -> None:
+    def _remember(self, table: str, now: Mapping[Hashable, Any]) -> None:
         """After it: what it says is remembered."""
-        if self._memory is not None and now:
+        if self._memory is not None:
             for key, value in now.items():
                 self._memory.keep(table, key, value)
 

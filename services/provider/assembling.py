@@ -15,6 +15,8 @@ class Assembler:
         self.usage: Usage | None = None
         self.model = ""
         self.stop_sequence = ""
+        # how many characters of output came: what an estimate of the usage rests on when the provider told none
+        self.characters = 0
         # whether anything came that a caller sees: from then on no other model may take over
         self.begun = False
 
@@ -22,8 +24,10 @@ class Assembler:
         """Takes one piece."""
         if delta.reasoning or delta.signature:
             self._open(Reasoning("")).grow(delta.reasoning, delta.signature)
+            self.characters += len(delta.reasoning)
         if delta.text:
             self._open(Text("")).grow(delta.text)
+            self.characters += len(delta.text)
         if delta.tool_call is not None:
             self._call(delta.tool_call)
         if delta.part is not None:
@@ -38,11 +42,6 @@ class Assembler:
         """The answer as far as it came; one that was not finished counts as cut off."""
         parts = tuple(part if isinstance(part, Foreign) else part.whole() for part in self._parts)
         return Answer(parts, self.finish or Finish.LENGTH, self.usage, self.model, self.stop_sequence)
-
-    @property
-    def characters(self) -> int:
-        """How many characters of output came: what an estimate of the usage rests on when the provider told none."""
-        return sum(part.length for part in self._parts if not isinstance(part, Foreign))
 
     def _open(self, kind: Text | Reasoning) -> "_Growing":
         """The part that grows: the last one when it is of this kind and not sealed by a signature, else a new one."""
@@ -61,6 +60,7 @@ class Assembler:
             growing = self._calls[piece.index] = _Growing(ToolCall(piece.call_id, piece.name, ""))
             self._parts.append(growing)
         growing.grow(piece.arguments, piece.signature)
+        self.characters += len(piece.arguments)
 
 
 class _Growing:
@@ -68,14 +68,12 @@ class _Growing:
 
     def __init__(self, part: Text | Reasoning | ToolCall) -> None:
         self.part = part
-        self.length = 0
         self.sealed = False
         self._pieces: list[str] = []
         self._signature: list[str] = []
 
     def grow(self, words: str, signature: str = "") -> None:
         self._pieces.append(words)
-        self.length += len(words)
         if signature:
             self._signature.append(signature)
             self.sealed = True
@@ -85,8 +83,8 @@ class _Growing:
         if isinstance(self.part, ToolCall):
             return replace(self.part, arguments=words, signature=signature)
         if isinstance(self.part, Reasoning):
-            return replace(self.part, text=words, signature=signature)
-        return replace(self.part, text=words)
+            return Reasoning(words, signature)
+        return Text(words)
 
 
 def assemble(deltas: list[Delta]) -> Answer:

@@ -180,8 +180,11 @@ def _in_time(state: State, resume: timedelta) -> bool:
 
 def _keys(state: State, candidate: Candidate) -> list[str]:
     """The keys that this request has not used up for a candidate."""
+    if not state.spent:
+        # as nearly always
+        return list(candidate.keys)
     target = candidate.target
-    everywhere = replace(target, model="")
+    everywhere = target._replace(model="")
     return [key for key in candidate.keys if (target, key) not in state.spent and (everywhere, key) not in state.spent]
 
 
@@ -189,7 +192,7 @@ def _without_key(state: State, attempt: Try, failure: Failure, elapsed: timedelt
     """Takes the key out: for this model when it is limited, for all of the provider's when it is refused or has no credit left."""
     target, key = attempt.candidate.target, attempt.key_id
     if failure.kind is not FailureKind.RATE_LIMITED:
-        return replace(state, spent=state.spent | {(replace(target, model=""), key)})
+        return replace(state, spent=state.spent | {(target._replace(model=""), key)})
     pause = failure.retry_after
     if pause is None:
         pause = state.limits.retry.backoff(_failures(state, target, failure.kind), chance)
@@ -238,7 +241,7 @@ def _last_resort(state: State, may_retry: Callable[[], bool]) -> State:
 
 def _may_come_back(state: State, item: Limited) -> bool:
     target = item.candidate.target
-    refused = (replace(target, model=""), item.key_id) in state.spent
+    refused = (target._replace(model=""), item.key_id) in state.spent
     allowed = state.limits.retry.allows(FailureKind.RATE_LIMITED, _failures(state, target, FailureKind.RATE_LIMITED))
     return allowed and not refused and _in_time(state, item.until)
 

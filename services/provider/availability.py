@@ -4,9 +4,10 @@ import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from services.provider.breaker import Breaker, Phase, Rule
-from services.provider.cooldown import MEANINGS, Cooldown, Meaning
+from services.provider.cooldown import MEANINGS, SAYS_NOTHING, Cooldown, Meaning
 from services.provider.failure import Failure, FailureKind
 from services.provider.fallback import Candidate, Plan, Target
 from services.provider.health import State
@@ -33,8 +34,7 @@ class Cause(enum.IntEnum):
     TRIAL = 4
 
 
-@dataclass(frozen=True, order=True)
-class Resource:
+class Resource(NamedTuple):
     """What can be out: a provider, one of its models, one of its keys, or a key with one model."""
 
     provider_id: str
@@ -67,7 +67,7 @@ class Outcome:
     @property
     def meaning(self) -> Meaning:
         """What its failure says."""
-        return Meaning() if self.failure is None else MEANINGS[self.failure.kind]
+        return SAYS_NOTHING if self.failure is None else MEANINGS[self.failure.kind]
 
 
 @dataclass(frozen=True)
@@ -138,22 +138,14 @@ class Condition:
 
 
 @dataclass(frozen=True)
-class ModelFigures:
-    """How a model does: moving averages of what its answers and first tokens take (None: not measured), and calls on their way."""
-
-    latency: timedelta | None = None
-    first_token: timedelta | None = None
-    in_flight: int = 0
-
-
-@dataclass(frozen=True)
 class Availability:
     """A snapshot: only what something speaks against has a condition."""
 
     now: datetime
     rule: Rule
     conditions: Mapping[Resource, Condition] = field(default_factory=dict)
-    figures: Mapping[Target, ModelFigures] = field(default_factory=dict)
+    # calls on their way
+    in_flight: Mapping[Target, int] = field(default_factory=dict)
 
     def out(self, target: Target, key_ids: Sequence[str] = ()) -> Out | None:
         """Why a model takes no call now: itself, its provider, or every one of these keys. None: it takes one."""

@@ -40,7 +40,7 @@ class AvailabilityService(AvailabilityServiceServicer):
 
         found = [entry for entry in await self._host.db.read(read) if entry.troubled or not request.only_troubled]
         found = [entry for entry in found if entry.resource > after][: size + 1]
-        token = page.encode_token(vars(found[size - 1].resource), query) if len(found) > size else ""
+        token = page.encode_token(found[size - 1].resource._asdict(), query) if len(found) > size else ""
         return api.ListAvailabilityResponse(entries=map(wire.to_entry, found[:size]), next_page_token=token)
 
     async def ResetAvailability(self, request: api.ResetAvailabilityRequest, context: Context) -> api.ResetAvailabilityResponse:

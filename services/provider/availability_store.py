@@ -50,7 +50,7 @@ async def put_condition(tx: Transaction, resource: Resource, condition: Conditio
         " drained_us = excluded.drained_us, drain_until_us = excluded.drain_until_us, drain_reason = excluded.drain_reason,"
         " told_state = excluded.told_state, told_priority = excluded.told_priority",
         {
-            **vars(resource),
+            **resource._asdict(),
             "opened_us": _us(breaker.opened),
             "open_until_us": to_us(breaker.until),
             "opens": breaker.opens,
@@ -74,19 +74,24 @@ async def put_condition(tx: Transaction, resource: Resource, condition: Conditio
 async def forget_condition(tx: Transaction, resource: Resource) -> None:
     """Nothing speaks against it any more."""
     await tx.execute(
-        "DELETE FROM availability WHERE provider_id = :provider_id AND model = :model AND key_id = :key_id", vars(resource)
+        "DELETE FROM availability WHERE provider_id = :provider_id AND model = :model AND key_id = :key_id", resource._asdict()
     )
 
 
 async def model_seen(tx: Transaction, target: Target, grain: Grain) -> tuple[ModelHealth, Seen]:
     """What was seen of a model."""
-    row = (await store.model_rows(tx)).get((target.provider_id, target.model))
-    return (ModelHealth(), Seen()) if row is None else (store.model_health(row), _seen(row, grain))
+
+    async def load() -> tuple[ModelHealth, Seen]:
+        row = (await store.model_rows(tx)).get(target)
+        return (ModelHealth(), Seen()) if row is None else (store.model_health(row), _seen(row, grain))
+
+    return await tx.remembered("model_health", (target, grain), load)
 
 
 async def put_model_seen(tx: Transaction, target: Target, grain: Grain, health: ModelHealth, seen: Seen, now: datetime) -> None:
     """Sets what was seen of a model."""
-    row = {**vars(target), **vars(health), **_params(seen, grain, now)}
+    row = {**target._asdict(), **vars(health), **_params(seen, grain, now)}
+    rows, healths = await store.model_rows(tx), await store.model_healths(tx)
     await tx.execute(
         "INSERT INTO model_health (provider_id, model, uptime, tokens_per_second, outcomes, failures_in_row, latency_us,"
         " first_token_us, last_us, seen) VALUES (:provider_id, :model, :uptime, :tokens_per_second, :outcomes, :failures_in_row,"
@@ -95,21 +100,25 @@ async def put_model_seen(tx: Transaction, target: Target, grain: Grain, health: 
         " latency_us = excluded.latency_us, first_token_us = excluded.first_token_us, last_us = excluded.last_us,"
         " seen = excluded.seen",
         row,
-        now={store.ALL: {**await store.model_rows(tx), (target.provider_id, target.model): row}},
+        now={
+            store.ALL: {**rows, target: row},
+            store.HEALTHS: {**healths, target: health},
+            (target, grain): (health, seen),
+        },
     )
 
 
 async def key_seen(tx: Transaction, provider_id: str, key_id: str, grain: Grain) -> Seen:
     """What was seen of a key."""
 
-    async def load() -> Row | Mapping[str, Any] | None:
-        return await tx.fetch_one(
+    async def load() -> Seen:
+        row = await tx.fetch_one(
             "SELECT * FROM key_health WHERE provider_id = :provider_id AND key_id = :key_id",
             {"provider_id": provider_id, "key_id": key_id},
         )
+        return Seen() if row is None else _seen(row, grain)
 
-    row = await tx.remembered("key_health", (provider_id, key_id), load)
-    return Seen() if row is None else _seen(row, grain)
+    return await tx.remembered("key_health", (provider_id, key_id, grain), load)
 
 
 async def put_key_seen(tx: Transaction, provider_id: str, key_id: str, grain: Grain, seen: Seen, now: datetime) -> None:
@@ -122,7 +131,7 @@ async def put_key_seen(tx: Transaction, provider_id: str, key_id: str, grain: Gr
         " latency_us = excluded.latency_us, first_token_us = excluded.first_token_us, last_us = excluded.last_us,"
         " seen = excluded.seen",
         row,
-        now={(provider_id, key_id): row},
+        now={(provider_id, key_id, grain): seen},
     )
 
 
@@ -167,7 +176,7 @@ async def put_away(tx: Transaction, resource: Resource, grain: Grain, bucket: Bu
         " VALUES (:provider_id, :model, :key_id, :width_us, :number, :tested, :own, :seen)"
         " ON CONFLICT (provider_id, model, key_id, width_us, number) DO NOTHING",
         {
-            **vars(resource),
+            **resource._asdict(),
             "width_us": grain.width // _MICROSECOND,
             "number": bucket.number,
             "tested": bucket.tested,
@@ -178,7 +187,7 @@ async def put_away(tx: Transaction, resource: Resource, grain: Grain, bucket: Bu
     await tx.execute(
         "DELETE FROM health_bucket WHERE provider_id = :provider_id AND model = :model AND key_id = :key_id"
         " AND (number < :oldest OR width_us <> :width_us)",
-        {**vars(resource), "oldest": oldest, "width_us": grain.width // _MICROSECOND},
+        {**resource._asdict(), "oldest": oldest, "width_us": grain.width // _MICROSECOND},
     )
 
 
@@ -187,7 +196,7 @@ async def tested_before(tx: Transaction, resource: Resource, grain: Grain, oldes
     row = await tx.fetch_one(
         "SELECT SUM(own) AS own, SUM(tested) AS tested FROM health_bucket WHERE provider_id = :provider_id AND model = :model"
         " AND key_id = :key_id AND width_us = :width_us AND number >= :oldest",
-        {**vars(resource), "width_us": grain.width // _MICROSECOND, "oldest": oldest},
+        {**resource._asdict(), "width_us": grain.width // _MICROSECOND, "oldest": oldest},
     )
     return (0, 0) if row is None or row["own"] is None else (int(row["own"]), int(row["tested"]))
 
@@ -202,46 +211,6 @@ async def buckets(tx: Transaction, grain: Grain, oldest: int) -> dict[Resource, 
     for row in rows:
         found.setdefault(Resource(row["provider_id"], row["model"], row["key_id"]), []).append(_unpacked(row["seen"], grain))
     return found
-
-
-async def latencies(tx: Transaction) -> dict[Target, tuple[timedelta | None, timedelta | None]]:
-    """Moving averages of every model: of whole answers, and of first tokens."""
-    rows = {Target(*model): row for model, row in (await store.model_rows(tx)).items() if row["last_us"] > 0}
-    return {target: (_length(row["latency_us"]), _length(row["first_token_us"])) for target, row in rows.items()}
-
-
-async def enter(tx: Transaction, call_id: str, target: Target, key_id: str, until: datetime) -> None:
-    """Counts a call as on its way."""
-    await tx.execute(
-        "INSERT INTO in_flight (call_id, provider_id, model, key_id, until_us)"
-        " VALUES (:call_id, :provider_id, :model, :key_id, :until_us) ON CONFLICT (call_id) DO UPDATE"
-        " SET provider_id = excluded.provider_id, model = excluded.model, key_id = excluded.key_id, until_us = excluded.until_us",
-        {"call_id": call_id, **vars(target), "key_id": key_id, "until_us": to_us(until)},
-    )
-
-
-async def leave(tx: Transaction, call_id: str) -> None:
-    """Counts a call no more."""
-    await tx.execute("DELETE FROM in_flight WHERE call_id = :call_id", {"call_id": call_id})
-
-
-async def in_flight(tx: Transaction, now: datetime) -> dict[Target, int]:
-    """Calls on their way, by model."""
-    rows = await tx.fetch_all(
-        "SELECT provider_id, model, COUNT(*) AS calls FROM in_flight WHERE until_us > :now_us GROUP BY provider_id, model",
-        {"now_us": to_us(now)},
-    )
-    return {Target(row["provider_id"], row["model"]): row["calls"] for row in rows}
-
-
-async def any_lost(tx: Transaction, now: datetime) -> bool:
-    """Whether a call's lease ended before the call did."""
-    return await tx.fetch_one("SELECT call_id FROM in_flight WHERE until_us <= :now_us LIMIT 1", {"now_us": to_us(now)}) is not None
-
-
-async def forget_lost(tx: Transaction, now: datetime) -> None:
-    """Drops calls whose lease has ended."""
-    await tx.execute("DELETE FROM in_flight WHERE until_us <= :now_us", {"now_us": to_us(now)})
 
 
 def _condition(row: Row) -> Condition:

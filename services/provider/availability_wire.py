@@ -26,7 +26,7 @@ def to_outcome(target: Target, latency: timedelta, output_tokens: int, *, succes
 def to_entry(entry: Entry) -> health_pb2.AvailabilityEntry:
     """How available one thing is."""
     message = health_pb2.AvailabilityEntry(
-        **vars(entry.resource),
+        **entry.resource._asdict(),
         state=provider_pb2.ProviderState.ValueType(entry.state),
         priority=health_pb2.Priority.ValueType(entry.priority),
         failures_in_row=entry.failures_in_row,

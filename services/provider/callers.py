@@ -23,11 +23,13 @@ def labels_of(headers: Mapping[str, str], user: str, *, most: int, longest: int)
     `most` and `longest` are the limits of labels; the key is one of them.
     """
     caller_key = key_of(headers) if most else ""
-    try:
-        given = rules.parse_filter(filter(None, (text.strip() for text in headers.get(LABELS, "").split(","))))
-        rules.checked(given, most=most - bool(caller_key), longest=longest)
-    except rules.LabelError as error:
-        raise Unreadable(LABELS, str(error)) from error
+    given: dict[str, str] = {}
+    if said := headers.get(LABELS):
+        try:
+            given = rules.parse_filter(filter(None, (text.strip() for text in said.split(","))))
+            rules.checked(given, most=most - bool(caller_key), longest=longest)
+        except rules.LabelError as error:
+            raise Unreadable(LABELS, str(error)) from error
     if ours := next((name for name in _OURS if name in given), ""):
         raise Unreadable(LABELS, f"{ours!r} is not for callers to say")
     if user:

@@ -61,24 +61,20 @@ class CompatibilityService(CompatibilityServiceServicer):
         self._known = known
         self._openai, self._anthropic = OpenAIDoor(), AnthropicDoor()
 
-    async def CreateChatCompletion(self, request: HttpBody, context: Context) -> Bodies:
+    def CreateChatCompletion(self, request: HttpBody, context: Context) -> Bodies:
         """A chat completion, whole or as a stream."""
-        async with aclosing(self._complete(self._openai, request, context)) as bodies:
-            async for body in bodies:
-                yield body
+        return self._complete(self._openai, request, context)
 
-    async def CreateMessage(self, request: HttpBody, context: Context) -> Bodies:
+    def CreateMessage(self, request: HttpBody, context: Context) -> Bodies:
         """A message, whole or as a stream."""
-        async with aclosing(self._complete(self._anthropic, request, context)) as bodies:
-            async for body in bodies:
-                yield body
+        return self._complete(self._anthropic, request, context)
 
     async def CountMessageTokens(self, request: HttpBody, context: Context) -> Bodies:
         """An estimate by characters; the header x-tooloo-estimated says so."""
         try:
             asked = anthropic_reading.read(_parsed(request), counting=True)
         except Unreadable as error:
-            yield await self._refuse(self._anthropic, of_unreadable(error), context)
+            yield await self._refusal(self._anthropic, of_unreadable(error), context)
             return
         await context.send_initial_metadata((("x-tooloo-estimated", "true"),))
         yield _body({"input_tokens": tokens.of_chat(asked.chat)})
@@ -94,7 +90,7 @@ class CompatibilityService(CompatibilityServiceServicer):
         found = catalogue.find(self._known.registry.models, request.model, aliases)
         if found is None:
             message = f"there is no model {request.model!r}; GET /v1/models lists them"
-            yield await self._refuse(self._openai, Trouble(404, "model_not_found", message, "model"), context)
+            yield await self._refusal(self._openai, Trouble(404, "model_not_found", message, "model"), context)
             return
         yield _body(found)
 
@@ -103,23 +99,21 @@ class CompatibilityService(CompatibilityServiceServicer):
         await self._known.look(tx)
         return [alias.alias for alias in await selection_store.list_aliases(tx, "", self._known.settings.max_aliases)]
 
-    async def _complete(self, door: Door, request: HttpBody, context: Context) -> Bodies:
+    def _complete(self, door: Door, request: HttpBody, context: Context) -> Bodies:
+        """The answer of one generator: each that hands on what another yields costs as much as a statement."""
         try:
             headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
             asked = door.read(_parsed(request))
             ask = self._ask(asked, headers)
         except Unreadable as error:
-            yield await self._refuse(door, of_unreadable(error), context)
-            return
-        if asked.stream:
-            async with aclosing(self._streamed(door, asked, ask, context)) as bodies:
-                async for body in bodies:
-                    yield body
-            return
+            return self._refused(door, of_unreadable(error), context)
+        return self._streamed(door, asked, ask, context) if asked.stream else self._whole(door, ask, context)
+
+    async def _whole(self, door: Door, ask: Ask, context: Context) -> Bodies:
         try:
             completed = await self._completer.complete(ask)
         except Exception as error:  # noqa: BLE001 - in this dialect, too, everything unexpected ends here
-            yield await self._refuse(door, self._trouble(error), context)
+            yield await self._refusal(door, self._trouble(error), context)
             return
         await context.send_initial_metadata(_headers(completed, "x-tooloo-cost", completed.cost))
         yield _body(door.answer(completed.answer, completed.query_id, self._now(), completed.model))
@@ -136,16 +130,15 @@ class CompatibilityService(CompatibilityServiceServicer):
                         started = piece
                         writer = door.writer(asked, piece.query_id, self._now(), piece.model)
                         continue
-                    data = _bytes_of(piece, writer)
-                    if data and not sent:
-                        sent = True
-                        await context.send_initial_metadata(_headers(started, "x-tooloo-estimated-cost", started.estimated_cost))
-                    if data:
+                    if data := _bytes_of(piece, writer):
+                        if not sent:
+                            sent, headers = True, _headers(started, "x-tooloo-estimated-cost", started.estimated_cost)
+                            await context.send_initial_metadata(headers)
                         yield HttpBody(content_type=SSE, data=data)
         except Exception as error:  # noqa: BLE001 - see above
             trouble = self._trouble(error)
             if not sent or writer is None:
-                yield await self._refuse(door, trouble, context)
+                yield await self._refusal(door, trouble, context)
                 return
             yield HttpBody(content_type=SSE, data=writer.error(door.trouble(trouble, started.query_id)[1]))
 
@@ -166,7 +159,10 @@ class CompatibilityService(CompatibilityServiceServicer):
     def _now(self) -> int:
         return int(self._host.clock.now().timestamp())
 
-    async def _refuse(self, door: Door, trouble: Trouble, context: Context) -> HttpBody:
+    async def _refused(self, door: Door, trouble: Trouble, context: Context) -> Bodies:
+        yield await self._refusal(door, trouble, context)
+
+    async def _refusal(self, door: Door, trouble: Trouble, context: Context) -> HttpBody:
         status, body = door.trouble(trouble, self._host.ids())
         metadata = [(STATUS, str(status))]
         if trouble.retry_after is not None:
@@ -228,7 +224,7 @@ def _headers(told: Started | Completed, cost_name: str, cost: int | None) -> tup
         ("x-tooloo-model", told.model),
         (cost_name, money.show(cost) if cost is not None else ""),
     ]
-    return tuple((name, value) for name, value in found if value and value.isascii() and value.isprintable())
+    return tuple([(name, value) for name, value in found if value and value.isascii() and value.isprintable()])
 
 
 def _body(value: object) -> HttpBody:

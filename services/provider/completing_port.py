@@ -3,11 +3,13 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import Protocol
 
 from services.provider.chat import NONE_USED, Answer, Chat, Delta, Usage
 from services.provider.constraints import NOTHING, Constraints
 from services.provider.failure import CallFailedError, Failure
+from services.provider.labels import Labels
 from services.provider.query import Query, Tried
 from services.provider.strategies import Strategy
 
@@ -41,6 +43,11 @@ class Ask:
     strategy: Strategy | None = None
     quality_weight: float | None = None
     constraints: Constraints = NOTHING
+
+    @cached_property
+    def all_labels(self) -> Labels:
+        """The labels as a set."""
+        return Labels.of(self.labels)
 
     @property
     def by_name(self) -> bool:

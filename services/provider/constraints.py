@@ -39,7 +39,10 @@ NOTHING = Constraints()
 
 def first_unmet(option: Option, cost: int, several: tuple[Constraints, ...]) -> Reason | None:
     """The first demand of several sets, all of which must be met, that an option does not meet."""
-    return next((reason for constraints in several for reason in _unmet(option, cost, constraints)), None)
+    for constraints in several:
+        for reason in _unmet(option, cost, constraints):
+            return reason
+    return None
 
 
 def _unmet(option: Option, cost: int, wanted: Constraints) -> Iterator[Reason]:

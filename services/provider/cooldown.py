@@ -33,6 +33,7 @@ class Meaning:
         return not self.of_model and self.rests is Rests.NOTHING
 
 
+SAYS_NOTHING = Meaning()
 MEANINGS = {
     FailureKind.RATE_LIMITED: Meaning(rests=Rests.KEY_AT_MODEL),
     FailureKind.QUOTA_EXHAUSTED: Meaning(rests=Rests.KEY),

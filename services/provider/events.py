@@ -98,7 +98,7 @@ def reservation_reconciled(reservation: Reservation) -> Fact:
 def health_changed(resource: Resource, previous: State, state: State, reason: str) -> Fact:
     """The state of a provider, a model or a key changed."""
     message = ProviderHealthChanged(
-        **vars(resource),
+        **resource._asdict(),
         previous_state=provider_pb2.ProviderState.ValueType(previous),
         state=provider_pb2.ProviderState.ValueType(state),
         reason=reason,

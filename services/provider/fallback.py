@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from services.provider.failure import FailureKind
 
@@ -26,8 +27,7 @@ def cause_of(kind: FailureKind) -> Cause:
     return _CAUSES.get(kind, Cause.GENERAL)
 
 
-@dataclass(frozen=True, order=True)
-class Target:
+class Target(NamedTuple):
     """A model at a provider."""
 
     provider_id: str

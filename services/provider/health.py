@@ -46,6 +46,9 @@ def after_outcome(health: ModelHealth, *, success: bool, output_tokens: int, lat
 
 def after_call(health: ProviderHealth, *, success: bool) -> ProviderHealth:
     """The provider's health after one more call to any of its models."""
+    if success and not health.failures_in_row:
+        # as nearly always
+        return health
     return replace(health, failures_in_row=0 if success else health.failures_in_row + 1)
 
 

@@ -8,7 +8,7 @@ VLDB 2019), so that a quantile is off by at most `ERROR` of its value and a buck
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from services.provider.cooldown import MEANINGS
@@ -107,12 +107,12 @@ def added(bucket: Bucket, grain: Grain, now: datetime, call: Call) -> Bucket:
     """The bucket of this moment with one more call; a clock that was set back does not bring an old one to life."""
     number = grain.number(now)
     newest = bucket if bucket.number >= number else Bucket(number)
-    return replace(
-        newest,
-        calls=newest.calls + 1,
-        failures=_plus(newest.failures, call.kind),
-        latencies=_plus(newest.latencies, None if call.latency is None else bin_of(call.latency)),
-        first_tokens=_plus(newest.first_tokens, None if call.first_token is None else bin_of(call.first_token)),
+    return Bucket(
+        newest.number,
+        newest.calls + 1,
+        _plus(newest.failures, call.kind),
+        _plus(newest.latencies, None if call.latency is None else bin_of(call.latency)),
+        _plus(newest.first_tokens, None if call.first_token is None else bin_of(call.first_token)),
     )
 
 

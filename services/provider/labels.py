@@ -49,17 +49,17 @@ class Labels:
     @property
     def provider_id(self) -> str:
         """The label `provider`."""
-        return self.get(PROVIDER)
+        return self.values.get(PROVIDER, "")
 
     @property
     def model(self) -> str:
         """The label `model`."""
-        return self.get(MODEL)
+        return self.values.get(MODEL, "")
 
     @property
     def user_id(self) -> str:
         """The label `user`."""
-        return self.get(USER)
+        return self.values.get(USER, "")
 
     @property
     def further(self) -> dict[str, str]:

@@ -4,6 +4,8 @@ import enum
 from dataclasses import dataclass
 from functools import cached_property
 
+from services.provider.fallback import Target
+
 
 class Exclusion(enum.IntEnum):
     """Why a model is out; the numbers are those of the contract."""
@@ -53,9 +55,9 @@ class Option:
     cached_tokens: int = 0
 
     @cached_property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> Target:
         """(provider, model)."""
-        return self.provider_id, self.model
+        return Target(self.provider_id, self.model)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from services.provider.chat import NONE_USED, Usage
 from services.provider.failure import FailureKind
 from services.provider.labels import Labels
+from services.provider.windows import EPOCH
 
 
 class State(enum.IntEnum):
@@ -55,6 +56,8 @@ class Query:
     request_id: str = ""
     request_hash: bytes = b""
     answer: bytes = b""
+    # until then it counts as on its way
+    until: datetime = EPOCH
 
     @property
     def model_key(self) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from mesh.clock import from_us, to_us
 from mesh.db import Row, Transaction
 from services.provider.chat import Usage
 from services.provider.failure import FailureKind
+from services.provider.fallback import Target
 from services.provider.labels import from_text
 from services.provider.query import Query, State, Tried
 from services.provider.reservation import State as Standing
@@ -19,10 +20,17 @@ async def insert(tx: Transaction, query: Query) -> None:
     """Adds a query that begins."""
     await tx.execute(
         "INSERT INTO query (query_id, created_us, state, provider_id, model, reservation_id, labels, focus_area, ended_us, usage,"
-        " usage_estimated, cost_nanos, tried, request_id, request_hash, answer) VALUES (:query_id, :created_us, :state,"
+        " usage_estimated, cost_nanos, tried, request_id, request_hash, answer, until_us) VALUES (:query_id, :created_us, :state,"
         " :provider_id, :model, :reservation_id, :labels, :focus_area, :ended_us, :usage, :usage_estimated, :cost_nanos, :tried,"
-        " :request_id, :request_hash, :answer)",
-        _params(query),
+        " :request_id, :request_hash, :answer, :until_us)",
+        _changing(query)
+        | {
+            "created_us": to_us(query.created),
+            "labels": query.labels.text,
+            "focus_area": query.focus_area,
+            "request_id": query.request_id or None,
+            "request_hash": query.request_hash or None,
+        },
     )
 
 
@@ -31,9 +39,9 @@ async def put(tx: Transaction, query: Query) -> None:
     await tx.execute(
         "UPDATE query SET state = :state, provider_id = :provider_id, model = :model,"
         " reservation_id = :reservation_id, ended_us = :ended_us, usage = :usage, usage_estimated = :usage_estimated,"
-        " cost_nanos = :cost_nanos, tried = :tried, answer = :answer"
+        " cost_nanos = :cost_nanos, tried = :tried, answer = :answer, until_us = :until_us"
         " WHERE query_id = :query_id",
-        _params(query),
+        _changing(query),
     )
 
 
@@ -52,6 +60,16 @@ async def by_request(tx: Transaction, request_id: str) -> Query | None:
 async def free_request(tx: Transaction, query_id: str) -> None:
     """Lets the request id of a query that failed be used for another try."""
     await tx.execute("UPDATE query SET request_id = NULL WHERE query_id = :query_id", {"query_id": query_id})
+
+
+async def in_flight(tx: Transaction, now: datetime) -> dict[Target, int]:
+    """How many run, by model; of those whose time is over nobody may be left."""
+    rows = await tx.fetch_all(
+        "SELECT provider_id, model, COUNT(*) AS queries FROM query WHERE state = 1 AND until_us > :now_us"
+        " GROUP BY provider_id, model",
+        {"now_us": to_us(now)},
+    )
+    return {Target(row["provider_id"], row["model"]): row["queries"] for row in rows}
 
 
 async def abandoned(tx: Transaction, before: datetime, limit: int) -> list[Query]:
@@ -82,24 +100,22 @@ async def forget(tx: Transaction, before: datetime, limit: int) -> int:
     )
 
 
-def _params(query: Query) -> dict[str, object]:
+def _changing(query: Query) -> dict[str, object]:
+    """What changes while it runs, with its id."""
     return {
         "query_id": query.query_id,
-        "created_us": to_us(query.created),
         "state": int(query.state),
         "provider_id": query.provider_id,
         "model": query.model,
         "reservation_id": query.reservation_id,
-        "labels": query.labels.text,
-        "focus_area": query.focus_area,
         "ended_us": None if query.ended is None else to_us(query.ended),
-        "usage": _ENCODE(_counts(query.usage)),
+        # of integers a list's text is JSON
+        "usage": str(_counts(query.usage)),
         "usage_estimated": int(query.usage_estimated),
         "cost_nanos": query.cost,
         "tried": _ENCODE([_plain(tried) for tried in query.tried]) if query.tried else "[]",
-        "request_id": query.request_id or None,
-        "request_hash": query.request_hash or None,
         "answer": query.answer or None,
+        "until_us": to_us(query.until),
     }
 
 
@@ -143,4 +159,5 @@ def _query(row: Row) -> Query:
         row["request_id"] or "",
         row["request_hash"] or b"",
         row["answer"] or b"",
+        from_us(row["until_us"]),
     )

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
+from services.provider import fallback
 from services.provider.pricelist import Key, PriceList, RegistryError, read_price, read_prices
 from services.provider.pricing import FREE, Price
 from services.provider.target import Manner, Target, Timeouts
@@ -56,9 +57,9 @@ class Model:
     data_policy: str = ""
 
     @cached_property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> fallback.Target:
         """(provider, model)."""
-        return self.provider_id, self.name
+        return fallback.Target(self.provider_id, self.name)
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,10 @@ class Provider:
         """Whether the registry says where to call it."""
         return self.stands_in or bool(self.base_url)
 
-    def target(self, model: Model, key: str = "", key_id: str = "") -> Target:
-        """Where a call to one of its models goes, under one of its keys."""
-        upstream = model.upstream or model.name
-        return Target(self.provider_id, upstream, self.dialect, self.base_url, key, key_id, self.manner, self.timeouts)
+    def target(self, model: Model, key: str = "", key_id: str = "", timeouts: Timeouts | None = None) -> Target:
+        """Where a call to one of its models goes, under one of its keys; `timeouts` None: its own."""
+        limits, upstream = timeouts or self.timeouts, model.upstream or model.name
+        return Target(self.provider_id, upstream, self.dialect, self.base_url, key, key_id, self.manner, limits)
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,19 @@ class Registry:
         """Every model, by provider and name."""
         return (model for provider in self.providers.values() for model in provider.models)
 
+    @cached_property
+    def by_key(self) -> Mapping[tuple[str, str], Model]:
+        """Every model by provider and name."""
+        return {model.key: model for model in self.models}
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """What a caller may write for a model: its name, or that of its provider, a slash, and its name."""
+        return frozenset(name for model in self.models for name in (model.name, "/".join(model.key)))
+
     def model(self, provider_id: str, name: str) -> Model | None:
         """A model by its provider and name; None when the registry has none."""
-        provider = self.providers.get(provider_id)
-        return next((model for model in provider.models if model.name == name), None) if provider else None
+        return self.by_key.get((provider_id, name))
 
     def price_of(self, provider_id: str, model: str) -> Price | None:
         """The list price; zero for whatever runs locally; None when nobody knows."""
@@ -140,8 +150,9 @@ def build_registry(table: Mapping[str, Any], prices: PriceList) -> Registry:
         provider_id: parse_provider(provider_id, entry, tiers, prices)
         for provider_id, entry in sorted(table.get("providers", {}).items())
     }
-    own = {model.key: model.price for provider in providers.values() for model in provider.models if model.price is not None}
-    return Registry(providers, {**prices.prices, **own})
+    found: dict[tuple[str, str], Price] = dict(prices.prices)
+    found |= {model.key: model.price for provider in providers.values() for model in provider.models if model.price is not None}
+    return Registry(providers, found)
 
 
 def parse_provider(provider_id: str, entry: Mapping[str, Any], tiers: Mapping[str, Any], prices: PriceList) -> Provider:

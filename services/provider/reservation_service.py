@@ -15,7 +15,7 @@ from services.provider import availability_wire, estimate_store, reservation_sto
 from services.provider import reservation_wire as own_wire
 from services.provider.estimating import Learned
 from services.provider.fallback import Target
-from services.provider.flows import availability, costing, learning, reserving
+from services.provider.flows import availability, costing, reserving
 from services.provider.flows.known import Known
 from services.provider.labels import Labels
 from services.provider.reservation import Denied, Reservation
@@ -119,7 +119,7 @@ class ReservationService(ReservationServiceServicer):
         size, query = page.size_of(request.page_size), page.fingerprint(request)
         cursor = page.decode_token(request.page_token, query)
         after = (page.text_of(cursor, "provider"), page.text_of(cursor, "model"), page.text_of(cursor, "user"))
-        tuning = learning.tuning(self._known)
+        tuning = self._known.tuning
 
         async def read(tx: Transaction) -> api.ListEstimatesResponse:
             rows = await estimate_store.page(tx, request.provider_id, after, size + 1)

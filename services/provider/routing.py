@@ -4,11 +4,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from services.provider import constraints as demands
 from services.provider.constraints import Constraints
 from services.provider.options import Exclusion, Option, Parts, Ranked
-from services.provider.strategies import NO_PREFERENCE, Preference, Strategy, Weights, place
+from services.provider.strategies import NO_PREFERENCE, Preference, Strategy, Weights, order
 
 __all__ = ["Exclusion", "HalfPoints", "Option", "Parts", "Ranked", "Size", "Strategy", "Weights"]
 
@@ -31,7 +32,7 @@ class Size:
     input_tokens: int
     output_tokens: int
 
-    @property
+    @cached_property
     def total(self) -> int:
         """Input and output together."""
         return self.input_tokens + self.output_tokens
@@ -65,7 +66,7 @@ def rank(
     judged = [judge(option, size, weights, half, rules) for option in options]
     inside = [ranked for ranked in judged if ranked.exclusion is None]
     outside = [ranked for ranked in judged if ranked.exclusion is not None]
-    inside.sort(key=lambda ranked: place(ranked, strategy, rules.preference))
+    inside.sort(key=order(strategy, rules.preference))
     outside.sort(key=lambda ranked: ranked.option.key)
     return inside + outside
 

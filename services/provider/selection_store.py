@@ -186,8 +186,7 @@ async def get_prompt(tx: Transaction, selection_id: str) -> Prompt | None:
 async def put_explanation(tx: Transaction, selection_id: str, explanation: bytes, kept: int) -> None:
     """Keeps why a selection chose what it chose, and forgets all but the newest `kept`."""
     await tx.execute(
-        "INSERT INTO selection_explanation (selection_id, number, explanation)"
-        " SELECT :selection_id, COALESCE(MAX(number), 0) + 1, :explanation FROM selection_explanation",
+        "INSERT INTO selection_explanation (selection_id, explanation) VALUES (:selection_id, :explanation)",
         {"selection_id": selection_id, "explanation": explanation},
     )
     await tx.execute(

@@ -14,6 +14,8 @@ from services.provider.quality import Feedback
 _AFTER_ALL_IDS = "~"
 # the key under which a whole table is remembered
 ALL = ""
+# the key under which of every model's row the health alone is
+HEALTHS = "healths"
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,11 @@ async def put_feedback(tx: Transaction, model: tuple[str, str], domain: str, fee
 
 async def model_healths(tx: Transaction) -> dict[tuple[str, str], ModelHealth]:
     """What was seen of models, by provider and model."""
-    return {model: model_health(row) for model, row in (await model_rows(tx)).items()}
+
+    async def load() -> dict[tuple[str, str], ModelHealth]:
+        return {model: model_health(row) for model, row in (await model_rows(tx)).items()}
+
+    return await tx.remembered("model_health", HEALTHS, load)
 
 
 async def model_rows(tx: Transaction) -> Mapping[tuple[str, str], Mapping[str, Any] | Row]:

@@ -68,6 +68,7 @@ class Preference:
 
 
 NO_PREFERENCE = Preference()
+_LAST = float("inf")
 Rank = tuple[float, ...]
 
 
@@ -99,16 +100,22 @@ _FIRST: Mapping[Strategy, Callable[[Option], Rank]] = {
 }
 
 
-def place(ranked: Ranked, strategy: Strategy, preference: Preference) -> tuple[object, ...]:
+def order(strategy: Strategy, preference: Preference) -> Callable[[Ranked], tuple[object, ...]]:
     """What those that are in are sorted by: staying, shares, free ones, the strategy's goal, the score, the cost, the name."""
-    option = ranked.option
-    return (
-        option.key != preference.stay,
-        preference.places.get(option.key, float("inf")),
-        strategy.free_first and not option.free,
-        _FIRST.get(strategy, _by_score)(option),
-        -ranked.score,
-        option.cost or 0,
-        option.provider_id,
-        option.model,
-    )
+    first, free_first = _FIRST.get(strategy, _by_score), strategy.free_first
+    stay, places = preference.stay, preference.places
+
+    def place(ranked: Ranked) -> tuple[object, ...]:
+        option = ranked.option
+        return (
+            option.key != stay,
+            places.get(option.key, _LAST),
+            free_first and not option.free,
+            first(option),
+            -ranked.score,
+            option.cost or 0,
+            option.provider_id,
+            option.model,
+        )
+
+    return place

@@ -15,6 +15,7 @@ ROLLING_SLOTS = 60
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 _DECEMBER = 12
+_last: dict[tuple["Period", str], "Window"] = {}
 
 
 class Period(enum.IntEnum):
@@ -80,7 +81,7 @@ class Rule:
     def window_at(self, moment: datetime) -> Window:
         """The window that counts at a moment, and the slot in which that moment is booked."""
         if self.kind is Kind.CALENDAR:
-            return _calendar(moment.replace(minute=0, second=0, microsecond=0), moment, self.period, self.time_zone)
+            return _calendar(moment, self.period, self.time_zone)
         if self.kind is Kind.FIXED:
             start = self.anchor + (moment - self.anchor) // self.length * self.length
             return Window(start, start + self.length)
@@ -105,15 +106,12 @@ def _floor(moment: datetime, step: timedelta) -> datetime:
     return EPOCH + (moment - EPOCH) // step * step
 
 
-@lru_cache(maxsize=4096)
-def _of_hour(hour: datetime, period: Period, time_zone: str) -> Window:
-    return window_at(hour, period, time_zone)
-
-
-def _calendar(hour: datetime, moment: datetime, period: Period, time_zone: str) -> Window:
-    """The calendar's window; kept by the hour, because a time zone takes longer than a statement."""
-    window = _of_hour(hour, period, time_zone)
-    return window if window.holds(moment) else window_at(moment, period, time_zone)
+def _calendar(moment: datetime, period: Period, time_zone: str) -> Window:
+    """The calendar's window. The last one stands for all moments that it holds: a time zone takes longer than a statement."""
+    window = _last.get((period, time_zone))
+    if window is None or not window.holds(moment):
+        window = _last[period, time_zone] = window_at(moment, period, time_zone)
+    return window
 
 
 @lru_cache(maxsize=1024)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +22,7 @@ from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceStub
 from mesh import testing
 from mesh.clock import ManualClock
 from mesh.db import Transaction
+from services.provider import query_store
 from services.provider.__main__ import build
 from services.provider.availability import Availability, Outcome
 from services.provider.failure import Failure, FailureKind
@@ -28,6 +30,8 @@ from services.provider.fallback import Candidate, Target
 from services.provider.flows import availability
 from services.provider.flows import known as knowledge
 from services.provider.flows.known import Known
+from services.provider.labels import EVERYTHING
+from services.provider.query import Query, State
 from services.provider.settings import ProviderSettings
 
 if TYPE_CHECKING:
@@ -97,19 +101,29 @@ class House:
         return ProviderServiceStub(self.bench.channel)
 
     async def note(self, *outcomes: Outcome, call_id: str = "") -> None:
-        """A settlement with these attempts."""
-        await self.bench.host.db.write(lambda tx: availability.note(self.bench.host, tx, self.known, call_id, outcomes))
+        """A settlement with these attempts; the query of that id, if it runs, has ended."""
+
+        async def work(tx: Transaction) -> None:
+            await availability.note(self.bench.host, tx, self.known, call_id, outcomes)
+            if query := await query_store.get(tx, call_id):
+                await query_store.put(tx, replace(query, state=State.COMPLETED))
+
+        await self.bench.host.db.write(work)
 
     async def seen(self) -> Availability:
         """What can be used now."""
         return await self.bench.host.db.read(lambda tx: availability.read(self.bench.host, tx, self.known))
 
     async def enter(self, call_id: str, *candidates: Candidate) -> list[tuple[str, tuple[str, ...]]]:
-        """A call begins: the models that it may try, with keys."""
+        """A query begins: the models that it may try, with keys."""
 
         async def work(tx: Transaction) -> tuple[Candidate, ...]:
             seen = await availability.read(self.bench.host, tx, self.known)
-            return await availability.enter(tx, seen, call_id, candidates, timedelta(minutes=5))
+            usable = await availability.enter(tx, seen, call_id, candidates)
+            for first in usable[:1]:
+                running = Query(call_id, seen.now, EVERYTHING, *first.target, call_id, until=seen.now + timedelta(minutes=5))
+                await (query_store.put if await query_store.get(tx, call_id) else query_store.insert)(tx, running)
+            return usable
 
         return [(item.target.model, item.keys) for item in await self.bench.host.db.write(work)]
 

@@ -251,10 +251,9 @@ class Desk:
         return (await RegistryServiceStub(self.bench.channel).AddProviderKey(request)).key.key_id
 
     async def count(self, what: str) -> int:
-        """How many rows there are of: "open" reservations, "flying" calls, "usage", "running" queries."""
+        """How many rows there are of: "open" reservations, "usage", "running" queries."""
         statement = {
             "open": "SELECT COUNT(*) AS found FROM reservation WHERE state = 1",
-            "flying": "SELECT COUNT(*) AS found FROM in_flight",
             "usage": "SELECT COUNT(*) AS found FROM usage",
             "running": "SELECT COUNT(*) AS found FROM query WHERE state = 1",
         }[what]
@@ -271,8 +270,8 @@ class Desk:
         return [row["query_id"] for row in rows]
 
     async def at_rest(self) -> bool:
-        """Whether nothing is under way any more: no open reservation, no call in flight, no running query."""
-        return [await self.count(what) for what in ("open", "flying", "running")] == [0, 0, 0]
+        """Whether nothing is under way any more: no open reservation, no running query."""
+        return [await self.count(what) for what in ("open", "running")] == [0, 0]
 
     async def settled(self) -> None:
         """Waits until nothing is under way."""

@@ -9,6 +9,7 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from mesh import testing
 from mesh.clock import ManualClock
 from mesh.db import Database, Transaction
 from mesh.ids import new_id
-from services.provider import store
+from services.provider import availability_store, selection_store, store
 from services.provider.__main__ import build
 from services.provider.availability import Resource
 from services.provider.failure import FailureKind
@@ -51,7 +52,7 @@ async def test_state_survives_a_restart_and_recovery_is_told_after_it(house: Hou
     await house.note(failed(GIFT, FailureKind.RATE_LIMITED, "k3", retry_after=60 * SECOND))
     before = await house.seen()
     await house.bench.restart()
-    assert replace(await house.seen(), figures={}) == replace(before, figures={})
+    assert replace(await house.seen(), in_flight={}) == replace(before, in_flight={})
     told = len(await house.health())
     await house.bench.stop()
     house.clock.advance(timedelta(minutes=2))
@@ -94,6 +95,7 @@ async def test_replicas_see_each_others_news_at_once_and_tell_each_change_once(t
 
 KILLED = """
 import asyncio, os, signal, sys
+from itertools import pairwise
 from pathlib import Path
 from mesh import testing
 from mesh.clock import ManualClock
@@ -149,13 +151,36 @@ async def test_calls_on_their_way_are_counted_until_they_end_or_are_lost(house: 
     for name in ("one", "two", "lost"):
         await house.enter(name, Candidate(BIG, ("k1",)))
     await house.note(succeeded(), call_id="one")
-    figures = (await house.seen()).figures[BIG]
-    assert (figures.in_flight, figures.latency, figures.first_token) == (2, 2 * SECOND, SECOND / 2)
+    assert (await house.seen()).in_flight == {BIG: 2}
     await house.note(call_id="two")
-    assert (await house.seen()).figures[BIG].in_flight == 1
+    assert (await house.seen()).in_flight == {BIG: 1}
     await house.sweep(301)
-    assert (await house.seen()).figures[BIG].in_flight == 0
-    assert await house.bench.host.db.read(lambda tx: tx.fetch_all("SELECT * FROM in_flight")) == []
+    assert (await house.seen()).in_flight == {}
+
+
+async def test_what_is_remembered_of_models_and_keys_is_what_is_stored(house: House) -> None:
+    """A transaction that writes has it from memory, one that reads from the tables; forgotten failures are forgotten in both."""
+    grain = house.known.grain
+
+    async def seen(tx: Transaction) -> list[object]:
+        models = [await availability_store.model_seen(tx, target, grain) for target in (BIG, GIFT)]
+        keys = [await availability_store.key_seen(tx, *key, grain) for key in ((BIG.provider_id, "k1"), (GIFT.provider_id, "k3"))]
+        return [await store.model_healths(tx), await store.model_rows(tx) != {}, models, keys]
+
+    async def same() -> list[object]:
+        remembered = await house.bench.host.db.write(seen)
+        assert remembered == await house.bench.host.db.read(seen)
+        return remembered
+
+    found = [await same()]
+    for outcome in (succeeded(), failed(), failed(GIFT, FailureKind.SERVER_ERROR, "k3"), succeeded()):
+        await house.note(outcome)
+        house.clock.advance(SECOND)
+        found.append(await same())
+    await house.note(failed())
+    await house.bench.host.db.write(lambda tx: availability_store.forget_failures(tx, BIG.provider_id, ""))
+    found.append(await same())
+    assert all(before != after for before, after in pairwise(found))
 
 
 async def test_what_is_over_is_forgotten(house: House) -> None:
@@ -194,6 +219,33 @@ async def test_an_older_database_is_carried_over(tmp_path: Path) -> None:
     seen = models["acme", "big"]
     assert (seen.uptime, seen.tokens_per_second, seen.outcomes) == (0.5, 7, 9)
     assert (providers["acme"][0].failures_in_row, providers["acme"][0].told) == (3, None)
+
+
+async def test_explanations_of_before_are_there_and_forgotten_in_their_order(tmp_path: Path) -> None:
+    """Their table was made anew: the newest stay, counted on from where they were."""
+    real, old = ROOT / "services" / "provider" / "schema", tmp_path / "schema"
+    old.mkdir()
+    for path in sorted(real.glob("*.sql")):
+        if path.name < "0010":
+            (old / path.name).write_text(path.read_text())
+    file = tmp_path / "var" / "provider" / "provider.db"
+    database = await Database.open(file, [("provider", old)])
+    insert = "INSERT INTO selection_explanation (selection_id, number, explanation) VALUES (:id, :number, :told)"
+    # the ids are in another order than the numbers
+    rows = [{"id": name, "number": number, "told": name.encode()} for number, name in enumerate("dacb", 7)]
+    await database.write(lambda tx: tx.execute_many(insert, rows))
+    await database.close()
+    database = await Database.open(file, [("provider", real)])
+
+    async def kept() -> list[str]:
+        found = await database.read(lambda tx: tx.fetch_all("SELECT selection_id FROM selection_explanation ORDER BY number"))
+        return [row["selection_id"] for row in found]
+
+    assert await kept() == ["d", "a", "c", "b"]
+    await database.write(lambda tx: selection_store.put_explanation(tx, "0", b"new", 3))
+    assert await kept() == ["c", "b", "0"]
+    assert await database.read(lambda tx: selection_store.get_explanation(tx, "b")) == b"b"
+    await database.close()
 
 
 def test_a_key_of_a_model_is_part_of_both() -> None:

@@ -13,6 +13,8 @@ from google.protobuf.struct_pb2 import Struct
 from tooloo.provider.v1 import chat_pb2, selection_pb2
 from tooloo.provider.v1 import completion_service_pb2 as api
 from tooloo.provider.v1 import provider_service_pb2 as provider_api
+from tooloo.provider.v1.availability_service_pb2 import ListAvailabilityRequest
+from tooloo.provider.v1.availability_service_pb2_grpc import AvailabilityServiceStub
 from tooloo.provider.v1.completion_service_pb2_grpc import CompletionServiceStub
 from tooloo.provider.v1.selection_service_pb2 import SetAliasRequest
 from tooloo.provider.v1.selection_service_pb2_grpc import SelectionServiceStub
@@ -340,6 +342,25 @@ async def test_a_repeat_while_the_first_runs(desk: Desk) -> None:
     assert words_of([each async for each in call]) == "one"
     assert (await desk.ask(request_id=request_id)).message.text == "one"
     assert len(desk.far.asked) == 1
+
+
+async def test_a_query_that_runs_is_on_its_way_with_its_model(desk: Desk) -> None:
+    """The least busy model is found by it; it counts no more when it has ended, and neither do those that had ended before."""
+    await desk.ask()
+    go = asyncio.Event()
+    desk.far.script["big"] = [begins(chunk("one"), then=go, last=[chunk(finish="stop"), usage_alone(USED), DONE])]
+    call = aiter(desk.streaming())
+    assert (await anext(call)).HasField("started")
+    assert await _on_their_way(desk) == {BIG: 1}
+    go.set()
+    assert words_of([each async for each in call]) == "one"
+    assert await _on_their_way(desk) == {}
+
+
+async def _on_their_way(desk: Desk) -> dict[str, int]:
+    """Calls on their way by model, as everybody sees them."""
+    entries = (await AvailabilityServiceStub(desk.bench.channel).ListAvailability(ListAvailabilityRequest())).entries
+    return {f"{entry.provider_id}/{entry.model}": entry.in_flight for entry in entries if entry.in_flight}
 
 
 async def test_a_request_id_is_free_again_after_a_failure(desk: Desk) -> None:

@@ -133,7 +133,7 @@ async def test_killed_between_call_and_settlement(tmp_path: Path) -> None:
         assert (nanos(standing.spent), nanos(standing.reserved)) == (0, 0)
         assert [(each.reservation_id, nanos(each.amount)) for each in _expired(data)] == [(query_id, held)]
         assert [(each.query_id, each.failure) for each in _told(data, ProviderQueryFailed)] == [(query_id, FAILURE_KIND_LOST)]
-        assert not _rows(data, "SELECT 1 FROM in_flight")
+        assert not _rows(data, "SELECT 1 FROM query WHERE state = 1")
         answer = await _ask(process, request_id)
         assert answer.message.text == "".join(WORDS)
         assert answer.account.query_id != query_id
@@ -257,7 +257,7 @@ async def test_a_stop_settles_what_is_under_way(tmp_path: Path) -> None:
         assert _rows(data, "SELECT state, COUNT(*) FROM reservation GROUP BY state") == [(2, 1)]
         assert _rows(data, "SELECT output_tokens FROM usage") == [(100,)]
         assert _rows(data, "SELECT state FROM query") == [(State.STATE_FAILED,)]
-        assert not _rows(data, "SELECT 1 FROM in_flight")
+        assert not _rows(data, "SELECT 1 FROM query WHERE state = 1")
         await desk.bench.start()
 
 

@@ -48,13 +48,17 @@ class Fields:
         """Whether the field is given."""
         return name in self._given
 
+    def holds_only(self, name: str) -> bool:
+        """Whether nothing but this field is left to be read."""
+        return self._given.keys() == {name}
+
     def take(self, name: str) -> Any:
         """The field as it came; None without one. It then counts as read."""
         return self._given.pop(name, None)
 
     def text(self, name: str, *, required: bool = False, most: int | None = None) -> str:
         """A text field; "" without one."""
-        value = self.take(name)
+        value = self._given.pop(name, None)
         if value is None:
             if required:
                 raise Unreadable(self.path(name), "is required", "missing_required_parameter")
@@ -74,7 +78,7 @@ class Fields:
 
     def number(self, name: str, low: float, high: float) -> float | None:
         """A number within bounds."""
-        value = self.take(name)
+        value = self._given.pop(name, None)
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -94,26 +98,26 @@ class Fields:
 
     def flag(self, name: str) -> bool | None:
         """True or false."""
-        value = self.take(name)
+        value = self._given.pop(name, None)
         if value is not None and not isinstance(value, bool):
             raise Unreadable(self.path(name), "must be true or false", "invalid_type")
         return value
 
     def items(self, name: str) -> list[Any]:
         """A list; empty without one."""
-        value = self.take(name)
+        value = self._given.pop(name, None)
         if value is not None and not isinstance(value, list):
             raise Unreadable(self.path(name), "must be a list", "invalid_type")
         return value or []
 
     def table(self, name: str) -> "Fields | None":
         """An object; None without one."""
-        value = self.take(name)
+        value = self._given.pop(name, None)
         return None if value is None else Fields(value, self.path(name))
 
     def mapping(self, name: str) -> dict[str, Any]:
         """An object as it came; empty without one."""
-        value = self.take(name)
+        value = self._given.pop(name, None)
         if value is not None and not isinstance(value, dict):
             raise Unreadable(self.path(name), "must be an object", "invalid_type")
         return value or {}
@@ -124,7 +128,7 @@ class Fields:
 
     def refuse(self, name: str, why: str) -> None:
         """Refuses the field when it is given."""
-        if self.has(name):
+        if name in self._given:
             raise Unreadable(self.path(name), why, "unsupported_parameter")
 
     def only(self) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from services.provider.target import Target
 
 JSON = "application/json"
 _ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_DECODE = json.JSONDecoder().decode
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class StreamReader(ABC):
     """Reads one stream: bytes as they come, cut anywhere, give deltas."""
 
     @abstractmethod
-    def feed(self, data: bytes) -> list[Delta]:
-        """The deltas that these bytes complete; CallFailedError when the stream tells an error or cannot be read."""
+    def feed(self, data: bytes) -> Iterator[Delta]:
+        """The deltas that these bytes complete, those before an error too: CallFailedError when one is told, or cannot be read."""
 
     @abstractmethod
     def end(self) -> list[Delta]:
@@ -70,6 +71,11 @@ class Dialect(ABC):
         """The failure that a status of 400 or more and its body mean; `retry_after` comes from the headers elsewhere."""
 
 
+def encode(value: Any) -> str:
+    """JSON as a text."""
+    return _ENCODE(value)
+
+
 def dump(value: Any) -> bytes:
     """JSON as it goes over the wire."""
     return _ENCODE(value).encode()
@@ -78,7 +84,7 @@ def dump(value: Any) -> bytes:
 def load(body: bytes | str) -> dict[str, Any]:
     """A JSON object; CallFailedError (MALFORMED) for anything else."""
     try:
-        value = json.loads(body)
+        value = _DECODE(body) if isinstance(body, str) else json.loads(body)
     except (ValueError, RecursionError) as error:
         raise malformed("the answer is no JSON") from error
     if not isinstance(value, dict):

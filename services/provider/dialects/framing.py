@@ -1,6 +1,7 @@
 """Server-sent events and lines of JSON, read from bytes that are cut anywhere (WHATWG HTML, "9.2 Server-sent events")."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from services.provider.dialects.base import malformed
@@ -21,24 +22,25 @@ class Lines:
         self._after_cr = False
         self._at_start = True
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The lines that these bytes complete; CallFailedError (MALFORMED) when one gets too long."""
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The lines that these bytes complete, to be read to the end; CallFailedError (MALFORMED) when one gets too long."""
         if self._at_start:
             data = self._without_bom(data)
             if self._at_start:
-                return []
+                return
         if self._after_cr and data:
             data = data[1:] if data[:1] == b"\n" else data
             self._after_cr = False
         *complete, rest = _END.split(data)
         if data.endswith(b"\r"):
             self._after_cr = True
-        lines = []
         for line in complete:
-            lines.append(b"".join((*self._pieces, line)) if self._pieces else line)
-            self._pieces, self._length = [], 0
+            if self._pieces:
+                begun, self._pieces, self._length = self._pieces, [], 0
+                yield b"".join((*begun, line))
+            else:
+                yield line
         self._keep(rest)
-        return lines
 
     def rest(self) -> bytes:
         """What stands after the last line's end."""
@@ -79,17 +81,16 @@ class Events:
         self._data: list[str] = []
         self._length = 0
 
-    def feed(self, data: bytes) -> list[Event]:
-        """The events that these bytes complete."""
-        found = []
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """The events that these bytes complete, to be read to the end."""
         for line in self._lines.feed(data):
             if line:
                 self._field(line.decode(errors="replace"))
                 continue
-            if self._data:
-                found.append(Event(self._name or "message", "\n".join(self._data)))
+            name, lines = self._name, self._data
             self._name, self._data, self._length = "", [], 0
-        return found
+            if lines:
+                yield Event(name or "message", "\n".join(lines))
 
     def _field(self, line: str) -> None:
         name, _, value = line.partition(":")

@@ -13,8 +13,8 @@ from functools import partial
 
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import availability_store, cooldown, health, health_window, store
-from services.provider.availability import Availability, Condition, Drain, ModelFigures, Outcome, Resource
+from services.provider import availability_store, cooldown, health, health_window, query_store, store
+from services.provider.availability import Availability, Condition, Drain, Outcome, Resource
 from services.provider.breaker import Phase
 from services.provider.cooldown import Rests
 from services.provider.fallback import Candidate, Target
@@ -29,29 +29,20 @@ _chance = random.random
 
 
 async def read(host: Host, tx: Transaction, known: Known) -> Availability:
-    """What can be used now, and how models do; for selection and for the start of a call. Three statements."""
+    """What can be used now, and how busy models are; for selection and for the start of a call. Two statements."""
     now = host.clock.now()
-    conditions, in_flight = await availability_store.conditions(tx), await availability_store.in_flight(tx, now)
-    latencies = await availability_store.latencies(tx)
-    figures = {
-        target: ModelFigures(*latencies.get(target, (None, None)), in_flight.get(target, 0)) for target in {*latencies, *in_flight}
-    }
-    return Availability(now, rules.breaker(known.settings), conditions, figures)
+    conditions, in_flight = await availability_store.conditions(tx), await query_store.in_flight(tx, now)
+    return Availability(now, known.breaker, conditions, in_flight)
 
 
-async def enter(
-    tx: Transaction, seen: Availability, call_id: str, candidates: Iterable[Candidate], ttl: timedelta
-) -> tuple[Candidate, ...]:
-    """The candidates that take this call now, with their free keys; the first counts as in flight for at most `ttl`.
+async def enter(tx: Transaction, seen: Availability, call_id: str, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """The candidates that take this call now, with their free keys; when the first one is on trial, the call is its trial.
 
-    When the first one is on trial, the call is its trial. To be called in the transaction that reserves, with what `read` gave in
-    it; `note` ends both.
+    To be called in the transaction that reserves, with what `read` gave in it; `note` ends the trial.
     """
     usable = seen.usable(candidates)
     if usable:
-        first = usable[0]
-        await availability_store.enter(tx, call_id, first.target, first.keys[0], seen.now + ttl)
-        await claim(tx, seen, call_id, first.target)
+        await claim(tx, seen, call_id, usable[0].target)
     return usable
 
 
@@ -65,12 +56,10 @@ async def claim(tx: Transaction, seen: Availability, call_id: str, target: Targe
 
 
 async def note(host: Host, tx: Transaction, known: Known, call_id: str, outcomes: Sequence[Outcome]) -> None:
-    """Notes how the attempts of a call ended, which then is no longer in flight; tells what changed. Part of the settlement.
+    """Notes how the attempts of a call ended; tells what changed. Part of the settlement.
 
     What the registry does not know has no health.
     """
-    if call_id:
-        await availability_store.leave(tx, call_id)
     for provider_id in dict.fromkeys(outcome.target.provider_id for outcome in outcomes):
         provider = known.registry.providers.get(provider_id)
         if provider is not None:
@@ -91,7 +80,7 @@ async def _apply(tx: Transaction, ledger: Ledger, call_id: str, outcome: Outcome
     if outcome.key_id:
         await _apply_to_key(tx, ledger, outcome)
     _rest(ledger, outcome)
-    for resource in (ledger.own, Resource(ledger.provider.provider_id, outcome.target.model)):
+    for resource in (ledger.own, Resource(ledger.provider.provider_id, outcome.target.model)) if ledger.conditions else ():
         if resource in ledger.conditions:
             ledger.change(resource, lambda before: replace(before, breaker=before.breaker.released(call_id)))
 
@@ -99,7 +88,7 @@ async def _apply(tx: Transaction, ledger: Ledger, call_id: str, outcome: Outcome
 async def _apply_to_model(tx: Transaction, ledger: Ledger, outcome: Outcome) -> None:
     """Window, averages and breaker of the model; when it opens, perhaps that of the whole provider."""
     settings, now, target = ledger.known.settings, ledger.now, outcome.target
-    grain, rule = rules.grain(settings), rules.breaker(settings)
+    grain, rule = ledger.known.grain, ledger.known.breaker
     model, before = await availability_store.model_seen(tx, target, grain)
     success, failed = outcome.failure is None, outcome.meaning.of_model
     seen = health_window.after(before, grain, now, _call(outcome, own=failed), settings.outcome_weight)
@@ -123,13 +112,13 @@ async def _apply_to_model(tx: Transaction, ledger: Ledger, outcome: Outcome) -> 
 async def _put_away(tx: Transaction, ledger: Ledger, resource: Resource, before: Bucket, newest: Bucket) -> None:
     """Keeps the bucket that ended with this call, if one did."""
     if before.calls and before.number != newest.number:
-        grain = rules.grain(ledger.known.settings)
+        grain = ledger.known.grain
         await availability_store.put_away(tx, resource, grain, before, grain.oldest(ledger.now))
 
 
 async def _tested(tx: Transaction, ledger: Ledger, resource: Resource, newest: Bucket) -> tuple[int, int]:
     """Failures and calls that the breaker counts: those of the window in buckets that began after it last closed."""
-    grain = rules.grain(ledger.known.settings)
+    grain = ledger.known.grain
     closed_at = ledger.conditions.get(resource, Condition()).breaker.closed_at
     first = max(grain.oldest(ledger.now), grain.number(closed_at) + 1)
     own, tested = await availability_store.tested_before(tx, resource, grain, first)
@@ -146,14 +135,14 @@ async def _all_fail(tx: Transaction, ledger: Ledger) -> bool:
     }
     if len(failing) < _SEVERAL:
         return False
-    grain = rules.grain(ledger.known.settings)
+    grain = ledger.known.grain
     return await availability_store.models_called(tx, ledger.own.provider_id, ledger.now - grain.width * grain.buckets) <= failing
 
 
 async def _apply_to_key(tx: Transaction, ledger: Ledger, outcome: Outcome) -> None:
     """Window and averages of the key."""
     settings, provider_id = ledger.known.settings, ledger.provider.provider_id
-    grain = rules.grain(settings)
+    grain = ledger.known.grain
     failed = outcome.meaning.rests in (Rests.KEY, Rests.KEY_AT_MODEL)
     call = _call(outcome, own=failed)
     before = await availability_store.key_seen(tx, provider_id, outcome.key_id, grain)
@@ -178,7 +167,7 @@ def _failed(ledger: Ledger, resource: Resource, outcome: Outcome, *, trips: bool
     """Tells the breaker; it keeps why it opened."""
     failure = outcome.failure
     before = ledger.conditions.get(resource, Condition())
-    breaker = before.breaker.after_failure(rules.breaker(ledger.known.settings), ledger.now, _chance, trips=trips)
+    breaker = before.breaker.after_failure(ledger.known.breaker, ledger.now, _chance, trips=trips)
     if failure is not None and breaker != before.breaker:
         why = f"too many calls failed, the last one with {failure.kind.name}: {failure.detail}".removesuffix(": ")
         ledger.change(resource, partial(replace, breaker=breaker, why=why))
@@ -186,6 +175,9 @@ def _failed(ledger: Ledger, resource: Resource, outcome: Outcome, *, trips: bool
 
 def _rest(ledger: Ledger, outcome: Outcome) -> None:
     """Lets rest what the failure says; a success forgets the rests that are over."""
+    if outcome.failure is None and not ledger.conditions:
+        # as nearly always
+        return
     target, key = outcome.target, outcome.key_id
     resources = {
         Rests.KEY: Resource(target.provider_id, "", key),
@@ -250,13 +242,10 @@ async def watch(host: Host, known: Known) -> None:
 
 
 async def _is_due(host: Host, known: Known, tx: Transaction) -> bool:
-    if await availability_store.any_lost(tx, host.clock.now()):
-        return True
     return any(ledger.is_due() for ledger in await _all(host, known, tx))
 
 
 async def _sweep(host: Host, known: Known, tx: Transaction) -> None:
-    await availability_store.forget_lost(tx, host.clock.now())
     for ledger in await _all(host, known, tx):
         await changes.close(host, tx, ledger)
 

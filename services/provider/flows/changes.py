@@ -49,7 +49,7 @@ class Ledger:
 
     def snapshot(self) -> Availability:
         """How it stands now."""
-        return Availability(self.now, rules.breaker(self.known.settings), self.conditions)
+        return Availability(self.now, self.known.breaker, self.conditions)
 
     def is_due(self) -> bool:
         """Whether something must be told or dropped, although nobody changed anything."""
@@ -61,7 +61,7 @@ class Ledger:
         facts = []
         # of a key that rests the model may be out, of all keys the provider
         for resource in list(self.conditions):
-            self.conditions.setdefault(replace(resource, key_id=""), Condition())
+            self.conditions.setdefault(resource._replace(key_id=""), Condition())
         for resource, condition in sorted(self.conditions.items(), key=lambda item: item[0]):
             told, new = self._conclude_one(resource, condition)
             facts += told

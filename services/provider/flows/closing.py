@@ -6,13 +6,12 @@ from datetime import timedelta
 
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import availability_store, events, query_store
+from services.provider import events, query_store
 from services.provider.availability import Outcome
 from services.provider.chat import Finish, Usage
 from services.provider.failure import Failure, FailureKind
 from services.provider.flows import availability, reserving, selecting
 from services.provider.flows.known import Known
-from services.provider.labels import Labels
 from services.provider.pricing import Price
 from services.provider.query import Query, State, Tried
 
@@ -78,7 +77,6 @@ def _used(query: Query, end: End, usage: Usage) -> reserving.Used:
         usage.output_tokens,
         usage.cached_input_tokens,
         cost=None if price is None else price_of(price, usage),
-        labels=Labels.of(query.labels.values).plus(provider=query.provider_id, model=query.model),
         outcome=_SUCCESS if end.failure is None else _FAILURE,
         latency=end.latency,
         selection_id=query.query_id,
@@ -97,6 +95,5 @@ async def abandon(host: Host, tx: Transaction, query: Query) -> None:
     One that was only slow is settled all the same, and tells how it ended after that.
     """
     now = host.clock.now()
-    await availability_store.leave(tx, query.query_id)
     await query_store.put(tx, replace(query, state=State.EXPIRED, ended=now))
     await host.tell(tx, events.query_failed(query, _LOST, now - query.created))

@@ -7,17 +7,17 @@ is told (flows/sweeping.py), and the next call finds budgets, breakers and sessi
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from mesh.errors import Refusal
 from mesh.host import Host
 from services.provider import attempts, completion_wire
 from services.provider.assembling import pieces
-from services.provider.attempts import GiveUp, Try, Wait
+from services.provider.attempts import GiveUp, Wait
 from services.provider.chat import Delta
 from services.provider.completing_port import Ask, Completed, QueryFailedError, Started
 from services.provider.failure import CallFailedError, Failure, FailureKind
@@ -30,6 +30,7 @@ from services.provider.flows.running import Running
 from services.provider.flows.targets import target_of
 from services.provider.query import Query
 from services.provider.remote.calling import Remote
+from services.provider.target import Target
 
 log = logging.getLogger(__name__)
 Event = Started | Delta | Completed
@@ -57,11 +58,9 @@ class Completing:
                     return event
         raise RuntimeError("a query ends with an answer or an error")
 
-    async def stream(self, ask: Ask) -> AsyncGenerator[Event, None]:
+    def stream(self, ask: Ask) -> AsyncGenerator[Event, None]:
         """Started, the pieces, Completed. Closing it early ends the call to the provider and settles what came."""
-        async with aclosing(self._answer(ask)) as events:
-            async for event in events:
-                yield event
+        return self._answer(ask)
 
     async def close(self) -> None:
         """Waits until everything is settled."""
@@ -73,7 +72,7 @@ class Completing:
         begun = self._host.clock.monotonic()
         wanted = await self._opening.prepare(ask)
         # whoever hangs up meanwhile is noticed at the next step, which is inside of what settles
-        opened = await _whole(self._host.db.write(lambda tx: self._opening.begin(tx, ask, wanted, deadline)))
+        opened = await _whole(self._host.db.submit(lambda tx: self._opening.begin(tx, ask, wanted, deadline)))
         if isinstance(opened, Query):
             for event in _again(completion_wire.told_again(opened)):
                 yield event
@@ -103,7 +102,8 @@ class Completing:
 
     async def _run(self, ask: Ask, opened: Opened, running: Running, deadline: timedelta) -> AsyncGenerator[Event, None]:
         """Attempts until one succeeds; CallFailedError when none does."""
-        state = attempts.begin(opened.plan, replace(self._limits, deadline=deadline))
+        limits = self._limits if deadline == self._limits.deadline else replace(self._limits, deadline=deadline)
+        state = attempts.begin(opened.plan, limits)
         self._retries.deposit(self._host.clock.monotonic())
         while True:
             action = attempts.next_action(state, running.elapsed())
@@ -118,9 +118,14 @@ class Completing:
             failure = None
             running.begin_attempt()
             try:
-                async with aclosing(self._attempt(ask, opened, running, action)) as events:
-                    async for event in events:
-                        yield event
+                target = target_of(self._known, opened.keys, action)
+                if ask.stream:
+                    async with aclosing(self._streamed(target, ask, running)) as events:
+                        async for event in events:
+                            yield event
+                else:
+                    for delta in pieces(await self._remote.complete(target, ask.chat)):
+                        running.add(delta)
             except CallFailedError as error:
                 failure = error.failure
             except BaseException as error:
@@ -142,13 +147,8 @@ class Completing:
     def _may_retry(self) -> bool:
         return self._retries.withdraw(self._host.clock.monotonic())
 
-    async def _attempt(self, ask: Ask, opened: Opened, running: Running, action: Try) -> AsyncGenerator[Event, None]:
+    async def _streamed(self, target: Target, ask: Ask, running: Running) -> AsyncGenerator[Event, None]:
         """One call to one model; tells who answers as soon as there is something to show."""
-        target = target_of(self._known, opened.keys, action)
-        if not ask.stream:
-            for delta in pieces(await self._remote.complete(target, ask.chat)):
-                running.add(delta)
-            return
         started = False
         async with aclosing(self._remote.stream(target, ask.chat)) as deltas:
             async for delta in deltas:
@@ -192,7 +192,7 @@ class Completing:
             await asyncio.sleep(_AGAIN_SECONDS)
 
 
-async def _whole(work: Coroutine[Any, Any, T]) -> T:
+async def _whole(work: Awaitable[T]) -> T:
     """Runs to its end also when whoever waits for it is cancelled, who is told at their next step.
 
     A transaction cannot be called back, and what it did must be known to whoever has to undo it.
@@ -201,11 +201,12 @@ async def _whole(work: Coroutine[Any, Any, T]) -> T:
     cancelled = False
     while not task.done():
         try:
-            await asyncio.wait({task})
+            await asyncio.shield(task)
         except asyncio.CancelledError:
-            cancelled = True
-    me = asyncio.current_task()
-    if cancelled and me is not None:
+            cancelled = cancelled or not task.cancelled()
+        except Exception:  # noqa: BLE001, S110 - of the task, which tells it below
+            pass
+    if cancelled and (me := asyncio.current_task()) is not None:
         # the same request, put off: it must not count twice
         me.uncancel()
         me.cancel()

@@ -53,7 +53,7 @@ def may_call(known: Known, provider_id: str) -> bool:
 
 
 def _candidate(model: Model, keys: tuple[Key, ...]) -> Candidate:
-    return Candidate(Target(*model.key), tuple(key.key_id for key in keys), model.context_window)
+    return Candidate(model.key, tuple(key.key_id for key in keys), model.context_window)
 
 
 async def chain_of(tx: Transaction, chain_id: str) -> Mapping[Cause, tuple[Target, ...]]:

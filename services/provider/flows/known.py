@@ -9,6 +9,7 @@ from typing import Any
 from mesh.db import Transaction
 from services.provider import registry_store
 from services.provider.availability import Availability
+from services.provider.flows import rules
 from services.provider.flows.limits import Cache
 from services.provider.health import ProviderHealth, State, judge
 from services.provider.keys import ENVIRONMENT
@@ -44,6 +45,10 @@ class Known:
         self._table = table
         self._prices = prices
         self._default_price = _default_price(settings)
+        # the settings as the rules that the domain asks for
+        self.grain, self.breaker, self.tuning = rules.grain(settings), rules.breaker(settings), rules.tuning(settings)
+        # where cheapness and speed count one half
+        self.half_points = HalfPoints(settings.half_cost, settings.half_speed)
         # budgets and burst policies, as of their own change counter
         self.limits = Cache()
         self._now = _Snapshot("", build_registry(table, prices), frozenset(environment_keys), self._key_ids({}))
@@ -100,11 +105,6 @@ class Known:
         """Whether a provider without a key is out of selection."""
         wish = self.settings.require_key
         return wish == "always" or (wish == "auto" and bool(self.with_key))
-
-    @property
-    def half_points(self) -> HalfPoints:
-        """Where cheapness and speed count one half."""
-        return HalfPoints(self.settings.half_cost, self.settings.half_speed)
 
     def weights(self, strategy: Strategy) -> Weights:
         """The weights that the settings give a strategy."""

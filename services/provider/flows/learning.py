@@ -4,27 +4,14 @@ from datetime import datetime
 
 from mesh.db import Transaction
 from services.provider import estimate_store, estimating
-from services.provider.estimating import Tuning
 from services.provider.flows.known import Known
 from services.provider.labels import Labels
-
-
-def tuning(known: Known) -> Tuning:
-    """How the settings wish it to learn."""
-    chosen = known.settings
-    return Tuning(
-        chosen.estimate_quantile,
-        chosen.estimate_weight,
-        chosen.estimate_prior_calls,
-        chosen.default_output_tokens,
-        chosen.estimate_step,
-    )
 
 
 async def output_tokens(tx: Transaction, known: Known, labels: Labels, max_output_tokens: int = 0) -> int:
     """Output tokens to reserve for a call with these labels."""
     everybody, user = await estimate_store.learned(tx, (labels.provider_id, labels.model), labels.user_id)
-    return estimating.output_tokens(everybody, user, tuning(known), max_output_tokens)
+    return estimating.output_tokens(everybody, user, known.tuning, max_output_tokens)
 
 
 async def observe(tx: Transaction, known: Known, labels: Labels, actual: int, cap: int, now: datetime) -> None:
@@ -33,11 +20,10 @@ async def observe(tx: Transaction, known: Known, labels: Labels, actual: int, ca
         return
     model = labels.provider_id, labels.model
     everybody, user = await estimate_store.learned(tx, model, labels.user_id)
-    estimate = estimating.output_tokens(everybody, user, tuning(known))
+    estimate = estimating.output_tokens(everybody, user, known.tuning)
     if cap and actual >= cap and cap <= estimate:
         # it was cut off before it could say anything about the estimate
         return
-    chosen = tuning(known)
-    seen = {labels.user_id: estimating.observe(user, actual, estimate, chosen)}
-    seen[""] = estimating.observe(everybody, actual, estimate, chosen)
+    seen = {labels.user_id: estimating.observe(user, actual, estimate, known.tuning)} if labels.user_id else {}
+    seen[""] = estimating.observe(everybody, actual, estimate, known.tuning)
     await estimate_store.put(tx, model, seen, now)

@@ -70,7 +70,7 @@ class Seen:
     budgets: Sequence[Watched]
     availability: Availability
     narrow: Sequence[Watched] = ()
-    labels: Mapping[tuple[str, str], Labels] = field(default_factory=dict)
+    labels: Mapping[Target, Labels] = field(default_factory=dict)
 
 
 # a model that nothing was seen of
@@ -123,7 +123,6 @@ async def _watched(tx: Transaction, known: Known, shares: Sequence[tuple[Budget,
 def _option(known: Known, seen: Seen, told: Told, model: Model, size: Size, provider_out: Reason | None) -> Option:
     key = model.key
     narrow = [item for item in seen.narrow if item.standing.takes(seen.labels[key])]
-    figures = seen.availability.figures.get(Target(*key))
     health = seen.models.get(key, _UNSEEN)
     price, cached = known.price_of_model(model), told.cached_tokens.get(key, 0)
     cost = price.cost(size.input_tokens, size.output_tokens, cached) if price else None
@@ -139,7 +138,7 @@ def _option(known: Known, seen: Seen, told: Told, model: Model, size: Size, prov
         pressure=max((item.pressure for item in narrow), default=1.0),
         free=price is not None and price.free,
         excluded=_excluded(known, seen, model, cost or 0, narrow, provider_out),
-        in_flight=figures.in_flight if figures else 0,
+        in_flight=seen.availability.in_flight.get(model.key, 0),
         capabilities=model.capabilities,
         region=model.region,
         data_policy=model.data_policy,
@@ -174,7 +173,8 @@ def _excluded(
         return Exclusion.DISABLED, "switched off in the registry"
     if provider_out is not None:
         return provider_out
-    if (out := seen.availability.out(Target(*model.key), known.keys_of(model.provider_id))) is not None:
+    available = seen.availability
+    if available.conditions and (out := available.out(model.key, known.keys_of(model.provider_id))) is not None:
         return Exclusion.UNAVAILABLE, out.text
     spent = next((item for item in (*seen.budgets, *narrow) if not item.standing.allows(cost)), None)
     return None if spent is None else (Exclusion.BUDGET_SPENT, spent.standing.lacks)

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from operator import attrgetter
 
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
@@ -19,7 +20,6 @@ from services.provider.flows.advising import Advisor
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
 from services.provider.keys import Key
-from services.provider.labels import Labels
 from services.provider.options import Exclusion, Ranked
 from services.provider.pricing import Price
 from services.provider.query import Query, State
@@ -57,7 +57,8 @@ class Opening:
 
     async def prepare(self, ask: Ask) -> selecting.Ask:
         """What selection needs to know, before the transaction: it may embed the prompt."""
-        return await selecting.prepare(self._host, self._known, self._advisor, _wanted(ask, self._known))
+        wanted = _wanted(ask, self._known, ask.request_id or self._host.ids())
+        return await selecting.prepare(self._host, self._known, self._advisor, wanted)
 
     async def begin(self, tx: Transaction, ask: Ask, wanted: selecting.Ask, deadline: timedelta) -> Opened | Query:
         """Chooses, reserves and notes that a query begins; the query of before when this request id was answered already."""
@@ -70,8 +71,8 @@ class Opening:
         chain = await fallbacks.chain_of(tx, ask.fallback_chain)
         fitting = choice.ranked if choice.ask.alias else named(choice.ranked, ask.model)
         # no chain and no thin budget leads to a provider that caller or policy do not want
-        may = {Target(*item.option.key) for item in choice.ranked if choice.meets(item)}
-        ranked = [target for item in in_order(fitting, by_name=ask.by_name) if (target := Target(*item.option.key)) in may]
+        may = {item.option.key for item in choice.ranked if choice.meets(item)}
+        ranked = [item.option.key for item in in_order(fitting, by_name=ask.by_name) if item.option.key in may]
         others = [target for targets in chain.values() for target in targets if target in may]
         able = await fallbacks.callable_of(tx, known, self._keyring, [*ranked, *others], query_id)
         if not (ranked if ask.by_name else able.candidates) and (stand_in := self._stand_in(ask)):
@@ -83,18 +84,18 @@ class Opening:
             raise _nobody(known, seen, fitting, ask.model)
         reservation, left = await self._reserve(tx, query_id, ask, usable, wanted.size.input_tokens, deadline)
         first = left[0].target
-        await availability.enter(tx, seen, query_id, left[:1], reservation.expires - reservation.created)
-        labels = Labels.of(ask.labels)
+        await availability.enter(tx, seen, query_id, left[:1])
         query = Query(
             query_id,
             reservation.created,
-            labels,
+            ask.all_labels,
             first.provider_id,
             first.model,
             reservation.reservation_id,
             ask.focus_area,
             request_id=ask.request_id,
             request_hash=digest(ask) if ask.request_id else b"",
+            until=reservation.expires,
         )
         selection = await selecting.keep(host, tx, known, choice, query_id, (first.provider_id, first.model))
         await selecting.remember(tx, known, choice.ask, selection)
@@ -104,8 +105,7 @@ class Opening:
 
     async def _choose(self, tx: Transaction, ask: Ask, wanted: selecting.Ask, seen: Availability) -> selecting.Choice:
         """The models by rank; a name that no model has is an alias."""
-        names = {name for model in self._known.registry.models for name in (model.name, "/".join(model.key))}
-        if ask.model not in names and ask.by_name:
+        if ask.by_name and ask.model not in self._known.registry.names:
             if await selection_store.get_alias(tx, ask.model) is None:
                 raise errors.not_found("model", ask.model)
             wanted = replace(wanted, alias=ask.model)
@@ -134,7 +134,7 @@ class Opening:
         echoes = [provider for provider in self._known.registry.providers.values() if provider.stands_in and provider.models]
         if not echoes:
             return None
-        target = Target(*echoes[0].models[0].key)
+        target = echoes[0].models[0].key
         if ask.by_name:
             return target if ask.model in (target.model, f"{target.provider_id}/{target.model}") else None
         return None if self._known.with_key else target
@@ -159,7 +159,7 @@ async def answered(tx: Transaction, ask: Ask) -> Query | None:
     return None
 
 
-def _wanted(ask: Ask, known: Known) -> selecting.Ask:
+def _wanted(ask: Ask, known: Known, chance: str) -> selecting.Ask:
     chat = ask.chat
     most = chat.max_output_tokens or known.settings.default_output_tokens
     beginning = tokens.of_beginning(chat)
@@ -168,7 +168,7 @@ def _wanted(ask: Ask, known: Known) -> selecting.Ask:
         size=Size(tokens.of_chat(chat), most),
         query=chat.question,
         focus_area=ask.focus_area,
-        labels=Labels.of(ask.labels),
+        labels=ask.all_labels,
         strategy=ask.strategy,
         policy_id=ask.policy_id,
         quality_weight=ask.quality_weight,
@@ -177,7 +177,7 @@ def _wanted(ask: Ask, known: Known) -> selecting.Ask:
         session_id=ask.session_id,
         prefix_key=hashlib.sha256(repr(chat.beginning).encode()).hexdigest() if cacheable else "",
         prefix_tokens=beginning if cacheable else 0,
-        chance=ask.request_id,
+        chance=chance,
     )
 
 
@@ -202,7 +202,7 @@ def in_order(ranked: Sequence[Ranked], *, by_name: bool) -> list[Ranked]:
 def asked_for(known: Known, query_id: str, ask: Ask, target: Target, input_tokens: int, deadline: timedelta) -> reserving.Ask:
     """What to set aside for a call to a target."""
     return reserving.Ask(
-        Labels.of(ask.labels).plus(provider=target.provider_id, model=target.model),
+        ask.all_labels.plus(provider=target.provider_id, model=target.model),
         input_tokens=input_tokens,
         max_output_tokens=ask.chat.max_output_tokens or 0,
         # a query that is still there when its deadline has passed is settled soon
@@ -225,14 +225,16 @@ def from_there(plan: Plan, left: Sequence[Candidate]) -> Plan:
 
 def _price_of_best(known: Known, ranked: Sequence[Ranked]) -> Price | None:
     """The price of the model of the highest quality that could be called: against it is measured what routing saves."""
-    could = [item for item in ranked if fallbacks.may_call(known, item.option.provider_id)]
-    best = max(could, key=lambda item: item.option.quality, default=None)
-    return None if best is None else known.price_of(best.option.provider_id, best.option.model)
+    providers = {item.option.provider_id for item in ranked}
+    could = {provider_id for provider_id in providers if fallbacks.may_call(known, provider_id)}
+    options = [item.option for item in ranked if item.option.provider_id in could]
+    best = max(options, key=attrgetter("quality"), default=None)
+    return None if best is None else known.price_of(*best.key)
 
 
 def _nobody(known: Known, seen: Availability, fitting: Sequence[Ranked], model: str) -> errors.Refusal:
     """RESOURCE_EXHAUSTED when only rate limits are in the way, UNAVAILABLE when somebody comes back; else why nobody can answer."""
-    targets = [Target(*item.option.key) for item in fitting]
+    targets = [item.option.key for item in fitting]
     outs = [out for target in targets if (out := seen.out(target, known.keys_of(target.provider_id))) is not None]
     if not outs:
         return selecting.refusal(fitting, model)

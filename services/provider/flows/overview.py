@@ -7,7 +7,7 @@ from mesh.host import Host
 from services.provider import availability_store, store
 from services.provider.availability import Availability, Condition, Out, Priority, Resource
 from services.provider.fallback import Target
-from services.provider.flows import availability, rules
+from services.provider.flows import availability
 from services.provider.flows.known import Known
 from services.provider.health import ProviderHealth, State
 from services.provider.health_window import Bucket, Figures, Seen, figures
@@ -55,19 +55,18 @@ class _Everything:
             return Entry(resource, state, priority, out, health.failures_in_row)
         condition = available.conditions.get(resource, Condition())
         state = State.UNAVAILABLE if out is not None else condition.state_at(resource, available.now)
-        figured = available.figures.get(target)
         return Entry(
             resource,
             state,
             priority,
             out,
             seen.failures_in_row if seen else 0,
-            figured.in_flight if figured and not resource.key_id else 0,
+            0 if resource.key_id else available.in_flight.get(target, 0),
             self._figures(resource, seen) if seen else None,
         )
 
     def _figures(self, resource: Resource, seen: Seen) -> Figures:
-        grain = rules.grain(self.known.settings)
+        grain = self.known.grain
         return figures([*self.buckets.get(resource, ()), seen.bucket], grain, self.available.now)
 
     def resources(self, provider: Provider) -> list[Resource]:
@@ -93,7 +92,7 @@ async def entry(host: Host, tx: Transaction, known: Known, resource: Resource) -
 
 
 async def _read(host: Host, tx: Transaction, known: Known) -> _Everything:
-    grain = rules.grain(known.settings)
+    grain = known.grain
     available = await availability.read(host, tx, known)
     return _Everything(
         known,

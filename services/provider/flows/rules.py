@@ -5,6 +5,7 @@ from datetime import timedelta
 from services.provider.attempts import Limits
 from services.provider.breaker import Rule
 from services.provider.cooldown import Lengths
+from services.provider.estimating import Tuning
 from services.provider.failure import FailureKind
 from services.provider.health_window import Grain
 from services.provider.retrying import RetryBudget, RetryPolicy
@@ -28,6 +29,17 @@ def breaker(settings: ProviderSettings) -> Rule:
         settings.breaker_longest_open,
         settings.breaker_trials,
         settings.breaker_lease,
+    )
+
+
+def tuning(settings: ProviderSettings) -> Tuning:
+    """How lengths of answers are learned."""
+    return Tuning(
+        settings.estimate_quantile,
+        settings.estimate_weight,
+        settings.estimate_prior_calls,
+        settings.default_output_tokens,
+        settings.estimate_step,
     )
 
 

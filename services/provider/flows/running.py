@@ -110,13 +110,14 @@ class Running:
             # undoes all of the transaction
             raise _DeniedError(made)
         seen = await availability.read(host, tx, known)
-        await availability.enter(tx, seen, self.query.query_id, (candidate,), made.expires - made.created)
+        await availability.enter(tx, seen, self.query.query_id, (candidate,))
         query = replace(
             self.query,
             provider_id=target.provider_id,
             model=target.model,
             reservation_id=made.reservation_id,
             tried=tuple(self._tried),
+            until=made.expires,
         )
         await query_store.put(tx, query)
         return query, made
@@ -124,7 +125,7 @@ class Running:
     @property
     def needs_more(self) -> bool:
         """Whether more came than is paid for."""
-        return tokens.of_characters(self.answer.characters) > self._paid_tokens
+        return self.answer.characters > self._paid_tokens * tokens.CHARACTERS_PER_TOKEN
 
     async def top_up(self) -> Denied | None:
         """Sets aside as much again, so that a long answer costs a few transactions and not one a piece."""

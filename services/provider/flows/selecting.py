@@ -105,7 +105,7 @@ class Choice:
 
 async def prepare(host: Host, known: Known, advisor: Advisor, ask: Ask) -> Ask:
     """Fills in the ask's chance, and for a learned selection what is believed of the models on this prompt."""
-    ask = replace(ask, chance=ask.chance or host.ids())
+    ask = ask if ask.chance else replace(ask, chance=host.ids())
     policy_id = ask.policy_id or known.settings.default_policy
     strategy = ask.strategy
     if strategy is None and policy_id:

@@ -1,13 +1,12 @@
 """From what an attempt names to where its call goes."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from mesh import errors
 from services.provider.attempts import Try
 from services.provider.flows.known import Known
 from services.provider.keys import Key
-from services.provider.target import Target
+from services.provider.target import Target, Timeouts
 
 
 def target_of(known: Known, keys: Mapping[str, tuple[Key, ...]], attempt: Try) -> Target:
@@ -17,9 +16,6 @@ def target_of(known: Known, keys: Mapping[str, tuple[Key, ...]], attempt: Try) -
     if provider is None or model is None:
         raise errors.unavailable(f"{at.provider_id}/{at.model}", detail="it was taken out of the registry")
     secret = next((key.secret for key in keys.get(at.provider_id, ()) if key.key_id == attempt.key_id), "")
-    target = provider.target(model, secret, attempt.key_id)
-    limits = target.timeouts
-    shorter = replace(
-        limits, total=min(limits.total, attempt.timeout), first_byte=min(limits.first_byte, attempt.first_token_timeout)
-    )
-    return replace(target, timeouts=shorter)
+    limits = provider.timeouts
+    first_byte, total = min(limits.first_byte, attempt.first_token_timeout), min(limits.total, attempt.timeout)
+    return provider.target(model, secret, attempt.key_id, Timeouts(limits.connect, first_byte, limits.idle, total))

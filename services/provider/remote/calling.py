@@ -4,7 +4,6 @@ import asyncio
 import importlib
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
@@ -94,17 +93,12 @@ class Remote:
                 yield delta
             return
         dialect = DIALECTS[target.dialect]
-        reader = dialect.reader()
+        reader, idle = dialect.reader(), target.timeouts.idle.total_seconds()
         try:
             async with await self._post(dialect, target, chat, stream=True) as exchange:
-                async with aclosing(exchange.chunks(target.timeouts.idle.total_seconds())) as chunks:
-                    async for data in chunks:
-                        # line by line: what came before an error in the same piece is told before it
-                        for line in data.splitlines(keepends=True):
-                            for delta in reader.feed(line):
-                                yield delta
-                        if reader.ended:
-                            break
+                while not reader.ended and (data := await exchange.read(idle)):
+                    for delta in reader.feed(data):
+                        yield delta
                 await exchange.drain(_DRAIN_SECONDS)
         except CallFailedError as error:
             raise _without(target.key, error.failure) from None

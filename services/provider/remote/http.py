@@ -6,7 +6,7 @@ import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -56,15 +56,10 @@ class Exchange:
         else:
             self._response.close()
 
-    async def chunks(self, idle: float) -> AsyncGenerator[bytes, None]:
-        """The body as it comes."""
-        while data := await self._next(idle):
-            yield data
-
     async def drain(self, seconds: float) -> None:
         """Waits a moment for the end of a body whose content is complete, so that the connection can be used again."""
         try:
-            while await self._next(seconds):
+            while await self.read(seconds):
                 pass
         except TransportError:
             self._response.close()
@@ -72,13 +67,15 @@ class Exchange:
     async def body(self, idle: float, most: int) -> bytes:
         """The whole body; ProtocolError when it is larger than `most`."""
         found = bytearray()
-        while data := await self._next(idle):
+        while data := await self.read(idle):
             found += data
             if len(found) > most:
                 raise ProtocolError(f"the answer has more than {most} bytes")
+            if self._response.content.at_eof():
+                break
         return bytes(found)
 
-    async def _next(self, idle: float) -> bytes:
+    async def read(self, idle: float) -> bytes:
         """More of the body; b"" at its end."""
         seconds = min(idle, self._deadline - asyncio.get_running_loop().time())
         try:

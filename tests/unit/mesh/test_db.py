@@ -46,6 +46,19 @@ async def test_an_answered_write_is_in_the_file(tmp_path: Path, schema: Path) ->
     await database.close()
 
 
+async def test_a_write_that_nobody_waits_for_any_more_is_done(tmp_path: Path, schema: Path) -> None:
+    """Given up before it began or while it runs: it is in the file with the write after it, which is answered as always."""
+    database = await Database.open(tmp_path / "a.db", [("test", schema)])
+    for number in range(5):
+        given_up = database.submit(_inserting(f"submitted {number}"))
+        for _ in range(number):
+            await asyncio.sleep(0)
+        given_up.cancel()
+    assert await database.write(_inserting("written")) == "written"
+    assert await database.read(_names) == [*(f"submitted {number}" for number in range(5)), "written"]
+    await database.close()
+
+
 async def test_a_failing_write_undoes_only_itself(tmp_path: Path, schema: Path) -> None:
     """Of writes that share a commit, the one that fails leaves nothing, the others stand."""
     database = await Database.open(tmp_path / "a.db", [("test", schema)])

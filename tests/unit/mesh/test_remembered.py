@@ -158,7 +158,7 @@ async def test_no_number_of_names_fills_the_memory(two: tuple[Replica, Replica],
     for place in range(50):
         await one.look(str(place))
     memory = one.database._memory
-    assert len(memory.of(_TABLE)) <= 8
+    assert len(memory.tables[_TABLE]) <= 8
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_lines_of_any_bytes(lines: list[bytes], places: list[int]) -> None:
 
 def test_an_event_that_no_empty_line_ends_is_none() -> None:
     """A connection that is cut within an event gives nothing of it."""
-    assert Events().feed(b"data: whole\n\ndata: half\n") == [Event("message", "whole")]
+    assert list(Events().feed(b"data: whole\n\ndata: half\n")) == [Event("message", "whole")]
 
 
 @pytest.mark.parametrize("data", [b"data: " + b"x" * 200, b"data: xxxxxxxxxxxxxxxx\n" * 20])
@@ -78,10 +78,13 @@ def test_what_never_ends_is_refused(data: bytes) -> None:
     """Neither a line nor an event may fill the memory."""
     reader = Events(longest=100)
     with pytest.raises(CallFailedError) as caught:
-        [reader.feed(piece) for piece in cut(data, list(range(0, len(data), 7)))]
+        [list(reader.feed(piece)) for piece in cut(data, list(range(0, len(data), 7)))]
     assert caught.value.failure.kind is FailureKind.MALFORMED
 
 
 def test_what_is_written_is_read() -> None:
     """Our own writer's events."""
-    assert Events().feed(write_event("{}", "ping") + write_event("[DONE]")) == [Event("ping", "{}"), Event("message", "[DONE]")]
+    assert list(Events().feed(write_event("{}", "ping") + write_event("[DONE]"))) == [
+        Event("ping", "{}"),
+        Event("message", "[DONE]"),
+    ]

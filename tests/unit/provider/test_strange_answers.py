@@ -98,7 +98,7 @@ def test_a_stream_with_something_strange_in_it(dialect: str, data: st.DataObject
     told = as_stream(dialect, [*events[:index], changed(events[index], path, other)])
     reader = DIALECTS[dialect].reader()
     try:
-        reader.feed(told)
+        list(reader.feed(told))
         reader.end()
     except CallFailedError as error:
         _says_something(error)

@@ -99,3 +99,14 @@ def test_a_request_with_something_strange_in_it(name: str, data: st.DataObject, 
 def test_what_is_no_request(name: str, body: Any) -> None:
     """Refused, never raised."""
     assert read(DOORS[name][0], body) is None
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_nothing_but_messages_is_read_as_with_a_field_that_says_nothing(stream: bool) -> None:
+    """The short way of most requests gives what the long one does."""
+    body = {
+        "model": "m",
+        "stream": stream,
+        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
+    }
+    assert OpenAIDoor().read(body) == OpenAIDoor().read({**body, "service_tier": "auto"})

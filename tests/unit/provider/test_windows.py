@@ -44,6 +44,15 @@ def test_periods_hold_their_moment_and_touch(moment: datetime, period: Period, z
     assert window_at(window.end, period, zone).start == window.end
 
 
+@given(st.lists(moments, min_size=2, max_size=5), st.sampled_from(Period), zones)
+def test_the_window_of_before_stands_only_for_what_it_holds(several: list[datetime], period: Period, zone: str) -> None:
+    """In whatever order they are asked for: each gets its own, also at the very ends of another one's."""
+    rule = Rule(Kind.CALENDAR, period, zone)
+    ends = [end for moment in several for end in vars(window_at(moment, period, zone)).values() if end is not None]
+    for moment in [*several, *ends, *reversed(several)]:
+        assert rule.window_at(moment) == window_at(moment, period, zone)
+
+
 @pytest.mark.parametrize("zone", HARD_ZONES)
 def test_every_day_of_ten_years_begins_at_its_first_instant(zone: str) -> None:
     """Walking from end to start: one microsecond before a day it is another local date, unless clocks went back over midnight."""

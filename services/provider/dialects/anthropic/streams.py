@@ -1,12 +1,13 @@
 """The events of an Anthropic message: read from a provider, written for a caller."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from services.provider.chat import Delta, Finish, Foreign, ToolCallDelta, Usage
 from services.provider.dialects.anthropic import answers
 from services.provider.dialects.anthropic.requests import NAME
-from services.provider.dialects.base import StreamReader, broken, dump, load, malformed
+from services.provider.dialects.base import StreamReader, broken, encode, load, malformed
 from services.provider.dialects.framing import Events, write_event
 from services.provider.dialects.refusals import told_in_stream
 from services.provider.failure import CallFailedError
@@ -31,14 +32,12 @@ class Reader(StreamReader):
         """message_stop was said."""
         return self._ended
 
-    def feed(self, data: bytes) -> list[Delta]:
+    def feed(self, data: bytes) -> Iterator[Delta]:
         """The deltas of complete events."""
-        deltas: list[Delta] = []
         for event in self._events.feed(data):
             if self._ended:
                 break
-            deltas += self._event(load(event.data))
-        return deltas
+            yield from self._event(load(event.data))
 
     def end(self) -> list[Delta]:
         """Nothing more."""
@@ -168,7 +167,7 @@ class Writer:
 
     def error(self, body: dict[str, Any]) -> bytes:
         """An error in the middle: the official client raises it."""
-        return write_event(dump(body).decode(), "error")
+        return write_event(encode(body), "error")
 
     def _begin(self) -> bytes:
         if self._began:
@@ -203,4 +202,4 @@ class Writer:
 
 
 def _event(kind: str, **fields: Any) -> bytes:
-    return write_event(dump({"type": kind, **fields}).decode(), kind)
+    return write_event(encode({"type": kind, **fields}), kind)

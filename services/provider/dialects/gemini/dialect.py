@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -82,9 +82,10 @@ class Reader(StreamReader):
         """Never told: the counts may come after the reason to finish."""
         return False
 
-    def feed(self, data: bytes) -> list[Delta]:
+    def feed(self, data: bytes) -> Iterator[Delta]:
         """The deltas of complete responses."""
-        return [delta for event in self._events.feed(data) for delta in self._response(load(event.data))]
+        for event in self._events.feed(data):
+            yield from self._response(load(event.data))
 
     def end(self) -> list[Delta]:
         """Nothing more."""

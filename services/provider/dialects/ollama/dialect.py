@@ -1,7 +1,7 @@
 """Calls in the Ollama dialect: a request out, an answer, lines of a stream or an error in."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from services.provider.assembling import assemble
@@ -67,9 +67,11 @@ class Reader(StreamReader):
         """`done` was said."""
         return self._done
 
-    def feed(self, data: bytes) -> list[Delta]:
+    def feed(self, data: bytes) -> Iterator[Delta]:
         """The deltas of complete lines."""
-        return [delta for line in self._lines.feed(data) if line.strip() and not self._done for delta in self.response(load(line))]
+        for line in self._lines.feed(data):
+            if line.strip() and not self._done:
+                yield from self.response(load(line))
 
     def end(self) -> list[Delta]:
         """A last line without its end."""

@@ -56,16 +56,18 @@ def in_body_failure(error: Any) -> CallFailedError:
 
 def finish_of(name: Any) -> Finish | None:
     """Why the answer ended; None when it has not; CallFailedError when it ended by a fault."""
-    if isinstance(name, str) and name in _FAULTS:
-        raise CallFailedError(told_in_stream(str(name), f"the provider ended the answer with {name!r}"))
-    return FINISHES.get(name, Finish.STOP) if isinstance(name, str) and name else None
+    if not name or not isinstance(name, str):
+        return None
+    if name in _FAULTS:
+        raise CallFailedError(told_in_stream(name, f"the provider ended the answer with {name!r}"))
+    return FINISHES.get(name, Finish.STOP)
 
 
 def thought_of(message: dict[str, Any]) -> str:
     """Thoughts: `reasoning_content` of DeepSeek, xAI and vLLM, `reasoning` of OpenRouter and Groq."""
     for name in ("reasoning_content", "reasoning"):
         found = message.get(name)
-        if isinstance(found, str) and found:
+        if found and isinstance(found, str):
             return found
     return ""
 

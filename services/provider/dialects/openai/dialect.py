@@ -28,7 +28,10 @@ class OpenAI(Dialect):
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         body = {manner.rename.get(name, name): value for name, value in body.items() if name not in manner.drop}
-        url = target.base_url.rstrip("/").replace("{model}", quote(target.model, safe="/:@")) + (manner.path or PATH)
+        base = target.base_url.rstrip("/")
+        if "{model}" in base:
+            base = base.replace("{model}", quote(target.model, safe="/:@"))
+        url = base + (manner.path or PATH)
         url += f"?api-version={manner.api_version}" if manner.api_version else ""
         accept = "text/event-stream" if stream else JSON
         return Outgoing(url, {"content-type": JSON, "accept": accept, **manner.headers}, dump(body))

@@ -28,6 +28,9 @@ def read(body: Any) -> Asked:
     fields = Fields(body)
     model, user = fields.name("model"), fields.text("user", most=256)
     stream, with_usage = _stream(fields)
+    if fields.holds_only("messages") and not user:
+        # as many ask: there is nothing else to look at
+        return Asked(Chat(_messages(fields)), model, stream, with_usage)
     _refuse(fields)
     hints = {name: value for name in _HINTS if (value := fields.take(name)) is not None}
     hints |= {"user": user} if user else {}

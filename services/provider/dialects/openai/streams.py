@@ -1,9 +1,10 @@
 """A stream of chat completion chunks: read from a provider, written for a caller."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from services.provider.chat import Delta, Finish, ToolCallDelta, Usage
-from services.provider.dialects.base import StreamReader, broken, dump, load, malformed, objects
+from services.provider.dialects.base import StreamReader, broken, encode, load, malformed, objects
 from services.provider.dialects.framing import Events, write_event
 from services.provider.dialects.openai import answers, usage
 
@@ -25,17 +26,16 @@ class Reader(StreamReader):
         """[DONE] was said."""
         return self._done
 
-    def feed(self, data: bytes) -> list[Delta]:
+    def feed(self, data: bytes) -> Iterator[Delta]:
         """The deltas of complete chunks."""
-        deltas: list[Delta] = []
         for event in self._events.feed(data):
             if self._done:
                 break
-            if event.data.strip() == DONE:
+            told = event.data.strip()
+            if told == DONE:
                 self._done = True
-            elif event.data.strip():
-                deltas += self._chunk(load(event.data))
-        return deltas
+            elif told:
+                yield from self._chunk(load(event.data))
 
     def end(self) -> list[Delta]:
         """Nothing more; a reason to finish counts as the end for those who never say [DONE]."""
@@ -53,8 +53,10 @@ class Reader(StreamReader):
                 raise malformed("a choice that is no object")
             if choice.get("index") in (0, None):
                 deltas += self._choice(choice, str(chunk.get("model") or ""))
-        groq = chunk.get("x_groq")
-        told = usage.read(chunk.get("usage")) or (usage.read(groq.get("usage")) if isinstance(groq, dict) else None)
+        # most chunks have none
+        told = usage.read(said) if (said := chunk.get("usage")) else None
+        if told is None and isinstance(groq := chunk.get("x_groq"), dict):
+            told = usage.read(groq.get("usage"))
         if told is not None:
             deltas.append(Delta(usage=told))
         return deltas
@@ -119,16 +121,16 @@ class Writer:
         """The usage, when it was asked for, and [DONE]."""
         last = b""
         if self._with_usage:
-            last = write_event(dump({**self._head, "choices": [], "usage": usage.write(self._usage or Usage())}).decode())
+            last = write_event(encode({**self._head, "choices": [], "usage": usage.write(self._usage or Usage())}))
         return last + write_event(DONE)
 
     def error(self, body: dict[str, Any]) -> bytes:
         """An error in the middle: the official client raises it; [DONE] is not said."""
-        return write_event(dump(body).decode())
+        return write_event(encode(body))
 
     def _chunk(self, choices: list[dict[str, Any]]) -> bytes:
         chunk = {**self._head, "choices": choices, **({"usage": None} if self._with_usage else {})}
-        return write_event(dump(chunk).decode())
+        return write_event(encode(chunk))
 
     def _call(self, call: ToolCallDelta) -> dict[str, Any]:
         made: dict[str, Any] = {"index": call.index, "function": {"arguments": call.arguments}}
