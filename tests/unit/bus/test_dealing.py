@@ -221,7 +221,7 @@ def test_deadlines_of_what_is_settled_do_not_stay(ordered: bool) -> None:
         assert taken
         if position > 1:
             assert dealer.ack(1, [position]) == []
-    assert len(dealer._deadlines) + len(dealer._run_deadlines) < 1100
+    assert len(dealer._entries._deadlines) + len(dealer._runs._deadlines) < 1100
     assert dealer.next_due() == 36_000.0
     dealer.expire(36_000.0)
     assert dealer.in_flight == 0
