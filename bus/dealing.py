@@ -108,7 +108,7 @@ class Dealer:
 
     def ready(self, now: float) -> bool:
         """Whether take() or take_run() would probably give something."""
-        return (bool(self._runs.fresh) or self._entries.ready(now)) and self.in_flight < self.policy.max_in_flight
+        return (self._entries.ready(now) or bool(self._runs.fresh)) and self.in_flight < self.policy.max_in_flight
 
     def take_run(self, token: int, limit: int, now: float, max_bytes: int | None = None) -> Run | None:
         """Leases up to `limit` fresh events to the token, as one run; None when there are none.
@@ -202,13 +202,14 @@ class Dealer:
                 self.in_flight -= 1
 
     def expire(self, now: float) -> int:
-        """Takes back what was held past its deadline; returns how many."""
+        """Takes back what was held past its deadline, and lets what has waited long enough be dealt out; returns how many it took."""
         while (run := self._runs.pop_overdue(now)) is not None:
             self._take_apart(run)
         expired = 0
         while (entry := self._entries.pop_overdue(now)) is not None:
             self._fail(entry, now, DEADLINE_PASSED, self.policy.wait_after(entry.attempts))
             expired += 1
+        self._entries.wake(now)
         return expired
 
     def next_due(self) -> float | None:

@@ -36,16 +36,24 @@ class Entries:
         else:
             self._hold(entry, entry.holder, entry.deadline)
 
+    def wake(self, now: float) -> None:
+        """Makes ready what has waited long enough: it is no longer anything that happens by itself."""
+        while self._waiting and self._waiting[0][0] <= now:
+            due, position = heapq.heappop(self._waiting)
+            entry = self.by_position.get(position)
+            if entry and entry.queued and entry.due == due:
+                heapq.heappush(self._ready, position)
+
     def ready(self, now: float) -> bool:
         """Whether take() would probably give something."""
         if self._waiting:
-            self._wake(now)
+            self.wake(now)
         return bool(self._ready)
 
     def take(self, token: int, limit: int, now: float, deadline: float) -> list[Entry]:
         """Leases up to `limit` entries to the token until a deadline, in the order of their positions."""
         if self._waiting:
-            self._wake(now)
+            self.wake(now)
         taken: list[Entry] = []
         while len(taken) < limit and self._ready:
             entry = self.by_position.get(heapq.heappop(self._ready))
@@ -108,13 +116,6 @@ class Entries:
         """When the next wait ends or the next deadline passes; infinite when there is neither."""
         waiting = self._waiting[0][0] if self._waiting else inf
         return min(waiting, self._deadlines[0][0]) if self._deadlines else waiting
-
-    def _wake(self, now: float) -> None:
-        while self._waiting and self._waiting[0][0] <= now:
-            due, position = heapq.heappop(self._waiting)
-            entry = self.by_position.get(position)
-            if entry and entry.queued and entry.due == due:
-                heapq.heappush(self._ready, position)
 
     def _offer(self, entry: Entry) -> None:
         """Queues what is nobody's, unless an earlier one of its subject comes first."""
