@@ -202,7 +202,7 @@ class Dealer:
                 self.in_flight -= 1
 
     def expire(self, now: float) -> int:
-        """Takes back what was held past its deadline, and lets what has waited long enough be dealt out; returns how many it took."""
+        """Takes back what was held past its deadline, and makes ready what has waited long enough; returns how many it took."""
         while (run := self._runs.pop_overdue(now)) is not None:
             self._take_apart(run)
         expired = 0
