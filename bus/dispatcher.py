@@ -58,17 +58,6 @@ class Dispatcher:
         self._matcher = Matcher(self._log, wanted)
         self._bodies = self._no_bodies()
 
-    def read_again(self) -> None:
-        """Lets go of what was read and not sent: it is read from the log again, as that stands now."""
-        self._reads += 1
-        self._matcher.read_again()
-        self._dealer.unbundle()
-        self._bodies = self._no_bodies()
-        self.wake()
-
-    def _no_bodies(self) -> Bodies:
-        return Bodies(self._log, self._store, self._name, self._settings.subscription_cache_bytes)
-
     def wake(self) -> None:
         """Looks again at once: there may be something to do."""
         self._wake.set()
@@ -88,6 +77,14 @@ class Dispatcher:
             dealt = False
         if not dealt:
             self._wake.set()
+
+    def read_again(self) -> None:
+        """Lets go of what was read and not sent: it is read from the log again, as that stands now."""
+        self._reads += 1
+        self._matcher.read_again()
+        self._dealer.unbundle()
+        self._bodies = self._no_bodies()
+        self.wake()
 
     def end_streams(self, failure: Exception) -> None:
         """Ends every member's stream with a refusal."""
@@ -172,7 +169,8 @@ class Dispatcher:
 
     def _is_full(self) -> bool:
         """Whether too much is unsettled to read on."""
-        return self._dealer.unsettled >= self._settings.max_unsettled or self._dealer.in_flight >= self._dealer.policy.max_in_flight
+        dealer = self._dealer
+        return dealer.unsettled >= self._settings.max_unsettled or dealer.in_flight >= dealer.policy.max_in_flight
 
     async def _send(self, member: Member, entries: list[Entry]) -> None:
         dealer, token = self._dealer, member.token
@@ -192,13 +190,14 @@ class Dispatcher:
 
     def _send_runs(self, member: Member, limit: int) -> None:
         """Sends runs together until a message is full."""
-        now, room = self._clock.monotonic(), min(self._settings.message_bytes, member.room_bytes or self._settings.message_bytes)
+        dealer, now, message_bytes = self._dealer, self._clock.monotonic(), self._settings.message_bytes
+        room = min(message_bytes, member.room_bytes or message_bytes)
         pieces: list[Slice] = []
-        while room > 0 and (run := self._dealer.take_run(member.token, limit, now, room)):
+        while room > 0 and (run := dealer.take_run(member.token, limit, now, room)):
             pieces.append(run.take_events())
             limit -= len(run)
             room -= len(pieces[-1].events)
-        member.send_slices(pieces, self._settings.message_bytes, self._settings.message_events)
+        member.send_slices(pieces, message_bytes, self._settings.message_events)
 
     async def _scan(self) -> bool:
         """Looks at the next part of the log; False when there is none, or too much is unsettled already."""
@@ -221,15 +220,20 @@ class Dispatcher:
 
     def _take_in(self, chunk: Chunk, failures: Mapping[int, str]) -> None:
         """Hands what was read to the dealer."""
+        dealer = self._dealer
         for piece in chunk.slices:
-            if failures or not self._dealer.offer_run(piece):
+            if failures or not dealer.offer_run(piece):
                 if sound := piece.beside(failures):
                     self._bodies.keep(sound)
-                self._dealer.scanned(piece.last, [(event.position, event.subject) for event in piece.decode()], failures)
-        self._dealer.scanned(chunk.scanned)
+                dealer.scanned(piece.last, [(event.position, event.subject) for event in piece.decode()], failures)
+        dealer.scanned(chunk.scanned)
 
     def _has_work(self) -> bool:
-        """Whether the dealing task has something to do now, or earlier than it thinks."""
-        dealer, due = self._dealer, self._dealer.next_due()
+        """Whether the task has something to do now, or earlier than it thinks."""
+        dealer = self._dealer
+        due = dealer.next_due()
         news = dealer.cursor < self._log.head or dealer.ready(self._clock.monotonic())
         return news or not self._resting or (due is not None and due < self._rests_until)
+
+    def _no_bodies(self) -> Bodies:
+        return Bodies(self._log, self._store, self._name, self._settings.subscription_cache_bytes)
