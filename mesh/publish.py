@@ -116,8 +116,8 @@ class Publisher:
 
     def _go_on(self, call: Any, callers: int) -> None:
         """After an answer: a single caller writes its next one by itself; what many callers say next is gathered."""
-        self._lone = callers == 1
-        self._idle = call if self._lone else None
+        self._lone = lone = callers == 1
+        self._idle = call if lone else None
         if callers > 1 or self._waiting or self._requests.again:
             self._changed.set()
 
@@ -205,12 +205,12 @@ class Publisher:
 
     async def _write(self, call: Any, request: Request) -> None:
         """Sends a request. A write on a stream that has ended says nothing of why; the reader does."""
-        self._sequence += 1
+        self._sequence = sequence = self._sequence + 1
         self._requests.sent.append(request)
         request.sent = self._loop.time()
         self._writing = True
         try:
-            await written(call, stream_request([caller.body for caller in request.callers], self._sequence))
+            await written(call, stream_request([caller.body for caller in request.callers], sequence))
         finally:
             self._writing = False
 
