@@ -1,8 +1,14 @@
 """Runs: neighbouring events that are dealt out, held and settled together, so that a delivery costs nothing for each event."""
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from collections.abc import Iterable
+from itertools import chain
+from math import inf
 
 from bus import native
+from bus.deliveries import SETTLED_DEADLINES
+from bus.ranges import AckState
 from bus.slices import Slice
 
 
@@ -79,3 +85,166 @@ class Run:
         """Its events, for the one time that they are sent; a later delivery reads them from the log."""
         events, self._events = self._events, b""
         return Slice(self.positions, events)
+
+
+class Runs:
+    """The runs of one subscription: fresh ones in the order of the log, and those that tokens hold.
+
+    What is settled of them is settled in `acks` here, together with the positions around it that are no event's.
+    """
+
+    def __init__(self, acks: AckState) -> None:
+        self.fresh: deque[Run] = deque()
+        # events in all of them
+        self.unsettled = 0
+        self._acks = acks
+        self._leased: dict[int, list[Run]] = {}
+        self._deadlines: deque[tuple[float, Run]] = deque()
+
+    def add(self, piece: Slice) -> None:
+        """Takes in fresh events behind all others."""
+        self.fresh.append(Run(piece))
+        self.unsettled += len(piece.positions)
+
+    def lease(self, token: int, limit: int, max_bytes: int | None, newest: int, deadline: float) -> Run:
+        """Leases fresh events to the token: as many of the first run as both limits allow, one at least.
+
+        All of them stand beyond `newest`, the highest position that the token was sent, or none does.
+        """
+        run = self.fresh.popleft()
+        if max_bytes is not None:
+            limit = run.within(max_bytes, limit)
+        first = run.first
+        if first <= newest < run.last:
+            # part of it would be late and part not
+            limit = min(limit, bisect_right(run.positions, newest))
+        if len(run) > limit:
+            run, rest = run.split(limit)
+            self.fresh.appendleft(rest)
+            # what lies between the two is no event's: neither of them will settle it
+            self._acks.settle(run.last + 1, rest.first - 1)
+        run.token, run.late = token, first <= newest
+        leased = self._leased.setdefault(token, [])
+        if run.late:
+            insort(leased, run, key=_first)
+        else:
+            leased.append(run)
+        self._hold_until(deadline, run)
+        return run
+
+    def of(self, token: int, position: int) -> Run | None:
+        """The run in which the token holds this event."""
+        leased = self._leased.get(token, [])
+        index = bisect_right(leased, position, key=_first) - 1
+        return leased[index] if index >= 0 and leased[index].holds(position) else None
+
+    def held_by(self, token: int) -> list[Run]:
+        """All that the token holds, in the order of the log."""
+        return list(self._leased.get(token, ()))
+
+    def with_event(self, position: int) -> Run | None:
+        """The run that has this event, whether somebody holds it or not."""
+        return next((run for run in chain(self.fresh, *self._leased.values()) if run.holds(position)), None)
+
+    def settle(self, token: int, position: int) -> bool:
+        """Settles an event; False when the token holds no run with it."""
+        run = self.of(token, position)
+        if run is None:
+            return False
+        self._settle_one(token, run, position)
+        return True
+
+    def settle_up_to(self, token: int, position: int) -> int:
+        """Settles what the token holds at or below a position and was sent in order; returns how many events."""
+        before = self.unsettled
+        leased = self._leased.get(token, [])
+        for run in leased[: bisect_right(leased, position, key=_first)]:
+            if run.late:
+                continue
+            if run.last <= position:
+                self.unsettled -= len(run)
+                self._acks.settle(run.first, run.last)
+                self._unlist(token, run)
+            else:
+                self._settle_beginning(token, run, position)
+        return before - self.unsettled
+
+    def extend(self, token: int, positions: Iterable[int], deadline: float) -> list[int]:
+        """Extends the runs that are held as a whole and wholly named; returns the other positions."""
+        wanted = list(positions)
+        named: dict[int, list[int]] = {}
+        for position in wanted:
+            run = self.of(token, position)
+            if run is not None:
+                named.setdefault(run.first, []).append(position)
+        whole: set[int] = set()
+        for run in self._leased.get(token, ()):
+            if len(set(named.get(run.first, ()))) == len(run):
+                self._hold_until(deadline, run)
+                whole.update(named[run.first])
+        return [position for position in wanted if position not in whole]
+
+    def take_apart(self, run: Run) -> list[int]:
+        """Takes a run out; its events, which are given back, are dealt with one by one from here on."""
+        if run.token is None:
+            self.fresh.remove(run)
+        else:
+            self._unlist(run.token, run)
+        outstanding = run.outstanding()
+        self.unsettled -= len(outstanding)
+        for position in outstanding:
+            before, after = run.span_of(position)
+            self._acks.settle(before, position - 1)
+            self._acks.settle(position + 1, after)
+        return outstanding
+
+    def pop_overdue(self, now: float) -> Run | None:
+        """The next run that is held past its deadline, once each."""
+        while self._deadlines and self._deadlines[0][0] <= now:
+            deadline, run = self._deadlines.popleft()
+            if run.token is not None and run.deadline == deadline:
+                return run
+        return None
+
+    def next_due(self) -> float:
+        """When the next deadline passes; infinite when there is none."""
+        # runs are mostly settled in the order in which they were leased
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][1].token is None:
+            deadlines.popleft()
+        return deadlines[0][0] if deadlines else inf
+
+    def _hold_until(self, deadline: float, run: Run) -> None:
+        run.deadline = deadline
+        self._deadlines.append((deadline, run))
+        if len(self._deadlines) > 2 * self.unsettled + SETTLED_DEADLINES:
+            standing = [(due, other) for due, other in self._deadlines if other.token is not None and other.deadline == due]
+            self._deadlines = deque(standing)
+
+    def _settle_beginning(self, token: int, run: Run, position: int) -> None:
+        """Settles the events of a leased run at or below a position that is not its last one."""
+        if run.left is not None:
+            for held in [held for held in run.outstanding() if held <= position]:
+                self._settle_one(token, run, held)
+            return
+        first, before = run.first, len(run)
+        self._acks.settle(first, run.settle_up_to(position))
+        self.unsettled -= before - len(run)
+
+    def _settle_one(self, token: int, run: Run, position: int) -> None:
+        self._acks.settle(*run.span_of(position))
+        run.settle(position)
+        self.unsettled -= 1
+        if not len(run):
+            self._unlist(token, run)
+
+    def _unlist(self, token: int, run: Run) -> None:
+        leased = self._leased[token]
+        leased.remove(run)
+        if not leased:
+            del self._leased[token]
+        run.token = None
+
+
+def _first(run: Run) -> int:
+    return run.positions[0]

@@ -189,7 +189,7 @@ class Subscriptions:
     def _tell_of_news(self) -> None:
         """Lets every subscription deal out what the log has grown by."""
         for running in self._running.values():
-            running.news()
+            running.dispatcher.news()
 
     async def _keep_up(self) -> None:
         """Applies retention again and again; what a subscription has not settled stays."""

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
@@ -23,7 +22,7 @@ from typing import Any, Self, TypeVar, cast
 import aiosqlite
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
-from mesh import errors, migrations
+from mesh import db_errors, errors, migrations
 from mesh.clock import Clock, SystemClock, to_us
 from mesh.remembered import Remembered
 from mesh.settings import MeshSettings
@@ -35,9 +34,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 # copies of pages that savepoints need go to memory, not to a file each time
 _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY")
-_SOON = timedelta(milliseconds=200)
-# room has to be made first
-_LATER = timedelta(seconds=1)
 
 
 class _Connection(aiosqlite.Connection):
@@ -137,7 +133,7 @@ class Database:
         if self._stopped is None or self._stopped.done():
             raise errors.unavailable("database", reason=ErrorReason.ERROR_REASON_NOT_READY)
         if len(self._waiting) >= self._settings.write_queue:
-            raise _queue_full(self._settings.write_queue)
+            raise db_errors.queue_full(self._settings.write_queue)
         job = _Job(work, contextvars.copy_context(), self._loop.create_future())
         self._waiting.append(job)
         self._begin_soon()
@@ -183,7 +179,7 @@ class Database:
                 self._answer(job)
         except sqlite3.Error as error:
             self._fail(batch, error)
-            if not _disk_full(error) and not _busy(error):
+            if not db_errors.passes(error):
                 self._stop(error)
         except BaseException as error:  # noqa: BLE001 - whatever it is: the promise is broken, and the process must end
             for job in batch:
@@ -212,13 +208,7 @@ class Database:
             job.done.set_exception(job.failure)
 
     def _fail(self, batch: list[_Job], error: sqlite3.Error) -> None:
-        refusal: Exception = error
-        if _disk_full(error):
-            reason = ErrorReason.ERROR_REASON_DISK_FULL
-            description = f"the disk that holds {self.path.name} is full; make room"
-            refusal = errors.exhausted("disk", description, reason=reason, retry_after=_LATER)
-        elif _busy(error):
-            refusal = errors.unavailable("database", detail="another process holds its write lock")
+        refusal = db_errors.refusal_of(error, self.path.name)
         log.error("a batch of %d writes failed", len(batch), exc_info=error)
         for job in batch:
             if not job.done.done():
@@ -263,7 +253,7 @@ def _run_job(job: _Job, memory: Remembered, connection: sqlite3.Connection) -> b
         job.result = job.context.run(_finish, job.work, transaction)
         job.callbacks = transaction.callbacks
     except Exception as error:
-        if isinstance(error, sqlite3.OperationalError) and (_disk_full(error) or _busy(error)):
+        if isinstance(error, sqlite3.OperationalError) and db_errors.passes(error):
             raise
         job.failure = error
         transaction.undone()
@@ -293,15 +283,3 @@ async def _connect(path: Path, settings: MeshSettings, *, query_only: bool = Fal
     connection = _Connection(connector, iter_chunk_size=64)
     await connection
     return connection
-
-
-def _queue_full(limit: int) -> errors.Refusal:
-    return errors.exhausted(MeshSettings.env_name("write_queue"), f"{limit} writes wait already; try again soon", retry_after=_SOON)
-
-
-def _disk_full(error: BaseException) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-
-
-def _busy(error: BaseException) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

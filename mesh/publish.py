@@ -9,8 +9,6 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -18,6 +16,8 @@ from tooloo.bus.v1.bus_service_pb2 import PublishRequest, PublishResponse, Publi
 from tooloo.event.v1.event_pb2 import Event
 
 from mesh import errors
+from mesh.publish_frames import events_field, stream_request
+from mesh.publish_requests import Request, Requests, Waiting, too_late
 from mesh.reconnect import Backoff, is_final, refusal_of
 from mesh.writing import written
 
@@ -27,60 +27,12 @@ if TYPE_CHECKING:
 
 _PUBLISH = "/tooloo.bus.v1.EventBus/Publish"
 _PUBLISH_STREAM = "/tooloo.bus.v1.EventBus/PublishStream"
-# tags of PublishStreamRequest: `events` (field 1, bytes) and `sequence` (field 20, a varint)
-_EVENTS, _SEQUENCE = b"\x0a", b"\xa0\x01"
-# of one request that several callers share; a single caller's events are never split
-_SHARED_EVENTS = 500
-_SHARED_BYTES = 96 * 1024
-_IN_FLIGHT = 16
-# of requests that are not half full: what waits meanwhile fills the next one, or a hundred callers would make a hundred requests
-_SMALL_IN_FLIGHT = 1
 # a stream that answers nothing for so long is taken for dead
 _STALLED_SECONDS = 5.0
 # what a caller may write by itself: it must not wait, beyond its own time, for a server that takes nothing
 _AT_ONCE_BYTES = 16 * 1024
 # how late the end of a caller's time may be noticed
 _SWEEP_SECONDS = 0.1
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """One caller's events, encoded, and the future that gives their positions."""
-
-    body: bytes
-    count: int
-    done: asyncio.Future[list[int]]
-    deadline: float
-
-
-@dataclass(slots=True)
-class _Request:
-    """What goes out together."""
-
-    callers: Sequence[_Waiting]
-    # events, of all of them
-    count: int
-    sent: float = 0.0
-
-    @property
-    def wanted(self) -> bool:
-        """Whether anybody still waits for it."""
-        return any(not caller.done.done() for caller in self.callers)
-
-    def acknowledge(self, positions: Sequence[int]) -> None:
-        """Gives each caller the positions of its events."""
-        start = 0
-        for caller in self.callers:
-            end = start + caller.count
-            if not caller.done.done():
-                caller.done.set_result([positions[start]] if caller.count == 1 else list(positions[start:end]))
-            start = end
-
-    def refuse(self, refusal: BaseException) -> None:
-        """Tells every caller why not."""
-        for caller in self.callers:
-            if not caller.done.done():
-                caller.done.set_exception(refusal)
 
 
 class Publisher:
@@ -94,9 +46,8 @@ class Publisher:
         self._call: Callable[..., Any] = channel.unary_unary(_PUBLISH, response_deserializer=PublishResponse.FromString)
         # asking for the loop at each publish costs a system call (CPython compares process ids)
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[_Waiting] = deque()
-        self._again: deque[_Request] = deque()
-        self._sent: deque[_Request] = deque()
+        self._waiting: deque[Waiting] = deque()
+        self._requests = Requests(self._waiting)
         self._changed = asyncio.Event()
         self._sequence = 0
         # the stream while whoever comes next may write on it by itself, whether its newest answer was for a single caller, and
@@ -115,7 +66,7 @@ class Publisher:
         if expected:
             # what may be refused because of other publishes must not hold up those that share its stream
             return await self._alone(PublishRequest(events=events, expected_versions=expected), seconds)
-        waiting = self._begun(_encoded(events), len(events), seconds)
+        waiting = self._begun(events_field(events), len(events), seconds)
         if self._idle is not None and self._at_rest and len(waiting.body) <= _AT_ONCE_BYTES:
             await self._write_at_once(self._idle, waiting)
         else:
@@ -131,14 +82,7 @@ class Publisher:
             await asyncio.gather(self._task, return_exceptions=True)
         if self._sweeping:
             self._sweeping.cancel()
-        self._refuse_all(_client_closed())
-
-    def _refuse_all(self, refusal: BaseException) -> None:
-        rest = [*self._sent, *self._again, _Request(list(self._waiting), 0)]
-        for queue in (self._sent, self._again, self._waiting):
-            queue.clear()
-        for request in rest:
-            request.refuse(refusal)
+        self._requests.refuse_all(_client_closed())
 
     async def _alone(self, request: PublishRequest, seconds: float | None) -> list[int]:
         backoff = Backoff()
@@ -152,9 +96,9 @@ class Publisher:
                             raise refusal_of(error) from error
                         await asyncio.sleep(backoff.wait())
         except TimeoutError:
-            raise _too_late() from None
+            raise too_late() from None
 
-    def _begun(self, body: bytes, count: int, seconds: float | None) -> _Waiting:
+    def _begun(self, body: bytes, count: int, seconds: float | None) -> Waiting:
         """A caller who begins to wait; starts what there is to be for one."""
         loop = self._loop
         if seconds is not None and self._sweeping is None:
@@ -162,84 +106,76 @@ class Publisher:
         if self._task is None:
             self._task = asyncio.create_task(self._send_forever(), name="publish")
             self._task.add_done_callback(self._ended)
-        return _Waiting(body, count, loop.create_future(), math.inf if seconds is None else loop.time() + seconds)
+        return Waiting(body, count, loop.create_future(), math.inf if seconds is None else loop.time() + seconds)
 
     @property
     def _at_rest(self) -> bool:
         """Whether nothing is under way or waits."""
-        return not (self._writing or self._sent or self._waiting or self._again)
+        requests = self._requests
+        return not (self._writing or self._waiting or requests.sent or requests.again)
 
     def _go_on(self, call: Any, callers: int) -> None:
         """After an answer: a single caller writes its next one by itself; what many callers say next is gathered."""
-        self._lone = callers == 1
-        self._idle = call if self._lone else None
-        if self._waiting or self._again or callers > 1:
-            self._changed.set()
-
-    def _wake(self) -> None:
-        """Wakes the sending task where there is something for it to send."""
-        if self._waiting or self._again:
+        self._lone = lone = callers == 1
+        self._idle = call if lone else None
+        if callers > 1 or self._waiting or self._requests.again:
             self._changed.set()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """The sending task never ends by itself: if something unexpected ends it, callers are told, and the next starts another."""
         self._task = None
         if not task.cancelled() and (error := task.exception()):
-            self._refuse_all(error)
+            self._requests.refuse_all(error)
 
-    async def _write_at_once(self, call: Any, waiting: _Waiting) -> None:
+    async def _write_at_once(self, call: Any, waiting: Waiting) -> None:
         """Writes in the caller's own task: with nobody else on the stream, handing over to the sending task only takes time."""
         try:
-            await self._write(call, _Request([waiting], waiting.count))
+            await self._write(call, Request([waiting], waiting.count))
         except asyncio.CancelledError:
             # nobody waits for it any more
             waiting.done.cancel()
             raise
         finally:
             # the sending task may have been waiting for this, or has ended the stream
-            self._wake()
+            if self._waiting or self._requests.again:
+                self._changed.set()
 
     def _sweep(self) -> None:
         """Tells those whose time is up. One timer for all: one for each publish would cost as much as the publish."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        callers = [*self._waiting, *(caller for request in (*self._sent, *self._again) for caller in request.callers)]
-        for caller in callers:
-            if caller.deadline <= now and not caller.done.done():
-                caller.done.set_exception(_too_late())
-        self._waiting = deque(caller for caller in self._waiting if not caller.done.done())
-        left = [caller.deadline - now for caller in callers if caller.deadline < math.inf and not caller.done.done()]
-        self._sweeping = loop.call_later(min(_SWEEP_SECONDS, *left), self._sweep) if left else None
+        now = self._loop.time()
+        soonest = self._requests.sweep(now)
+        left = min(_SWEEP_SECONDS, soonest - now)
+        self._sweeping = self._loop.call_later(left, self._sweep) if soonest < math.inf else None
 
     async def _send_forever(self) -> None:
         """Streams as long as there is something to send; one that broke is followed by another."""
         backoff = Backoff()
         while True:
-            while not (self._waiting or self._again):
+            while not (self._waiting or self._requests.again):
                 self._changed.clear()
                 await self._changed.wait()
             try:
                 await self._stream(backoff)
             except grpc.aio.AioRpcError as error:
-                self._take_back(error)
-                if error.code() is grpc.StatusCode.INTERNAL and self._again:
-                    await self._ask(self._again[0])
+                self._requests.take_back(error)
+                if error.code() is grpc.StatusCode.INTERNAL and self._requests.again:
+                    await self._ask(self._requests.again[0])
                 else:
                     await asyncio.sleep(backoff.wait())
 
-    async def _ask(self, request: _Request) -> None:
+    async def _ask(self, request: Request) -> None:
         """Publishes the first of what waits for another try by a call of its own.
 
         A write that meets the end of its stream hides from grpc.aio why the stream ended.
         """
         try:
-            response = await self._call(b"".join(caller.body for caller in request.callers), timeout=_STALLED_SECONDS)
+            response = await self._call(b"".join([caller.body for caller in request.callers]), timeout=_STALLED_SECONDS)
         except grpc.aio.AioRpcError as error:
             if is_final(error):
-                self._again.popleft()
-                self._refused(request, refusal_of(error))
+                self._requests.again.popleft()
+                self._requests.refused(request, refusal_of(error))
         else:
-            self._again.popleft()
+            self._requests.again.popleft()
             request.acknowledge(response.positions)
 
     async def _stream(self, backoff: Backoff) -> None:
@@ -250,7 +186,7 @@ class Publisher:
         try:
             self._sequence, self._lone = 0, False
             while not listening.done():
-                request = None if self._writing else self._next_request()
+                request = None if self._writing else self._requests.next()
                 if request:
                     await self._write(call, request)
                     continue
@@ -267,60 +203,27 @@ class Publisher:
                 task.cancel()
             await asyncio.gather(listening, watching, return_exceptions=True)
 
-    async def _write(self, call: Any, request: _Request) -> None:
+    async def _write(self, call: Any, request: Request) -> None:
         """Sends a request. A write on a stream that has ended says nothing of why; the reader does."""
-        self._sequence += 1
-        self._sent.append(request)
+        self._sequence = sequence = self._sequence + 1
+        self._requests.sent.append(request)
         request.sent = self._loop.time()
         self._writing = True
         try:
-            await written(call, b"".join([*(caller.body for caller in request.callers), _SEQUENCE, _varint(self._sequence)]))
+            await written(call, stream_request([caller.body for caller in request.callers], sequence))
         finally:
             self._writing = False
 
-    def _next_request(self) -> _Request | None:
-        """What to send next; None while there is nothing, or enough under way."""
-        if len(self._sent) >= _IN_FLIGHT or (len(self._sent) >= _SMALL_IN_FLIGHT and not self._half_full()):
-            return None
-        while self._again:
-            request = self._again.popleft()
-            if request.wanted:
-                return request
-        return self._gather()
-
-    def _half_full(self) -> bool:
-        """Whether what waits fills at least half a request."""
-        if len(self._waiting) >= _SHARED_EVENTS // 2:
-            return True
-        return sum(len(waiting.body) for waiting in self._waiting) >= _SHARED_BYTES // 2
-
-    def _gather(self) -> _Request | None:
-        """The callers that wait, as many as fit into one request."""
-        callers: list[_Waiting] = []
-        count = size = 0
-        while self._waiting:
-            first = self._waiting[0]
-            if first.done.done():
-                # its time was up, or it was cancelled
-                self._waiting.popleft()
-                continue
-            if callers and (count + first.count > _SHARED_EVENTS or size + len(first.body) > _SHARED_BYTES):
-                break
-            count += first.count
-            size += len(first.body)
-            callers.append(self._waiting.popleft())
-        return _Request(callers, count) if callers else None
-
     async def _listen(self, call: Any, backoff: Backoff) -> None:
         """Takes answers until the stream ends; raises the status that it ended with."""
+        sent, acknowledged = self._requests.sent, 0
         try:
-            acknowledged = 0
             while isinstance(response := await call.read(), PublishStreamResponse):
                 backoff.reset()
                 start = callers = 0
                 positions = response.positions
                 while acknowledged < response.sequence:
-                    request = self._sent.popleft()
+                    request = sent.popleft()
                     request.acknowledge(positions[start : start + request.count])
                     start += request.count
                     callers += len(request.callers)
@@ -336,38 +239,9 @@ class Publisher:
         """Ends a stream that has stalled: the server may be frozen, or the connection half open."""
         while True:
             await asyncio.sleep(_STALLED_SECONDS / 4)
-            if self._sent and asyncio.get_running_loop().time() - self._sent[0].sent > _STALLED_SECONDS:
+            sent = self._requests.sent
+            if sent and self._loop.time() - sent[0].sent > _STALLED_SECONDS:
                 call.cancel()
-
-    def _take_back(self, error: grpc.aio.AioRpcError) -> None:
-        """Puts aside for another try what was sent and not acknowledged; what the bus refused for good is told to its callers.
-
-        The bus answers in order, so the first request without an answer is the one it refused. When several callers share it, only
-        one may be at fault: each is sent by itself.
-        """
-        refused = self._sent.popleft() if self._sent and is_final(error) else None
-        self._again.extendleft(reversed(self._sent))
-        self._sent.clear()
-        if refused:
-            self._refused(refused, refusal_of(error))
-
-    def _refused(self, request: _Request, refusal: errors.Refusal) -> None:
-        if len(request.callers) == 1:
-            request.refuse(refusal)
-        else:
-            self._again.extendleft(_Request([caller], caller.count) for caller in reversed(request.callers))
-
-
-def _encoded(events: Sequence[Event]) -> bytes:
-    """Events as `repeated Event events = 1`; most publishes are of one, for which the framing by hand is three times as fast."""
-    if len(events) > 1:
-        return PublishRequest(events=events).SerializeToString()
-    body = events[0].SerializeToString()
-    return b"".join((_EVENTS, _length(len(body)), body))
-
-
-def _too_late() -> errors.Refusal:
-    return errors.unavailable("bus", detail="no acknowledgement within the time that the caller gave")
 
 
 def _client_closed() -> errors.Refusal:
@@ -376,20 +250,3 @@ def _client_closed() -> errors.Refusal:
 
 def _broken(details: str) -> grpc.aio.AioRpcError:
     return grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata(), details=details)
-
-
-def _varint(value: int) -> bytes:
-    if value < 0x80:  # noqa: PLR2004 - seven bits a byte
-        return bytes((value,))
-    if value < 0x4000:  # noqa: PLR2004 - most events
-        return bytes((value & 0x7F | 0x80, value >> 7))
-    out = bytearray()
-    while value >= 0x80:  # noqa: PLR2004 - seven bits a byte
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-# lengths repeat themselves, and a lookup takes a third of the time
-_length = lru_cache(maxsize=1024)(_varint)

@@ -7,33 +7,30 @@ from tooloo.provider.v1 import provider_pb2
 from tooloo.provider.v1 import provider_service_pb2 as api
 from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceServicer
 
-from mesh import answers, errors, page
+from mesh import errors, page
 from mesh.db import Transaction
 from mesh.host import Host
 from services.provider import (
     availability_wire,
     budget_store,
+    choice_wire,
     explanation,
     quality,
     routing,
     selection_store,
-    selection_wire,
     store,
     usage_store,
     wire,
 )
-from services.provider.explanation import Explanation
 from services.provider.fallback import Target
 from services.provider.flows import accounts, availability, costing, offers, reporting, selecting
 from services.provider.flows.advising import Advisor
 from services.provider.flows.known import Known
-from services.provider.flows.selecting import Choice
 from services.provider.health import ModelHealth, ProviderHealth
 from services.provider.labels import Labels
 from services.provider.quality import Feedback
 from services.provider.registry import Provider
 from services.provider.report import Group
-from services.provider.routing import Size, Strategy
 from services.provider.usage_store import Usage
 
 Context = grpc.aio.ServicerContext[object, object]
@@ -93,7 +90,7 @@ class ProviderService(ProviderServiceServicer):
         default = self._known.settings.default_output_tokens
         size = routing.estimate_size(len(request.query), request.estimated_tokens, default)
         labels = Labels.of(user=request.user_id)
-        ask = await selecting.prepare(self._host, self._known, self._advisor, _ask(request, size, labels))
+        ask = await selecting.prepare(self._host, self._known, self._advisor, choice_wire.from_request(request, size, labels))
 
         async def effect(tx: Transaction) -> api.SelectProviderResponse:
             await self._known.look(tx)
@@ -107,7 +104,7 @@ class ProviderService(ProviderServiceServicer):
                 await selecting.remember(tx, self._known, ask, selection)
                 chosen = Target(selection.labels.provider_id, selection.labels.model)
                 await availability.claim(tx, seen, selection.selection_id, chosen)
-            return _chosen(choice, selection)
+            return choice_wire.to_response(choice, selection)
 
         if request.dry_run:
             return await self._host.db.read(effect)
@@ -123,7 +120,7 @@ class ProviderService(ProviderServiceServicer):
         selection, why = await self._host.db.read(read)
         if selection is None:
             raise errors.not_found("selection", request.selection_id)
-        return _made(selection, explanation.from_bytes(why) if why else None)
+        return choice_wire.to_selection(selection, explanation.from_bytes(why) if why else None)
 
     async def ListSelections(self, request: api.ListSelectionsRequest, context: Context) -> api.ListSelectionsResponse:
         """Choices, newest first."""
@@ -133,7 +130,7 @@ class ProviderService(ProviderServiceServicer):
             lambda tx: store.list_selections(tx, request.user_id, request.provider_id, before, size + 1)
         )
         token = page.encode_token({"id": found[size - 1].selection_id}, query) if len(found) > size else ""
-        return api.ListSelectionsResponse(selections=map(_made, found[:size]), next_page_token=token)
+        return api.ListSelectionsResponse(selections=map(choice_wire.to_selection, found[:size]), next_page_token=token)
 
     async def TrackBudget(self, request: api.TrackBudgetRequest, context: Context) -> api.TrackBudgetResponse:
         """Records usage, charges the budgets that cover it, notes the outcome."""
@@ -266,68 +263,3 @@ class ProviderService(ProviderServiceServicer):
             return api.DeleteBudgetResponse()
 
         return await self._host.once(request, api.DeleteBudgetResponse, effect)
-
-
-def _ask(request: api.SelectProviderRequest, size: Size, labels: Labels) -> selecting.Ask:
-    return selecting.Ask(
-        size,
-        request.query,
-        request.focus_area,
-        labels,
-        _strategy(request),
-        request.policy_id,
-        request.alias,
-        selection_wire.from_weights(request.weights) if request.HasField("weights") else None,
-        request.quality_weight if request.HasField("quality_weight") else None,
-        selection_wire.from_constraints(request.constraints, "constraints"),
-        request.session_id,
-        request.prefix_key,
-        request.prefix_tokens,
-        answers.request_id_of(request),
-    )
-
-
-def _strategy(request: api.SelectProviderRequest) -> Strategy | None:
-    """What the request says itself; None leaves it to the policy."""
-    if request.strategy:
-        return Strategy(request.strategy)
-    if request.prefer_free:
-        return Strategy.FREE_FIRST_HIGH_QUALITY if request.high_quality else Strategy.FREE_FIRST
-    return Strategy.HIGH_QUALITY if request.high_quality else None
-
-
-def _chosen(choice: Choice, selection: store.Selection | None) -> api.SelectProviderResponse:
-    best = choice.candidates[0].option
-    return api.SelectProviderResponse(
-        selection_id=selection.selection_id if selection else "",
-        provider_id=best.provider_id,
-        model=best.model,
-        estimated_cost=wire.to_money(best.cost or 0),
-        estimated_tokens=choice.ask.size.total,
-        strategy=provider_pb2.Strategy.ValueType(choice.strategy),
-        cost_weight_factor=choice.cost_factor,
-        candidates=[wire.to_candidate(candidate, choice.weights) for candidate in choice.ranked],
-        policy_id=choice.policy_id,
-        reason=choice.reason,
-        quality_weight=choice.quality_weight,
-        embedding=choice.ask.prompt.embedding if choice.ask.prompt else "",
-    )
-
-
-def _made(selection: store.Selection, why: Explanation | None = None) -> api.GetSelectionResponse:
-    """A choice that was made, with its grounds when they are known."""
-    message = api.GetSelectionResponse(
-        selection_id=selection.selection_id,
-        create_time=wire.to_timestamp(selection.time),
-        provider_id=selection.labels.provider_id,
-        model=selection.labels.model,
-        focus_area=selection.focus_area,
-        user_id=selection.labels.user_id,
-        strategy=provider_pb2.Strategy.ValueType(selection.strategy),
-        estimated_cost=wire.to_money(selection.cost),
-        estimated_tokens=selection.tokens,
-    )
-    if why is not None:
-        message.candidates.extend(wire.to_candidate(ranked, why.weights) for ranked in why.ranked)
-        message.reason, message.policy_id, message.cost_weight_factor = why.reason, why.policy_id, why.cost_factor
-    return message

@@ -4,7 +4,6 @@ A reservation counts in the windows of the moment at which it was made, whenever
 moment too. So what budgets say was spent in a window is what the ledger says, and what is reserved is what open reservations hold.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -13,14 +12,13 @@ from tooloo.error.v1.error_reason_pb2 import ErrorReason
 from mesh import errors
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import budget_store, events, money, reservation_store, usage_store
-from services.provider import reservation as rules
-from services.provider.budget import Budget
+from services.provider import events, money, reservation_store, usage_store
 from services.provider.burst import Load
 from services.provider.flows import accounts, bursting, costing, learning
+from services.provider.flows.admitting import admit
 from services.provider.flows.known import Known
 from services.provider.labels import Labels
-from services.provider.reservation import Denial, Denied, Reservation, State
+from services.provider.reservation import Denied, Reservation, State
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ async def reserve(host: Host, tx: Transaction, known: Known, ask: Ask) -> Reserv
     now = host.clock.now()
     wanted = await _wanted(host, tx, known, ask, now)
     load = Load(1, wanted.tokens, wanted.amount)
-    turn = await _admit(tx, known, wanted, wanted.amount, load, now, ask.max_wait, dry_run=ask.dry_run)
+    turn = await admit(tx, known, wanted, wanted.amount, load, now, ask.max_wait, dry_run=ask.dry_run)
     if isinstance(turn, Denied):
         return turn
     if ask.dry_run:
@@ -117,42 +115,6 @@ async def _wanted(host: Host, tx: Transaction, known: Known, ask: Ask, now: date
     )
 
 
-async def _admit(
-    tx: Transaction,
-    known: Known,
-    wanted: Reservation,
-    amount: int,
-    load: Load,
-    now: datetime,
-    max_wait: timedelta | None,
-    *,
-    dry_run: bool = False,
-) -> bursting.Turn | Denied:
-    """Asks every budget and every burst policy, and takes from all of them only when none stands against it."""
-    budgets = (await known.limits.read(tx)).budgets.covering(wanted.labels)
-    held = bool(amount) and not dry_run and await accounts.hold(tx, budgets, wanted.labels, amount, wanted.created, now)
-    against: tuple[Denial, ...] = ()
-    if not held:
-        standings = await accounts.covering(tx, known, wanted.labels, now, wanted.created)
-        against = rules.denials(standings, amount, now)
-        if amount and not dry_run and not against:
-            raise errors.aborted("another call took what was left of a budget at this moment; try again")
-    # a call that budgets deny must not use up a turn
-    turn = await bursting.admit(tx, known, wanted.labels, load, now, max_wait=max_wait, dry_run=dry_run or bool(against))
-    if isinstance(turn, bursting.Turn) and not against:
-        return turn
-    if held:
-        await _unhold(tx, budgets, wanted, amount, now)
-    standings = await accounts.covering(tx, known, wanted.labels, now, wanted.created)
-    return Denied(against + (turn if isinstance(turn, tuple) else ()), rules.affordable(standings))
-
-
-async def _unhold(tx: Transaction, budgets: Sequence[Budget], wanted: Reservation, amount: int, now: datetime) -> None:
-    for budget in budgets:
-        slot = budget.rule.counting(wanted.created, now).booked
-        await budget_store.move(tx, budget.budget_id, budget.holder(wanted.labels), slot, amount, 0)
-
-
 async def extend(
     host: Host,
     tx: Transaction,
@@ -174,7 +136,7 @@ async def extend(
     more = amount + (before.amount if anew else 0)
     if more or anew:
         # a stream that runs cannot wait for a turn
-        turn = await _admit(tx, known, before, more, Load(0, tokens, amount), now, timedelta())
+        turn = await admit(tx, known, before, more, Load(0, tokens, amount), now, timedelta())
         if isinstance(turn, Denied):
             return turn
         before = replace(before, taken=before.taken + turn.taken)

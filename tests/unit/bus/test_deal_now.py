@@ -72,7 +72,7 @@ async def subscribed(path: Path, **definition: Any) -> AsyncIterator[tuple[Core,
 
 async def rested(running: Running) -> None:
     """Waits until the dealing task has nothing to do."""
-    await until(lambda: running._resting and not running._wake.is_set())
+    await until(lambda: running.dispatcher._resting and not running.dispatcher._wake.is_set())
 
 
 async def test_an_exception_in_it_does_not_reach_the_publisher(
@@ -86,7 +86,7 @@ async def test_an_exception_in_it_does_not_reach_the_publisher(
         def broken(after: int) -> None:
             raise RuntimeError("no one expects this")
 
-        monkeypatch.setattr(running._matcher, "now", broken)
+        monkeypatch.setattr(running.dispatcher._matcher, "now", broken)
         assert (await core.log.publish([sample(1)])).positions[0] == 1
         assert await reader.until(1) == [1]
         assert "could not deal at once" in caplog.text
@@ -102,7 +102,7 @@ async def test_one_subscription_that_fails_does_not_keep_others_from_theirs(
         second = Reader(core.subscriptions.running("second"), credit_events=10)
         reader = Reader(running, credit_events=10)
         await rested(running)
-        monkeypatch.setattr(running, "_deal_now", lambda: 1 / 0)
+        monkeypatch.setattr(running.dispatcher, "_deal_now", lambda: 1 / 0)
         await core.log.publish([sample(1)])
         assert await second.until(1) == [1]
         assert await reader.until(1) == [1]

@@ -36,6 +36,18 @@ def test_a_given_back_event_waits_for_its_time_and_its_subject_waits_with_it() -
     assert dealt(dealer, 5.0) == [2]
 
 
+def test_a_retry_that_is_due_is_nothing_to_wait_for() -> None:
+    """It waits for a member: whoever sleeps until something happens by itself must not be woken by it again and again."""
+    dealer = Dealer(Policy(ack_deadline=30.0, backoff=(5.0,)), AckState(0))
+    dealer.scanned(1, [(1, "a")])
+    assert dealt(dealer) == [1]
+    dealer.nack(1, 1, 0.0, retry_after=None, park=False, error="")
+    assert dealer.next_due() == 5.0
+    dealer.expire(5.0)
+    assert dealer.next_due() == 30.0, "its lease's deadline, though that has ended"
+    assert dealt(dealer, 5.0) == [1]
+
+
 def test_carried_retries_keep_their_place_in_the_order() -> None:
     """After a restart a retry is not given out before the scan has seen what stands before it in its subject."""
     dealer = Dealer(Policy(), AckState(0))
@@ -87,6 +99,16 @@ def test_a_cumulative_ack_in_a_gap_settles_what_stands_before() -> None:
     # exactly at the first event of a run
     dealer.ack_up_to(1, 10)
     assert (dealer.acks.floor, dealer.in_flight) == (10, 1)
+
+
+def test_a_cumulative_ack_counts_the_last_event_of_a_run_of_which_others_were_acknowledged_by_name() -> None:
+    """The member is told how many of its acknowledgements are on disk: all of them."""
+    dealer = unordered([1, 2, 3])
+    assert dealer.take_run(1, 10, 0.0)
+    assert dealer.ack(1, [3]) == []
+    dealer.ack_up_to(1, 2)
+    assert dealer.in_flight == 0
+    assert dealer.flush().acked == {1: 3}
 
 
 def test_a_run_that_is_extended_as_a_whole_outlives_its_first_deadline() -> None:
@@ -221,7 +243,7 @@ def test_deadlines_of_what_is_settled_do_not_stay(ordered: bool) -> None:
         assert taken
         if position > 1:
             assert dealer.ack(1, [position]) == []
-    assert len(dealer._deadlines) + len(dealer._run_deadlines) < 1100
+    assert len(dealer._entries._deadlines) + len(dealer._runs._deadlines) < 1100
     assert dealer.next_due() == 36_000.0
     dealer.expire(36_000.0)
     assert dealer.in_flight == 0

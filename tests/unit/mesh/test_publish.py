@@ -202,7 +202,7 @@ async def test_a_close_in_the_middle_tells_every_caller(tmp_path: Path, where: s
             bus.ends_with = grpc.StatusCode.INTERNAL
         async with asyncio.timeout(PATIENCE):
             if where == "on the stream":
-                await until(lambda: publisher._sent)
+                await until(lambda: publisher._requests.sent)
             while where == "by a call of its own" and not bus.calls:
                 # on the stream it would wait for its answer
                 bus.answers.set()

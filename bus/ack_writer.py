@@ -1,0 +1,83 @@
+"""Writes down where a subscription stands: what its members answered, gathered for a moment, in one transaction."""
+
+import asyncio
+
+from bus.dealing import Dealer
+from bus.deliveries import Changes
+from bus.member import Member
+from bus.settings import BusSettings
+from bus.storage import DiskFull, QueueFull, SubscriptionStore
+from mesh.clock import Clock, to_us
+
+# of positions that nobody answers for: the filter passes them over
+_UNWRITTEN_SETTLED = 10_000
+_RETRY_SECONDS = 0.5
+
+
+class AckWriter:
+    """Writes what a dealer has settled, and tells `members` how many of their acknowledgements are on disk.
+
+    From one begin() to the next it works with one dealer. The lock is held while something is written, and by whoever changes what
+    the disk holds of the subscription or puts another dealer in this one's place.
+    """
+
+    def __init__(self, name: str, store: SubscriptionStore, settings: BusSettings, clock: Clock, members: list[Member]) -> None:
+        self.lock = asyncio.Lock()
+        # everything up to here is settled on disk
+        self.floor = 0
+        self._name = name
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._members = members
+        self._dirty = asyncio.Event()
+
+    def begin(self, dealer: Dealer) -> None:
+        """Goes on with another dealer, whose ack state is the one on disk."""
+        self._dealer = dealer
+        self.floor = dealer.acks.floor
+
+    def notice(self) -> None:
+        """Has it written in a moment what the dealer has to write by now."""
+        dealer = self._dealer
+        if dealer.changes or dealer.acks.floor - self.floor >= _UNWRITTEN_SETTLED:
+            self._dirty.set()
+
+    async def run(self) -> None:
+        """Writes for ever, whenever there is something to write."""
+        while True:
+            await self._dirty.wait()
+            # a commit for each acknowledgement would double those of the publishes
+            await asyncio.sleep(self._settings.ack_linger.total_seconds())
+            self._dirty.clear()
+            await self.write()
+
+    async def write(self) -> None:
+        """Returns when everything answered so far is on disk."""
+        async with self.lock:
+            await self.write_changes()
+
+    async def write_changes(self) -> None:
+        """As write(), for who holds the lock. While the disk is full it waits and tries again, for nothing of it may be lost."""
+        dealer = self._dealer
+        changes = dealer.flush()
+        floor, ranges = dealer.acks.floor, dealer.acks.encode()
+        if not changes and floor == self.floor:
+            return
+        while True:
+            try:
+                await self._apply(floor, ranges, changes)
+                break
+            except (DiskFull, QueueFull):
+                await asyncio.sleep(_RETRY_SECONDS)
+        self.floor = floor
+        for member in self._members:
+            member.acks_committed += changes.acked.get(member.token, 0)
+
+    async def _apply(self, floor: int, ranges: bytes, changes: Changes) -> None:
+        now, now_us = self._clock.monotonic(), to_us(self._clock.now())
+
+        def us_of(due: float) -> int:
+            return now_us + int((due - now) * 1e6)
+
+        await self._store.apply(self._name, floor, ranges, changes, us_of, now_us)

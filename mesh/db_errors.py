@@ -1,0 +1,41 @@
+"""What SQLite may say when nothing is broken, and the refusals that callers get for it."""
+
+import sqlite3
+from datetime import timedelta
+
+from tooloo.error.v1.error_reason_pb2 import ErrorReason
+
+from mesh import errors
+from mesh.settings import MeshSettings
+
+_SOON = timedelta(milliseconds=200)
+# room has to be made first
+_LATER = timedelta(seconds=1)
+
+
+def passes(error: BaseException) -> bool:
+    """Whether an error is of the disk's room or of another process's lock: writing may go on once that has passed."""
+    return _disk_full(error) or _busy(error)
+
+
+def refusal_of(error: sqlite3.Error, file: str) -> Exception:
+    """The refusal for an error that passes; any other error as it is."""
+    if _disk_full(error):
+        description = f"the disk that holds {file} is full; make room"
+        return errors.exhausted("disk", description, reason=ErrorReason.ERROR_REASON_DISK_FULL, retry_after=_LATER)
+    if _busy(error):
+        return errors.unavailable("database", detail="another process holds its write lock")
+    return error
+
+
+def queue_full(limit: int) -> errors.Refusal:
+    """The refusal while too many writes wait."""
+    return errors.exhausted(MeshSettings.env_name("write_queue"), f"{limit} writes wait already; try again soon", retry_after=_SOON)
+
+
+def _disk_full(error: BaseException) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+
+
+def _busy(error: BaseException) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
