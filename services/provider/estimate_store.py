@@ -16,7 +16,7 @@ async def learned(tx: Transaction, model: tuple[str, str], user_id: str) -> tupl
 async def _of(tx: Transaction, model: tuple[str, str], user_id: str) -> Learned:
     async def load() -> Learned:
         row = await tx.fetch_one(
-            "SELECT calls, mean, variance, z, ratio, covered FROM estimate WHERE provider_id = :provider_id"
+            "SELECT calls, mean, variance, z, ratio, covered, characters_per_token FROM estimate WHERE provider_id = :provider_id"
             " AND model = :model AND user_id = :user_id",
             {"provider_id": model[0], "model": model[1], "user_id": user_id},
         )
@@ -28,11 +28,12 @@ async def _of(tx: Transaction, model: tuple[str, str], user_id: str) -> Learned:
 async def put(tx: Transaction, model: tuple[str, str], seen: Mapping[str, Learned], now: datetime) -> None:
     """Keeps what is known after one more call, by user; "" is everybody."""
     await tx.execute_many(
-        "INSERT INTO estimate (provider_id, model, user_id, calls, mean, variance, z, ratio, covered, seen_us)"
-        " VALUES (:provider_id, :model, :user_id, :calls, :mean, :variance, :z, :ratio, :covered, :seen_us)"
+        "INSERT INTO estimate (provider_id, model, user_id, calls, mean, variance, z, ratio, covered, characters_per_token,"
+        " seen_us) VALUES (:provider_id, :model, :user_id, :calls, :mean, :variance, :z, :ratio, :covered,"
+        " :characters_per_token, :seen_us)"
         " ON CONFLICT (provider_id, model, user_id) DO UPDATE SET calls = excluded.calls, mean = excluded.mean,"
         " variance = excluded.variance, z = excluded.z, ratio = excluded.ratio, covered = excluded.covered,"
-        " seen_us = excluded.seen_us",
+        " characters_per_token = excluded.characters_per_token, seen_us = excluded.seen_us",
         [
             {"provider_id": model[0], "model": model[1], "user_id": user_id, **vars(learned), "seen_us": to_us(now)}
             for user_id, learned in seen.items()
@@ -46,7 +47,7 @@ async def page(
 ) -> list[tuple[tuple[str, str], str, Learned]]:
     """At most `limit` rows of one provider or of all (""), by provider, model and user, those after the triple."""
     rows = await tx.fetch_all(
-        "SELECT provider_id, model, user_id, calls, mean, variance, z, ratio, covered FROM estimate"
+        "SELECT provider_id, model, user_id, calls, mean, variance, z, ratio, covered, characters_per_token FROM estimate"
         " WHERE (:provider_id = '' OR provider_id = :provider_id)"
         " AND (provider_id, model, user_id) > (:after_provider, :after_model, :after_user)"
         " ORDER BY provider_id, model, user_id LIMIT :limit",
@@ -71,4 +72,4 @@ async def forget(tx: Transaction, before: datetime, limit: int) -> int:
 
 
 def _learned(row: Row) -> Learned:
-    return Learned(row["calls"], row["mean"], row["variance"], row["z"], row["ratio"], row["covered"])
+    return Learned(row["calls"], row["mean"], row["variance"], row["z"], row["ratio"], row["covered"], row["characters_per_token"])

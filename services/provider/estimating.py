@@ -11,9 +11,13 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from services.provider import tokens
+
 _LARGEST = 100_000_000
 _BOUND = 8.0
 _PRIOR_DEVIATION = 0.7
+# what any script gives; beyond it a provider counts something else than what it shows
+_LEAST_CHARACTERS, _MOST_CHARACTERS = 0.1, 20.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,10 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Learned:
-    """What was seen of a model, of all calls or of one user's: of log tokens the mean and variance, z, and how right it was."""
+    """What was seen of a model, of all calls or of one user's: of log tokens the mean and variance, z, and how right it was.
+
+    `characters_per_token` is that of answers that are shown, 0 while none was; what a model thinks unseen makes it small.
+    """
 
     calls: int = 0
     mean: float = 0.0
@@ -42,6 +49,7 @@ class Learned:
     z: float | None = None
     ratio: float = 1.0
     covered: float = 1.0
+    characters_per_token: float = 0.0
 
 
 def expected(everybody: Learned, user: Learned, tuning: Tuning) -> float:
@@ -66,8 +74,11 @@ def output_tokens(everybody: Learned, user: Learned, tuning: Tuning, max_output_
     return min(estimate, max_output_tokens) if max_output_tokens else estimate
 
 
-def observe(seen: Learned, actual: int, estimate: int, tuning: Tuning) -> Learned:
-    """What is known after a call gave `actual` output tokens of which `estimate` were reserved."""
+def observe(seen: Learned, actual: int, estimate: int, tuning: Tuning, characters: int = 0) -> Learned:
+    """What is known after a call gave `actual` output tokens of which `estimate` were reserved.
+
+    `characters` are those in which they were shown; 0: not known.
+    """
     value = math.log1p(actual)
     # the first calls count as their plain mean
     weight = max(tuning.weight, 1 / (seen.calls + 1))
@@ -82,7 +93,24 @@ def observe(seen: Learned, actual: int, estimate: int, tuning: Tuning) -> Learne
         z=min(max(z, -_BOUND), _BOUND),
         ratio=ratio if seen.calls == 0 else seen.ratio + weight * (ratio - seen.ratio),
         covered=float(covered) if seen.calls == 0 else seen.covered + weight * (float(covered) - seen.covered),
+        characters_per_token=_density(seen.characters_per_token, characters, actual, weight),
     )
+
+
+def _density(seen: float, characters: int, output: int, weight: float) -> float:
+    """Characters per token after one more answer; 0: not known."""
+    if not characters or not output:
+        return seen
+    now = min(max(characters / output, _LEAST_CHARACTERS), _MOST_CHARACTERS)
+    return seen + weight * (now - seen) if seen else now
+
+
+def characters_per_token(everybody: Learned, tuning: Tuning) -> float:
+    """By how many characters of an answer that is under way a token is counted."""
+    if not everybody.characters_per_token:
+        return tokens.CHARACTERS_PER_TOKEN
+    share = everybody.calls / (everybody.calls + tuning.prior_calls)
+    return share * everybody.characters_per_token + (1 - share) * tokens.CHARACTERS_PER_TOKEN
 
 
 def typical(seen: Learned) -> float:

@@ -263,6 +263,28 @@ async def test_a_long_answer_sets_more_aside_as_it_comes(desk: Desk) -> None:
     assert (nanos(standing.spent), nanos(standing.reserved)) == (nanos(events[-1].completed.account.cost), 0)
 
 
+async def test_a_stream_as_long_as_usual_sets_nothing_more_aside(tmp_path: Path) -> None:
+    """Its tokens are counted as the provider counted those of the answers before: the same text is not taken for a longer one."""
+    words = ["An answer of ", "about a dozen ", "words, as chats ", "often give them."]
+    go = asyncio.Event()
+    async with desk_on(tmp_path, top_up_tokens="20", estimate_prior_calls="0.001") as desk:
+        desk.far.script["big"] = [says(words, usage=(6, 14))] * 10
+        for _ in range(10):
+            await desk.ask(labels={"team": "before"})
+        await _limit(desk, "1")
+        desk.far.script["big"] = [begins(*map(chunk, words), then=go, last=[chunk(finish="stop"), usage_alone((6, 14)), DONE])]
+        reserved: list[int] = []
+        async for each in desk.streaming(labels={"team": "after"}):
+            if each.WhichOneof("event") != "completed":
+                reserved.append(nanos((await desk.standing()).reserved))
+            if len(reserved) == 1 + len(words):
+                go.set()
+        assert len(reserved) > len(words)
+        begun = (await desk.told("provider.query.started"))[-1]
+        assert set(reserved) == {nanos(begun.reserved)}
+        assert nanos(begun.reserved) < len("".join(words)) / 3.5 * 10_000, "a guess of its tokens would set more aside"
+
+
 async def test_a_budget_that_takes_no_more_ends_the_stream(desk: Desk) -> None:
     """With a terminal message that names the budget; what came is charged, and the provider's key does not rest for it."""
     await _learned(desk)

@@ -21,7 +21,10 @@ _LOST = Failure(FailureKind.LOST, "whoever ran this query died; what the provide
 
 @dataclass(frozen=True)
 class End:
-    """How a query ended: `usage` None when nothing came that would have to be paid for, `failure` None when it was answered."""
+    """How a query ended: `usage` None when nothing came that would have to be paid for, `failure` None when it was answered.
+
+    `characters` are those of the answer.
+    """
 
     usage: Usage | None
     estimated: bool
@@ -34,6 +37,7 @@ class End:
     finish: Finish | None = None
     failure: Failure | None = None
     answer: bytes = b""
+    characters: int = 0
 
 
 async def end(host: Host, tx: Transaction, known: Known, query: Query, end: End) -> Query:
@@ -81,6 +85,7 @@ def _used(query: Query, end: End, usage: Usage) -> reserving.Used:
         latency=end.latency,
         selection_id=query.query_id,
         best_cost=None if best is None else price_of(best, usage),
+        characters=0 if end.estimated or end.failure else end.characters,
     )
 
 

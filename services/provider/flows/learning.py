@@ -14,8 +14,14 @@ async def output_tokens(tx: Transaction, known: Known, labels: Labels, max_outpu
     return estimating.output_tokens(everybody, user, known.tuning, max_output_tokens)
 
 
-async def observe(tx: Transaction, known: Known, labels: Labels, actual: int, cap: int, now: datetime) -> None:
-    """Learns from a call that gave `actual` output tokens and could have given `cap` (0: not known)."""
+async def characters_per_token(tx: Transaction, known: Known, model: tuple[str, str]) -> float:
+    """By how many characters of a model's answer under way a token is counted."""
+    everybody, _ = await estimate_store.learned(tx, model, "")
+    return estimating.characters_per_token(everybody, known.tuning)
+
+
+async def observe(tx: Transaction, known: Known, labels: Labels, actual: int, cap: int, now: datetime, characters: int = 0) -> None:
+    """Learns from a call that gave `actual` output tokens, in so many characters, and could have given `cap` (0: not known)."""
     if not labels.model or actual <= 0:
         return
     model = labels.provider_id, labels.model
@@ -24,6 +30,6 @@ async def observe(tx: Transaction, known: Known, labels: Labels, actual: int, ca
     if cap and actual >= cap and cap <= estimate:
         # it was cut off before it could say anything about the estimate
         return
-    seen = {labels.user_id: estimating.observe(user, actual, estimate, known.tuning)} if labels.user_id else {}
-    seen[""] = estimating.observe(everybody, actual, estimate, known.tuning)
+    seen = {labels.user_id: estimating.observe(user, actual, estimate, known.tuning, characters)} if labels.user_id else {}
+    seen[""] = estimating.observe(everybody, actual, estimate, known.tuning, characters)
     await estimate_store.put(tx, model, seen, now)

@@ -15,7 +15,7 @@ from services.provider import events, query_store, selection_store, tokens
 from services.provider.availability import Availability
 from services.provider.completing_port import Ask, is_name
 from services.provider.fallback import Candidate, Cause, Plan, Target
-from services.provider.flows import availability, fallbacks, reserving, selecting
+from services.provider.flows import availability, fallbacks, learning, reserving, selecting
 from services.provider.flows.advising import Advisor
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
@@ -31,13 +31,17 @@ _SOON = timedelta(seconds=1)
 
 @dataclass(frozen=True)
 class Opened:
-    """A query that has begun: what is set aside, whom to ask with which keys, and what the dearest of quality would cost."""
+    """A query that has begun: what is set aside, whom to ask with which keys, and what the dearest of quality would cost.
+
+    `characters_per_token` is how tokens of the answer are counted while it comes.
+    """
 
     query: Query
     reservation: Reservation
     plan: Plan
     keys: Mapping[str, tuple[Key, ...]]
     best: Price | None
+    characters_per_token: float
 
 
 def digest(ask: Ask) -> bytes:
@@ -101,7 +105,8 @@ class Opening:
         await selecting.remember(tx, known, choice.ask, selection)
         await query_store.insert(tx, query)
         await host.tell(tx, events.query_started(query, reservation.amount))
-        return Opened(query, reservation, from_there(plan, left), able.keys, _price_of_best(known, choice.candidates))
+        best, per_token = _price_of_best(known, choice.candidates), await learning.characters_per_token(tx, known, first)
+        return Opened(query, reservation, from_there(plan, left), able.keys, best, per_token)
 
     async def _choose(self, tx: Transaction, ask: Ask, wanted: selecting.Ask, seen: Availability) -> selecting.Choice:
         """The models by rank; a name that no model has is an alias."""

@@ -45,7 +45,10 @@ class Ask:
 
 @dataclass(frozen=True)
 class Used:
-    """What a call used. `cost` None: the list price; `labels` None: those that were reserved for; `best_cost` None: not known."""
+    """What a call used. `cost` None: the list price; `labels` None: those that were reserved for; `best_cost` None: not known.
+
+    `characters` are those in which the output tokens were shown; 0: not known.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -56,6 +59,7 @@ class Used:
     latency: timedelta = timedelta()
     selection_id: str = ""
     best_cost: int | None = None
+    characters: int = 0
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,7 @@ async def settle(host: Host, tx: Transaction, known: Known, reservation_id: str,
     await reservation_store.put(tx, after)
     await _move(host, tx, known, before, usage, now)
     await bursting.correct(tx, known, before.taken, Load(1, used.input_tokens + used.output_tokens, usage.cost), now)
-    await learning.observe(tx, known, usage.labels, used.output_tokens, before.max_output_tokens, now)
+    await learning.observe(tx, known, usage.labels, used.output_tokens, before.max_output_tokens, now, used.characters)
     if late:
         await host.tell(tx, events.reservation_reconciled(after))
     return Settled(after)

@@ -13,7 +13,7 @@ from services.provider.chat import Delta
 from services.provider.completing_port import Ask
 from services.provider.failure import Failure, FailureKind
 from services.provider.fallback import Candidate, Target
-from services.provider.flows import availability, closing, opening, reserving
+from services.provider.flows import availability, closing, learning, opening, reserving
 from services.provider.flows.closing import End
 from services.provider.flows.known import Known
 from services.provider.flows.opening import Opened
@@ -45,6 +45,7 @@ class Running:
         self._attempt_begun = begun
         # output tokens that are paid for
         self._paid_tokens = opened.reservation.output_tokens
+        self._characters_per_token = opened.characters_per_token
 
     @property
     def target(self) -> Target:
@@ -89,16 +90,17 @@ class Running:
         False when budgets or bursts do not let the other one through; then all is as it was, and why is among what was tried.
         """
         try:
-            query, made = await self._host.db.write(lambda tx: self._move(tx, candidate))
+            query, made, per_token = await self._host.db.write(lambda tx: self._move(tx, candidate))
         except _DeniedError as error:
             target, kind = candidate.target, FailureKind.QUOTA_EXHAUSTED
             self._tried.append(Tried(target.provider_id, target.model, kind=kind, detail=reserving.refusal(error.denied).message))
             return False
         self.query, self.reservation, self._paid_tokens = query, made, made.output_tokens
+        self._characters_per_token = per_token
         self._outcomes = []
         return True
 
-    async def _move(self, tx: Transaction, candidate: Candidate) -> tuple[Query, Reservation]:
+    async def _move(self, tx: Transaction, candidate: Candidate) -> tuple[Query, Reservation, float]:
         host, known, target = self._host, self._known, candidate.target
         await availability.note(host, tx, known, self.query.query_id, self._outcomes)
         await closing.learn(host, tx, known, self.query.query_id, self._outcomes)
@@ -120,12 +122,12 @@ class Running:
             until=made.expires,
         )
         await query_store.put(tx, query)
-        return query, made
+        return query, made, await learning.characters_per_token(tx, known, target)
 
     @property
     def needs_more(self) -> bool:
         """Whether more came than is paid for."""
-        return self.answer.characters > self._paid_tokens * tokens.CHARACTERS_PER_TOKEN
+        return round(self.answer.characters / self._characters_per_token) > self._paid_tokens
 
     async def top_up(self) -> Denied | None:
         """Sets aside as much again, so that a long answer costs a few transactions and not one a piece."""
@@ -161,6 +163,7 @@ class Running:
             self.answer.finish,
             failure,
             answer,
+            self.answer.characters,
         )
         query = await closing.end(self._host, tx, self._known, self.query, end)
         if failure is None and self._ask.session_id and self.query.model_key != self._opened.query.model_key:

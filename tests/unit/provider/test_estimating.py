@@ -2,13 +2,13 @@
 
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.provider import estimating
+from services.provider import estimating, tokens
 from services.provider.estimating import Learned, Tuning
 
 TUNING = Tuning(quantile=0.8)
@@ -90,3 +90,27 @@ def test_it_is_never_absurd(calls: list[tuple[int, int]], most: int) -> None:
         seen = estimating.observe(seen, actual, estimate, TUNING)
     assert 1 <= estimating.output_tokens(seen, seen, TUNING, most) <= (most or 10**8)
     assert all(math.isfinite(value) for value in (seen.mean, seen.variance, seen.z or 0, seen.ratio, seen.covered))
+
+
+def shown(answers: Iterable[tuple[int, int]]) -> Learned:
+    """What is known after answers of so many tokens in so many characters."""
+    seen = NOBODY
+    for output, characters in answers:
+        seen = estimating.observe(seen, output, output, TUNING, characters)
+    return seen
+
+
+def test_tokens_of_an_answer_under_way_are_counted_as_the_model_shows_them() -> None:
+    """Nothing is known at first; then it is what the provider counted, also after a change, and one odd answer hardly counts."""
+    assert estimating.characters_per_token(NOBODY, TUNING) == tokens.CHARACTERS_PER_TOKEN
+    assert estimating.characters_per_token(shown([(14, 0)] * 50), TUNING) == tokens.CHARACTERS_PER_TOKEN
+    prose = [(14, 59)] * 300
+    assert round(59 / estimating.characters_per_token(shown(prose), TUNING)) == 14
+    assert round(59 / estimating.characters_per_token(shown([*prose, (1400, 59)]), TUNING)) == 14
+    assert estimating.characters_per_token(shown([*prose, *[(40, 60)] * 300]), TUNING) == pytest.approx(1.5, abs=0.1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)), max_size=30))
+def test_a_token_is_never_absurdly_many_characters(answers: list[tuple[int, int]]) -> None:
+    """Whatever providers tell: it is divided by."""
+    assert 0.1 <= estimating.characters_per_token(shown(answers), TUNING) <= 20
