@@ -143,7 +143,7 @@ bench-bus: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Measure the bus be
 	done
 
 bench-provider: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Measure budgets, routing, selection and overhead beside named peers; prints tables
-	@for program in budget routing select calling overhead soak; do \
+	@for program in budget routing select calling calls overhead soak; do \
 		echo "== bench.provider.$$program"; $(DEV)/python -m bench.provider.$$program || missed="$$missed $$program"; \
 	done; test -z "$$missed" || { echo "missed:$$missed"; exit 1; }
 
