@@ -80,7 +80,7 @@ async def _apply(tx: Transaction, ledger: Ledger, call_id: str, outcome: Outcome
     if outcome.key_id:
         await _apply_to_key(tx, ledger, outcome)
     _rest(ledger, outcome)
-    for resource in (ledger.own, Resource(ledger.provider.provider_id, outcome.target.model)) if ledger.conditions else ():
+    for resource in (ledger.own, Resource(ledger.provider.provider_id, outcome.target.model)):
         if resource in ledger.conditions:
             ledger.change(resource, lambda before: replace(before, breaker=before.breaker.released(call_id)))
 

@@ -201,11 +201,9 @@ async def _whole(work: Awaitable[T]) -> T:
     cancelled = False
     while not task.done():
         try:
-            await asyncio.shield(task)
+            await asyncio.wait((task,))
         except asyncio.CancelledError:
-            cancelled = cancelled or not task.cancelled()
-        except Exception:  # noqa: BLE001, S110 - of the task, which tells it below
-            pass
+            cancelled = True
     if cancelled and (me := asyncio.current_task()) is not None:
         # the same request, put off: it must not count twice
         me.uncancel()
