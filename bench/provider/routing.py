@@ -32,7 +32,7 @@ from sklearn.linear_model import LogisticRegression
 from services.provider import features, learned
 from services.provider.features import Features
 from services.provider.settings import ProviderSettings
-from services.provider.workers.embedding import Embedder
+from services.provider.workers.embedding import MODEL, Embedder
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data" / "routing"
@@ -91,7 +91,7 @@ def look(texts: Sequence[str], embedder: Embedder) -> list[Features]:
     """Features of texts; embeddings are kept in build/bench, for they take minutes."""
     digest = hashlib.sha256("\0".join([embedder.name, *texts]).encode())
     if embedder.available:
-        digest.update((ProviderSettings().embedding_folder / "model.onnx").read_bytes())
+        digest.update((ProviderSettings().embedding_folder / MODEL).read_bytes())
     file = CACHE / f"{digest.hexdigest()[:16]}.npy"
     if not file.exists():
         print(f"embedding {len(texts)} texts with {embedder.name}; this takes a minute or two, once", flush=True)

@@ -1,4 +1,4 @@
-"""Embeddings of prompts: int8 MiniLM on ONNX Runtime in a thread, loaded when first needed; without it a hashed one of our own."""
+"""Embeddings of prompts: half of MiniLM in int8 on ONNX Runtime in a thread, loaded when first needed; without it a hashed one."""
 
 import asyncio
 import hashlib
@@ -16,12 +16,14 @@ from services.provider import features
 from services.provider.features import Vector
 
 log = logging.getLogger(__name__)
-MINILM, HASHED = "minilm-l6-v2-int8", "hashed-words-256"
+MINILM, HASHED = "minilm-l6-v2-int8-3-layers", "hashed-words-256"
+# as services.provider.workers.export_minilm names it
+MODEL = "minilm-l3.onnx"
 _NEEDED = ("onnxruntime", "tokenizers")
 
 
 class _MiniLm:
-    """The model: about 100 MB of memory, a few milliseconds a text."""
+    """The model: about 100 MB of memory, a millisecond or two a text."""
 
     def __init__(self, folder: Path, tokens: int) -> None:
         # here and not above: an installation without them must start, and one that never learns must not pay for them
@@ -34,7 +36,7 @@ class _MiniLm:
         options.log_severity_level = 3
         # an addition and a normalisation take 17 us apart and 43 us fused, twelve times a text
         slower = ["SkipLayerNormFusion"]
-        self._session: Any = onnxruntime.InferenceSession(str(folder / "model.onnx"), options, disabled_optimizers=slower)
+        self._session: Any = onnxruntime.InferenceSession(str(folder / MODEL), options, disabled_optimizers=slower)
         self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(tokens)
         self._tokenizer.no_padding()
@@ -57,7 +59,7 @@ class Embedder:
         self._cache: OrderedDict[bytes, Vector] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="embedding")
         missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-        self.available = (folder / "model.onnx").is_file() and not missing
+        self.available = (folder / MODEL).is_file() and not missing
         self.why_not = "" if self.available else "run `make models` once to build and install the embedding model"
 
     @property

@@ -1,8 +1,9 @@
-"""Builds the embedding model: all-MiniLM-L6-v2 (Apache-2.0) from its safetensors to one int8 ONNX file, without torch.
+"""Builds the embedding model: the lower half of all-MiniLM-L6-v2 (Apache-2.0), from its safetensors to one int8 ONNX file, without torch.
 
 `make models` runs it as `python -m services.provider.workers.export_minilm <folder of the weights> <target folder>`. The graph is
 written by hand in ONNX Runtime's own operators (com.microsoft), pools and normalises by itself, and is the same as the original to
-1e-6 before it is quantised: tests/integration/test_embedding.py compares what comes out with vectors of the original.
+1e-6 before it is quantised: tests/integration/test_embedding.py compares what comes out with vectors of the original's layers. Why
+half of them: docs/decisions/0016-three-of-six-layers.md.
 Wang et al., "MiniLM", 2020; Reimers & Gurevych, "Sentence-BERT", 2019.
 """
 
@@ -19,9 +20,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from safetensors.numpy import load_file
 
-LAYERS, HEADS, WIDTH = 6, 12, 384
+LAYERS, HEADS, WIDTH = 3, 12, 384
 EPSILON = 1e-12
 MICROSOFT = "com.microsoft"
+# the name that services.provider.workers.embedding looks for: it says the depth, for vectors of different ones cannot be compared
+MODEL = f"minilm-l{LAYERS}.onnx"
 
 
 class Graph:
@@ -103,16 +106,16 @@ def build(weights: Mapping[str, Any]) -> Any:
     ]
     outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["texts", WIDTH])]
     versions = [helper.make_opsetid("", 17), helper.make_opsetid(MICROSOFT, 1)]
-    whole = helper.make_graph(graph.nodes, "all-MiniLM-L6-v2", inputs, outputs, graph.constants)
+    whole = helper.make_graph(graph.nodes, f"all-MiniLM-L6-v2, {LAYERS} layers", inputs, outputs, graph.constants)
     return helper.make_model(whole, opset_imports=versions, ir_version=9)
 
 
 def main(source: Path, target: Path) -> None:
-    """Writes model.onnx and tokenizer.json into the target folder; the model last, so that a broken run leaves none."""
+    """Writes the model and tokenizer.json into the target folder; the model last, so that a broken run leaves none."""
     target.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / "tokenizer.json", target / "tokenizer.json")
     with tempfile.TemporaryDirectory(dir=target) as folder:
-        exact, small = Path(folder) / "float.onnx", Path(folder) / "model.onnx"
+        exact, small = Path(folder) / "float.onnx", Path(folder) / MODEL
         onnx.save(build(load_file(source / "model.safetensors")), exact)
         quantize_dynamic(
             exact,
@@ -123,7 +126,7 @@ def main(source: Path, target: Path) -> None:
             reduce_range=True,
             extra_options={"DefaultTensorType": TensorProto.FLOAT},
         )
-        small.replace(target / "model.onnx")
+        small.replace(target / MODEL)
 
 
 if __name__ == "__main__":
