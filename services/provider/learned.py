@@ -40,8 +40,8 @@ class Tuning:
     prior_weight: float = 10.0
     shape_scale: float = 0.5
     word_scale: float = 1.0
-    penalty: float = 40.0
-    bandwidth: float = 0.1
+    penalty: float = 120.0
+    bandwidth: float = 0.08
     shape_share: float = 0.25
     # similarities are taken in so many directions, those in which prompts differ most: half the memory to read
     directions: int = 192
