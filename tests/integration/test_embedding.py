@@ -37,7 +37,7 @@ COSINES = (
 
 @needs_model
 async def test_cosines_are_those_of_the_original() -> None:
-    """Against three layers of all-MiniLM-L6-v2 in float64, computed from its weights with numpy alone; int8 may move a cosine a little."""
+    """Against three layers of all-MiniLM-L6-v2 in float64, computed with numpy alone; int8 may move a cosine a little."""
     embedder = Embedder(FOLDER, 256, 10)
     vectors = np.stack([await embedder.embed(text) for text in SENTENCES])
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
