@@ -1,4 +1,4 @@
-"""Builds the embedding model: the lower half of all-MiniLM-L6-v2 (Apache-2.0), from safetensors to one int8 ONNX file, without torch.
+"""Builds the embedding model: half of all-MiniLM-L6-v2 (Apache-2.0), from its safetensors to one int8 ONNX file, without torch.
 
 `make models` runs it as `python -m services.provider.workers.export_minilm <folder of the weights> <target folder>`. The graph is
 written by hand in ONNX Runtime's own operators (com.microsoft), pools and normalises by itself, and is the same as the original to
