@@ -91,4 +91,5 @@ def to_estimate(model: tuple[str, str], user_id: str, everybody: Learned, user: 
         output_tokens=output_tokens(everybody, user, tuning),
         ratio=seen.ratio,
         covered=seen.covered,
+        characters_per_token=everybody.characters_per_token,
     )
