@@ -251,9 +251,11 @@ async def forget_told(tx: Transaction, budget_id: str, holder: str, window: Wind
 
 
 async def holders(tx: Transaction, budget_id: str) -> list[str]:
-    """Whose shares of a budget were ever touched."""
+    """Whose shares of a budget were ever touched, or had a threshold told while the budget counted something else."""
     rows = await tx.fetch_all(
-        "SELECT DISTINCT holder FROM budget_account WHERE budget_id = :budget_id ORDER BY holder", {"budget_id": budget_id}
+        "SELECT holder FROM budget_account WHERE budget_id = :budget_id"
+        " UNION SELECT holder FROM budget_notice WHERE budget_id = :budget_id ORDER BY holder",
+        {"budget_id": budget_id},
     )
     return [row["holder"] for row in rows]
 

@@ -112,19 +112,20 @@ class Completing:
             if isinstance(action, Wait):
                 await asyncio.sleep(action.duration.total_seconds())
                 continue
-            if action.candidate.target != running.target and not await _whole(running.move(action.candidate)):
+            target = action.candidate.target
+            if not running.may_ask(target) or (target != running.target and not await _whole(running.move(action.candidate))):
                 state = attempts.without(state, action.candidate, may_retry=self._may_retry)
                 continue
             failure = None
             running.begin_attempt()
             try:
-                target = target_of(self._known, opened.keys, action)
+                far_end = target_of(self._known, opened.keys, action)
                 if ask.stream:
-                    async with aclosing(self._streamed(target, ask, running)) as events:
+                    async with aclosing(self._streamed(far_end, ask, running)) as events:
                         async for event in events:
                             yield event
                 else:
-                    for delta in pieces(await self._remote.complete(target, ask.chat)):
+                    for delta in pieces(await self._remote.complete(far_end, ask.chat)):
                         running.add(delta)
             except CallFailedError as error:
                 failure = error.failure
