@@ -157,12 +157,17 @@ class Completing:
                 if running.answer.begun and not started:
                     started = True
                     yield _started(running)
+                    # counts may have come before the first word
+                    delta = replace(delta, usage=running.answer.usage)  # noqa: PLW2901 - the same piece with more in it
                 if started:
                     yield delta
                 if running.needs_more:
                     await self._top_up(running)
         if not started:
+            # nothing was said, but why it ended and what it cost: all of it may have gone into thoughts that are not shown
             yield _started(running)
+            for delta in pieces(running.answer.answer()):
+                yield delta
 
     async def _top_up(self, running: Running) -> None:
         denied = await _whole(running.top_up())
