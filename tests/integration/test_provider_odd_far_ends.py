@@ -200,3 +200,32 @@ async def test_a_refusal_of_what_no_store_holds(far: FarEnd, calling: Calling) -
     assert answer.choices[0].message.content == "x"
     rows = await calling.service.host.db.read(lambda tx: tx.fetch_all("SELECT state, cost_nanos FROM reservation"))
     assert [(row["state"], row["cost_nanos"] > 0) for row in rows] == [(2, True)]
+
+
+async def test_what_clients_add_to_a_path(calling: Calling) -> None:
+    """`?beta=true` of Anthropic's beta calls, and whatever else, as both vendors take it; our own API still refuses a typo."""
+    async with openai_client(calling) as client, anthropic_client(calling) as other:
+        await client.chat.completions.create(model=GPT, messages=HELLO, extra_query={"api-version": "x"})
+        message = await other.messages.create(model=GPT, max_tokens=9, messages=HELLO, extra_query={"beta": "true"})
+        assert message.content
+        streamed = await client.chat.completions.create(model=GPT, messages=HELLO, stream=True, extra_query={"a": "b"})
+        assert [chunk async for chunk in streamed]
+        assert (await other.messages.count_tokens(model=GPT, messages=HELLO, extra_query={"beta": "true"})).input_tokens
+        assert len([model async for model in other.models.list(before_id="x", limit=100)]) > 3
+    async with httpx.AsyncClient(base_url=calling.url) as rest:
+        assert (await rest.get("/api/v1/budgets?pagesize=5")).status_code == 400
+
+
+async def test_a_model_by_the_id_that_the_list_shows(calling: Calling) -> None:
+    """Provider and model, with the slash as the official clients write it, or as it is, or with more of them."""
+    async with openai_client(calling) as client, anthropic_client(calling) as other:
+        ids = [model.id async for model in client.models.list()]
+        assert GPT in ids
+        for model_id in ids:
+            assert (await client.models.retrieve(model_id)).id == model_id
+            assert (await other.models.retrieve(model_id)).id == model_id
+        with pytest.raises(openai.NotFoundError, match="no model 'openrouter/meta/llama'"):
+            await client.models.retrieve("openrouter/meta/llama")
+    async with httpx.AsyncClient(base_url=calling.url) as rest:
+        assert (await rest.get(f"/v1/models/{GPT}")).json()["id"] == GPT
+        assert (await rest.get(f"/v1/models/{GPT}?beta=true")).json()["id"] == GPT
