@@ -140,7 +140,7 @@ def _edge(limits: DoorSettings) -> dict[str, Any]:
         "strip_any_host_port": True,
         "normalize_path": True,
         "merge_slashes": True,
-        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "path_with_escaped_slashes_action": "UNESCAPE_AND_REDIRECT",
         "request_headers_timeout": seconds(limits.headers_timeout),
         "stream_idle_timeout": seconds(limits.stream_idle_timeout),
         "max_request_headers_kb": limits.max_header_kib,

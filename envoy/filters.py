@@ -116,8 +116,8 @@ def _compressor(name: str, message: str, *, preferred: bool = False) -> Config:
     )
 
 
-def transcoder(door: Door, grpc_services: Sequence[str], **stream_style: bool) -> Config:
-    """REST to gRPC and back for these services.
+def transcoder(door: Door, grpc_services: Sequence[str], *, any_query: bool = False, **stream_style: bool) -> Config:
+    """REST to gRPC and back for these services. With `any_query` parameters that the contract does not have are passed over.
 
     A port that answers the mesh's own GET /health leaves that path to it; the others give it to grpc.health.v1.
     """
@@ -131,9 +131,10 @@ def transcoder(door: Door, grpc_services: Sequence[str], **stream_style: bool) -
         print_options={"always_print_primitive_fields": True, **stream_style},
         request_validation_options={
             "reject_unknown_method": True,
-            "reject_unknown_query_parameters": True,
+            "reject_unknown_query_parameters": not any_query,
             "reject_binding_body_field_collisions": True,
         },
+        ignore_unknown_query_parameters=any_query,
         max_request_body_size=door.settings.max_request_bytes,
         max_response_body_size=door.settings.max_response_bytes,
     )

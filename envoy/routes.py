@@ -5,7 +5,8 @@ made a gRPC call of it, by "/package.Service/Rpc", which picks the service, the 
 second kind.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from envoy.door import MESH_SERVICE, Door, Upstream
@@ -48,6 +49,9 @@ GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-
 NOT_METADATA = r".*[^a-z0-9_.:-].*|.*-bin|grpc-([^t].*|t[^i].*)?"
 LINES = "application/x-ndjson"
 STREAM_STYLES = {"text/event-stream": "stream_sse_style_delimited", LINES: "stream_newline_delimited"}
+OUR_API = "/api/"
+# a variable of a path, after its special characters were escaped
+VARIABLE = re.compile(r"\\\{\w+\\\}")
 EARLIER = timedelta(milliseconds=100)
 ORIGINAL_PATH, ORIGINAL_METHOD = "x-envoy-original-path", "x-envoy-original-method"
 
@@ -200,11 +204,21 @@ def _rest(door: Door, upstreams: tuple[Upstream, ...]) -> Iterator[Config]:
     grpc_services = tuple(name for upstream in upstreams for name in upstream.grpc_services)
     # only a route to a cluster has CORS; the call itself is looked up again, so any of them will do
     cluster = upstreams[0].name
+    if paths := _paths_of_others(grpc_services):
+        lenient = {TRANSCODER: transcoder(door, grpc_services, any_query=True)}
+        yield _rest_route(door, {"safe_regex": {"regex": "|".join(paths)}}, cluster, lenient)
     if any(_is_json_stream(method) for method in contracts.methods().values() if method.service in grpc_services):
         for content_type, style in STREAM_STYLES.items():
             styled = {TRANSCODER: transcoder(door, grpc_services, **{style: True})}
             yield _rest_route(door, {"prefix": "/"} | _accepting(content_type), cluster, styled)
     yield _rest_route(door, {"prefix": "/"}, cluster)
+
+
+def _paths_of_others(grpc_services: Sequence[str]) -> list[str]:
+    """Paths, as regular expressions, of the calls that speak another vendor's API, whose clients add what we do not know."""
+    methods = [method for method in contracts.methods().values() if method.service in grpc_services and _is_byte_stream(method)]
+    paths = [method.http.path for method in methods if method.http and not method.http.path.startswith(OUR_API)]
+    return [VARIABLE.sub(".+", re.escape(path)) for path in paths]
 
 
 def _is_json_stream(method: contracts.Method) -> bool:

@@ -120,12 +120,14 @@ async def drop_accounts(tx: Transaction, budget_id: str) -> None:
     await tx.execute("DELETE FROM budget_account WHERE budget_id = :budget_id", {"budget_id": budget_id})
 
 
-async def drop_old_accounts(tx: Transaction, budget_id: str, before: datetime) -> int:
-    """Drops slots that can count no more; gives their number."""
-    return await tx.execute(
-        "DELETE FROM budget_account WHERE budget_id = :budget_id AND slot_us < :before_us AND reserved_nanos = 0",
-        {"budget_id": budget_id, "before_us": to_us(before)},
+async def drop_old_accounts(tx: Transaction, budget_id: str, before: datetime) -> None:
+    """Drops slots that can count no more, and what was told and heard of them."""
+    params = {"budget_id": budget_id, "before_us": to_us(before)}
+    await tx.execute(
+        "DELETE FROM budget_account WHERE budget_id = :budget_id AND slot_us < :before_us AND reserved_nanos = 0", params
     )
+    await tx.execute("DELETE FROM budget_notice WHERE budget_id = :budget_id AND slot_us < :before_us", params)
+    await tx.execute("DELETE FROM budget_tightening WHERE budget_id = :budget_id AND slot_us < :before_us", params)
 
 
 async def accounts(tx: Transaction, budget_id: str, holder: str, window: Window) -> dict[datetime, Account]:
@@ -251,9 +253,11 @@ async def forget_told(tx: Transaction, budget_id: str, holder: str, window: Wind
 
 
 async def holders(tx: Transaction, budget_id: str) -> list[str]:
-    """Whose shares of a budget were ever touched."""
+    """Whose shares of a budget were touched, or had a threshold told, also while the budget counted something else."""
     rows = await tx.fetch_all(
-        "SELECT DISTINCT holder FROM budget_account WHERE budget_id = :budget_id ORDER BY holder", {"budget_id": budget_id}
+        "SELECT holder FROM budget_account WHERE budget_id = :budget_id"
+        " UNION SELECT holder FROM budget_notice WHERE budget_id = :budget_id ORDER BY holder",
+        {"budget_id": budget_id},
     )
     return [row["holder"] for row in rows]
 

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from services.provider import labels as rules
 from services.provider.dialects.asked import Unreadable
@@ -15,6 +15,15 @@ _KEY = "key"
 # these say who answers and who asks, which the caller does not
 _OURS = (rules.PROVIDER, rules.MODEL, _KEY)
 _LONGEST_SESSION = 128
+
+
+def headers_of(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
+    """Headers by name. Labels may stand in several lines, as any list in HTTP may (RFC 9110, 5.3)."""
+    found: dict[str, str] = {}
+    for name, value in metadata:
+        if isinstance(value, str):
+            found[name] = f"{found[name]},{value}" if name == LABELS and name in found else value
+    return found
 
 
 def labels_of(headers: Mapping[str, str], user: str, *, most: int, longest: int) -> dict[str, str]:

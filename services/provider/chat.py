@@ -89,10 +89,11 @@ Part = Text | Image | ToolCall | ToolResult | Reasoning | Foreign
 
 @dataclass(frozen=True)
 class Message:
-    """What one speaker says at once."""
+    """What one speaker says at once. `name` tells speakers of one role apart, where a dialect has a word for it."""
 
     role: Role
     parts: tuple[Part, ...]
+    name: str = ""
 
 
 @dataclass(frozen=True)

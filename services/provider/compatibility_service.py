@@ -2,8 +2,10 @@
 
 import json
 import logging
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -35,6 +37,7 @@ SSE = "text/event-stream; charset=utf-8"
 # the door makes the HTTP status of an answer of it (envoy/filters.py)
 STATUS = "x-tooloo-status"
 _OK = 200
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 # what a client may wait for by itself
 _SOON = timedelta(minutes=1)
 _STATUSES = {
@@ -50,6 +53,13 @@ _STATUSES = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
+
+
+def _no_number(word: str) -> object:
+    raise ValueError(f"JSON has no {word}")
+
+
+_DECODE = json.JSONDecoder(parse_constant=_no_number).decode
 
 
 class CompatibilityService(CompatibilityServiceServicer):
@@ -102,7 +112,7 @@ class CompatibilityService(CompatibilityServiceServicer):
     def _complete(self, door: Door, request: HttpBody, context: Context) -> Bodies:
         """The answer of one generator: each that hands on what another yields costs as much as a statement."""
         try:
-            headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+            headers = callers.headers_of(context.invocation_metadata() or ())
             asked = door.read(_parsed(request))
             ask = self._ask(asked, headers)
         except Unreadable as error:
@@ -116,7 +126,9 @@ class CompatibilityService(CompatibilityServiceServicer):
             yield await self._refusal(door, self._trouble(error), context)
             return
         await context.send_initial_metadata(_headers(completed, "x-tooloo-cost", completed.cost))
-        yield _body(door.answer(completed.answer, completed.query_id, self._now(), completed.model))
+        # a provider that told no usage is charged by estimate, and a client that counts should know no less
+        answer = replace(completed.answer, usage=completed.usage)
+        yield _body(door.answer(answer, completed.query_id, self._now(), completed.model))
 
     async def _streamed(self, door: Door, asked: Asked, ask: Ask, context: Context) -> Bodies:
         """Headers leave with the first piece: until then a failure still has a status of its own."""
@@ -206,15 +218,24 @@ def _for_now(refusal: errors.Refusal) -> bool:
 
 def _parsed(request: HttpBody) -> object:
     try:
-        return json.loads(request.data)
+        text = request.data.decode("utf-8-sig")
+        value = _DECODE(text)
+        if _SURROGATE.search(text):
+            dump(value)
+    except UnicodeEncodeError as error:
+        # the vendors refuse it, too
+        raise Unreadable("", "the body is not valid JSON: half of a surrogate pair stands alone", "invalid_json") from error
     except (ValueError, RecursionError) as error:
         raise Unreadable("", "the body is not valid JSON", "invalid_json") from error
+    return value
 
 
 def _bytes_of(piece: Delta | Completed, writer: StreamWriter | None) -> bytes:
     if writer is None:
         raise RuntimeError("a stream begins with Started")
-    return writer.end() if isinstance(piece, Completed) else writer.write(piece)
+    if isinstance(piece, Completed):
+        return writer.write(Delta(usage=piece.usage)) + writer.end()
+    return writer.write(piece)
 
 
 def _headers(told: Started | Completed, cost_name: str, cost: int | None) -> tuple[tuple[str, str], ...]:

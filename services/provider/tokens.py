@@ -44,13 +44,13 @@ def to_charge(chat: Chat, answer: Assembler, *, finished: bool) -> tuple[Usage |
     """Tokens to pay for an answer as far as it came, and whether they are an estimate; None when nothing came.
 
     Counts that a stream tells before its end (Anthropic's first message says 1 of output) are right as far as they go, so what came
-    is counted, too; and who tells no output of an answer that has words has not counted them.
+    is counted, too; and who tells no output of an answer that has words, or no input, has not counted them.
     """
     if not finished and not answer.begun and answer.usage is None:
         return None, False
     told, said = answer.usage or Usage(), of_characters(answer.characters)
     whole = told.output_tokens > 0 if finished else told.output_tokens >= max(said, 1)
-    if whole or (finished and told.input_tokens and not said):
+    if told.input_tokens and (whole or (finished and not said)):
         return told, False
     return replace(told, input_tokens=told.input_tokens or of_chat(chat), output_tokens=max(said, told.output_tokens)), True
 

@@ -125,25 +125,31 @@ async def first(tx: Transaction, labels: Labels) -> datetime | None:
     return from_us(row["first_us"]) if row and row["first_us"] is not None else None
 
 
-async def groups_by_provider(tx: Transaction, span: Span, after: str, limit: int) -> list[Group]:
-    """At most `limit` rows by provider, those after the key `after`."""
+async def groups_by_provider(tx: Transaction, span: Span, after: str | None, limit: int) -> list[Group]:
+    """At most `limit` rows by provider, those after the key `after`; usage of which nobody said the provider has the key ""."""
     rows = await tx.fetch_all(
-        f"SELECT provider_id, {_SUMS} FROM usage WHERE {_INSIDE} AND provider_id > :after"  # noqa: S608 # constants only
-        " GROUP BY provider_id ORDER BY provider_id LIMIT :limit",
-        {**span.params, "after": after, "limit": limit},
+        f"SELECT provider_id, {_SUMS} FROM usage WHERE {_INSIDE}"  # noqa: S608 # constants only
+        " AND (:first = 1 OR provider_id > :after) GROUP BY provider_id ORDER BY provider_id LIMIT :limit",
+        {**span.params, "first": int(after is None), "after": after or "", "limit": limit},
     )
     return [Group(row["provider_id"], _sums(row), row["provider_id"]) for row in rows]
 
 
-async def groups_by_model(tx: Transaction, span: Span, after: tuple[str, str], limit: int) -> list[Group]:
-    """At most `limit` rows by provider and model, those after the pair `after`."""
+async def groups_by_model(tx: Transaction, span: Span, after: tuple[str, str] | None, limit: int) -> list[Group]:
+    """At most `limit` rows by provider and model, those after the pair `after`; either may be ""."""
+    provider_id, model = after or ("", "")
     rows = await tx.fetch_all(
         f"SELECT provider_id, model, {_SUMS} FROM usage WHERE {_INSIDE}"  # noqa: S608 # constants only
-        " AND (provider_id > :after_provider OR (provider_id = :after_provider AND model > :after_model))"
+        " AND (:first = 1 OR provider_id > :after_provider OR (provider_id = :after_provider AND model > :after_model))"
         " GROUP BY provider_id, model ORDER BY provider_id, model LIMIT :limit",
-        {**span.params, "after_provider": after[0], "after_model": after[1], "limit": limit},
+        {**span.params, "first": int(after is None), "after_provider": provider_id, "after_model": model, "limit": limit},
     )
-    return [Group(f"{row['provider_id']}/{row['model']}", _sums(row), row["provider_id"], row["model"]) for row in rows]
+    return [Group(_key(row), _sums(row), row["provider_id"], row["model"]) for row in rows]
+
+
+def _key(row: Row) -> str:
+    provider_id, model = row["provider_id"], row["model"]
+    return f"{provider_id}/{model}" if provider_id or model else ""
 
 
 async def groups_by_label(tx: Transaction, span: Span, label: str, after: str | None, limit: int) -> list[Group]:

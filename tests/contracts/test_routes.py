@@ -13,6 +13,7 @@ from mesh.contracts import Method
 SEGMENT = r"(?:[a-z0-9]+(?:[-._][a-z0-9]+)*|\{[a-z][a-z0-9_]*\})"
 PATH = re.compile(rf"(?:/{SEGMENT})+")
 VARIABLE = re.compile(r"\{(\w+)\}")
+WITH_SLASHES = re.compile(r"\{(\w+)=\*/\*\*\}")
 ROUTED = {name: method for name, method in contracts.methods().items() if method.http}
 QUERY_MESSAGES = {"google.protobuf.Timestamp", "google.protobuf.Duration", "google.protobuf.FieldMask"}
 _T = FieldDescriptor
@@ -76,14 +77,14 @@ def in_query(message: Descriptor, without: set[str], depth: int = 0) -> Iterator
 
 @pytest.mark.parametrize("method", ROUTED.values(), ids=ROUTED)
 def test_a_rule_is_within_what_both_support(method: Method) -> None:
-    """One binding; a plain path; variables that are scalar fields; a whole body or none; no response_body."""
+    """One binding, but for variables with slashes; a plain path; scalar variables; a whole body or none; no response_body."""
     service, rpc = method.name.split("/")
     options = contracts.pool().FindServiceByName(service).FindMethodByName(rpc).GetOptions()
     rule = options.Extensions[annotations_pb2.http]
-    assert not rule.additional_bindings
     assert not rule.response_body
     assert rule.WhichOneof("pattern") in {"get", "put", "post", "delete", "patch"}
     path = getattr(rule, rule.WhichOneof("pattern"))
+    assert all(WITH_SLASHES.sub(r"{\1}", other.get) == path for other in rule.additional_bindings)
     assert PATH.fullmatch(path), path
     fields = descriptor(method).fields_by_name
     for variable in VARIABLE.findall(path):

@@ -203,13 +203,16 @@ async def test_what_was_recorded_before_there_were_reservations_is_carried_over(
 
 
 async def test_what_matters_no_more_is_dropped(caller: Caller) -> None:
-    """After a month an ended reservation, full buckets and slots of old windows are gone; what is open, or counts, stays."""
+    """After a month an ended reservation, full buckets, slots of old windows and what was told of them are gone; the rest stays."""
     policy = bursts.BurstPolicy(policy_id="p", measure=bursts.BurstPolicy.MEASURE_REQUESTS, rate=5, period=Duration(seconds=60))
     await caller.bursts.SetBurstPolicy(bursts.SetBurstPolicyRequest(policy=policy))
     await caller.limit("100", "day", window=BudgetWindow(period=BudgetWindow.PERIOD_DAY))
     await caller.limit("100", "ever", window=BudgetWindow(kind=BudgetWindow.KIND_LIFETIME))
+    await caller.limit("1", "told", mode=Budget.MODE_NOTIFY, thresholds=[100], window=BudgetWindow(period=BudgetWindow.PERIOD_DAY))
     done = await caller.reserve("1")
     await caller.settle(done.reservation_id, "1")
+    for alert in [event for event in await caller.bench.told() if event.type == "budget.threshold_exceeded"]:
+        await caller.bench.hear_event(alert)
     caller.clock.advance(timedelta(days=33))
     kept = await caller.reserve("1")
     await caller.settle(kept.reservation_id, "1")
@@ -224,7 +227,9 @@ async def test_what_matters_no_more_is_dropped(caller: Caller) -> None:
     for reservation in (kept, open_one):
         await caller.reservations.GetReservation(own.GetReservationRequest(reservation_id=reservation.reservation_id))
     rows = await host.db.read(lambda tx: tx.fetch_all("SELECT budget_id FROM budget_account ORDER BY budget_id"))
-    assert [row["budget_id"] for row in rows] == ["day", "ever"]
+    assert [row["budget_id"] for row in rows] == ["day", "ever", "told"]
+    assert len(await host.db.read(lambda tx: tx.fetch_all("SELECT slot_us FROM budget_notice"))) == 1
+    assert await host.db.read(lambda tx: tx.fetch_all("SELECT slot_us FROM budget_tightening")) == []
     assert (await caller.standing("ever")).spent == usd("2")
     total = (await caller.provider.GetBudgetReport(api.GetBudgetReportRequest())).total
     assert total.calls == 1

@@ -12,7 +12,7 @@ from mesh.db import Transaction
 from mesh.host import Host, Parts
 from services.provider.assembling import Assembler
 from services.provider.availability_service import AvailabilityService
-from services.provider.chat import Answer, Delta
+from services.provider.chat import Answer, Delta, Usage
 from services.provider.compatibility_service import CompatibilityService
 from services.provider.completing_port import Ask, Completed, Started
 from services.provider.flows import known
@@ -71,7 +71,7 @@ class Straight:
         cost = None
         if price is not None and usage is not None:
             cost = price.cost(usage.input_tokens, usage.output_tokens, usage.cached_input_tokens, usage.cache_write_tokens)
-        return Completed(query_id, model.provider_id, model.name, answer, cost)
+        return Completed(query_id, model.provider_id, model.name, answer, cost, usage or Usage())
 
 
 def named(registry: Registry, name: str) -> Model | None:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.provider.chat import Answer, Chat, Delta, Foreign
+from services.provider.dialects.halves import mended_value
 from services.provider.failure import CallFailedError, Failure, FailureKind
 from services.provider.target import Target
 
 JSON = "application/json"
 _ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _DECODE = json.JSONDecoder().decode
+_MOST_TOKENS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Dialect(ABC):
     """One provider's way to speak."""
 
     name: str
+    # whether a stream is server-sent events
+    streams_events = True
 
     @abstractmethod
     def request(self, chat: Chat, target: Target, *, stream: bool) -> Outgoing:
@@ -118,12 +122,19 @@ def own_part(part: Foreign, dialect: str) -> dict[str, Any]:
     return dict(part.value)
 
 
+def parsed(text: str) -> Any:
+    """The value of a JSON text that a model or a tool wrote; ValueError or RecursionError for what is none."""
+    value = json.loads(text)
+    # few write any character as an escape
+    return mended_value(value) if "\\u" in text else value
+
+
 def arguments_of(text: str) -> dict[str, Any]:
     """A tool call's arguments as an object; text that is none goes under one name, so that the model sees what it wrote."""
     if not text.strip():
         return {}
     try:
-        value = json.loads(text)
+        value = parsed(text)
     except (ValueError, RecursionError):
         return {"invalid_json": text}
     return value if isinstance(value, dict) else {"value": value}
@@ -139,8 +150,8 @@ def objects(value: Any) -> list[dict[str, Any]]:
 
 
 def whole(value: Any) -> int:
-    """A count of tokens as an answer gives it: an integer of 0 or more, else 0."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    """A count of tokens as an answer gives it: an integer of 0 or more, else 0; one that no model could count to is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_TOKENS else 0
 
 
 def texts(parts: Iterable[Any]) -> str:

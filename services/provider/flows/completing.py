@@ -112,19 +112,20 @@ class Completing:
             if isinstance(action, Wait):
                 await asyncio.sleep(action.duration.total_seconds())
                 continue
-            if action.candidate.target != running.target and not await _whole(running.move(action.candidate)):
+            target = action.candidate.target
+            if not running.may_ask(target) or (target != running.target and not await _whole(running.move(action.candidate))):
                 state = attempts.without(state, action.candidate, may_retry=self._may_retry)
                 continue
             failure = None
             running.begin_attempt()
             try:
-                target = target_of(self._known, opened.keys, action)
+                far_end = target_of(self._known, opened.keys, action)
                 if ask.stream:
-                    async with aclosing(self._streamed(target, ask, running)) as events:
+                    async with aclosing(self._streamed(far_end, ask, running)) as events:
                         async for event in events:
                             yield event
                 else:
-                    for delta in pieces(await self._remote.complete(target, ask.chat)):
+                    for delta in pieces(await self._remote.complete(far_end, ask.chat)):
                         running.add(delta)
             except CallFailedError as error:
                 failure = error.failure
@@ -156,12 +157,17 @@ class Completing:
                 if running.answer.begun and not started:
                     started = True
                     yield _started(running)
+                    # counts may have come before the first word
+                    delta = replace(delta, usage=running.answer.usage)  # noqa: PLW2901 - the same piece with more in it
                 if started:
                     yield delta
                 if running.needs_more:
                     await self._top_up(running)
         if not started:
+            # nothing was said, but why it ended and what it cost: all of it may have gone into thoughts that are not shown
             yield _started(running)
+            for delta in pieces(running.answer.answer()):
+                yield delta
 
     async def _top_up(self, running: Running) -> None:
         denied = await _whole(running.top_up())

@@ -33,13 +33,14 @@ _SOON = timedelta(seconds=1)
 class Opened:
     """A query that has begun: what is set aside, whom to ask with which keys, and what the dearest of quality would cost.
 
-    `characters_per_token` is how tokens of the answer are counted while it comes.
+    `price` is that of the model that is asked first; `characters_per_token` is how tokens of the answer are counted while it comes.
     """
 
     query: Query
     reservation: Reservation
     plan: Plan
     keys: Mapping[str, tuple[Key, ...]]
+    price: Price | None
     best: Price | None
     characters_per_token: float
 
@@ -105,8 +106,9 @@ class Opening:
         await selecting.remember(tx, known, choice.ask, selection)
         await query_store.insert(tx, query)
         await host.tell(tx, events.query_started(query, reservation.amount))
-        best, per_token = _price_of_best(known, choice.candidates), await learning.characters_per_token(tx, known, first)
-        return Opened(query, reservation, from_there(plan, left), able.keys, best, per_token)
+        price, best = known.price_of(*first), _price_of_best(known, choice.candidates)
+        per_token = await learning.characters_per_token(tx, known, first)
+        return Opened(query, reservation, from_there(plan, left), able.keys, price, best, per_token)
 
     async def _choose(self, tx: Transaction, ask: Ask, wanted: selecting.Ask, seen: Availability) -> selecting.Choice:
         """The models by rank; a name that no model has is an alias."""

@@ -39,9 +39,9 @@ async def groups(tx: Transaction, group_by: str, span: Span, zone: str, cursor: 
             rows = islice(dropwhile(lambda group: group.key != key, rows), 1, None)
         return list(islice(rows, limit))
     if group_by == MODEL:
-        return await usage_store.groups_by_model(tx, span, (provider, model), limit)
+        return await usage_store.groups_by_model(tx, span, (provider, model) if cursor else None, limit)
     if group_by in ("", PROVIDER):
-        return await usage_store.groups_by_provider(tx, span, provider, limit)
+        return await usage_store.groups_by_provider(tx, span, provider if cursor else None, limit)
     return await usage_store.groups_by_label(tx, span, group_by, key if cursor else None, limit)
 
 

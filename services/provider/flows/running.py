@@ -39,6 +39,8 @@ class Running:
         self.query: Query = opened.query
         self.reservation: Reservation = opened.reservation
         self.answer = Assembler()
+        # as it was when the model was asked: a model that leaves the registry meanwhile has to be paid for all the same
+        self._price = opened.price
         self._tried: list[Tried] = []
         self._outcomes: list[Outcome] = []
         self._first_token: timedelta | None = None
@@ -51,9 +53,6 @@ class Running:
     def target(self) -> Target:
         """The model that is asked."""
         return Target(self.query.provider_id, self.query.model)
-
-    def _price(self) -> Price | None:
-        return self._known.price_of(self.query.provider_id, self.query.model)
 
     def elapsed(self) -> timedelta:
         """How long it is under way."""
@@ -84,23 +83,32 @@ class Running:
         output = self.answer.usage.output_tokens if self.answer.usage else 0
         self._outcomes.append(Outcome(target, attempt.key_id, failure, latency, self._first_token, output))
 
+    def may_ask(self, target: Target) -> bool:
+        """Whether a model is still there to be asked; that it is not, is among what was tried."""
+        model = self._known.registry.model(target.provider_id, target.model)
+        if model is None or not model.enabled:
+            detail = "it was taken out of the registry, or switched off, while this query ran"
+            self._tried.append(Tried(target.provider_id, target.model, kind=FailureKind.UNREACHABLE, detail=detail))
+            return False
+        return True
+
     async def move(self, candidate: Candidate) -> bool:
         """Goes on with another model: what failed is noted, what was set aside is given back and set aside anew.
 
         False when budgets or bursts do not let the other one through; then all is as it was, and why is among what was tried.
         """
         try:
-            query, made, per_token = await self._host.db.write(lambda tx: self._move(tx, candidate))
+            query, made, price, per_token = await self._host.db.write(lambda tx: self._move(tx, candidate))
         except _DeniedError as error:
             target, kind = candidate.target, FailureKind.QUOTA_EXHAUSTED
             self._tried.append(Tried(target.provider_id, target.model, kind=kind, detail=reserving.refusal(error.denied).message))
             return False
         self.query, self.reservation, self._paid_tokens = query, made, made.output_tokens
-        self._characters_per_token = per_token
+        self._price, self._characters_per_token = price, per_token
         self._outcomes = []
         return True
 
-    async def _move(self, tx: Transaction, candidate: Candidate) -> tuple[Query, Reservation, float]:
+    async def _move(self, tx: Transaction, candidate: Candidate) -> tuple[Query, Reservation, Price | None, float]:
         host, known, target = self._host, self._known, candidate.target
         await availability.note(host, tx, known, self.query.query_id, self._outcomes)
         await closing.learn(host, tx, known, self.query.query_id, self._outcomes)
@@ -122,7 +130,7 @@ class Running:
             until=made.expires,
         )
         await query_store.put(tx, query)
-        return query, made, await learning.characters_per_token(tx, known, target)
+        return query, made, known.price_of(*target), await learning.characters_per_token(tx, known, target)
 
     @property
     def needs_more(self) -> bool:
@@ -133,8 +141,7 @@ class Running:
         """Sets aside as much again, so that a long answer costs a few transactions and not one a piece."""
         host, known, reservation_id = self._host, self._known, self.reservation.reservation_id
         more = max(self._paid_tokens, known.settings.top_up_tokens)
-        price = self._price()
-        amount = price.cost(0, more) if price else 0
+        amount = self._price.cost(0, more) if self._price else 0
         # no longer than it stands anyway: a process that dies must not hold a budget back
         ttl = max(self._deadline - self.elapsed(), timedelta()) + known.settings.settle_grace
         found = await host.db.write(
@@ -154,7 +161,7 @@ class Running:
         end = End(
             usage,
             estimated,
-            self._price(),
+            self._price,
             self._opened.best,
             self._tried,
             self._outcomes,

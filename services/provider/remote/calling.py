@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Self
 
 from mesh.clock import Clock
 from services.provider import echo
+from services.provider.assembling import pieces
 from services.provider.chat import Answer, Chat, Delta
 from services.provider.dialects import base
 from services.provider.dialects.base import Dialect, Unsupported
+from services.provider.dialects.halves import Joining, mended_answer
 from services.provider.dialects.refusals import retry_after, without_keys
 from services.provider.dialects.table import DIALECTS
 from services.provider.failure import CallFailedError, Failure, FailureKind
@@ -84,7 +86,7 @@ class Remote:
                 body = await exchange.body(target.timeouts.idle.total_seconds(), self._most)
         except TransportError as error:
             raise _failed(error) from error
-        return dialect.answer(body)
+        return mended_answer(dialect.answer(body))
 
     async def stream(self, target: Target, chat: Chat) -> AsyncGenerator[Delta, None]:
         """The pieces of an answer as they come; CallFailedError when it breaks. Leaving it early ends the connection."""
@@ -93,12 +95,20 @@ class Remote:
                 yield delta
             return
         dialect = DIALECTS[target.dialect]
-        reader, idle = dialect.reader(), target.timeouts.idle.total_seconds()
+        reader, joining, idle = dialect.reader(), Joining(), target.timeouts.idle.total_seconds()
         try:
             async with await self._post(dialect, target, chat, stream=True) as exchange:
-                while not reader.ended and (data := await exchange.read(idle)):
-                    for delta in reader.feed(data):
+                data = await exchange.read(idle)
+                if dialect.streams_events and data.lstrip()[:1] == b"{":
+                    # no event begins so: an error that came with status 200, or an answer of one who does not stream
+                    whole = dialect.answer(data + await exchange.body(idle, self._most))
+                    for delta in pieces(mended_answer(whole)):
                         yield delta
+                    return
+                while data:
+                    for delta in reader.feed(data):
+                        yield joining.piece(delta)
+                    data = b"" if reader.ended else await exchange.read(idle)
                 await exchange.drain(_DRAIN_SECONDS)
         except CallFailedError as error:
             raise _without(target.key, error.failure) from None
@@ -107,7 +117,7 @@ class Remote:
         except TransportError as error:
             raise _failed(error) from error
         for delta in reader.end():
-            yield delta
+            yield joining.piece(delta)
 
     async def close(self) -> None:
         """Ends every connection."""

@@ -7,6 +7,8 @@ from typing import Any
 from services.provider.chat import Answer, Finish, Foreign, Part, Reasoning, Text, ToolCall, Usage
 from services.provider.dialects.anthropic.requests import NAME
 from services.provider.dialects.base import arguments_of, malformed, whole
+from services.provider.dialects.refusals import told_in_stream
+from services.provider.failure import CallFailedError
 
 FINISHES = {
     "end_turn": Finish.STOP,
@@ -27,12 +29,22 @@ NAMES = {
 
 def read(body: dict[str, Any]) -> Answer:
     """The answer; CallFailedError (MALFORMED) when it is none."""
+    if body.get("type") == "error":
+        raise failure_of(body)
     content = body.get("content")
     if not isinstance(content, list):
         raise malformed("the answer has no content")
     parts = tuple(part_of(block) for block in content)
     finish = finish_of(body.get("stop_reason")) or Finish.STOP
     return Answer(parts, finish, usage_of(body.get("usage")), str(body.get("model") or ""), str(body.get("stop_sequence") or ""))
+
+
+def failure_of(event: dict[str, Any]) -> CallFailedError:
+    """The failure that stands where an answer, or its next event, should."""
+    error = event.get("error")
+    error = error if isinstance(error, dict) else {}
+    status = 529 if error.get("type") == "overloaded_error" else 0
+    return CallFailedError(told_in_stream(str(error.get("type") or ""), str(error.get("message") or ""), status))
 
 
 def finish_of(name: Any) -> Finish | None:

@@ -9,8 +9,6 @@ from services.provider.dialects.anthropic import answers
 from services.provider.dialects.anthropic.requests import NAME
 from services.provider.dialects.base import StreamReader, broken, encode, load, malformed
 from services.provider.dialects.framing import Events, write_event
-from services.provider.dialects.refusals import told_in_stream
-from services.provider.failure import CallFailedError
 
 _PLAIN = {"text", "thinking", "tool_use"}
 
@@ -48,10 +46,7 @@ class Reader(StreamReader):
     def _event(self, event: dict[str, Any]) -> list[Delta]:
         kind = event.get("type")
         if kind == "error":
-            error = event.get("error")
-            error = error if isinstance(error, dict) else {}
-            status = 529 if error.get("type") == "overloaded_error" else 0
-            raise CallFailedError(told_in_stream(str(error.get("type") or ""), str(error.get("message") or ""), status))
+            raise answers.failure_of(event)
         if kind == "message_start":
             message = _table(event, "message")
             self._model = str(message.get("model") or "")

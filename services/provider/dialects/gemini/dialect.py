@@ -45,7 +45,7 @@ class Gemini(Dialect):
 
     def answer(self, body: bytes) -> Answer:
         """A GenerateContentResponse."""
-        return answers.read(load(body))
+        return answers.read(_no_error(load(body)))
 
     def reader(self) -> "Reader":
         """Reads a stream of GenerateContentResponse."""
@@ -94,8 +94,13 @@ class Reader(StreamReader):
         return []
 
     def _response(self, response: dict[str, Any]) -> list[Delta]:
-        error = response.get("error")
-        if isinstance(error, dict):
-            code = error.get("code")
-            raise CallFailedError(Gemini().failure(code if isinstance(code, int) else 500, {}, dump(response)))
-        return self._pieces.deltas(response)
+        return self._pieces.deltas(_no_error(response))
+
+
+def _no_error(response: dict[str, Any]) -> dict[str, Any]:
+    """The same response; CallFailedError for one that tells an error, whatever the status before it said."""
+    error = response.get("error")
+    if isinstance(error, dict):
+        code = error.get("code")
+        raise CallFailedError(Gemini().failure(code if isinstance(code, int) else 500, {}, dump(response)))
+    return response

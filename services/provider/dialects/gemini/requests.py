@@ -1,11 +1,10 @@
 """A conversation as the body of a generateContent request."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
-from services.provider.dialects.base import arguments_of, own_extra, own_part
+from services.provider.dialects.base import arguments_of, own_extra, own_part, parsed
 
 NAME = "gemini"
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
@@ -136,7 +135,7 @@ def _result(part: ToolResult) -> Mapping[str, Any]:
     if part.is_error:
         return {"error": part.text}
     try:
-        value = json.loads(part.text)
+        value = parsed(part.text)
     except (ValueError, RecursionError):
         return {"result": part.text}
     return value if isinstance(value, dict) else {"result": value}

@@ -20,6 +20,7 @@ class Ollama(Dialect):
     """POST /api/chat."""
 
     name = requests.NAME
+    streams_events = False
 
     def request(self, chat: Chat, target: Target, *, stream: bool) -> Outgoing:
         """The request."""

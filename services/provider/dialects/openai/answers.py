@@ -3,7 +3,7 @@
 from typing import Any
 
 from services.provider.chat import Answer, Finish, Foreign, Part, Reasoning, Text, ToolCall
-from services.provider.dialects.base import malformed, objects
+from services.provider.dialects.base import encode, malformed, objects
 from services.provider.dialects.openai import usage
 from services.provider.dialects.refusals import told_in_stream
 from services.provider.failure import CallFailedError
@@ -88,6 +88,12 @@ def words_of(content: Any) -> tuple[str, str]:
     return "".join(thoughts), "".join(words)
 
 
+def arguments_of(function: dict[str, Any]) -> str:
+    """The arguments of a call as JSON text; some give the object itself."""
+    arguments = function.get("arguments") or ""
+    return arguments if isinstance(arguments, str) else encode(arguments)
+
+
 def signature_of(call: dict[str, Any]) -> str:
     """Gemini's thought signature, where Google's OpenAI-compatible door puts it."""
     google = (call.get("extra_content") or {}).get("google") if isinstance(call.get("extra_content"), dict) else None
@@ -105,8 +111,7 @@ def _parts(message: dict[str, Any]) -> list[Part]:
         function = call.get("function")
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise malformed("a tool call without a function")
-        arguments = function.get("arguments") or ""
-        parts.append(ToolCall(str(call.get("id") or ""), function["name"], str(arguments), signature_of(call)))
+        parts.append(ToolCall(str(call.get("id") or ""), function["name"], arguments_of(function), signature_of(call)))
     return parts
 
 

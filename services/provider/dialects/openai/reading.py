@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.provider.chat import Chat, Foreign, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
+from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
 from services.provider.dialects.asked import Asked, Fields, Unreadable, image_of_url, own_fields, texts_or_one
 from services.provider.dialects.openai.answers import signature_of
 from services.provider.dialects.openai.requests import NAME
@@ -20,6 +20,7 @@ _REFUSED = {
 }
 _MOST_STOPS = 16
 _MOST_TOKENS = 10_000_000
+_LONGEST_NAME = 256
 _CHOICES = ("auto", "none", "required")
 
 
@@ -104,7 +105,10 @@ def _format(fields: Fields) -> tuple[dict[str, Any] | None, str, bool | None]:
     inner = form.table("json_schema")
     if kind != "json_schema" or inner is None:
         raise Unreadable("response_format.type", "must be text, json_object or json_schema")
-    return inner.mapping("schema"), inner.text("name", most=64), inner.flag("strict")
+    schema, description = inner.mapping("schema"), inner.text("description")
+    # a schema has a place of its own for it, which every dialect passes on
+    schema = {"description": description, **schema} if description and schema else schema
+    return schema, inner.text("name", most=64), inner.flag("strict")
 
 
 def _tool(value: Any, where: str) -> Tool:
@@ -138,17 +142,25 @@ def _messages(fields: Fields) -> tuple[Message, ...]:
 
 
 def _message(fields: Fields) -> Message:
-    role = fields.text("role", required=True)
+    role, name = fields.text("role", required=True), fields.text("name", most=_LONGEST_NAME)
     if role in ("system", "developer"):
-        return Message(Role.SYSTEM, _parts(fields))
+        return Message(Role.SYSTEM, _parts(fields), name)
     if role == "user":
-        return Message(Role.USER, _parts(fields))
+        return Message(Role.USER, _parts(fields), name)
     if role == "assistant":
-        return Message(Role.ASSISTANT, _said(fields))
+        return Message(Role.ASSISTANT, _said(fields), name)
     if role == "tool":
-        words = "".join(part.text for part in _parts(fields) if isinstance(part, Text))
-        return Message(Role.TOOL, (ToolResult(fields.name("tool_call_id"), words),))
+        return Message(Role.TOOL, (_result(fields),))
     raise Unreadable(fields.path("role"), "must be system, developer, user, assistant or tool")
+
+
+def _result(fields: Fields) -> ToolResult:
+    parts = _parts(fields)
+    for part in parts:
+        if not isinstance(part, Text | Image):
+            raise Unreadable(fields.path("content"), "may hold text and images", "unsupported_parameter")
+    words = "".join(part.text for part in parts if isinstance(part, Text))
+    return ToolResult(fields.name("tool_call_id"), words, images=tuple(part for part in parts if isinstance(part, Image)))
 
 
 def _said(fields: Fields) -> tuple[Part, ...]:

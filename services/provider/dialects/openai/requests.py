@@ -74,11 +74,12 @@ def _message(message: Message, send_reasoning: bool) -> list[dict[str, Any]]:
     # a tool message takes words only: pictures follow as the user's
     shown = [image for part in message.parts if isinstance(part, ToolResult) for image in part.images]
     parts = [*shown, *(part for part in message.parts if not isinstance(part, ToolResult))]
+    named = {"name": message.name} if message.name else {}
     if message.role is Role.ASSISTANT:
-        return [*results, _assistant(parts, send_reasoning)]
+        return [*results, _assistant(parts, send_reasoning) | named]
     if not parts and results:
         return results
-    return [*results, {"role": _ROLES[message.role], "content": _content(parts)}]
+    return [*results, {"role": _ROLES[message.role], "content": _content(parts)} | named]
 
 
 def _assistant(parts: Sequence[Part], send_reasoning: bool) -> dict[str, Any]:

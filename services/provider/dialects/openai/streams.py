@@ -18,8 +18,9 @@ class Reader(StreamReader):
         self._events = Events()
         self._done = False
         self._finished = False
-        # index of a tool call by its id, for those who leave the index out
+        # index of a tool call by its id, and of the last one by the index that the far end gave it (None: none)
         self._calls: dict[str, int] = {}
+        self._at: dict[int | None, int] = {}
 
     @property
     def ended(self) -> bool:
@@ -80,13 +81,25 @@ class Reader(StreamReader):
     def _call(self, call: dict[str, Any]) -> ToolCallDelta:
         function = call.get("function")
         function = function if isinstance(function, dict) else {}
-        call_id, index = str(call.get("id") or ""), call.get("index")
-        if not isinstance(index, int):
-            index = self._calls.get(call_id, len(self._calls)) if call_id else max(len(self._calls) - 1, 0)
+        call_id, name = str(call.get("id") or ""), str(function.get("name") or "")
+        index = self._index(call.get("index"), call_id, name)
+        return ToolCallDelta(index, call_id, name, answers.arguments_of(function), answers.signature_of(call))
+
+    def _index(self, told: Any, call_id: str, name: str) -> int:
+        """Which call a piece belongs to. Some leave the index out; some give each call the first one, and an id of its own."""
+        if call_id in self._calls:
+            return self._calls[call_id]
+        free, place = max(self._at.values(), default=-1) + 1, told if isinstance(told, int) else None
+        if call_id and (place is None or (name and self._at.get(place) in self._calls.values())):
+            index = free
+        elif place is None:
+            index = max(free - 1, 0)
+        else:
+            index = self._at.get(place, free if place in self._at.values() else place)
+        self._at[place] = index
         if call_id:
-            self._calls.setdefault(call_id, index)
-        arguments = function.get("arguments") or ""
-        return ToolCallDelta(index, call_id, str(function.get("name") or ""), str(arguments), answers.signature_of(call))
+            self._calls[call_id] = index
+        return index
 
 
 class Writer:
