@@ -13,9 +13,9 @@ TOKENS_PER_IMAGE = 1200
 _PER_MESSAGE = 4
 
 
-def of_characters(count: int) -> int:
+def of_characters(count: int, per_token: float = CHARACTERS_PER_TOKEN) -> int:
     """Tokens of so many characters, rounded up."""
-    return ceil(count / CHARACTERS_PER_TOKEN)
+    return ceil(count / per_token)
 
 
 def of_chat(chat: Chat) -> int:
@@ -40,7 +40,9 @@ def of_answer(answer: Answer) -> int:
     return of_characters(sum(map(_characters, answer.parts)))
 
 
-def to_charge(chat: Chat, answer: Assembler, *, finished: bool) -> tuple[Usage | None, bool]:
+def to_charge(
+    chat: Chat, answer: Assembler, *, finished: bool, characters_per_token: float = CHARACTERS_PER_TOKEN
+) -> tuple[Usage | None, bool]:
     """Tokens to pay for an answer as far as it came, and whether they are an estimate; None when nothing came.
 
     Counts that a stream tells before its end (Anthropic's first message says 1 of output) are right as far as they go, so what came
@@ -48,7 +50,7 @@ def to_charge(chat: Chat, answer: Assembler, *, finished: bool) -> tuple[Usage |
     """
     if not finished and not answer.begun and answer.usage is None:
         return None, False
-    told, said = answer.usage or Usage(), of_characters(answer.characters)
+    told, said = answer.usage or Usage(), of_characters(answer.characters, characters_per_token)
     whole = told.output_tokens > 0 if finished else told.output_tokens >= max(said, 1)
     if told.input_tokens and (whole or (finished and not said)):
         return told, False

@@ -157,7 +157,9 @@ class Running:
 
     async def end(self, tx: Transaction, failure: Failure | None, answer: bytes = b"") -> Query:
         """Settles the query as far as it came."""
-        usage, estimated = tokens.to_charge(self._ask.chat, self.answer, finished=failure is None)
+        usage, estimated = tokens.to_charge(
+            self._ask.chat, self.answer, finished=failure is None, characters_per_token=self._characters_per_token
+        )
         end = End(
             usage,
             estimated,

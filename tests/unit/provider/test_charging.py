@@ -44,25 +44,26 @@ def test_words_are_never_free(deltas: list[Delta], usage: Usage | None, finished
 
 @given(DELTAS, USAGES)
 def test_what_the_provider_tells_at_the_end_counts(deltas: list[Delta], usage: Usage | None) -> None:
-    """To the token, when it says anything of the output."""
+    """To the token, when it says anything of input and output; no input is a count that it did not make."""
     charged, estimated = tokens.to_charge(CHAT, _answer(deltas, usage), finished=True)
     if usage is not None and usage.output_tokens:
-        assert (charged, estimated) == (usage, False)
+        told = usage if usage.input_tokens else replace(usage, input_tokens=tokens.of_chat(CHAT))
+        assert (charged, estimated) == (told, not usage.input_tokens)
     else:
         assert charged is not None
         assert estimated or (not deltas and usage is not None)
 
 
-@given(DELTAS, USAGES, st.integers(0, 20))
-def test_hanging_up_earlier_never_costs_more(deltas: list[Delta], usage: Usage | None, sooner: int) -> None:
+@given(DELTAS, USAGES, st.integers(0, 20), st.floats(0.1, 20))
+def test_hanging_up_earlier_never_costs_more(deltas: list[Delta], usage: Usage | None, sooner: int, per_token: float) -> None:
     """A beginning of an answer costs at most what more of it would; and never less than the provider told so far."""
-    early, _ = tokens.to_charge(CHAT, _answer(deltas[:sooner], usage), finished=False)
-    late, _ = tokens.to_charge(CHAT, _answer(deltas, usage), finished=False)
+    early, _ = tokens.to_charge(CHAT, _answer(deltas[:sooner], usage), finished=False, characters_per_token=per_token)
+    late, _ = tokens.to_charge(CHAT, _answer(deltas, usage), finished=False, characters_per_token=per_token)
     if early is not None:
         assert late is not None
         assert early.output_tokens <= late.output_tokens
         assert early.output_tokens >= (usage.output_tokens if usage else 0)
-        assert late.output_tokens >= tokens.of_characters(_answer(deltas, None).characters)
+        assert late.output_tokens >= tokens.of_characters(_answer(deltas, None).characters, per_token)
 
 
 @given(DELTAS)
