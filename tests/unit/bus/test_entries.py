@@ -56,7 +56,8 @@ class EntriesMachine(RuleBasedStateMachine):
             assert taken
             for position in taken:
                 self.settle_one(position)
-        assert not (self.entries.by_position or self.entries._held or self.entries._lanes), "tokens and subjects go on for ever"
+        assert not self.entries.by_position
+        assert (self.entries._held, self.entries._lanes) == ({}, {}), "there is no end of tokens and subjects"
         assert not self.entries.ready(self.now)
         assert self.entries.next_due() == inf
         self.patch.undo()

@@ -78,7 +78,8 @@ class RunsMachine(RuleBasedStateMachine):
             self.acks.settle(position, position)
         assert self.acks.floor == self.head
         assert (self.runs.unsettled, self.runs.next_due()) == (0, inf)
-        assert not (self.runs.fresh or self.runs._leased), "tokens go on for ever"
+        assert not self.runs.fresh
+        assert not self.runs._leased, "there is no end of tokens"
         self.patch.undo()
 
     def held_by(self, token: int) -> list[Known]:
@@ -214,7 +215,7 @@ class RunsMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_event_is_settled_but_those_that_were(self) -> None:
-        """And with each that is, the positions on both sides of it that are no event's: the floor stands where an event holds it."""
+        """And with each that is, the positions on both sides of it that are no event's: only an event holds up the floor."""
         if not hasattr(self, "runs"):
             return
         assert {position for position in self.events if position in self.acks} == self.settled
