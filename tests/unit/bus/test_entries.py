@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bus import entries as entries_module
-from bus.deliveries import Entry
+from bus.deliveries import SETTLED_DEADLINES, Entry
 from bus.entries import Entries
 
 SUBJECTS = ("a", "b")
@@ -264,6 +264,6 @@ def test_deadlines_of_what_is_settled_do_not_pile_up() -> None:
     entries.take(1, 1, 0.0, 10.0)
     for second in range(10_000):
         entries.hold_until(entry, 10.0 + second)
-    assert len(entries._deadlines) <= 2 + entries_module.SETTLED_DEADLINES
+    assert len(entries._deadlines) <= 2 + SETTLED_DEADLINES
     assert entries.pop_overdue(10_008.0) is None
     assert entries.pop_overdue(10_009.0) is entry

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bus import runs as runs_module
+from bus.deliveries import SETTLED_DEADLINES
 from bus.ranges import AckState
 from bus.runs import Run, Runs
 from bus.slices import Slice
@@ -266,7 +267,7 @@ def test_deadlines_that_were_extended_do_not_pile_up() -> None:
     run = runs.lease(1, 10, None, 0, 10.0)
     for second in range(10_000):
         assert runs.extend(1, [1, 2], 10.0 + second) == []
-    assert len(runs._deadlines) <= 2 * 2 + runs_module.SETTLED_DEADLINES + 1
+    assert len(runs._deadlines) <= 2 * 2 + SETTLED_DEADLINES + 1
     assert runs.next_due() == 10_009.0
     assert runs.pop_overdue(10_008.0) is None
     assert runs.pop_overdue(10_009.0) is run
