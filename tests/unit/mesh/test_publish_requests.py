@@ -16,6 +16,17 @@ from mesh.publish_requests import Request, Requests, Waiting
 
 EVENTS, BYTES, IN_FLIGHT = 500, 96 * 1024, 16
 BODIES = {size: b"x" * size for size in (1, 100, BYTES // 2, BYTES - 1, BYTES, BYTES + 1)}
+# callers: their events, bytes and patience, and whether they are at fault
+MANY = st.lists(
+    st.tuples(
+        st.sampled_from((1, 1, 2, 249, 250, 500, 501)),
+        st.sampled_from(sorted(BODIES)),
+        st.sampled_from((inf, 5.0, 11.0)),
+        st.sampled_from((False, False, False, True)),
+    ),
+    min_size=1,
+    max_size=8,
+)
 FINAL = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.ALREADY_EXISTS)
 PASSING = (
     *(grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL),
@@ -44,9 +55,10 @@ class RequestsMachine(RuleBasedStateMachine):
     A caller at `fault` is one whose events the bus refuses for good, with whatever shares their request.
     """
 
-    @initialize()
-    def begin(self) -> None:
-        """Nobody waits."""
+    @initialize(many=MANY, is_closed=st.booleans())
+    def begin(self, many: list[tuple[int, int, float, bool]], is_closed: bool) -> None:
+        """Some wait. In the end it is closed in the middle of what it does, or goes on until nobody waits any more."""
+        self.is_closed = is_closed
         self.loop = asyncio.new_event_loop()
         self.waiting: deque[Waiting] = deque()
         self.requests = Requests(self.waiting)
@@ -59,11 +71,14 @@ class RequestsMachine(RuleBasedStateMachine):
         self.stored: dict[int, list[int]] = {}
         self.head = 0
         self.now = 100.0
+        self.come(many)
 
     def teardown(self) -> None:
         """In the end, from a bus that does not break any more, everybody hears something, and the right thing."""
         if not hasattr(self, "requests"):
             return
+        if self.is_closed:
+            self.close()
         for _ in range(3 * len(self.callers) + 3):
             while self.send():
                 pass
@@ -80,18 +95,12 @@ class RequestsMachine(RuleBasedStateMachine):
         for number, caller in enumerate(self.callers):
             assert told(caller) == self.expected.get(number)
 
-    @rule(
-        many=st.lists(
-            st.tuples(st.sampled_from((1, 1, 2, 249, 250, 500, 501)), st.sampled_from(sorted(BODIES)), st.booleans()), min_size=1
-        ),
-        seconds=st.sampled_from((inf, inf, 5.0, 20.0)),
-        at_fault=st.sampled_from((False, False, True)),
-    )
-    def come(self, many: list[tuple[int, int, bool]], seconds: float, at_fault: bool) -> None:
+    @rule(many=MANY)
+    def come(self, many: list[tuple[int, int, float, bool]]) -> None:
         """Callers, few or many at once."""
-        for count, size, fault in many:
+        for count, size, seconds, at_fault in many:
             caller = Waiting(BODIES[size], count, self.loop.create_future(), self.now + seconds)
-            if at_fault and fault:
+            if at_fault:
                 self.fault.add(len(self.callers))
             self.numbers[id(caller)] = len(self.callers)
             self.callers.append(caller)
@@ -100,7 +109,7 @@ class RequestsMachine(RuleBasedStateMachine):
     @rule(count=st.integers(260, 510))
     def crowd(self, count: int) -> None:
         """More than a request holds."""
-        self.come([(1, 100, False)] * count, inf, at_fault=False)
+        self.come([(1, 100, inf, False)] * count)
 
     @rule(times=st.integers(1, 20))
     def send_some(self, times: int) -> None:
@@ -204,9 +213,8 @@ class RequestsMachine(RuleBasedStateMachine):
         assert self.requests.sweep(self.now) == min(left, default=inf)
         assert all(not caller.done.done() for caller in self.waiting), "who was told is forgotten"
 
-    @rule()
-    def closes(self) -> None:
-        """Everybody who waits is told, wherever he is; the publisher may be used again."""
+    def close(self) -> None:
+        """Everybody who waits is told, wherever he is."""
         self.requests.refuse_all(unavailable("bus", detail="closed"))
         for number in range(len(self.callers)):
             self.expected.setdefault(number, grpc.StatusCode.UNAVAILABLE)
