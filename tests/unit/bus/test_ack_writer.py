@@ -18,6 +18,7 @@ from bus.ranges import AckState
 from bus.settings import BusSettings
 from bus.storage import DiskFull, QueueFull, SubscriptionStore
 from mesh.clock import ManualClock, to_us
+from tests.support.waiting import turns
 
 NAME = "reader"
 LINGER = 3600.0
@@ -132,12 +133,6 @@ async def sleeps(monkeypatch: pytest.MonkeyPatch) -> Sleeps:
     stand_in: Any = type("asyncio", (), {**vars(asyncio), "sleep": staticmethod(sleeps.sleep)})
     monkeypatch.setattr(ack_writer, "asyncio", stand_in)
     return sleeps
-
-
-async def turns() -> None:
-    """Lets everything happen that can happen now."""
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 async def test_what_is_answered_within_a_moment_is_one_write(subject: Subject, sleeps: Sleeps) -> None:
