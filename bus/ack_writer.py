@@ -31,11 +31,14 @@ class AckWriter:
         self._clock = clock
         self._members = members
         self._dirty = asyncio.Event()
+        # taken from the dealer for a write that has not succeeded
+        self._unwritten = Changes()
 
     def begin(self, dealer: Dealer) -> None:
         """Goes on with another dealer, whose ack state is the one on disk."""
         self._dealer = dealer
         self.floor = dealer.acks.floor
+        self.notice()
 
     def notice(self) -> None:
         """Has it written in a moment what the dealer has to write by now."""
@@ -58,21 +61,30 @@ class AckWriter:
             await self.write_changes()
 
     async def write_changes(self) -> None:
-        """As write(), for who holds the lock. While the disk is full it waits and tries again, for nothing of it may be lost."""
-        dealer = self._dealer
-        changes = dealer.flush()
+        """As write(), for who holds the lock. While the disk is full it waits and tries again, for nothing of it may be lost.
+
+        When whoever waits for it is cancelled, it belongs to the next write; to write twice what was stored changes nothing.
+        """
+        dealer, changes = self._dealer, self._unwritten
+        changes.add(dealer.flush())
         floor, ranges = dealer.acks.floor, dealer.acks.encode()
         if not changes and floor == self.floor:
             return
-        while True:
-            try:
-                await self._apply(floor, ranges, changes)
-                break
-            except (DiskFull, QueueFull):
-                await asyncio.sleep(_RETRY_SECONDS)
-        self.floor = floor
+        try:
+            await self._patiently(floor, ranges, changes)
+        except BaseException:
+            self._dirty.set()
+            raise
+        self._unwritten, self.floor = Changes(), floor
         for member in self._members:
             member.acks_committed += changes.acked.get(member.token, 0)
+
+    async def _patiently(self, floor: int, ranges: bytes, changes: Changes) -> None:
+        while True:
+            try:
+                return await self._apply(floor, ranges, changes)
+            except (DiskFull, QueueFull):
+                await asyncio.sleep(_RETRY_SECONDS)
 
     async def _apply(self, floor: int, ranges: bytes, changes: Changes) -> None:
         now, now_us = self._clock.monotonic(), to_us(self._clock.now())

@@ -20,11 +20,11 @@ class Dealer:
     needs no order by subject; whatever else happens to an event (a retry, a restart, an order) makes it an entry.
     """
 
-    def __init__(self, policy: Policy, acks: AckState) -> None:
+    def __init__(self, policy: Policy, acks: AckState, changes: Changes | None = None) -> None:
         self.policy = policy
         self.acks = acks
         self.cursor = acks.floor
-        self.changes = Changes()
+        self.changes = changes or Changes()
         self.in_flight = 0
         self._entries = Entries(by_subject=policy.order_by_subject)
         self._runs = Runs(acks)

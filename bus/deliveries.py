@@ -81,3 +81,15 @@ class Changes:
 
     def __bool__(self) -> bool:
         return bool(self.settled or self.retries or self.forgotten or self.dead)
+
+    def add(self, later: "Changes") -> None:
+        """Takes in what was gathered later."""
+        for position in later.forgotten:
+            self.retries.pop(position, None)
+        # what is forgotten is written before what waits: a later retry of it stands
+        self.forgotten |= later.forgotten
+        self.retries |= later.retries
+        self.dead |= later.dead
+        self.settled += later.settled
+        for token, count in later.acked.items():
+            self.acked[token] = self.acked.get(token, 0) + count

@@ -18,9 +18,10 @@ class Entries:
         # deliveries beyond an event's first
         self.redeliveries = 0
         self._by_subject = by_subject
-        # queues of positions and of (time, position); what has changed since it was queued is passed over
+        # queues of positions and of (time, position): what is queued stands in one of these, once
         self._ready: list[int] = []
         self._waiting: list[tuple[float, int]] = []
+        # of what is held, and of what has been since
         self._deadlines: list[tuple[float, int]] = []
         # positions of each subject, ascending, and what each token holds
         self._lanes: dict[str, list[int]] = {}
@@ -39,10 +40,8 @@ class Entries:
     def wake(self, now: float) -> None:
         """Makes ready what has waited long enough: it is no longer anything that happens by itself."""
         while self._waiting and self._waiting[0][0] <= now:
-            due, position = heapq.heappop(self._waiting)
-            entry = self.by_position.get(position)
-            if entry and entry.queued and entry.due == due:
-                heapq.heappush(self._ready, position)
+            _, position = heapq.heappop(self._waiting)
+            heapq.heappush(self._ready, position)
 
     def ready(self, now: float) -> bool:
         """Whether take() would probably give something."""
@@ -56,11 +55,10 @@ class Entries:
             self.wake(now)
         taken: list[Entry] = []
         while len(taken) < limit and self._ready:
-            entry = self.by_position.get(heapq.heappop(self._ready))
-            if entry is None or not entry.queued:
-                continue
+            entry = self.by_position[heapq.heappop(self._ready)]
             entry.queued = False
             if self._by_subject and self._lanes[entry.subject][0] != entry.position:
+                # an earlier one has come in since: this one follows it
                 continue
             entry.late = True
             entry.attempts += 1
@@ -105,17 +103,27 @@ class Entries:
 
     def pop_overdue(self, now: float) -> Entry | None:
         """The next entry that is held past its deadline, once each."""
-        while self._deadlines and self._deadlines[0][0] <= now:
-            deadline, position = heapq.heappop(self._deadlines)
-            entry = self.by_position.get(position)
-            if entry and entry.holder is not None and entry.deadline == deadline:
-                return entry
-        return None
+        entry = self._soonest()
+        if entry is None or entry.deadline > now:
+            return None
+        heapq.heappop(self._deadlines)
+        return entry
 
     def next_due(self) -> float:
         """When the next wait ends or the next deadline passes; infinite when there is neither."""
         waiting = self._waiting[0][0] if self._waiting else inf
-        return min(waiting, self._deadlines[0][0]) if self._deadlines else waiting
+        entry = self._soonest()
+        return min(waiting, entry.deadline) if entry else waiting
+
+    def _soonest(self) -> Entry | None:
+        """The entry whose deadline passes next; throws out what was queued before it and is settled, given back or extended."""
+        while self._deadlines:
+            deadline, position = self._deadlines[0]
+            entry = self.by_position.get(position)
+            if entry and entry.holder is not None and entry.deadline == deadline:
+                return entry
+            heapq.heappop(self._deadlines)
+        return None
 
     def _offer(self, entry: Entry) -> None:
         """Queues what is nobody's, unless an earlier one of its subject comes first."""

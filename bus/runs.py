@@ -1,6 +1,6 @@
 """Runs: neighbouring events that are dealt out, held and settled together, so that a delivery costs nothing for each event."""
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable
 from itertools import chain
@@ -124,11 +124,8 @@ class Runs:
             # what lies between the two is no event's: neither of them will settle it
             self._acks.settle(run.last + 1, rest.first - 1)
         run.token, run.late = token, first <= newest
-        leased = self._leased.setdefault(token, [])
-        if run.late:
-            insort(leased, run, key=_first)
-        else:
-            leased.append(run)
+        # fresh runs go out in the order of the log: it stands behind all that the token holds
+        self._leased.setdefault(token, []).append(run)
         self._hold_until(deadline, run)
         return run
 
@@ -193,26 +190,32 @@ class Runs:
         outstanding = run.outstanding()
         self.unsettled -= len(outstanding)
         for position in outstanding:
-            before, after = run.span_of(position)
-            self._acks.settle(before, position - 1)
-            self._acks.settle(position + 1, after)
+            # what is settled has taken along the positions on both sides of it
+            self._acks.settle(run.span_of(position)[0], position - 1)
         return outstanding
 
     def pop_overdue(self, now: float) -> Run | None:
         """The next run that is held past its deadline, once each."""
-        while self._deadlines and self._deadlines[0][0] <= now:
-            deadline, run = self._deadlines.popleft()
-            if run.token is not None and run.deadline == deadline:
-                return run
-        return None
+        run = self._soonest()
+        if run is None or run.deadline > now:
+            return None
+        self._deadlines.popleft()
+        return run
 
     def next_due(self) -> float:
         """When the next deadline passes; infinite when there is none."""
+        run = self._soonest()
+        return run.deadline if run is not None else inf
+
+    def _soonest(self) -> Run | None:
+        """The run whose deadline passes next; throws out what was queued before it and is settled, taken apart or extended."""
         # runs are mostly settled in the order in which they were leased
-        deadlines = self._deadlines
-        while deadlines and deadlines[0][1].token is None:
-            deadlines.popleft()
-        return deadlines[0][0] if deadlines else inf
+        while self._deadlines:
+            deadline, run = self._deadlines[0]
+            if run.token is not None and run.deadline == deadline:
+                return run
+            self._deadlines.popleft()
+        return None
 
     def _hold_until(self, deadline: float, run: Run) -> None:
         run.deadline = deadline

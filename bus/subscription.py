@@ -12,7 +12,7 @@ from tooloo.bus.v1.subscription_pb2 import Subscription
 from bus import definitions
 from bus.ack_writer import AckWriter
 from bus.dealing import Dealer
-from bus.deliveries import Retry
+from bus.deliveries import Changes, Retry
 from bus.dispatcher import Dispatcher
 from bus.member import Member
 from bus.ranges import AckState
@@ -168,8 +168,10 @@ class Running:
     async def seek(self, floor: int) -> None:
         """Moves to after a position; what was out is fenced."""
         async with self._writer.lock:
+            await self._writer.write_changes()
             await self._store.move(self.name, floor)
-            self._install(AckState(floor))
+            # what was answered meanwhile is void, but a dead letter is the only trace of its event
+            self._install(AckState(floor), Changes(dead=self.dealer.changes.dead))
             self._fence_members()
 
     async def redefine(self, definition: Subscription) -> None:
@@ -182,7 +184,8 @@ class Running:
                 self.dealer.release(member.token, self._clock.monotonic(), counted=False)
             await self._writer.write_changes()
             acks = AckState(self.dealer.acks.floor, self.dealer.acks.ranges)
-            self._install(acks)
+            # with what was dealt out and answered while the rest was written
+            self._install(acks, self.dealer.changes)
             self.dealer.carry(await self._stored_retries())
             self._fence_members()
 
@@ -204,9 +207,9 @@ class Running:
         """Returns when everything answered so far is on disk."""
         await self._writer.write()
 
-    def _install(self, acks: AckState) -> None:
-        """Begins to deal anew from an ack state."""
-        self.dealer = Dealer(definitions.policy_of(self.definition, self._settings), acks)
+    def _install(self, acks: AckState, changes: Changes | None = None) -> None:
+        """Begins to deal anew from an ack state, with changes that are still to be written."""
+        self.dealer = Dealer(definitions.policy_of(self.definition, self._settings), acks, changes)
         self._writer.begin(self.dealer)
         self.dispatcher.begin(self.dealer, definitions.filter_of(self.definition.filter))
 

@@ -159,11 +159,11 @@ class Publisher:
             except grpc.aio.AioRpcError as error:
                 self._requests.take_back(error)
                 if error.code() is grpc.StatusCode.INTERNAL and self._requests.again:
-                    await self._ask(self._requests.again[0])
+                    await self._ask(self._requests.again[0], backoff)
                 else:
                     await asyncio.sleep(backoff.wait())
 
-    async def _ask(self, request: Request) -> None:
+    async def _ask(self, request: Request, backoff: Backoff) -> None:
         """Publishes the first of what waits for another try by a call of its own.
 
         A write that meets the end of its stream hides from grpc.aio why the stream ended.
@@ -174,9 +174,11 @@ class Publisher:
             if is_final(error):
                 self._requests.again.popleft()
                 self._requests.refused(request, refusal_of(error))
+            else:
+                await asyncio.sleep(backoff.wait())
         else:
-            self._requests.again.popleft()
             request.acknowledge(response.positions)
+            self._requests.again.popleft()
 
     async def _stream(self, backoff: Backoff) -> None:
         """One stream; raises what ended it."""
@@ -223,8 +225,9 @@ class Publisher:
                 start = callers = 0
                 positions = response.positions
                 while acknowledged < response.sequence:
-                    request = sent.popleft()
+                    request = sent[0]
                     request.acknowledge(positions[start : start + request.count])
+                    sent.popleft()
                     start += request.count
                     callers += len(request.callers)
                     acknowledged += 1

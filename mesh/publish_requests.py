@@ -46,7 +46,9 @@ class Request:
         return any(not caller.done.done() for caller in self.callers)
 
     def acknowledge(self, positions: Sequence[int]) -> None:
-        """Gives each caller the positions of its events."""
+        """Gives each caller the positions of its events; ValueError when there is not one for each."""
+        if len(positions) != self.count:
+            raise ValueError(f"the bus answered {self.count} events with {len(positions)} positions")
         start = 0
         for caller in self.callers:
             end = start + caller.count

@@ -14,6 +14,7 @@ from tooloo.bus.v1 import bus_service_pb2 as pb
 from mesh import publish
 from mesh.errors import Refusal
 from mesh.follow import BusClient
+from mesh.reconnect import Backoff
 from mesh.writing import written
 from tests.support.events import sample, sized
 from tests.support.waiting import until
@@ -50,11 +51,13 @@ class Server:
                 await context.abort(self.ends_with, "as the test says")
             positions = self.positions_of(request.events)
             await self.answers.wait()
-            yield pb.PublishStreamResponse(sequence=request.sequence, positions=positions, last_position=positions[-1])
+            yield pb.PublishStreamResponse(sequence=request.sequence, positions=positions, last_position=max(positions, default=0))
 
     async def publish(self, request: Any, context: Any) -> pb.PublishResponse:
         """Publish."""
         self.calls += 1
+        if self.ends_with:
+            await context.abort(self.ends_with, "as the test says")
         await self.answers.wait()
         return pb.PublishResponse(positions=self.positions_of(request.events))
 
@@ -174,6 +177,37 @@ async def test_a_stream_that_stalled_is_followed_by_another(
         async with asyncio.timeout(PATIENCE):
             found = await asyncio.gather(*calling)
         assert sorted(position for (position,) in found) == list(range(2, 31))
+
+
+async def test_a_bus_that_fails_at_something_is_not_asked_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """INTERNAL from the stream and from the call that asks why: it may pass, so it is tried again, but after a wait each time."""
+    waits = 0
+
+    class Counted(Backoff):
+        def wait(self) -> float:
+            nonlocal waits
+            waits += 1
+            return 0.0
+
+    monkeypatch.setattr(publish, "Backoff", Counted)
+    async with serving(tmp_path) as (bus, client):
+        bus.ends_with = grpc.StatusCode.INTERNAL
+        publishing = asyncio.create_task(client.publish([sample(1)]))
+        await until(lambda: bus.calls >= 5)
+        assert waits >= 4
+        bus.ends_with = None
+        assert await outcome(publishing) == [1]
+
+
+@pytest.mark.parametrize("positions", [[], [1]])
+async def test_an_answer_without_a_position_for_each_event_leaves_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, positions: list[int]
+) -> None:
+    """It can only come from a bus that is broken; callers hear that, instead of positions that are not theirs or nothing."""
+    async with serving(tmp_path) as (bus, client):
+        monkeypatch.setattr(bus, "positions_of", lambda events: positions[: len(events) - 1])
+        for events in ([sample(1)], [sample(1), sample(2)]):
+            assert isinstance(await outcome(client.publish(events)), ValueError)
 
 
 async def test_two_clients_do_not_mix(tmp_path: Path) -> None:
