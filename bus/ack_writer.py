@@ -31,6 +31,7 @@ class AckWriter:
         self._clock = clock
         self._members = members
         self._dirty = asyncio.Event()
+        self._ended = False
 
     def begin(self, dealer: Dealer) -> None:
         """Goes on with another dealer, whose ack state is the one on disk."""
@@ -57,13 +58,20 @@ class AckWriter:
         async with self.lock:
             await self.write_changes()
 
-    async def write_changes(self) -> None:
-        """As write(), for who holds the lock. While the disk is full it waits and tries again, for nothing of it may be lost."""
+    def end(self) -> None:
+        """Writes nothing any more: the subscription is deleted."""
+        self._ended = True
+
+    async def write_changes(self) -> tuple[int, bytes]:
+        """As write(), for who holds the lock. While the disk is full it waits and tries again, for nothing of it may be lost.
+
+        Gives floor and ranges as they stood when it began: what is settled meanwhile is not on the disk yet.
+        """
         dealer = self._dealer
         changes = dealer.flush()
         floor, ranges = dealer.acks.floor, dealer.acks.encode()
-        if not changes and floor == self.floor:
-            return
+        if self._ended or (not changes and floor == self.floor):
+            return floor, ranges
         while True:
             try:
                 await self._apply(floor, ranges, changes)
@@ -73,6 +81,7 @@ class AckWriter:
         self.floor = floor
         for member in self._members:
             member.acks_committed += changes.acked.get(member.token, 0)
+        return floor, ranges
 
     async def _apply(self, floor: int, ranges: bytes, changes: Changes) -> None:
         now, now_us = self._clock.monotonic(), to_us(self._clock.now())

@@ -42,9 +42,9 @@ class SqliteSubscriptionStore:
         """Moves a subscription to after a position."""
         await self._log.run(lambda connection: sql.move(connection, name, floor))
 
-    async def retries(self, name: str, seconds_of: Callable[[int], float]) -> list[Retry]:
+    async def retries(self, name: str, due: Callable[[int, int], float]) -> list[Retry]:
         """Events that wait for another delivery."""
-        return await self._log.query(lambda connection: sql.retries(connection, name, seconds_of))
+        return await self._log.query(lambda connection: sql.retries(connection, name, due))
 
     async def kept_event(self, name: str, position: int) -> bytes | None:
         """The event that a redriven dead letter brought along."""

@@ -248,8 +248,8 @@ class SubscriptionStore(Protocol):
     async def move(self, name: str, floor: int) -> None:
         """Moves a subscription: everything up to `floor` counts as settled, nothing beyond it; dead letters stay."""
 
-    async def retries(self, name: str, seconds_of: Callable[[int], float]) -> list[Retry]:
-        """Events that wait for another delivery; `seconds_of` turns their stored due time into the dealer's."""
+    async def retries(self, name: str, due: Callable[[int, int], float]) -> list[Retry]:
+        """Events that wait for another delivery; `due` turns their stored due time and the wait asked for into the dealer's."""
 
     async def kept_event(self, name: str, position: int) -> bytes | None:
         """The event that a redriven dead letter brought along; None when the log has it."""
