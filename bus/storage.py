@@ -259,8 +259,8 @@ class SubscriptionStore(Protocol):
     ) -> None:
         """Writes what a dealer gathered: acks, retries and dead letters together."""
 
-    async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
-        """Dead letters beyond a position, oldest first."""
+    async def dead_letters(self, name: str, after: int, limit: int, max_bytes: int) -> Sequence[StoredDeadLetter]:
+        """Dead letters beyond a position, oldest first: two at least, and no more once their events take more than `max_bytes`."""
 
     async def dead_letter_counts(self) -> Mapping[str, int]:
         """How many dead letters each subscription keeps; those without any are left out."""

@@ -92,7 +92,7 @@ class Running:
         """A new member, from its opening request; RESOURCE_EXHAUSTED when there are too many."""
         if len(self._members) >= self._settings.max_members:
             raise too_many(BusSettings.env_name("max_members"), "members", self._settings.max_members)
-        seconds = first.heartbeat.ToTimedelta().total_seconds() or self._settings.heartbeat.total_seconds()
+        seconds = definitions.silence_of(first.heartbeat, self._settings)
         member = Member(self._new_token(), seconds, counts_bytes=first.credit_bytes > 0)
         self._members.append(member)
         return member

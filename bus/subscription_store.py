@@ -120,16 +120,23 @@ def apply(
     )
 
 
-def dead_letters(connection: sqlite3.Connection, name: str, after: int, limit: int) -> list[StoredDeadLetter]:
-    """Dead letters beyond a position, oldest first; CorruptBatch for one whose event is damaged."""
-    return [
-        StoredDeadLetter(position, _sound(position, event, checksum), *rest)
-        for position, event, checksum, *rest in connection.execute(
-            "SELECT position, event, checksum, reason, attempts, error, create_time_us FROM dead_letters "
-            "WHERE subscription = ? AND position > ? ORDER BY position LIMIT ?",
-            (name, after, limit),
-        )
-    ]
+def dead_letters(connection: sqlite3.Connection, name: str, after: int, limit: int, max_bytes: int) -> list[StoredDeadLetter]:
+    """Dead letters beyond a position, oldest first; CorruptBatch for one whose event is damaged.
+
+    Two at least, and no more once their events take more than `max_bytes`.
+    """
+    found: list[StoredDeadLetter] = []
+    size = 0
+    for position, event, checksum, *rest in connection.execute(
+        "SELECT position, event, checksum, reason, attempts, error, create_time_us FROM dead_letters "
+        "WHERE subscription = ? AND position > ? ORDER BY position LIMIT ?",
+        (name, after, limit),
+    ):
+        found.append(StoredDeadLetter(position, _sound(position, event, checksum), *rest))
+        size += len(event)
+        if size > max_bytes and len(found) > 1:
+            break
+    return found
 
 
 def damaged_copies(connection: sqlite3.Connection) -> list[tuple[str, int]]:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from itertools import accumulate
 
 from tooloo.bus.v1.subscription_pb2 import StartAt, Subscription
 
@@ -138,11 +139,21 @@ class Subscriptions:
         """Deliveries beyond an event's first, by name of the subscription."""
         return {name: running.dealer.redeliveries for name, running in self._running.items()}
 
-    async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
-        """Dead letters of a subscription beyond a position."""
+    async def dead_letters(self, name: str, after: int, limit: int) -> tuple[Sequence[StoredDeadLetter], bool]:
+        """Dead letters of a subscription beyond a position, as many as one message holds, and whether there are more."""
         running = self.running(name)
         await running.written()
-        return await self._store.dead_letters(name, after, limit)
+        max_bytes = self._settings.read_bytes
+        found = await self._store.dead_letters(name, after, limit + 1, max_bytes)
+        fitting = bisect.bisect_right(list(accumulate(len(letter.event) for letter in found)), max_bytes)
+        count = min(limit, max(1, fitting))
+        return found[:count], len(found) > count
+
+    async def dead_letter(self, name: str, position: int) -> StoredDeadLetter | None:
+        """The dead letter of the event at a position; None when there is none."""
+        await self.running(name).written()
+        found = await self._store.dead_letters(name, position - 1, 1, self._settings.read_bytes)
+        return found[0] if found and found[0].position == position else None
 
     async def drop_dead_letters(self, name: str, positions: Sequence[int] | None) -> int:
         """Drops dead letters; None means all."""

@@ -29,6 +29,8 @@ _STATES, _RETRIES, _LETTERS, _KEPT = "subscription", "retry", "letter", "kept"
 # dead letters of one batch, with the events that are kept of them, the values of their retries, and the state beside them
 _LETTERS_PER_BATCH = BATCH // 3 - 1
 _LONGEST_ERROR = 512
+# dead letters that are read side by side
+_LETTERS_AT_ONCE = 32
 Events = Callable[[Sequence[int]], Awaitable[dict[int, Event]]]
 
 
@@ -156,12 +158,18 @@ class JetStreamSubscriptionStore:
             await self._write(name, state, changed, forgotten)
             self._letters[name].update({letter.position: letter.subject for letter in letters})
 
-    async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
+    async def dead_letters(self, name: str, after: int, limit: int, max_bytes: int) -> Sequence[StoredDeadLetter]:
         """Dead letters beyond a position, oldest first."""
         known = sorted(self._letters.get(name, {}))
         chosen = known[bisect_right(known, after) :][:limit]
-        entries = await asyncio.gather(*(self._bucket.get(_key(_LETTERS, name, position)) for position in chosen))
-        return [Letter.decode(entry.value).stored() for entry in entries if entry]
+        found: list[StoredDeadLetter] = []
+        for start in range(0, len(chosen), _LETTERS_AT_ONCE):
+            keys = [_key(_LETTERS, name, position) for position in chosen[start : start + _LETTERS_AT_ONCE]]
+            entries = await asyncio.gather(*map(self._bucket.get, keys))
+            found += [Letter.decode(entry.value).stored() for entry in entries if entry]
+            if sum(len(letter.event) for letter in found) > max_bytes:
+                break
+        return found
 
     async def dead_letter_counts(self) -> Mapping[str, int]:
         """How many dead letters each subscription keeps."""

@@ -8,6 +8,7 @@ from tooloo.bus.v1.subscription_pb2 import EventFilter, Subscription
 
 from tests.conformance.asking import LONG, dead_letters, next_answer
 from tests.integration.bus_bench import PATIENCE, BusBench, Puller, event
+from tests.support.events import sized
 
 
 async def taken(bus: BusBench, count: int) -> Puller:
@@ -106,3 +107,22 @@ async def test_what_is_erased_while_it_is_out_leaves_no_dead_letter(bus: BusBenc
     await puller.say(nacks=[pb.Nack(position=position, park=True, error="no") for position in (1, 2)])
     await bus.settled(2)
     assert [letter.position for letter in await dead_letters(bus, 1)] == [2]
+
+
+async def test_dead_letters_of_large_events_come_in_pages_that_fit(bus: BusBench) -> None:
+    """Into a message, whatever their number; each once, and one larger than a page by itself."""
+    await bus.subscribe()
+    sizes = [200_000, 200_000, 200_000, 10, 200_000]
+    for number, size in enumerate(sizes, 1):
+        await bus.publish(sized(number, size, f"s/{number}"))
+    puller = await Puller(bus.stub).open()
+    await puller.take(len(sizes))
+    await puller.say(nacks=[pb.Nack(position=number, park=True) for number in range(1, len(sizes) + 1)])
+    await bus.settled(len(sizes))
+    pages: list[list[int]] = []
+    token = ""
+    while token or not pages:
+        page = await bus.stub.ListDeadLetters(pb.ListDeadLettersRequest(subscription="reader", page_token=token))
+        pages.append([letter.position for letter in page.dead_letters])
+        token = page.next_page_token
+    assert pages == [[1, 2], [3, 4, 5]]

@@ -50,7 +50,8 @@ def store_of(core: Core) -> Any:
 
 async def letters(core: Core) -> list[int]:
     """Where the events of its dead letters stand."""
-    return [letter.position for letter in await core.subscriptions.dead_letters(NAME, 0, 10)]
+    found, _ = await core.subscriptions.dead_letters(NAME, 0, 10)
+    return [letter.position for letter in found]
 
 
 async def test_a_creation_that_was_cut_off_stands(tmp_path: Path) -> None:
