@@ -241,8 +241,9 @@ class Dispatcher:
         dealer = self._dealer
         for piece in chunk.slices:
             if failures or not dealer.offer_run(piece):
-                if sound := piece.beside(failures):
-                    self._bodies.keep(sound)
+                # what was settled before a restart is never dealt out: kept, it would take the room of what is
+                if fresh := piece.beside(failures.keys() | dealer.settled_among(piece.positions)):
+                    self._bodies.keep(fresh)
                 dealer.scanned(piece.last, [(event.position, event.subject) for event in piece.decode()], failures)
         dealer.scanned(chunk.scanned)
 

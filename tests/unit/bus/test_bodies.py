@@ -1,0 +1,31 @@
+"""What a subscription keeps in memory between reading and delivery: only what is still to be delivered."""
+
+from pathlib import Path
+
+from tooloo.bus.v1.subscription_pb2 import Subscription
+
+from bus.core import open_core
+from bus.settings import BusSettings
+from mesh.clock import SystemClock
+from tests.support.events import sample
+from tests.unit.bus.test_deal_now import NAME, Reader
+
+
+async def test_what_was_settled_before_a_restart_takes_no_room(tmp_path: Path) -> None:
+    """It would stay there for good, and all that follows would be read from the log one by one."""
+    file, settings = tmp_path / "log.db", BusSettings()
+    async with open_core(settings, SystemClock(), file) as core:
+        await core.subscriptions.create(Subscription(name=NAME, order_by_subject=True))
+        running = core.subscriptions.running(NAME)
+        reader = Reader(running, credit_events=10)
+        await core.log.publish([sample(number, f"s/{number}") for number in range(1, 6)])
+        assert await reader.until(5) == [1, 2, 3, 4, 5]
+        reader.say(ack=[2, 4, 5])
+        await running.written()
+        await reader.end()
+    async with open_core(settings, SystemClock(), file) as core:
+        running = core.subscriptions.running(NAME)
+        reader = Reader(running, credit_events=10)
+        assert await reader.until(2) == [1, 3]
+        assert not running.dispatcher._bodies._events
+        await reader.end()
