@@ -9,7 +9,6 @@ from tooloo.event.v1.event_pb2 import Event
 
 from mesh.ids import new_id
 from tests.conformance.asking import next_answer, read_all, refused
-from tests.conformance.ways import RunBus
 from tests.integration.bus_bench import PATIENCE, BusBench, event, number_of
 
 
@@ -161,17 +160,3 @@ async def test_a_drain_ends_an_idle_stream_and_says_why(bus: BusBench, answered:
     async with asyncio.timeout(PATIENCE):
         assert (await refused(call.read())).code == "UNAVAILABLE"
     assert len(await read_all(bus)) == answered
-
-
-async def test_a_version_outlives_its_event_where_the_table_says_so(run_bus: RunBus, way: str) -> None:
-    """Retention deletes the event and the bus starts anew: files know its position still, a stream has nothing of the subject left."""
-    async with run_bus({"TOOLOO_BUS_RETENTION_COUNT": "1", "TOOLOO_BUS_UPKEEP_INTERVAL": "50ms"}) as bus:
-        await bus.publish(event(1, subject="a"))
-        await bus.publish(event(2, subject="b"))
-        async with asyncio.timeout(PATIENCE):
-            while (await bus.stub.GetBusStats(pb.GetBusStatsRequest())).first_position < 2:
-                await asyncio.sleep(0.01)
-        await bus.bench.restart()
-        other = pb.PublishRequest(events=[event(3, subject="a")], expected_versions={"a": 9})
-        told = await refused(bus.stub.Publish(other))
-        assert (told.code, told.metadata["a"]) == ("ABORTED", "0" if way == "gRPC on JetStream" else "1")
