@@ -77,10 +77,6 @@ class Dealer:
         self.cursor = piece.last
         return True
 
-    def settled_among(self, positions: Iterable[int]) -> set[int]:
-        """Those of the positions beyond the cursor that are settled already."""
-        return {position for position in positions if position in self.acks} if self.acks.reaches_beyond(self.cursor) else set()
-
     def scanned(self, last: int, wanted: Sequence[tuple[int, str]] = (), failures: Mapping[int, str] | None = None) -> None:
         """Moves the cursor to `last`: the wanted (position, subject) pairs up to there are dealt out, all else there is settled.
 

@@ -242,7 +242,7 @@ class Dispatcher:
         for piece in chunk.slices:
             if failures or not dealer.offer_run(piece):
                 # what was settled before a restart is never dealt out: kept, it would take the room of what is
-                if fresh := piece.beside(failures.keys() | dealer.settled_among(piece.positions)):
+                if fresh := piece.beside(failures.keys() | dealer.acks.among(piece.positions)):
                     self._bodies.keep(fresh)
                 dealer.scanned(piece.last, [(event.position, event.subject) for event in piece.decode()], failures)
         dealer.scanned(chunk.scanned)

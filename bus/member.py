@@ -106,6 +106,10 @@ class Member:
         self.credit_bytes -= delivery.size
         self._wake.set()
 
+    def is_to_be_sent(self, text: bytes) -> bool:
+        """Whether these bytes stand in anything that waits to be sent."""
+        return any(text in part for each in self._queue for part in (each.events, *(piece.events for piece in each.pieces)))
+
     def refuse(self, positions: Sequence[int]) -> None:
         """Tells the member that it no longer held these."""
         if positions:

@@ -200,8 +200,13 @@ class Running:
         finally:
             self._writer.lock.release()
 
-    def read_again(self) -> None:
-        """Lets go of what was read and not sent: it is read from the log again, as that stands now."""
+    def erased(self, subject: str) -> None:
+        """Lets go of what was read and not sent: it is read from the log again, as that stands now.
+
+        A member to whom the subject is about to be sent gets anew all that it holds; what is on its way already arrives.
+        """
+        text = subject.encode()
+        self._fence([member for member in self._members if member.is_to_be_sent(text)])
         self.dispatcher.read_again()
 
     @uncancelled
@@ -230,11 +235,15 @@ class Running:
     async def _replacing(self) -> AsyncIterator[None]:
         """While the dealer is replaced. What was out is fenced first: nobody settles it behind what is written meanwhile."""
         async with self._writer.lock:
-            for member in self._members:
-                self.dealer.release(member.token, self._clock.monotonic(), counted=False)
-                member.fence(self._new_token())
+            self._fence(self._members)
             with self.dispatcher.held():
                 yield
+
+    def _fence(self, members: Sequence[Member]) -> None:
+        """Takes back what members hold, and is no delivery then, and gives them other tokens."""
+        for member in members:
+            self.dealer.release(member.token, self._clock.monotonic(), counted=False)
+            member.fence(self._new_token())
 
     async def _stored_retries(self, policy: Policy) -> list[Retry]:
         now, now_us, longest = self._clock.monotonic(), to_us(self._clock.now()), max(policy.backoff)

@@ -176,7 +176,7 @@ class Subscriptions:
         """Takes every event of a subject out of the log, and out of what is about to be delivered; returns their number."""
         erased = await self._log.erase(subject)
         for running in self._running.values():
-            running.read_again()
+            running.erased(subject)
         return erased
 
     @uncancelled
