@@ -69,15 +69,16 @@ class Running:
         """Writes down what is settled and ends; what was out counts as never delivered."""
         for member in list(self._members):
             self.leave(member, counted=False)
+        # acks that find no room are delivered again, which is allowed; a stop that never ends is not. The writing task goes on
+        # meanwhile: broken off, it would take dead letters with it whose events count as settled by the last write
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._writer.write()
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
             with suppress(asyncio.CancelledError):
                 await task
-        # acks that find no room are delivered again, which is allowed; a stop that never ends is not
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
-                await self._writer.write()
 
     def end_streams(self, failure: Exception) -> None:
         """Ends every stream with a refusal."""

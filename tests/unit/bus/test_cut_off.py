@@ -174,3 +174,20 @@ async def test_a_retry_waits_on_while_a_definition_changes(tmp_path: Path) -> No
         assert await reader.until(4) == [1, 2, 2, 3]
         assert running.dealer.in_flight == 2
         await reader.end()
+
+
+async def test_a_stop_takes_no_dead_letter_from_what_is_being_written(tmp_path: Path) -> None:
+    """What was waiting for the disk when the bus stopped is there whole, or not at all."""
+    async with subscribed(tmp_path) as (core, running):
+        reader = Reader(running, credit_events=10)
+        await core.log.publish([sample(1)])
+        assert await reader.until(1) == [1]
+        held = Held(store_of(core), "apply", before=True)
+        reader.say(nacks=[Nack(position=1, park=True)])
+        await held.reached.wait()
+        stopping = asyncio.create_task(running.stop())
+        await turns()
+        held.go.set()
+        await stopping
+        assert [letter.position for letter in await store_of(core).dead_letters(NAME, 0, 10, 1000)] == [1]
+        await reader.end()
