@@ -33,6 +33,7 @@ class AckWriter:
         self._dirty = asyncio.Event()
         # taken from the dealer for a write that has not succeeded
         self._unwritten = Changes()
+        self._ended = False
 
     def begin(self, dealer: Dealer) -> None:
         """Goes on with another dealer, whose ack state is the one on disk."""
@@ -60,16 +61,21 @@ class AckWriter:
         async with self.lock:
             await self.write_changes()
 
-    async def write_changes(self) -> None:
+    def end(self) -> None:
+        """Writes nothing any more: the subscription is deleted."""
+        self._ended = True
+
+    async def write_changes(self) -> tuple[int, bytes]:
         """As write(), for who holds the lock. While the disk is full it waits and tries again, for nothing of it may be lost.
 
-        When whoever waits for it is cancelled, it belongs to the next write; to write twice what was stored changes nothing.
+        Gives floor and ranges as they stood when it began: what is settled meanwhile is not on the disk yet. When it is cancelled,
+        what it took belongs to the next write; to write twice what was stored changes nothing.
         """
         dealer, changes = self._dealer, self._unwritten
         changes.add(dealer.flush())
         floor, ranges = dealer.acks.floor, dealer.acks.encode()
-        if not changes and floor == self.floor:
-            return
+        if self._ended or (not changes and floor == self.floor):
+            return floor, ranges
         try:
             await self._patiently(floor, ranges, changes)
         except BaseException:
@@ -78,6 +84,7 @@ class AckWriter:
         self._unwritten, self.floor = Changes(), floor
         for member in self._members:
             member.acks_committed += changes.acked.get(member.token, 0)
+        return floor, ranges
 
     async def _patiently(self, floor: int, ranges: bytes, changes: Changes) -> None:
         while True:

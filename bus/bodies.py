@@ -32,6 +32,13 @@ class Bodies:
             self._events[position] = body
             self._bytes += len(body)
 
+    def put_back(self, events: Mapping[int, bytes]) -> None:
+        """Keeps again what was taken and not sent, as far as there is room."""
+        for position, body in events.items():
+            if self._bytes + len(body) <= self._max_bytes:
+                self._events[position] = body
+                self._bytes += len(body)
+
     async def take(self, positions: Iterable[int]) -> Mapping[int, bytes]:
         """The events at some positions; what neither the log nor a redriven dead letter holds is left out."""
         found: dict[int, bytes] = {}

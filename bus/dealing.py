@@ -20,11 +20,11 @@ class Dealer:
     needs no order by subject; whatever else happens to an event (a retry, a restart, an order) makes it an entry.
     """
 
-    def __init__(self, policy: Policy, acks: AckState, changes: Changes | None = None) -> None:
+    def __init__(self, policy: Policy, acks: AckState) -> None:
         self.policy = policy
         self.acks = acks
         self.cursor = acks.floor
-        self.changes = changes or Changes()
+        self.changes = Changes()
         self.in_flight = 0
         self._entries = Entries(by_subject=policy.order_by_subject)
         self._runs = Runs(acks)
@@ -100,6 +100,8 @@ class Dealer:
         if last > self.cursor:
             self.acks.settle(self.cursor + 1, last)
             self.cursor = last
+        if self._carried and not wanted:
+            self._pass_over_carried()
 
     def unbundle(self) -> None:
         """Makes entries of all that waits in runs: bytes that came with it are let go of and read again when it is dealt out."""
@@ -139,6 +141,12 @@ class Dealer:
             newest = max(newest, entry.position)
         self._sent[token] = newest
 
+    def put_back(self, entries: Iterable[Entry]) -> None:
+        """Takes back what was taken and does not go out now: it is no delivery."""
+        for entry in entries:
+            self._entries.redeliveries -= entry.attempts > 1
+            self._undeliver(entry)
+
     def ack(self, token: int, positions: Iterable[int]) -> list[int]:
         """Settles events that the token holds; returns the positions it does not hold."""
         refused = []
@@ -173,7 +181,7 @@ class Dealer:
         if park:
             self._bury(entry, PARKED, error)
         else:
-            self._fail(entry, now, error, self.policy.wait_after(entry.attempts) if retry_after is None else retry_after)
+            self._fail(entry, now, error, self.policy.wait_after(entry.attempts), asked=retry_after)
         return True
 
     def extend(self, token: int, positions: Iterable[int], now: float) -> list[int]:
@@ -197,9 +205,7 @@ class Dealer:
             if counted:
                 self._fail(entry, now, STREAM_BROKE, 0.0)
             else:
-                entry.attempts -= 1
-                self._entries.give_back(entry)
-                self.in_flight -= 1
+                self._undeliver(entry)
 
     def expire(self, now: float) -> int:
         """Takes back what was held past its deadline, and makes ready what has waited long enough; returns how many it took."""
@@ -222,6 +228,15 @@ class Dealer:
         changes, self.changes = self.changes, Changes()
         return changes
 
+    def _pass_over_carried(self) -> None:
+        """Of what was carried and is not wanted any more, e.g. by another filter, only what somebody redrove is given out."""
+        for position in sorted(position for position in self._carried if position <= self.cursor):
+            retry = self._carried.pop(position)
+            if retry.redriven:
+                self._restore(retry)
+            else:
+                self.changes.forgotten.add(position)
+
     def _restore(self, retry: Retry) -> None:
         self._entries.add(Entry(retry.position, retry.subject, retry.attempts, retry.due, retry.error, recorded=True))
 
@@ -242,6 +257,11 @@ class Dealer:
         entry = self._entries.by_position.get(position)
         return entry if entry is not None and entry.holder == token else None
 
+    def _undeliver(self, entry: Entry) -> None:
+        entry.attempts -= 1
+        self._entries.give_back(entry)
+        self.in_flight -= 1
+
     def _count_acked(self, token: int, count: int) -> None:
         changes = self.changes
         self.in_flight -= count
@@ -256,12 +276,13 @@ class Dealer:
         if entry.recorded:
             self.changes.forgotten.add(position)
 
-    def _fail(self, entry: Entry, now: float, error: str, wait: float) -> None:
+    def _fail(self, entry: Entry, now: float, error: str, wait: float, *, asked: float | None = None) -> None:
         if entry.attempts >= self.policy.max_deliveries:
             self._bury(entry, MAX_DELIVERIES, error)
             return
-        entry.due, entry.error, entry.recorded = now + wait, error, True
-        self.changes.retries[entry.position] = Retry(entry.position, entry.subject, entry.attempts, entry.due, error)
+        entry.due, entry.error, entry.recorded = now + (wait if asked is None else asked), error, True
+        retry = Retry(entry.position, entry.subject, entry.attempts, entry.due, error, asked or 0.0)
+        self.changes.retries[entry.position] = retry
         self._entries.give_back(entry)
         self.in_flight -= 1
 

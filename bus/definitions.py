@@ -91,5 +91,11 @@ def duration_message(length: timedelta) -> duration_pb2.Duration:
     return message
 
 
+def silence_of(asked: duration_pb2.Duration, settings: BusSettings) -> float:
+    """The longest silence of a stream, in seconds: what it asked for, within reason, or the setting."""
+    seconds = _seconds(asked)
+    return max(seconds, settings.shortest_heartbeat.total_seconds()) if seconds else settings.heartbeat.total_seconds()
+
+
 def _seconds(message: duration_pb2.Duration) -> float:
     return message.seconds + message.nanos / 1e9

@@ -56,6 +56,10 @@ class Retry:
     attempts: int
     due: float
     error: str
+    # the wait that a member asked for; 0 when it follows the backoff
+    asked: float = 0.0
+    # a dead letter that is given out again, and brings its event along
+    redriven: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from bus.ack_writer import AckWriter
 from bus.bodies import Bodies
@@ -37,6 +38,7 @@ class Dispatcher:
         writer: AckWriter,
     ) -> None:
         self.paused = False
+        self._held = False
         self._name = name
         self._log = log_
         self._store = store
@@ -84,6 +86,16 @@ class Dispatcher:
         self._dealer.unbundle()
         self._bodies = self._no_bodies()
         self.wake()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Deals nothing out for as long as it lasts: another dealer is about to take this one's place."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            self.wake()
 
     def end_streams(self, failure: Exception) -> None:
         """Ends every member's stream with a refusal."""
@@ -144,8 +156,10 @@ class Dispatcher:
         if not self._dealer.ready(self._clock.monotonic()):
             return await self._scan()
         for member in hungry:
+            if self._held:
+                break
             limit = self._share(member, hungry)
-            entries = self._dealer.take(member.token, limit, self._clock.monotonic())
+            entries = self._dealer.take(member.token, member.most_that_fit(limit), self._clock.monotonic())
             if entries:
                 await self._send(member, entries)
             else:
@@ -160,7 +174,7 @@ class Dispatcher:
 
     def _hungry(self) -> list[Member]:
         """The members that want events."""
-        return [] if self.paused else [member for member in self._members if member.room > 0]
+        return [] if self.paused or self._held else [member for member in self._members if member.room > 0]
 
     def _share(self, member: Member, hungry: Sequence[Member]) -> int:
         """How many events a member gets in one turn."""
@@ -183,7 +197,12 @@ class Dispatcher:
             return
         # what the log no longer holds cannot be delivered any more
         dealer.ack(token, [entry.position for entry in entries if entry.position not in bodies])
-        if found := [entry for entry in entries if entry.position in bodies]:
+        found = [entry for entry in entries if entry.position in bodies]
+        if beyond := found[member.fitting([len(bodies[entry.position]) for entry in found]) :]:
+            found = found[: -len(beyond)]
+            dealer.put_back(beyond)
+            self._bodies.put_back({entry.position: bodies[entry.position] for entry in beyond})
+        if found:
             dealer.sent(token, found)
             member.send(found, bodies, self._settings.message_bytes)
 
@@ -222,8 +241,9 @@ class Dispatcher:
         dealer = self._dealer
         for piece in chunk.slices:
             if failures or not dealer.offer_run(piece):
-                if sound := piece.beside(failures):
-                    self._bodies.keep(sound)
+                # what was settled before a restart is never dealt out: kept, it would take the room of what is
+                if fresh := piece.beside(failures.keys() | dealer.acks.among(piece.positions)):
+                    self._bodies.keep(fresh)
                 dealer.scanned(piece.last, [(event.position, event.subject) for event in piece.decode()], failures)
         dealer.scanned(chunk.scanned)
 

@@ -196,7 +196,9 @@ class Log(EventLog):
 
     async def position_before(self, moment: datetime) -> int:
         """The position after which everything was stored at or after a time."""
-        return await self.query(lambda connection: batch_store.position_before(connection, to_us(moment)))
+        found = await self.query(lambda connection: batch_store.position_before(connection, to_us(moment)))
+        # what stands beyond the head is committed, but nobody has been told of it yet
+        return min(found, self.head)
 
     async def upkeep(self, keep_from: int) -> int:
         """Applies retention and the uniqueness window; nothing at or beyond `keep_from` is deleted. Returns the events deleted."""

@@ -66,7 +66,7 @@ def _count(batch: Batch) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; the exit code is 1 when verify finds something."""
+    """Runs the command line; the exit code is 1 when verify finds something, or a file cannot be read or written."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("verify", help="check every record of a log").add_argument("file", type=Path)
@@ -75,11 +75,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     copy.add_argument("target", type=Path)
     commands.add_parser("head", help="print the position of the newest event").add_argument("file", type=Path)
     chosen = parser.parse_args(arguments)
+    try:
+        return _done(chosen)
+    except sqlite3.Error as error:
+        sys.stderr.write(f"{chosen.command} {chosen.file}: {error}\n")
+        return 1
+
+
+def _done(chosen: argparse.Namespace) -> int:
     if chosen.command == "head":
         with closing(file_store.connect(chosen.file, readonly=True)) as connection:
             sys.stdout.write(f"{batch_store.head(connection)[0]}\n")
         return 0
     if chosen.command == "backup":
+        if chosen.target.exists() and chosen.target.samefile(chosen.file):
+            sys.stderr.write(f"{chosen.target} is the log itself; name another file\n")
+            return 1
         with closing(file_store.connect(chosen.file, readonly=True)) as connection:
             file_store.backup(connection, chosen.target)
         return 0

@@ -1,9 +1,11 @@
 """One stream that pulls a subscription: its credit, its token, and what waits to be sent on it."""
 
 import asyncio
+from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from tooloo.bus.v1.bus_service_pb2 import PullResponse
 
@@ -15,6 +17,8 @@ from bus.slices import Slice, behind, packed, positions_of
 Stamp = Callable[[PullResponse, bool], Awaitable[None]]
 # numbers that are set in a message faster than they are packed for it
 _FEW = 16
+# hardly an event is smaller
+_SMALL_EVENT_BYTES = 128
 
 
 @dataclass(slots=True)
@@ -61,6 +65,16 @@ class Member:
         """Bytes that may be sent now; None when the member counts events alone."""
         return self.credit_bytes if self._counts_bytes else None
 
+    def most_that_fit(self, limit: int) -> int:
+        """How many events, at most `limit`, may fit into its credit in bytes."""
+        return limit if self.room_bytes is None else min(limit, max(1, self.room_bytes // _SMALL_EVENT_BYTES))
+
+    def fitting(self, sizes: Sequence[int]) -> int:
+        """How many events of these sizes fit into its credit in bytes, one at least."""
+        if self.room_bytes is None:
+            return len(sizes)
+        return max(1, bisect_right(list(accumulate(sizes)), self.room_bytes))
+
     def send(self, entries: Sequence[Entry], bodies: Mapping[int, bytes], message_bytes: int) -> None:
         """Queues events one by one, split so that no message is much larger than `message_bytes`."""
         group: list[Entry] = []
@@ -91,6 +105,10 @@ class Member:
         self.credit_events -= delivery.count
         self.credit_bytes -= delivery.size
         self._wake.set()
+
+    def is_to_be_sent(self, text: bytes) -> bool:
+        """Whether these bytes stand in anything that waits to be sent."""
+        return any(text in part for each in self._queue for part in (each.events, *(piece.events for piece in each.pieces)))
 
     def refuse(self, positions: Sequence[int]) -> None:
         """Tells the member that it no longer held these."""

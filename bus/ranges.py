@@ -2,7 +2,7 @@
 
 import struct
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _PAIR = struct.Struct("<qq")
 
@@ -39,6 +39,10 @@ class AckState:
     def reaches_beyond(self, position: int) -> bool:
         """Whether anything beyond a position is settled."""
         return self.floor > position or bool(self._lasts and self._lasts[-1] > position)
+
+    def among(self, positions: Sequence[int]) -> set[int]:
+        """Those of some ascending positions that are settled."""
+        return {position for position in positions if position in self} if self.reaches_beyond(positions[0] - 1) else set()
 
     def settle(self, first: int, last: int) -> None:
         """Settles the closed range first..last; an empty or already settled one changes nothing."""

@@ -93,12 +93,12 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
     async def Follow(self, request: pb.FollowRequest, context: Context) -> AsyncIterator[bytes]:  # type: ignore[override]
         """Events live from a position, with heartbeats; encoded, see handlers.py."""
         looks.check_follow(request)
-        heartbeat = request.heartbeat.ToTimedelta() or self._settings.heartbeat
+        heartbeat = definitions.silence_of(request.heartbeat, self._settings)
         with refusing():
             after = await self._subscriptions.floor_of(request.start if request.HasField("start") else None)
             follower = Follower(self._log, definitions.checked_filter(request.filter), after)
             async with self._counted():
-                async for part in follower.follow(heartbeat.total_seconds()):
+                async for part in follower.follow(heartbeat):
                     if not part.slices:
                         yield await self._heartbeat(part.progress)
                     for response in self._follow_responses(part, stamp=request.stamp_positions):

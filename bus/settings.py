@@ -88,6 +88,10 @@ class BusSettings(Section):
     message_bytes: int = setting(512 * 1024, "A delivery is filled up to this many bytes.", low=1024)
     message_events: int = setting(2000, "A delivery holds at most this many events.", low=1, high=100_000)
     heartbeat: timedelta = setting(timedelta(seconds=5), "Longest silence of a stream that asked for no other.")
+    shortest_heartbeat: timedelta = setting(
+        timedelta(milliseconds=10),
+        "A stream that asks for a shorter silence gets this one: a sign of life is work.",
+    )
     sse_linger: timedelta = setting(
         timedelta(milliseconds=50),
         "How long events gather for a stream over HTTP that was just sent some; after a rest none do.",

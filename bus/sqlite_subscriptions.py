@@ -42,9 +42,9 @@ class SqliteSubscriptionStore:
         """Moves a subscription to after a position."""
         await self._log.run(lambda connection: sql.move(connection, name, floor))
 
-    async def retries(self, name: str, seconds_of: Callable[[int], float]) -> list[Retry]:
+    async def retries(self, name: str, due: Callable[[int, int], float]) -> list[Retry]:
         """Events that wait for another delivery."""
-        return await self._log.query(lambda connection: sql.retries(connection, name, seconds_of))
+        return await self._log.query(lambda connection: sql.retries(connection, name, due))
 
     async def kept_event(self, name: str, position: int) -> bytes | None:
         """The event that a redriven dead letter brought along."""
@@ -56,9 +56,9 @@ class SqliteSubscriptionStore:
         """Writes what a dealer gathered."""
         await self._log.run(lambda connection: sql.apply(connection, name, floor, ranges, changes, us_of, now_us))
 
-    async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
+    async def dead_letters(self, name: str, after: int, limit: int, max_bytes: int) -> Sequence[StoredDeadLetter]:
         """Dead letters beyond a position, oldest first."""
-        return await self._log.query(lambda connection: sql.dead_letters(connection, name, after, limit))
+        return await self._log.query(lambda connection: sql.dead_letters(connection, name, after, limit, max_bytes))
 
     async def dead_letter_counts(self) -> Mapping[str, int]:
         """How many dead letters each subscription keeps."""

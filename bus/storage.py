@@ -248,8 +248,8 @@ class SubscriptionStore(Protocol):
     async def move(self, name: str, floor: int) -> None:
         """Moves a subscription: everything up to `floor` counts as settled, nothing beyond it; dead letters stay."""
 
-    async def retries(self, name: str, seconds_of: Callable[[int], float]) -> list[Retry]:
-        """Events that wait for another delivery; `seconds_of` turns their stored due time into the dealer's."""
+    async def retries(self, name: str, due: Callable[[int, int], float]) -> list[Retry]:
+        """Events that wait for another delivery; `due` turns their stored due time and the wait asked for into the dealer's."""
 
     async def kept_event(self, name: str, position: int) -> bytes | None:
         """The event that a redriven dead letter brought along; None when the log has it."""
@@ -259,8 +259,8 @@ class SubscriptionStore(Protocol):
     ) -> None:
         """Writes what a dealer gathered: acks, retries and dead letters together."""
 
-    async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
-        """Dead letters beyond a position, oldest first."""
+    async def dead_letters(self, name: str, after: int, limit: int, max_bytes: int) -> Sequence[StoredDeadLetter]:
+        """Dead letters beyond a position, oldest first: two at least, and no more once their events take more than `max_bytes`."""
 
     async def dead_letter_counts(self) -> Mapping[str, int]:
         """How many dead letters each subscription keeps; those without any are left out."""

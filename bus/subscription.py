@@ -1,8 +1,8 @@
 """A running subscription: its members and what they say, where it stands, and what an operator does with it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -12,16 +12,19 @@ from tooloo.bus.v1.subscription_pb2 import Subscription
 from bus import definitions
 from bus.ack_writer import AckWriter
 from bus.dealing import Dealer
-from bus.deliveries import Changes, Retry
+from bus.deliveries import Policy, Retry
 from bus.dispatcher import Dispatcher
 from bus.member import Member
 from bus.ranges import AckState
 from bus.refusals import too_many
 from bus.settings import BusSettings
-from bus.storage import EventLog, Stored, SubscriptionStore
+from bus.storage import DiskFull, EventLog, Stored, SubscriptionStore
+from bus.uncancelled import uncancelled
 from mesh.clock import Clock, to_us
 
 _STOP_SECONDS = 2.0
+# a fencing token that no stream has
+_NOBODY = 0
 
 
 class Running:
@@ -56,7 +59,7 @@ class Running:
 
     async def start(self) -> None:
         """Takes over the retries that are on disk and begins to work."""
-        self.dealer.carry(await self._stored_retries())
+        self.dealer.carry(await self._stored_retries(self.dealer.policy))
         self._tasks = [
             asyncio.create_task(self.dispatcher.run(), name=f"deal {self.name}"),
             asyncio.create_task(self._writer.run(), name=f"write {self.name}"),
@@ -66,15 +69,16 @@ class Running:
         """Writes down what is settled and ends; what was out counts as never delivered."""
         for member in list(self._members):
             self.leave(member, counted=False)
+        # acks that find no room are delivered again, which is allowed; a stop that never ends is not. The writing task goes on
+        # meanwhile: broken off, it would take dead letters with it whose events count as settled by the last write
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._writer.write()
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
             with suppress(asyncio.CancelledError):
                 await task
-        # acks that find no room are delivered again, which is allowed; a stop that never ends is not
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
-                await self._writer.write()
 
     def end_streams(self, failure: Exception) -> None:
         """Ends every stream with a refusal."""
@@ -89,7 +93,7 @@ class Running:
         """A new member, from its opening request; RESOURCE_EXHAUSTED when there are too many."""
         if len(self._members) >= self._settings.max_members:
             raise too_many(BusSettings.env_name("max_members"), "members", self._settings.max_members)
-        seconds = first.heartbeat.ToTimedelta().total_seconds() or self._settings.heartbeat.total_seconds()
+        seconds = definitions.silence_of(first.heartbeat, self._settings)
         member = Member(self._new_token(), seconds, counts_bytes=first.credit_bytes > 0)
         self._members.append(member)
         return member
@@ -107,8 +111,8 @@ class Running:
     def handle(self, member: Member, request: PullRequest) -> None:
         """Applies what a member says: credit, acks, nacks, extensions."""
         dealer, now = self.dealer, self._clock.monotonic()
-        # on the opening request the member cannot know its token yet
-        token = request.fencing_token or member.token
+        # on the opening request the member cannot know its token yet; who names another one holds nothing
+        token = member.token if request.fencing_token in (0, member.token) else _NOBODY
         refused = []
         # before the acknowledgements: one up to a position must not settle what is given back beside it
         for nack in request.nacks:
@@ -167,32 +171,46 @@ class Running:
 
     async def seek(self, floor: int) -> None:
         """Moves to after a position; what was out is fenced."""
-        async with self._writer.lock:
+        async with self._replacing():
+            # a dead letter that a member asked for is one, wherever the subscription goes on
             await self._writer.write_changes()
             await self._store.move(self.name, floor)
-            # what was answered meanwhile is void, but a dead letter is the only trace of its event
-            self._install(AckState(floor), Changes(dead=self.dealer.changes.dead))
-            self._fence_members()
+            self._install(AckState(floor))
 
     async def redefine(self, definition: Subscription) -> None:
         """Another filter or policy from here on; what was out is fenced and dealt out anew."""
-        encoded = definition.SerializeToString()
-        async with self._writer.lock:
-            await self._store.update_definition(self.name, encoded)
+        async with self._replacing():
+            floor, ranges = await self._writer.write_changes()
+            retries = await self._stored_retries(definitions.policy_of(definition, self._settings))
+            await self._store.update_definition(self.name, definition.SerializeToString())
             self.definition = definition
-            for member in self._members:
-                self.dealer.release(member.token, self._clock.monotonic(), counted=False)
-            await self._writer.write_changes()
-            acks = AckState(self.dealer.acks.floor, self.dealer.acks.ranges)
-            # with what was dealt out and answered while the rest was written
-            self._install(acks, self.dealer.changes)
-            self.dealer.carry(await self._stored_retries())
-            self._fence_members()
+            self._install(AckState.decode(floor, ranges))
+            self.dealer.carry(retries)
 
-    def read_again(self) -> None:
-        """Lets go of what was read and not sent: it is read from the log again, as that stands now."""
+    async def delete(self) -> None:
+        """Takes it off the disk; nothing is written of it any more. DiskFull, and then it stands as before."""
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._writer.lock.acquire()
+        except TimeoutError:
+            # the lock is held for so long only by acknowledgements that find no room
+            raise DiskFull from None
+        try:
+            await self._store.delete(self.name)
+            self._writer.end()
+        finally:
+            self._writer.lock.release()
+
+    def erased(self, subject: str) -> None:
+        """Lets go of what was read and not sent: it is read from the log again, as that stands now.
+
+        A member to whom the subject is about to be sent gets anew all that it holds; what is on its way already arrives.
+        """
+        text = subject.encode()
+        self._fence([member for member in self._members if member.is_to_be_sent(text)])
         self.dispatcher.read_again()
 
+    @uncancelled
     async def redrive(self, positions: Sequence[int] | None) -> int:
         """Deals dead letters out again; returns how many."""
         async with self._writer.lock:
@@ -203,30 +221,40 @@ class Running:
         self.dispatcher.wake()
         return len(retries)
 
+    @uncancelled
     async def written(self) -> None:
         """Returns when everything answered so far is on disk."""
         await self._writer.write()
 
-    def _install(self, acks: AckState, changes: Changes | None = None) -> None:
-        """Begins to deal anew from an ack state, with changes that are still to be written."""
-        self.dealer = Dealer(definitions.policy_of(self.definition, self._settings), acks, changes)
+    def _install(self, acks: AckState) -> None:
+        """Begins to deal anew from an ack state."""
+        self.dealer = Dealer(definitions.policy_of(self.definition, self._settings), acks)
         self._writer.begin(self.dealer)
         self.dispatcher.begin(self.dealer, definitions.filter_of(self.definition.filter))
 
-    def _fence_members(self) -> None:
-        for member in self._members:
+    @asynccontextmanager
+    async def _replacing(self) -> AsyncIterator[None]:
+        """While the dealer is replaced. What was out is fenced first: nobody settles it behind what is written meanwhile."""
+        async with self._writer.lock:
+            self._fence(self._members)
+            with self.dispatcher.held():
+                yield
+
+    def _fence(self, members: Sequence[Member]) -> None:
+        """Takes back what members hold, and is no delivery then, and gives them other tokens."""
+        for member in members:
+            self.dealer.release(member.token, self._clock.monotonic(), counted=False)
             member.fence(self._new_token())
-        self.dispatcher.wake()
 
-    async def _stored_retries(self) -> list[Retry]:
-        now, now_us, longest = self._clock.monotonic(), to_us(self._clock.now()), max(self.dealer.policy.backoff)
+    async def _stored_retries(self, policy: Policy) -> list[Retry]:
+        now, now_us, longest = self._clock.monotonic(), to_us(self._clock.now()), max(policy.backoff)
 
-        def seconds_of(due_us: int) -> float:
-            # a clock that was set back must not make a retry wait longer than any backoff
-            return now + min(max((due_us - now_us) / 1e6, 0.0), longest)
+        def due(due_us: int, asked_us: int) -> float:
+            # a clock that was set back must not make a retry wait longer than any backoff, or than a member asked for
+            return now + min(max((due_us - now_us) / 1e6, 0.0), max(longest, asked_us / 1e6))
 
-        retries = await self._store.retries(self.name, seconds_of)
-        if not self.dealer.policy.order_by_subject or all(retry.subject for retry in retries):
+        retries = await self._store.retries(self.name, due)
+        if not policy.order_by_subject or all(retry.subject for retry in retries):
             return retries
         # written while order did not matter, so without their subjects
         events = await self._log.events(retry.position for retry in retries)

@@ -109,17 +109,17 @@ class SubscriptionCalls(EventBusServicer):
         after = page.decode_token(request.page_token, query).get("position", 0)
         if not isinstance(after, int):
             raise errors.invalid("page_token", "this query did not give that token")
-        found = await self._subscriptions.dead_letters(request.subscription, after, size + 1)
-        token = page.encode_token({"position": found[size - 1].position}, query) if len(found) > size else ""
-        letters = [_dead_letter(request.subscription, stored) for stored in found[:size]]
+        found, more = await self._subscriptions.dead_letters(request.subscription, after, size)
+        token = page.encode_token({"position": found[-1].position}, query) if more else ""
+        letters = [_dead_letter(request.subscription, stored) for stored in found]
         return pb.ListDeadLettersResponse(dead_letters=letters, next_page_token=token)
 
     async def GetDeadLetter(self, request: pb.GetDeadLetterRequest, context: Context) -> pb.GetDeadLetterResponse:
         """One dead letter."""
-        found = await self._subscriptions.dead_letters(request.subscription, request.position - 1, 1)
-        if not found or found[0].position != request.position:
+        found = await self._subscriptions.dead_letter(request.subscription, request.position)
+        if found is None:
             raise errors.not_found("dead letter", f"{request.subscription}/{request.position}")
-        return pb.GetDeadLetterResponse(dead_letter=_dead_letter(request.subscription, found[0]))
+        return pb.GetDeadLetterResponse(dead_letter=_dead_letter(request.subscription, found))
 
     async def RedriveDeadLetters(self, request: pb.RedriveDeadLettersRequest, context: Context) -> pb.RedriveDeadLettersResponse:
         """Gives dead letters out again."""

@@ -63,12 +63,14 @@ def save_acks(connection: sqlite3.Connection, name: str, acks: AckState) -> None
     connection.execute("UPDATE subscriptions SET ack_floor = ?, ack_ranges = ? WHERE name = ?", (acks.floor, acks.encode(), name))
 
 
-def retries(connection: sqlite3.Connection, name: str, seconds_of: Callable[[int], float]) -> list[Retry]:
-    """Events that wait for another delivery; `seconds_of` turns their stored due time into the dealer's."""
+def retries(connection: sqlite3.Connection, name: str, due: Callable[[int, int], float]) -> list[Retry]:
+    """Events that wait for another delivery; `due` turns their stored due time and the wait asked for into the dealer's."""
     return [
-        Retry(row[0], row[1], row[2], seconds_of(row[3]), row[4])
-        for row in connection.execute(
-            "SELECT position, subject, attempts, due_us, error FROM retries WHERE subscription = ? ORDER BY position", (name,)
+        Retry(position, subject, attempts, due(due_us, asked_us), error, asked_us / 1e6, bool(redriven))
+        for position, subject, attempts, due_us, asked_us, error, redriven in connection.execute(
+            "SELECT position, subject, attempts, due_us, asked_us, error, event IS NOT NULL FROM retries "
+            "WHERE subscription = ? ORDER BY position",
+            (name,),
         )
     ]
 
@@ -111,23 +113,30 @@ def apply(
         "DELETE FROM retries WHERE subscription = ? AND position = ?", [(name, position) for position in changes.forgotten]
     )
     connection.executemany(
-        "INSERT INTO retries (subscription, position, subject, attempts, due_us, error) VALUES (?, ?, ?, ?, ?, ?) "
+        "INSERT INTO retries (subscription, position, subject, attempts, due_us, asked_us, error) VALUES (?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (subscription, position) DO UPDATE SET "
-        "attempts = excluded.attempts, due_us = excluded.due_us, error = excluded.error",
-        [(name, r.position, r.subject, r.attempts, us_of(r.due), r.error) for r in changes.retries.values()],
+        "attempts = excluded.attempts, due_us = excluded.due_us, asked_us = excluded.asked_us, error = excluded.error",
+        [(name, r.position, r.subject, r.attempts, us_of(r.due), int(r.asked * 1e6), r.error) for r in changes.retries.values()],
     )
 
 
-def dead_letters(connection: sqlite3.Connection, name: str, after: int, limit: int) -> list[StoredDeadLetter]:
-    """Dead letters beyond a position, oldest first; CorruptBatch for one whose event is damaged."""
-    return [
-        StoredDeadLetter(position, _sound(position, event, checksum), *rest)
-        for position, event, checksum, *rest in connection.execute(
-            "SELECT position, event, checksum, reason, attempts, error, create_time_us FROM dead_letters "
-            "WHERE subscription = ? AND position > ? ORDER BY position LIMIT ?",
-            (name, after, limit),
-        )
-    ]
+def dead_letters(connection: sqlite3.Connection, name: str, after: int, limit: int, max_bytes: int) -> list[StoredDeadLetter]:
+    """Dead letters beyond a position, oldest first; CorruptBatch for one whose event is damaged.
+
+    Two at least, and no more once their events take more than `max_bytes`.
+    """
+    found: list[StoredDeadLetter] = []
+    size = 0
+    for position, event, checksum, *rest in connection.execute(
+        "SELECT position, event, checksum, reason, attempts, error, create_time_us FROM dead_letters "
+        "WHERE subscription = ? AND position > ? ORDER BY position LIMIT ?",
+        (name, after, limit),
+    ):
+        found.append(StoredDeadLetter(position, _sound(position, event, checksum), *rest))
+        size += len(event)
+        if size > max_bytes and len(found) > 1:
+            break
+    return found
 
 
 def damaged_copies(connection: sqlite3.Connection) -> list[tuple[str, int]]:
@@ -163,7 +172,7 @@ def redrive(connection: sqlite3.Connection, name: str, positions: Sequence[int] 
             "DO UPDATE SET event = excluded.event, checksum = excluded.checksum",
             (name, position, subject, now_us, event, checksum),
         )
-        redriven.append(Retry(position, subject, 0, 0.0, ""))
+        redriven.append(Retry(position, subject, 0, 0.0, "", redriven=True))
     _delete_dead(connection, name, (retry.position for retry in redriven))
     return redriven
 

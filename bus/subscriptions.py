@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
+from itertools import accumulate
 
 from tooloo.bus.v1.subscription_pb2 import StartAt, Subscription
 
@@ -15,6 +16,7 @@ from bus.refusals import not_found, too_many
 from bus.settings import BusSettings
 from bus.storage import EventLog, Stored, StoredDeadLetter, SubscriptionStore
 from bus.subscription import Running
+from bus.uncancelled import uncancelled
 from mesh import errors
 from mesh.clock import Clock, to_us
 
@@ -66,6 +68,7 @@ class Subscriptions:
             raise not_found(name)
         return found
 
+    @uncancelled
     async def create(self, wanted: Subscription) -> tuple[Subscription, bool]:
         """Makes a subscription, or gives the same that stands; the second value says whether it was made."""
         definitions.checked_filter(wanted.filter, "subscription.filter")
@@ -80,6 +83,7 @@ class Subscriptions:
             )
         return await self.describe(standing), False
 
+    @uncancelled
     async def update(self, name: str, wanted: Subscription) -> Subscription:
         """Gives a subscription another definition; where it stands stays."""
         running = self.running(name)
@@ -94,21 +98,25 @@ class Subscriptions:
                 await running.redefine(definition)
         return await self.describe(running)
 
+    @uncancelled
     async def delete(self, name: str) -> None:
         """Deletes a subscription with its dead letters; its streams end with NOT_FOUND."""
         async with self._changing:
             running = self.running(name)
+            # when the disk has no room for it, it stands as before
+            await running.delete()
             del self._running[name]
             running.end_streams(not_found(name))
             await running.stop()
-            await self._store.delete(name)
 
+    @uncancelled
     async def seek(self, name: str, start: StartAt) -> Subscription:
         """Moves a subscription to another place in the log."""
         running = self.running(name)
         await running.seek(await self.floor_of(start))
         return await self.describe(running)
 
+    @uncancelled
     async def set_paused(self, name: str, paused: bool) -> Subscription:
         """Pauses or resumes a subscription."""
         running = self.running(name)
@@ -131,11 +139,21 @@ class Subscriptions:
         """Deliveries beyond an event's first, by name of the subscription."""
         return {name: running.dealer.redeliveries for name, running in self._running.items()}
 
-    async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
-        """Dead letters of a subscription beyond a position."""
+    async def dead_letters(self, name: str, after: int, limit: int) -> tuple[Sequence[StoredDeadLetter], bool]:
+        """Dead letters of a subscription beyond a position, as many as one message holds, and whether there are more."""
         running = self.running(name)
         await running.written()
-        return await self._store.dead_letters(name, after, limit)
+        max_bytes = self._settings.read_bytes
+        found = await self._store.dead_letters(name, after, limit + 1, max_bytes)
+        fitting = bisect.bisect_right(list(accumulate(len(letter.event) for letter in found)), max_bytes)
+        count = min(limit, max(1, fitting))
+        return found[:count], len(found) > count
+
+    async def dead_letter(self, name: str, position: int) -> StoredDeadLetter | None:
+        """The dead letter of the event at a position; None when there is none."""
+        await self.running(name).written()
+        found = await self._store.dead_letters(name, position - 1, 1, self._settings.read_bytes)
+        return found[0] if found and found[0].position == position else None
 
     async def drop_dead_letters(self, name: str, positions: Sequence[int] | None) -> int:
         """Drops dead letters; None means all."""
@@ -153,13 +171,15 @@ class Subscriptions:
         self._log.check_start(after)
         return max(after, (self._log.first or self._log.head + 1) - 1)
 
+    @uncancelled
     async def erase(self, subject: str) -> int:
         """Takes every event of a subject out of the log, and out of what is about to be delivered; returns their number."""
         erased = await self._log.erase(subject)
         for running in self._running.values():
-            running.read_again()
+            running.erased(subject)
         return erased
 
+    @uncancelled
     async def compact(self, patterns: Sequence[str], min_age: timedelta) -> int:
         """Keeps of each subject only the newest event of each type named; what is not settled stays. Returns how many are gone."""
         return await self._log.compact(patterns, min_age, self._keep_from())

@@ -38,6 +38,8 @@ RESERVED = frozenset(
 )
 _JSON_TYPE = re.compile(r"^[a-z]+/(?:[a-z0-9.-]+\+)?json\s*(?:;|$)", re.IGNORECASE)
 _PROTOBUF_TYPE = re.compile(r"^application/(?:x-)?protobuf\s*(?:;|$)", re.IGNORECASE)
+# what reading an attribute may stumble over, e.g. a whole number that is infinite
+_UNREADABLE = (ValueError, TypeError, AttributeError, KeyError, OverflowError, DecodeError, json_format.Error, RecursionError)
 _INVALID = ErrorReason.ERROR_REASON_INVALID_FIELD
 _UNKNOWN = ErrorReason.ERROR_REASON_UNKNOWN_EVENT_TYPE
 _MISMATCH = ErrorReason.ERROR_REASON_EVENT_DATA_MISMATCH
@@ -85,10 +87,11 @@ def from_cloudevent(given: object) -> Event:
     for field, name in _EXTENSIONS.items():
         setattr(event, field, _text(name, present.get(name, "")))
     if "time" in present:
-        _read("time", lambda: event.time.FromJsonString(_text("time", present["time"])), "a time of RFC 3339")
+        # RFC 3339 lets "t" and "z" stand for "T" and "Z", which protobuf does not
+        _read("time", lambda: event.time.FromJsonString(_text("time", present["time"]).upper()), "a time of RFC 3339")
     event.data.CopyFrom(_data(event.type, present))
     for name in present.keys() - RESERVED:
-        event.attributes[name] = _text(name, present[name])
+        event.attributes[_text("", name)] = _text(name, present[name])
     return event
 
 
@@ -140,7 +143,7 @@ def _read(field: str, work: Callable[[], T], what: str) -> T:
         return work()
     except NotACloudEventError:
         raise
-    except (ValueError, TypeError, AttributeError, KeyError, DecodeError, json_format.Error, RecursionError) as error:
+    except _UNREADABLE as error:
         reason = _MISMATCH if field.startswith("data") else _INVALID
         raise NotACloudEventError(field, f"is not {what}: {error}", reason) from error
 

@@ -13,13 +13,14 @@ _SHARED = 128
 
 @dataclass(frozen=True)
 class Waiting:
-    """An event that waits; `kept` when its body is kept beside it (a redriven dead letter)."""
+    """An event that waits; `kept`: its body is kept beside it (a redriven dead letter); `asked_us`: the wait that a nack named."""
 
     subject: str
     attempts: int
     due_us: int
     error: str
     kept: bool = False
+    asked_us: int = 0
 
 
 def changed(before: Mapping[int, Waiting], after: Mapping[int, Waiting]) -> Iterator[tuple[int, bytes | None]]:
@@ -42,7 +43,10 @@ def number_of(position: int) -> int:
 
 def encode(retries: Mapping[int, Waiting]) -> bytes:
     """A value."""
-    plain = {str(position): [each.subject, each.attempts, each.due_us, each.error, each.kept] for position, each in retries.items()}
+    plain = {
+        str(position): [each.subject, each.attempts, each.due_us, each.error, each.kept, each.asked_us]
+        for position, each in retries.items()
+    }
     return json.dumps(plain, separators=(",", ":"), ensure_ascii=False).encode()
 
 

@@ -22,13 +22,15 @@ from bus.jetstream.connection import BATCH, WrongSequence
 from bus.jetstream.letter import Letter
 from bus.jetstream.retries import Waiting
 from bus.jetstream.state import State
-from bus.jetstream.uncancelled import uncancelled
 from bus.storage import DiskFull, Stored, StoredDeadLetter
+from bus.uncancelled import uncancelled
 
 _STATES, _RETRIES, _LETTERS, _KEPT = "subscription", "retry", "letter", "kept"
 # dead letters of one batch, with the events that are kept of them, the values of their retries, and the state beside them
 _LETTERS_PER_BATCH = BATCH // 3 - 1
 _LONGEST_ERROR = 512
+# dead letters that are read side by side
+_LETTERS_AT_ONCE = 32
 Events = Callable[[Sequence[int]], Awaitable[dict[int, Event]]]
 
 
@@ -113,10 +115,12 @@ class JetStreamSubscriptionStore:
             kept = [Change(_key(_KEPT, name, position), None) for position, each in state.retries.items() if each.kept]
             await self._write(name, replace(state, floor=floor, ranges=b"", retries={}), kept)
 
-    async def retries(self, name: str, seconds_of: Callable[[int], float]) -> list[Retry]:
+    async def retries(self, name: str, due: Callable[[int, int], float]) -> list[Retry]:
         """Events that wait for another delivery."""
         return [
-            Retry(position, each.subject, each.attempts, seconds_of(each.due_us), each.error)
+            Retry(
+                position, each.subject, each.attempts, due(each.due_us, each.asked_us), each.error, each.asked_us / 1e6, each.kept
+            )
             for position, each in sorted(self._states[name].retries.items())
         ]
 
@@ -141,7 +145,8 @@ class JetStreamSubscriptionStore:
             for retry in changes.retries.values():
                 kept = retry.position in retries and retries[retry.position].kept
                 error = retry.error[:_LONGEST_ERROR]
-                retries[retry.position] = Waiting(retry.subject, retry.attempts, us_of(retry.due), error, kept)
+                asked_us = int(retry.asked * 1e6)
+                retries[retry.position] = Waiting(retry.subject, retry.attempts, us_of(retry.due), error, kept, asked_us)
             gone = [p for p in (*changes.forgotten, *changes.dead) if p in retries and p not in changes.retries]
             dead = list(changes.dead.values())
             letters = await self._bucket.patiently(lambda: self._new_letters(name, dead, now_us))
@@ -153,12 +158,18 @@ class JetStreamSubscriptionStore:
             await self._write(name, state, changed, forgotten)
             self._letters[name].update({letter.position: letter.subject for letter in letters})
 
-    async def dead_letters(self, name: str, after: int, limit: int) -> Sequence[StoredDeadLetter]:
+    async def dead_letters(self, name: str, after: int, limit: int, max_bytes: int) -> Sequence[StoredDeadLetter]:
         """Dead letters beyond a position, oldest first."""
         known = sorted(self._letters.get(name, {}))
         chosen = known[bisect_right(known, after) :][:limit]
-        entries = await asyncio.gather(*(self._bucket.get(_key(_LETTERS, name, position)) for position in chosen))
-        return [Letter.decode(entry.value).stored() for entry in entries if entry]
+        found: list[StoredDeadLetter] = []
+        for start in range(0, len(chosen), _LETTERS_AT_ONCE):
+            keys = [_key(_LETTERS, name, position) for position in chosen[start : start + _LETTERS_AT_ONCE]]
+            entries = await asyncio.gather(*map(self._bucket.get, keys))
+            found += [Letter.decode(entry.value).stored() for entry in entries if entry]
+            if sum(len(letter.event) for letter in found) > max_bytes:
+                break
+        return found
 
     async def dead_letter_counts(self) -> Mapping[str, int]:
         """How many dead letters each subscription keeps."""
@@ -229,7 +240,7 @@ class JetStreamSubscriptionStore:
             retries[position] = Waiting(letter.subject, 0, now_us, "", kept=True)
             changes.append(Change(_key(_KEPT, name, position), letter.event))
             changes.append(Change(_key(_LETTERS, name, position), None))
-            redriven.append(Retry(position, letter.subject, 0, 0.0, ""))
+            redriven.append(Retry(position, letter.subject, 0, 0.0, "", redriven=True))
         await self._write(name, replace(self._states[name], retries=retries), changes)
         self._strike(name, positions)
         return redriven
@@ -241,9 +252,10 @@ class JetStreamSubscriptionStore:
         letters = []
         for each in dead:
             kept = await self.kept_event(name, each.position)
-            # an event that the log no longer holds still leaves its letter
-            event = Event.FromString(kept) if kept else found.get(each.position, Event(position=each.position))
-            letters.append(Letter.of(each, event, now_us))
+            event = Event.FromString(kept) if kept else found.get(each.position)
+            # what is not settled leaves the log by an erase alone, and then no letter of it may be kept
+            if event is not None:
+                letters.append(Letter.of(each, event, now_us))
         return letters
 
     async def _write(self, name: str, state: State, others: Sequence[Change] = (), last: Sequence[Change] = ()) -> None:

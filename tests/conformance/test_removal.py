@@ -5,7 +5,7 @@ import asyncio
 from google.protobuf import duration_pb2
 from tooloo.bus.v1 import bus_service_pb2 as pb
 
-from tests.conformance.asking import dead_letters, follow_positions, read_all, start
+from tests.conformance.asking import dead_letters, follow_positions, read_all, refused, start
 from tests.conformance.ways import RunBus
 from tests.integration.bus_bench import PATIENCE, BusBench, Puller, event
 
@@ -94,6 +94,18 @@ async def test_retention_by_type_leaves_the_others(run_bus: RunBus) -> None:
     async with run_bus(settings) as bus:
         await bus.publish(event(1), event(2, kind="stopped"), event(3))
         assert await kept(bus, [1, 3])
+
+
+async def test_a_version_outlives_its_event_where_the_table_of_ways_says_so(run_bus: RunBus, way: str) -> None:
+    """Retention deletes the event, the bus starts anew: a file knows its position still, a stream has nothing left of it."""
+    async with run_bus({"TOOLOO_BUS_RETENTION_COUNT": "1", "TOOLOO_BUS_UPKEEP_INTERVAL": "20ms"}) as bus:
+        await bus.publish(event(1, subject="a"))
+        await bus.publish(event(2, subject="b"))
+        assert await kept(bus, [2])
+        await bus.bench.restart()
+        other = pb.PublishRequest(events=[event(3, subject="a")], expected_versions={"a": 9})
+        told = await refused(bus.stub.Publish(other))
+        assert (told.code, told.metadata["a"]) == ("ABORTED", "0" if way == "gRPC on JetStream" else "1")
 
 
 async def kept(bus: BusBench, expected: list[int]) -> bool:

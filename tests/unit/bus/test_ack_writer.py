@@ -265,8 +265,9 @@ async def test_what_is_left_over_is_written_though_nobody_answers_any_more(subje
         sleeps.over.set()
         await turns()
         assert subject.told == [1, 0]
-        left = Changes(dead={3: Dead(3, "", PARKED, 1, "no")})
-        subject.writer.begin(Dealer(Policy(), AckState(8), left))
+        dealer = Dealer(Policy(), AckState(8))
+        dealer.changes = Changes(dead={3: Dead(3, "", PARKED, 1, "no")})
+        subject.writer.begin(dealer)
         await turns()
         sleeps.over.set()
         await turns()

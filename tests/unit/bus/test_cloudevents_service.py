@@ -44,6 +44,28 @@ def test_an_event_that_is_none_is_told_of_when_it_is_read() -> None:
         batch_of([odd])
 
 
+@pytest.mark.parametrize(
+    ("given_as", "field"),
+    [('"\\ud800":"x"', "events[0]"), ('"ext":"\\ud800"', "events[0].ext"), ('"position":1e999', "events[0].position")],
+    ids=["name", "value", "position"],
+)
+def test_half_a_surrogate_pair_and_an_infinite_position_are_refused_by_name(given_as: str, field: str) -> None:
+    """JSON can write them, an event cannot hold them."""
+    plain = {name: value for name, value in WRITTEN[0].items() if name != "position"}
+    body = json.dumps(plain).replace("{", f"{{{given_as},", 1)
+    with pytest.raises(Refusal) as refused:
+        events_of(STRUCTURED, body.encode())
+    assert refused.value.message.startswith(f"{field}: ")
+
+
+def test_a_time_may_be_written_in_small_letters_and_with_an_offset() -> None:
+    """As RFC 3339 has it, to the nanosecond."""
+    (event,) = events_of(STRUCTURED, json.dumps({**WRITTEN[0], "time": "2026-01-02t03:04:05.123456789+05:30"}).encode())
+    assert event.time.ToJsonString() == "2026-01-01T21:34:05.123456789Z"
+    (event,) = events_of(STRUCTURED, json.dumps({**WRITTEN[0], "time": "2026-01-02t03:04:05z"}).encode())
+    assert event.time.ToJsonString() == "2026-01-02T03:04:05Z"
+
+
 @given(
     st.sampled_from([STRUCTURED, BATCH, JSON]) | st.text(max_size=30),
     st.binary(max_size=60)

@@ -61,7 +61,8 @@ class Scene:
 
     async def letters(self) -> list[int]:
         """The dead letters."""
-        return [letter.position for letter in await self.subscriptions.dead_letters(NAME, 0, 10)]
+        letters, _ = await self.subscriptions.dead_letters(NAME, 0, 10)
+        return [letter.position for letter in letters]
 
 
 @asynccontextmanager
@@ -96,29 +97,23 @@ async def test_what_was_parked_just_before_a_seek_is_a_dead_letter(tmp_path: Pat
         assert stage.running.dealer.acks.floor == 2
 
 
-async def test_what_was_parked_during_a_seek_is_a_dead_letter(tmp_path: Path) -> None:
-    """The lease stood when the member gave it back; of other answers nothing counts any more."""
+async def test_what_is_parked_during_a_seek_comes_too_late(tmp_path: Path) -> None:
+    """Leases end when the seek begins: as after it, the member is told that it holds nothing."""
     async with scene(tmp_path) as stage:
         stage.store.meanwhile = lambda: stage.park(1)
-        await stage.running.seek(2)
-        assert await stage.letters() == [1]
+        await stage.running.seek(0)
+        assert await stage.letters() == []
+        assert stage.running.dealer.acks.floor == 0
 
 
-async def test_what_was_parked_while_a_definition_changed_is_a_dead_letter(tmp_path: Path) -> None:
-    """It was dealt out anew, and given back, while what was answered before went to the disk."""
+async def test_what_is_parked_while_a_definition_changes_comes_again(tmp_path: Path) -> None:
+    """What was answered before is kept; what was not is fenced, and nothing is dealt out until the new definition stands."""
     async with scene(tmp_path) as stage:
-
-        def park_again() -> None:
-            dealer = stage.running.dealer
-            dealer.sent(stage.member.token, dealer.take(stage.member.token, 1, 1e9))
-            stage.park(2)
-
         stage.park(1)
-        stage.store.meanwhile = park_again
-        definition = Subscription(name=NAME, max_deliveries=7)
-        await stage.running.redefine(definition)
-        assert await stage.letters() == [1, 2]
-        assert stage.running.dealer.acks.floor == 2
+        stage.store.meanwhile = lambda: stage.park(2)
+        await stage.running.redefine(Subscription(name=NAME, max_deliveries=7))
+        assert await stage.letters() == [1]
+        assert stage.running.dealer.acks.floor == 1
 
 
 @pytest.mark.parametrize("everything", [False, True])
@@ -131,4 +126,4 @@ async def test_a_seek_makes_void_what_was_answered_during_it(tmp_path: Path, eve
         await stage.running.written()
         dealer = stage.running.dealer
         assert (dealer.acks.floor, dealer.acks.above_floor) == (0, 0)
-        assert await stage.store.retries(NAME, lambda _: 0.0) == []
+        assert await stage.store.retries(NAME, lambda due, asked: 0.0) == []

@@ -251,7 +251,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
         """With its reason, its event and its attempts."""
         if not hasattr(self, "reader"):
             return
-        letters = self.run(self.subscriptions.dead_letters(NAME, 0, 1000))
+        letters, _ = self.run(self.subscriptions.dead_letters(NAME, 0, 1000))
         assert {letter.position: letter.attempts for letter in letters} == self.dead
         assert len(letters) == len(self.dead)
 

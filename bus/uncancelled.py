@@ -1,4 +1,4 @@
-"""Writes that go on when their caller is cancelled."""
+"""Changes that go on when their caller is cancelled: a deadline that passed must not leave one half made."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -10,7 +10,7 @@ R = TypeVar("R")
 
 
 def uncancelled(write: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Coroutine[Any, Any, R]]:
-    """The same, in a task of its own: what NATS stores and what memory holds must not part."""
+    """The same, in a task of its own: what is stored and what memory holds must not part."""
 
     @wraps(write)
     async def shielded(*args: P.args, **kwargs: P.kwargs) -> R:
