@@ -9,9 +9,12 @@ import anthropic
 import httpx
 import openai
 import pytest
+from tooloo.provider.v1.availability_service_pb2 import SetFallbackChainRequest
+from tooloo.provider.v1.availability_service_pb2_grpc import AvailabilityServiceStub
+from tooloo.provider.v1.health_pb2 import FallbackChain, FallbackTarget
 
 from tests.integration.calling_bench import Calling, door_before
-from tests.integration.completing_bench import DONE, FarEnd, Reply, body_of, chunk, event, says, sends, usage_alone
+from tests.integration.completing_bench import DONE, FarEnd, Reply, body_of, chunk, event, fails, says, sends, usage_alone
 from tests.integration.test_provider_doors import anthropic_client, openai_client
 from tests.integration.test_provider_remote import far_end
 
@@ -158,6 +161,25 @@ async def test_json_in_place_of_a_stream(far: FarEnd, calling: Calling) -> None:
         far.script["gpt-5-mini"] = [answers(200, limited)] * 8
         with pytest.raises(openai.RateLimitError, match="slow down"):
             await client.chat.completions.create(model=GPT, messages=HELLO, stream=True)
+
+
+async def test_what_one_dialect_cannot_say_is_said_in_another(far: FarEnd, calling: Calling) -> None:
+    """The chain goes on past those who cannot take it; when all fail, what a provider said is told, and by itself it is refused."""
+    targets = [FallbackTarget(provider_id=provider, model=model) for provider, model in (CLAUDE.split("/"), GPT.split("/"))]
+    chain = FallbackChain(chain_id="c", general=targets)
+    await AvailabilityServiceStub(calling.service.channel).SetFallbackChain(SetFallbackChainRequest(chain=chain))
+    bias: Any = {"logit_bias": {"5": 1}}
+    async with openai_client(calling) as client:
+        named: Any = {"extra_headers": {"x-tooloo-fallback-chain": "c"}, **bias}
+        answer = await client.chat.completions.create(model="ollama/llama3.2:3b", messages=HELLO, **named)
+        assert answer.choices[0].message.content == "Hello there friend"
+        assert far.models == ["gpt-5-mini"]
+        for stream in (False, True):
+            far.script["gpt-5-mini"] = [fails(400)]
+            with pytest.raises(openai.BadRequestError, match="status 400"):
+                await client.chat.completions.create(model="ollama/llama3.2:3b", messages=HELLO, stream=stream, **named)
+        with pytest.raises(openai.BadRequestError, match="logit_bias: only providers that speak the openai dialect"):
+            await client.chat.completions.create(model=CLAUDE, messages=HELLO, **bias)
 
 
 async def test_labels_in_two_lines(calling: Calling) -> None:
