@@ -52,8 +52,10 @@ def _think(body: dict[str, Any], chat: Chat, model: str) -> None:
     if chat.reasoning_tokens is None and not chat.reasoning_effort:
         return
     if chat.reasoning_effort and _adaptive(model):
-        body["thinking"] = {"type": "adaptive"}
+        body |= {} if _must_call(chat) else {"thinking": {"type": "adaptive"}}
         body["output_config"] = {"effort": "low" if chat.reasoning_effort == "minimal" else chat.reasoning_effort}
+        return
+    if _must_call(chat) or _thoughts_are_lost(chat):
         return
     budget = chat.reasoning_tokens or _BUDGETS.get(chat.reasoning_effort, _BUDGETS["medium"])
     if chat.max_output_tokens is None:
@@ -62,6 +64,27 @@ def _think(body: dict[str, Any], chat: Chat, model: str) -> None:
     budget = min(budget, body["max_tokens"] - 1)
     if budget >= _LEAST_BUDGET:
         body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+
+
+def _must_call(chat: Chat) -> bool:
+    """Whether a tool has to be called: the provider refuses to think then."""
+    return bool(chat.tools) and chat.tool_choice not in ("", "auto", "none")
+
+
+def _thoughts_are_lost(chat: Chat) -> bool:
+    """Whether the model has called tools since it was last asked, and its thoughts are not here, signed: it may not think on then.
+
+    So it is when another model called them, or when the conversation came in a dialect that has no signatures.
+    """
+    said: list[Part] = []
+    for message in reversed(chat.messages):
+        if message.role is Role.USER and not any(isinstance(part, ToolResult) for part in message.parts):
+            break
+        said += message.parts if message.role is Role.ASSISTANT else ()
+    thoughts = any(isinstance(part, Reasoning) and part.signature for part in said) or any(
+        isinstance(part, Foreign) and part.value.get("type") == "redacted_thinking" for part in said
+    )
+    return not thoughts and any(isinstance(part, ToolCall) for part in said)
 
 
 def _adaptive(model: str) -> bool:
