@@ -1,5 +1,6 @@
 """A conversation as the body of an Anthropic messages request."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from services.provider.dialects.base import Unsupported, arguments_of, own_extra
 NAME = "anthropic"
 # the dialect wants a limit; this is what every model of the last years may give
 DEFAULT_OUTPUT_TOKENS = 8192
+_CALL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _LEAST_BUDGET = 1024
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
 # from 4.6 on the models divide their thinking by themselves
@@ -33,9 +35,9 @@ def write(chat: Chat, model: str) -> dict[str, Any]:
     body |= {"top_p": chat.top_p} if chat.top_p is not None else {}
     body |= {"top_k": chat.top_k} if chat.top_k is not None and chat.top_k > 0 else {}
     body |= {"stop_sequences": list(chat.stop)} if chat.stop else {}
-    body |= {"tools": [_tool(tool) for tool in chat.tools]} if chat.tools else {}
-    if chat.tools and (choice := _choice(chat)):
-        body["tool_choice"] = choice
+    tools, choice = (chat.tools, _choice(chat)) if chat.tools else (_called(chat), {"type": "none"})
+    if tools:
+        body |= {"tools": [_tool(tool) for tool in tools], **({"tool_choice": choice} if choice else {})}
     _think(body, chat, model)
     if chat.schema:
         body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": dict(chat.schema)}
@@ -101,6 +103,12 @@ def _system(chat: Chat) -> Any:
     return blocks(parts)
 
 
+def _called(chat: Chat) -> list[Tool]:
+    """The tools that a conversation called: the provider refuses one with calls in it that defines no tools, as others allow."""
+    parts = (part for message in chat.messages for part in message.parts)
+    return [Tool(name) for name in dict.fromkeys(part.name for part in parts if isinstance(part, ToolCall))]
+
+
 def _choice(chat: Chat) -> dict[str, Any]:
     wish = chat.tool_choice
     if not wish and chat.parallel_tools is None:
@@ -146,7 +154,7 @@ def _block(part: Part) -> dict[str, Any] | None:
     if isinstance(part, Image):
         return _marked({"type": "image", "source": _source(part)}, part.cache)
     if isinstance(part, ToolCall):
-        made = {"type": "tool_use", "id": part.call_id, "name": part.name, "input": arguments_of(part.arguments)}
+        made = {"type": "tool_use", "id": _id(part.call_id), "name": part.name, "input": arguments_of(part.arguments)}
         return _marked(made, part.cache)
     if isinstance(part, ToolResult):
         return _result(part)
@@ -165,8 +173,15 @@ def _result(part: ToolResult) -> dict[str, Any]:
     content: Any = part.text
     if part.images:
         content = blocks((Text(part.text), *part.images))
-    made: dict[str, Any] = {"type": "tool_result", "tool_use_id": part.call_id, "content": content}
+    made: dict[str, Any] = {"type": "tool_result", "tool_use_id": _id(part.call_id), "content": content}
     return _marked(made | ({"is_error": True} if part.is_error else {}), part.cache)
+
+
+def _id(call_id: str) -> str:
+    """An id that the provider takes, the same for a call and its result: others' ids hold a dot and a colon, or a bar."""
+    if _CALL_ID.fullmatch(call_id):
+        return call_id
+    return f"call_{hashlib.sha256(call_id.encode()).hexdigest()[:24]}"
 
 
 def _marked(made: dict[str, Any], cache: str) -> dict[str, Any]:
