@@ -86,6 +86,20 @@ def test_an_error_with_status_200(dialect: str) -> None:
     assert (failure.kind, failure.detail) == (FailureKind.RATE_LIMITED, "slow down")
 
 
+@pytest.mark.parametrize("counts", [(11, 0), (0, 11), (11, None), (None, 11), (11, 11)])
+def test_input_that_is_told_once(counts: tuple[int | None, int | None]) -> None:
+    """At the beginning or at the end of a message; 0 at the other does not make the input free."""
+    start, end = counts
+    reader = DIALECTS["anthropic"].reader()
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {"usage": {"input_tokens": start, "output_tokens": 1}}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"input_tokens": end, "output_tokens": 7}},
+        {"type": "message_stop"},
+    ]
+    deltas = [delta for each in events for delta in reader.feed(write_event(json.dumps(each)))]
+    assert assemble(deltas).usage == Usage(11, 7)
+
+
 @pytest.mark.parametrize("told", [10**30, 2**62, -5, "12", 1.5, True, None])
 def test_a_count_that_is_none(told: object) -> None:
     """Neither does the store overflow nor is the question free: it is charged by estimate, the rest as it was told."""

@@ -1,4 +1,4 @@
-"""A conversation that another model began goes on with one of Anthropic: what that refuses of it is put as it takes it."""
+"""What OpenAI takes and others refuse, in conversations that another model began or was meant for, is put as they take it."""
 
 import re
 from typing import Any
@@ -7,6 +7,7 @@ import pytest
 
 from services.provider.chat import Chat, Message, Role, Text, Tool, ToolCall, ToolResult
 from services.provider.dialects.anthropic import requests
+from services.provider.dialects.gemini import requests as gemini
 
 # of Anthropic, OpenAI, Kimi, OpenAI's Responses, and one that is too long
 IDS = ["toolu_01Qimu3Y5DwauzoDUuBv2DmZ", "call_1", "functions.weather:0", "fc_1|call_2", "x" * 65]
@@ -44,3 +45,15 @@ def test_calls_without_tools() -> None:
     assert ([tool["name"] for tool in mine["tools"]], "tool_choice" in mine) == (["time"], False)
     plain = requests.write(Chat((Message(Role.USER, (Text("Hi"),)),)), "claude-haiku-4-5")
     assert not {"tools", "tool_choice"} & plain.keys()
+
+
+def test_instructions_alone() -> None:
+    """Nobody has said anything yet: the instructions are the question."""
+    chat = Chat((Message(Role.SYSTEM, (Text("Be"),)), Message(Role.SYSTEM, (Text(" brief."),))))
+    body = requests.write(chat, "claude-haiku-4-5")
+    words = [{"type": "text", "text": "Be"}, {"type": "text", "text": " brief."}]
+    assert (body["messages"], "system" in body) == ([{"role": "user", "content": words}], False)
+    googles = gemini.write(chat, "gemini-2.5-flash")
+    assert googles == {"contents": [{"role": "user", "parts": [{"text": "Be"}, {"text": " brief."}]}]}
+    said = requests.write(Chat((*chat.messages, Message(Role.USER, (Text("Hi"),)))), "claude-haiku-4-5")
+    assert (said["system"], len(said["messages"])) == (words, 1)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
-from services.provider.dialects.base import Unsupported, arguments_of, own_extra, own_part
+from services.provider.dialects.base import Unsupported, arguments_of, own_extra, own_part, with_a_turn
 
 NAME = "anthropic"
 # the dialect wants a limit; this is what every model of the last years may give
@@ -23,7 +23,7 @@ _ANY_JSON = "Answer with one JSON object and nothing else: no prose, no code fen
 
 def write(chat: Chat, model: str) -> dict[str, Any]:
     """The body, without `stream`."""
-    extra = dict(own_extra(chat, NAME))
+    chat, extra = with_a_turn(chat), dict(own_extra(chat, NAME))
     if chat.presence_penalty or chat.frequency_penalty:
         raise Unsupported("presence_penalty, frequency_penalty: the anthropic dialect has no such thing")
     body: dict[str, Any] = {"model": model, "max_tokens": chat.max_output_tokens or DEFAULT_OUTPUT_TOKENS}
