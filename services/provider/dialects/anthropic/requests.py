@@ -181,7 +181,7 @@ def _id(call_id: str) -> str:
     """An id that the provider takes, the same for a call and its result: others' ids hold a dot and a colon, or a bar."""
     if _CALL_ID.fullmatch(call_id):
         return call_id
-    return f"call_{hashlib.sha256(call_id.encode()).hexdigest()[:24]}"
+    return f"call_{hashlib.sha256(call_id.encode(errors='replace')).hexdigest()[:24]}"
 
 
 def _marked(made: dict[str, Any], cache: str) -> dict[str, Any]:
