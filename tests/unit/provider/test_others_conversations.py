@@ -47,6 +47,19 @@ def test_calls_without_tools() -> None:
     assert not {"tools", "tool_choice"} & plain.keys()
 
 
+@pytest.mark.parametrize("blank", ["", "\n\n", " \t\u2003"])
+def test_words_that_say_nothing(blank: str) -> None:
+    """Others write blank lines before a call, and say them again with it."""
+    messages = (Message(Role.USER, (Text("Hi"),)), Message(Role.ASSISTANT, (Text(blank), ToolCall("1", "weather", "{}"))))
+    result = Message(Role.TOOL, (ToolResult("1", "20"), Text(blank)))
+    body = requests.write(Chat((*messages, result)), "claude-haiku-4-5")
+    assert [[block["type"] for block in message["content"]] for message in body["messages"]] == [
+        ["text"],
+        ["tool_use"],
+        ["tool_result"],
+    ]
+
+
 def test_instructions_alone() -> None:
     """Nobody has said anything yet: the instructions are the question."""
     chat = Chat((Message(Role.SYSTEM, (Text("Be"),)), Message(Role.SYSTEM, (Text(" brief."),))))

@@ -98,7 +98,7 @@ def _system(chat: Chat) -> Any:
     """Every system message, at the top: the dialect has no other place. Words alone go as text."""
     parts = [part for message in chat.messages if message.role is Role.SYSTEM for part in message.parts]
     parts += [Text(_ANY_JSON)] if chat.schema == {} else []
-    if len(parts) == 1 and isinstance(parts[0], Text) and not parts[0].cache:
+    if len(parts) == 1 and isinstance(parts[0], Text) and not parts[0].cache and parts[0].text.strip():
         return parts[0].text
     return blocks(parts)
 
@@ -144,13 +144,13 @@ def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def blocks(parts: Iterable[Part]) -> list[dict[str, Any]]:
-    """Parts as content blocks; empty words and thoughts without a signature are refused by the provider, so they are left out."""
+    """Parts as content blocks; blank words and thoughts without a signature are refused by the provider, so they are left out."""
     return [made for part in parts if (made := _block(part))]
 
 
 def _block(part: Part) -> dict[str, Any] | None:
     if isinstance(part, Text):
-        return _marked({"type": "text", "text": part.text}, part.cache) if part.text else None
+        return _marked({"type": "text", "text": part.text}, part.cache) if part.text.strip() else None
     if isinstance(part, Image):
         return _marked({"type": "image", "source": _source(part)}, part.cache)
     if isinstance(part, ToolCall):
