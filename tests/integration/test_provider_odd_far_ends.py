@@ -251,3 +251,21 @@ async def test_a_model_by_the_id_that_the_list_shows(calling: Calling) -> None:
     async with httpx.AsyncClient(base_url=calling.url) as rest:
         assert (await rest.get(f"/v1/models/{GPT}")).json()["id"] == GPT
         assert (await rest.get(f"/v1/models/{GPT}?beta=true")).json()["id"] == GPT
+
+
+async def test_what_is_in_beta_is_allowed_where_it_goes(far: FarEnd, calling: Calling) -> None:
+    """The header that Anthropic asks for goes along with the field that it allows, and to nobody who knows neither."""
+    edits: Any = {"edits": [{"type": "clear_tool_uses_20250919"}]}
+    betas = ["context-management-2025-06-27", "interleaved-thinking-2025-05-14"]
+    far.script["claude-haiku-4-5"] = [sends(*THOUGHTS_ONLY[CLAUDE])]
+    async with anthropic_client(calling) as client:
+        wish: Any = {"max_tokens": 9, "messages": HELLO, "betas": betas}
+        async with client.beta.messages.stream(model=CLAUDE, context_management=edits, **wish) as stream:
+            await stream.get_final_message()
+        await client.beta.messages.create(model=GPT, **wish)
+        with pytest.raises(anthropic.BadRequestError, match="anthropic-beta"):
+            await client.messages.create(model=GPT, max_tokens=9, messages=HELLO, extra_headers={"anthropic-beta": "a;b"})
+    claude, gpt = far.asked
+    assert f"anthropic-beta: {','.join(betas)}\r\n" in claude.head
+    assert body_of(claude)["context_management"] == edits
+    assert "anthropic-beta" not in f"{gpt.head}{gpt.body!r}{claude.body!r}"

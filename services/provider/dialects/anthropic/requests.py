@@ -9,6 +9,8 @@ from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasonin
 from services.provider.dialects.base import Unsupported, arguments_of, own_extra, own_part, with_a_turn
 
 NAME = "anthropic"
+# a header, which travels among the fields of a conversation
+BETAS = "anthropic-beta"
 # the dialect wants a limit; this is what every model of the last years may give
 DEFAULT_OUTPUT_TOKENS = 8192
 _CALL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
