@@ -149,7 +149,7 @@ def after(
     failure = outcome if isinstance(outcome, Failure) else None
     made = Attempt(attempt.candidate.target, attempt.key_id, failure, elapsed, first_token_seen)
     state = replace(state, tried=(*state.tried, made), resume=_NOW)
-    if failure is None or first_token_seen or failure.kind in FINAL:
+    if failure is None or first_token_seen or (failure.kind in FINAL and not failure.of_dialect):
         # what the caller has seen of a stream cannot be taken back, so nobody may begin it again
         return replace(state, over=True)
     if failure.kind in OF_KEY:
@@ -247,9 +247,10 @@ def _may_come_back(state: State, item: Limited) -> bool:
 
 
 def _to_tell(state: State, remaining: timedelta) -> Failure:
-    """The last failure; without any attempt, why there was none."""
+    """The last failure of somebody who was asked, else the last; without any attempt, why there was none."""
     if state.tried:
-        failure = state.tried[-1].failure
+        asked = (made.failure for made in reversed(state.tried) if not (made.failure and made.failure.of_dialect))
+        failure = next(asked, state.tried[-1].failure)
         if failure is None:
             raise ValueError("the request has its answer; there is nothing left to ask")
         return failure

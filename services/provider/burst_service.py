@@ -37,6 +37,8 @@ class BurstService(BurstServiceServicer):
                     "max_burst_policies", f"there may be {most} policies; delete one or raise max_burst_policies"
                 )
             policy = replace(wanted, created=before.created) if before else wanted
+            if before is not None:
+                await bursting.carry_over(tx, before, policy, self._host.clock.now())
             await burst_store.put_policy(tx, policy)
             await budget_store.put_revision(tx, self._host.ids())
             return api.SetBurstPolicyResponse(policy=burst_wire.to_policy(policy))

@@ -65,7 +65,7 @@ async def count_policies(tx: Transaction) -> int:
 
 async def delete_policy(tx: Transaction, policy_id: str) -> bool:
     """Drops a policy and its buckets; False when there is none."""
-    await tx.execute("DELETE FROM burst_state WHERE policy_id = :policy_id", {"policy_id": policy_id})
+    await empty(tx, policy_id)
     return await tx.execute("DELETE FROM burst_policy WHERE policy_id = :policy_id", {"policy_id": policy_id}) == 1
 
 
@@ -85,6 +85,22 @@ async def put_tat(tx: Transaction, policy_id: str, bucket: str, tat_ns: int) -> 
         " ON CONFLICT (policy_id, bucket) DO UPDATE SET tat_ns = excluded.tat_ns",
         {"policy_id": policy_id, "bucket": bucket, "tat_ns": tat_ns},
     )
+
+
+async def stretch(tx: Transaction, policy_id: str, factor: float, most_ns: int, now_ns: int) -> None:
+    """Makes what each bucket owes take another time to come back: so many times as long, and no longer than a whole bucket."""
+    await tx.execute(
+        "UPDATE burst_state SET tat_ns = :now_ns + CASE"
+        " WHEN (tat_ns - :now_ns) * CAST(:factor AS DOUBLE PRECISION) >= :most_ns THEN :most_ns"
+        " ELSE CAST((tat_ns - :now_ns) * CAST(:factor AS DOUBLE PRECISION) AS BIGINT) END"
+        " WHERE policy_id = :policy_id AND tat_ns > :now_ns",
+        {"policy_id": policy_id, "factor": factor, "most_ns": most_ns, "now_ns": now_ns},
+    )
+
+
+async def empty(tx: Transaction, policy_id: str) -> None:
+    """Drops what was used of a policy."""
+    await tx.execute("DELETE FROM burst_state WHERE policy_id = :policy_id", {"policy_id": policy_id})
 
 
 async def forget_full(tx: Transaction, now_ns: int, limit: int) -> int:

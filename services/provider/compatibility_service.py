@@ -113,7 +113,7 @@ class CompatibilityService(CompatibilityServiceServicer):
         """The answer of one generator: each that hands on what another yields costs as much as a statement."""
         try:
             headers = callers.headers_of(context.invocation_metadata() or ())
-            asked = door.read(_parsed(request))
+            asked = door.read(_parsed(request), headers)
             ask = self._ask(asked, headers)
         except Unreadable as error:
             return self._refused(door, of_unreadable(error), context)

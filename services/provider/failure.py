@@ -40,12 +40,16 @@ class FailureKind(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Failure:
-    """One failed attempt: its class, a sentence without secrets, the HTTP status (0: none), how long to wait (None: not said)."""
+    """One failed attempt: its class, a sentence without secrets, the HTTP status (0: none), how long to wait (None: not said).
+
+    `of_dialect`: the request cannot be said in the dialect of that provider, so it was not asked; another one may know it.
+    """
 
     kind: FailureKind
     detail: str = ""
     status: int = 0
     retry_after: timedelta | None = None
+    of_dialect: bool = False
 
 
 class CallFailedError(Exception):

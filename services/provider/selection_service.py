@@ -11,6 +11,7 @@ from mesh.db import Transaction
 from mesh.host import Host
 from services.provider import selection_store, store
 from services.provider import selection_wire as wire
+from services.provider.completing_port import is_name
 from services.provider.flows import advising
 from services.provider.flows.known import Known
 from services.provider.policy import Alias
@@ -92,6 +93,9 @@ class SelectionService(SelectionServiceServicer):
         return await self._host.once(request, api.SetAliasResponse, effect)
 
     def _check(self, alias: Alias) -> None:
+        if not is_name(alias.alias) or alias.alias in self._known.registry.names:
+            detail = "whoever calls by this name means a model, or any; choose another, or call the model by provider/model"
+            raise errors.invalid("alias.alias", f"{alias.alias!r} is taken: {detail}")
         known = {model.key for model in self._known.registry.models}
         keys = [target.key for target in alias.targets]
         if unknown := [key for key in keys if key not in known]:

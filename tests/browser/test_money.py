@@ -12,11 +12,18 @@ from tests.support.mesh import Mesh, eventually
 
 
 async def test_spend_over_time_by_provider_and_model(room: Room, mesh: Mesh) -> None:
-    """A chart with the same figures as a table, and the same as CSV."""
+    """A chart with the same figures as a table, and the same as CSV; what nobody said the provider of is among the others."""
     await fill(mesh)
+    spent = {"currencyCode": "USD", "nanos": 20_000_000}
+    made = await call(mesh, "POST", "budget/reserve", json={"amount": spent, "labels": {"team": "red"}})
+    await call(mesh, "POST", "budget/settle", json={"reservationId": made["reservation"]["reservationId"], "cost": spent})
     page = await room.open("money")
     await expect(page.locator(".chart canvas")).to_be_visible()
-    await expect(page.get_by_role("region", name="Spend by provider")).to_contain_text("anthropic")
+    sums = page.get_by_role("region", name="Spend by provider")
+    await expect(sums).to_contain_text("anthropic")
+    await expect(sums).to_contain_text("not said")
+    # in the chart's legend and in its table
+    await expect(page.locator("th", has_text="others")).to_have_count(2)
     await room.shot("money")
     await room.shot("money-360", narrow=True)
     await page.get_by_role("button", name="by model").click()

@@ -192,3 +192,37 @@ async def test_policies_that_cannot_be_are_named(
     """No measure, no rate, no period, a word of time as a label, too much patience, a bucket that takes centuries to fill."""
     code, info, _ = await refusal(caller.bursts.SetBurstPolicy(bursts.SetBurstPolicyRequest(policy=policy)))
     assert (code, info.metadata["fields"]) == (grpc.StatusCode.INVALID_ARGUMENT, field)
+
+
+async def test_a_policy_that_is_set_anew_owes_the_same_calls_at_the_new_rate(caller: Caller) -> None:  # as above
+    """One that was far too strict blocks nobody for longer than its new rate says; one that is set again forgives nothing."""
+    await put(caller, rate=1, period=Duration(seconds=86_400), burst=4)
+    for _ in range(4):
+        await caller.reserve("0.1")
+    await refusal(caller.reserve("0.1"))
+    await put(caller, rate=60, burst=10)
+    assert (await check(caller)).policies[0].credit == 6
+    for _ in range(6):
+        await caller.reserve("0.1")
+    _, _, error = await refusal(caller.reserve("0.1"))
+    assert details(error) == (["burst/p"], timedelta(seconds=1))
+    for _ in range(3):
+        await put(caller, rate=60, burst=10)
+        await put(caller, rate=6, burst=10)
+    _, _, error = await refusal(caller.reserve("0.1"))
+    assert details(error) == (["burst/p"], timedelta(seconds=10))
+    # never more than a whole bucket
+    await put(caller, rate=60, burst=5)
+    caller.clock.advance(timedelta(seconds=1))
+    assert (await check(caller)).policies[0].credit == 1
+
+
+async def test_a_policy_that_counts_something_else_begins_anew(caller: Caller) -> None:  # as above
+    """Tokens that are owed are no calls, and a bucket for all is not everybody's own."""
+    for change in ({"measure": BurstPolicy.MEASURE_TOKENS}, {"by": ["user"]}, {"scope": BudgetScope(provider_id="acme")}):
+        await put(caller, rate=1, period=Duration(seconds=86_400), burst=1)
+        await caller.reserve("0.1", labels={"user": "ada"})
+        await put(caller, rate=1, period=Duration(seconds=86_400), burst=1, **change)
+        labels = {"user": "ada", "provider": "acme", "model": "big"}
+        answer = await caller.bursts.CheckBurst(bursts.CheckBurstRequest(labels=labels))
+        assert [policy.credit for policy in answer.policies] == [1], change

@@ -9,9 +9,12 @@ import anthropic
 import httpx
 import openai
 import pytest
+from tooloo.provider.v1.availability_service_pb2 import SetFallbackChainRequest
+from tooloo.provider.v1.availability_service_pb2_grpc import AvailabilityServiceStub
+from tooloo.provider.v1.health_pb2 import FallbackChain, FallbackTarget
 
 from tests.integration.calling_bench import Calling, door_before
-from tests.integration.completing_bench import DONE, FarEnd, Reply, body_of, chunk, event, says, sends, usage_alone
+from tests.integration.completing_bench import DONE, FarEnd, Reply, body_of, chunk, event, fails, says, sends, usage_alone
 from tests.integration.test_provider_doors import anthropic_client, openai_client
 from tests.integration.test_provider_remote import far_end
 
@@ -160,6 +163,25 @@ async def test_json_in_place_of_a_stream(far: FarEnd, calling: Calling) -> None:
             await client.chat.completions.create(model=GPT, messages=HELLO, stream=True)
 
 
+async def test_what_one_dialect_cannot_say_is_said_in_another(far: FarEnd, calling: Calling) -> None:
+    """The chain goes on past those who cannot take it; when all fail, what a provider said is told, and by itself it is refused."""
+    targets = [FallbackTarget(provider_id=provider, model=model) for provider, model in (CLAUDE.split("/"), GPT.split("/"))]
+    chain = FallbackChain(chain_id="c", general=targets)
+    await AvailabilityServiceStub(calling.service.channel).SetFallbackChain(SetFallbackChainRequest(chain=chain))
+    bias: Any = {"logit_bias": {"5": 1}}
+    async with openai_client(calling) as client:
+        named: Any = {"extra_headers": {"x-tooloo-fallback-chain": "c"}, **bias}
+        answer = await client.chat.completions.create(model="ollama/llama3.2:3b", messages=HELLO, **named)
+        assert answer.choices[0].message.content == "Hello there friend"
+        assert far.models == ["gpt-5-mini"]
+        for stream in (False, True):
+            far.script["gpt-5-mini"] = [fails(400)]
+            with pytest.raises(openai.BadRequestError, match="status 400"):
+                await client.chat.completions.create(model="ollama/llama3.2:3b", messages=HELLO, stream=stream, **named)
+        with pytest.raises(openai.BadRequestError, match="logit_bias: only providers that speak the openai dialect"):
+            await client.chat.completions.create(model=CLAUDE, messages=HELLO, **bias)
+
+
 async def test_labels_in_two_lines(calling: Calling) -> None:
     """Both count: a proxy that adds a line of its own takes no spending from anybody's budget."""
     lines = [("x-tooloo-labels", "team=a"), ("x-tooloo-labels", "project=b")]
@@ -229,3 +251,21 @@ async def test_a_model_by_the_id_that_the_list_shows(calling: Calling) -> None:
     async with httpx.AsyncClient(base_url=calling.url) as rest:
         assert (await rest.get(f"/v1/models/{GPT}")).json()["id"] == GPT
         assert (await rest.get(f"/v1/models/{GPT}?beta=true")).json()["id"] == GPT
+
+
+async def test_what_is_in_beta_is_allowed_where_it_goes(far: FarEnd, calling: Calling) -> None:
+    """The header that Anthropic asks for goes along with the field that it allows, and to nobody who knows neither."""
+    edits: Any = {"edits": [{"type": "clear_tool_uses_20250919"}]}
+    betas = ["context-management-2025-06-27", "interleaved-thinking-2025-05-14"]
+    far.script["claude-haiku-4-5"] = [sends(*THOUGHTS_ONLY[CLAUDE])]
+    async with anthropic_client(calling) as client:
+        wish: Any = {"max_tokens": 9, "messages": HELLO, "betas": betas}
+        async with client.beta.messages.stream(model=CLAUDE, context_management=edits, **wish) as stream:
+            await stream.get_final_message()
+        await client.beta.messages.create(model=GPT, **wish)
+        with pytest.raises(anthropic.BadRequestError, match="anthropic-beta"):
+            await client.messages.create(model=GPT, max_tokens=9, messages=HELLO, extra_headers={"anthropic-beta": "a;b"})
+    claude, gpt = far.asked
+    assert f"anthropic-beta: {','.join(betas)}\r\n" in claude.head
+    assert body_of(claude)["context_management"] == edits
+    assert "anthropic-beta" not in f"{gpt.head}{gpt.body!r}{claude.body!r}"

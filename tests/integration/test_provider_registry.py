@@ -16,8 +16,10 @@ from google.type.money_pb2 import Money
 from grpc_status import rpc_status
 from tooloo.provider.v1 import provider_service_pb2 as provider_api
 from tooloo.provider.v1 import registry_service_pb2 as api
+from tooloo.provider.v1 import reservation_service_pb2 as reservations
 from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceStub
 from tooloo.provider.v1.registry_service_pb2_grpc import RegistryServiceStub
+from tooloo.provider.v1.reservation_service_pb2_grpc import ReservationServiceStub
 
 from mesh import boot, testing
 from mesh.clock import ManualClock
@@ -117,6 +119,30 @@ async def test_a_provider_and_its_models_come_change_and_go(service: testing.Ben
     assert await shown(service) == {"acme": ["big"], "mine": []}
     await calls.DeleteProvider(api.DeleteProviderRequest(provider_id="mine"))
     assert await shown(service) == {"acme": ["big"]}
+
+
+def priced(dollars: int) -> api.ModelDefinition:
+    """A model whose input and output cost so many dollars for a million tokens."""
+    each = Money(currency_code="USD", units=dollars)
+    return model(price=api.ModelRates(input_per_million=each, output_per_million=each))
+
+
+async def test_a_price_counts_from_when_it_is_set(service: testing.Bench) -> None:
+    """Reserved, extended and settled right after a change, with no other call between that would have looked."""
+    calls, own = registry(service), ReservationServiceStub(service.channel)
+    await calls.RegisterProvider(api.RegisterProviderRequest(provider=definition()))
+    await calls.RegisterModel(api.RegisterModelRequest(model=priced(1)))
+    wish = reservations.ReserveRequest(provider_id="mine", model="m", input_tokens=1000, output_tokens=1000)
+    first = (await own.Reserve(wish)).reservation
+    assert first.amount.nanos == 2_000_000
+    await calls.UpdateModel(api.UpdateModelRequest(model=priced(10)))
+    assert (await own.Reserve(wish)).reservation.amount.nanos == 20_000_000
+    await calls.UpdateModel(api.UpdateModelRequest(model=priced(100)))
+    more = reservations.ExtendRequest(reservation_id=first.reservation_id, output_tokens=1000)
+    assert (await own.Extend(more)).reservation.amount.nanos == 102_000_000
+    await calls.UpdateModel(api.UpdateModelRequest(model=priced(7)))
+    used = reservations.SettleRequest(reservation_id=first.reservation_id, input_tokens=1000, output_tokens=1000)
+    assert (await own.Settle(used)).reservation.cost.nanos == 14_000_000
 
 
 async def test_what_the_file_says_can_be_hidden_and_comes_back_new(service: testing.Bench) -> None:

@@ -240,6 +240,15 @@ async def test_a_weighted_policy_shares_too(caller: Caller) -> None:
     assert (await caller.select(query="x", policy_id="p")).model == "quick"
 
 
+@pytest.mark.parametrize("name", ["auto", "big"])
+async def test_an_alias_that_no_call_could_mean(caller: Caller, name: str) -> None:
+    """Calls to `auto` select, and calls to a model's name go to it: an alias of that name would look set and do nothing."""
+    targets = [named.Share(provider_id="acme", model="small", weight=1)]
+    code, _ = await refused(caller.selections.SetAlias(selections.SetAliasRequest(alias=named.Alias(alias=name, targets=targets))))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert not (await caller.selections.ListAliases(selections.ListAliasesRequest())).aliases
+
+
 async def test_policies_and_aliases_are_kept_listed_and_deleted(caller: Caller) -> None:
     """Their whole life, over a restart; what is gone is NOT_FOUND, also when it is named in a request."""
     made = await caller.policy(display_name="Thrifty", quality_weight=0.25, strategy=provider_pb2.STRATEGY_LEARNED)

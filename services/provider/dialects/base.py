@@ -3,10 +3,10 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from services.provider.chat import Answer, Chat, Delta, Foreign
+from services.provider.chat import Answer, Chat, Delta, Foreign, Role
 from services.provider.dialects.halves import mended_value
 from services.provider.failure import CallFailedError, Failure, FailureKind
 from services.provider.target import Target
@@ -112,6 +112,13 @@ def own_extra(chat: Chat, dialect: str) -> Mapping[str, Any]:
         if other != dialect and fields:
             raise Unsupported(f"{', '.join(sorted(fields))}: only providers that speak the {other} dialect know this field")
     return {**chat.hints.get(dialect, {}), **chat.extra.get(dialect, {})}
+
+
+def with_a_turn(chat: Chat) -> Chat:
+    """The same chat; instructions alone are said by the user: OpenAI answers them, others refuse a request without a turn."""
+    if any(message.role is not Role.SYSTEM for message in chat.messages):
+        return chat
+    return replace(chat, messages=tuple(replace(message, role=Role.USER) for message in chat.messages))
 
 
 def own_part(part: Foreign, dialect: str) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Our two compatible doors: how each reads a request, writes an answer or a stream, and tells what went wrong."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from services.provider.chat import Answer
 from services.provider.dialects.anthropic import answers as anthropic_answers
 from services.provider.dialects.anthropic import reading as anthropic_reading
+from services.provider.dialects.anthropic import requests as anthropic_requests
 from services.provider.dialects.anthropic.streams import Writer as AnthropicWriter
 from services.provider.dialects.asked import Asked
 from services.provider.dialects.openai import answers as openai_answers
@@ -13,6 +15,7 @@ from services.provider.dialects.openai import reading as openai_reading
 from services.provider.dialects.openai.streams import Writer as OpenAIWriter
 from services.provider.dialects.troubles import Trouble, anthropic_body, anthropic_status, openai_body
 
+NO_HEADERS: Mapping[str, str] = {}
 StreamWriter = OpenAIWriter | AnthropicWriter
 
 
@@ -20,7 +23,7 @@ class Door(ABC):
     """One dialect as our callers speak it."""
 
     @abstractmethod
-    def read(self, body: Any) -> Asked:
+    def read(self, body: Any, headers: Mapping[str, str] = NO_HEADERS) -> Asked:
         """A request; Unreadable for one that is refused."""
 
     @abstractmethod
@@ -39,7 +42,7 @@ class Door(ABC):
 class OpenAIDoor(Door):
     """POST /v1/chat/completions."""
 
-    def read(self, body: Any) -> Asked:
+    def read(self, body: Any, headers: Mapping[str, str] = NO_HEADERS) -> Asked:
         """A chat completion request."""
         return openai_reading.read(body)
 
@@ -59,9 +62,9 @@ class OpenAIDoor(Door):
 class AnthropicDoor(Door):
     """POST /v1/messages."""
 
-    def read(self, body: Any) -> Asked:
+    def read(self, body: Any, headers: Mapping[str, str] = NO_HEADERS) -> Asked:
         """A messages request."""
-        return anthropic_reading.read(body)
+        return anthropic_reading.read(body, betas=headers.get(anthropic_requests.BETAS, ""))
 
     def answer(self, answer: Answer, query_id: str, created: int, model: str) -> dict[str, Any]:
         """A message."""

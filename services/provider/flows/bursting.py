@@ -96,6 +96,17 @@ async def _correct(tx: Transaction, policy: Policy, item: Taken, used: int, now:
     await burst_store.put_tat(tx, item.policy_id, item.key, after)
 
 
+async def carry_over(tx: Transaction, before: Policy, after: Policy, now: datetime) -> None:
+    """What callers owe when a policy is set anew: as many units as before, at the new rate; nothing when it counts something else.
+
+    Buckets hold times, so a policy that was far too strict would go on blocking at its old rate.
+    """
+    if (before.measure, before.scope, before.by) != (after.measure, after.scope, after.by):
+        await burst_store.empty(tx, after.policy_id)
+    elif (factor := before.rate * (after.period / before.period) / after.rate) != 1:
+        await burst_store.stretch(tx, after.policy_id, factor, after.tolerance, now_ns(now))
+
+
 def _denial(verdict: Verdict) -> Denial:
     policy = verdict.policy
     what = {Measure.REQUESTS: "calls", Measure.TOKENS: "tokens", Measure.MONEY: "nano dollars"}[policy.measure]

@@ -128,7 +128,7 @@ class Remote:
         try:
             outgoing = dialect.request(chat, target, stream=stream)
         except Unsupported as error:
-            raise CallFailedError(Failure(FailureKind.BAD_REQUEST, str(error))) from error
+            raise CallFailedError(Failure(FailureKind.BAD_REQUEST, str(error), of_dialect=True)) from error
         limits = target.timeouts
         exchange = await self._pool.post(
             outgoing.url,

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from services.provider.assembling import assemble, pieces
@@ -29,8 +30,9 @@ PLACES = st.lists(st.integers(0, 100_000), max_size=25)
 
 
 def parts_of(chat: Chat) -> list[Part]:
-    """Everything that is said, in order."""
-    return [part for message in chat.messages for part in message.parts]
+    """Everything that is said, in order; blank words say nothing."""
+    parts = (part for message in chat.messages for part in message.parts)
+    return [part for part in parts if not isinstance(part, Text) or part.text.strip()]
 
 
 def feed(reader: StreamReader, data: bytes, places: list[int]) -> list[Delta]:
@@ -155,6 +157,7 @@ def test_whole_answers_come_back(answer: Answer) -> None:
 def test_requests_come_back(chat: Chat) -> None:
     """A conversation written for a provider and read at our door is the same conversation."""
     assert openai_reading.read(openai_requests.write(chat, "m")).chat == chat
+    assume(parts_of(replace(chat, messages=tuple(message for message in chat.messages if message.role is not Role.SYSTEM))))
     read = anthropic_reading.read(anthropic_requests.write(chat, "claude-haiku-4-5")).chat
     # the dialect has no role for tools, and puts what one speaker says in a row together
     assert parts_of(read) == parts_of(chat)

@@ -60,6 +60,24 @@ def test_a_third_call_under_its_own_index() -> None:
     assert calls_of(*STREAMS["all first, whole"], piece("{}", "c", "time", 1)) == [*TWO, third]
 
 
+def test_calls_without_ids() -> None:
+    """Each gets one, whole and streamed, that no other call of this answer or of the next has: its result must name it."""
+    found = []
+    for answer_id in ("1", "2"):
+        calls = [{"function": {"name": "weather", "arguments": arguments}} for arguments in (ROME, ROME)]
+        message = {"tool_calls": calls}
+        whole = answers.read({"id": answer_id, "choices": [{"message": message, "finish_reason": "tool_calls"}]})
+        found += [part.call_id for part in whole.parts if isinstance(part, ToolCall)]
+        reader = Reader()
+        pieces = [piece(ROME[:5], name="weather", index=0), piece(ROME[5:], index=0), piece(ROME, name="weather", index=1)]
+        chunks = [{"id": answer_id, "choices": [{"index": 0, "delta": {"tool_calls": [each]}}]} for each in pieces]
+        streamed = assemble([delta for chunk in chunks for delta in reader.feed(write_event(json.dumps(chunk)))])
+        assert [part.arguments for part in streamed.parts if isinstance(part, ToolCall)] == [ROME, ROME]
+        found += [part.call_id for part in streamed.parts if isinstance(part, ToolCall)]
+    assert all(found)
+    assert len({*found[:2]} | {*found[4:6]}) == len({*found[2:4]} | {*found[6:]}) == 4
+
+
 def test_arguments_that_are_an_object() -> None:
     """They are JSON for the caller all the same, whole and streamed."""
     call = {"id": "a", "index": 0, "function": {"name": "weather", "arguments": {"city": "Zürich", "days": None}}}
@@ -84,6 +102,20 @@ def test_an_error_with_status_200(dialect: str) -> None:
         DIALECTS[dialect].answer(json.dumps(ERRORS[dialect]).encode())
     failure = caught.value.failure
     assert (failure.kind, failure.detail) == (FailureKind.RATE_LIMITED, "slow down")
+
+
+@pytest.mark.parametrize("counts", [(11, 0), (0, 11), (11, None), (None, 11), (11, 11)])
+def test_input_that_is_told_once(counts: tuple[int | None, int | None]) -> None:
+    """At the beginning or at the end of a message; 0 at the other does not make the input free."""
+    start, end = counts
+    reader = DIALECTS["anthropic"].reader()
+    events: list[dict[str, Any]] = [
+        {"type": "message_start", "message": {"usage": {"input_tokens": start, "output_tokens": 1}}},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"input_tokens": end, "output_tokens": 7}},
+        {"type": "message_stop"},
+    ]
+    deltas = [delta for each in events for delta in reader.feed(write_event(json.dumps(each)))]
+    assert assemble(deltas).usage == Usage(11, 7)
 
 
 @pytest.mark.parametrize("told", [10**30, 2**62, -5, "12", 1.5, True, None])

@@ -38,7 +38,9 @@ export async function loadSpend({ range, by }, signal) {
   const report = (params) => get('/api/v1/budget/report', { ...span, ...params }, { signal })
   const [groups, whole] = await Promise.all([report({ groupBy: by }), report({ groupBy: bucket })])
   const rows = groups.rows.toSorted((one, other) => amount(other.cost) - amount(one.cost))
-  const top = rows.filter(({ cost }) => amount(cost) > 0).slice(0, MOST)
+  // labels that are not there cannot be asked for: what was spent without a provider's name is among the others
+  const named = (row) => labelsOf(row).length === (by === 'model' ? 2 : 1)
+  const top = rows.filter((row) => named(row) && amount(row.cost) > 0).slice(0, MOST)
   const over = await Promise.all(top.map((row) => report({ groupBy: bucket, labels: labelsOf(row) })))
   const lines = top.map((row, index) => ({ label: row.key, values: filled(over[index].rows, times) }))
   const rest = filled(whole.rows, times).map((value, at) => Math.max(0, value - lines.reduce((sum, line) => sum + line.values[at], 0)))

@@ -40,7 +40,7 @@ function Figures({ total }) {
 }
 
 const columns = (whole) => [
-  { label: 'What', cell: (row) => row.key },
+  { label: 'What', cell: (row) => row.key || 'not said' },
   { label: 'Cost', cell: (row) => money(row.cost), align: 'end' },
   { label: 'Share', cell: (row) => `${whole ? Math.round((amount(row.cost) / whole) * 100) : 0} %`, align: 'end' },
   { label: 'Calls', cell: (row) => count(row.calls), align: 'end' },

@@ -24,11 +24,13 @@ class Anthropic(Dialect):
         """The request."""
         manner = target.manner
         body = requests.write(chat, target.model) | ({"stream": True} if stream else {})
+        betas = body.pop(requests.BETAS, "")
         body = {manner.rename.get(name, name): value for name, value in body.items() if name not in manner.drop}
         headers = {
             "content-type": JSON,
             "accept": "text/event-stream" if stream else JSON,
             "anthropic-version": manner.api_version or VERSION,
+            **({requests.BETAS: betas} if betas else {}),
             **manner.headers,
         }
         return Outgoing(target.base_url.rstrip("/") + (manner.path or PATH), headers, dump(body))

@@ -1,20 +1,25 @@
 """A caller's Anthropic messages request, read into the neutral form."""
 
 import json
+import re
 from typing import Any
 
 from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
-from services.provider.dialects.anthropic.requests import NAME
+from services.provider.dialects.anthropic.requests import BETAS, NAME
 from services.provider.dialects.asked import Asked, Fields, Unreadable, own_fields, texts_or_one
 
 _MOST_TOKENS = 10_000_000
 _MOST_STOPS = 64
+_BETAS = re.compile(r"[A-Za-z0-9_.,: -]{1,2000}")
 _CHOICES = {"auto": "auto", "none": "none", "any": "required"}
 _ADAPTIVE_EFFORT = "high"
 
 
-def read(body: Any, *, counting: bool = False) -> Asked:
-    """The request; `counting` for count_tokens, which has no limit. Unreadable for what is wrong or cannot be honoured."""
+def read(body: Any, *, betas: str = "", counting: bool = False) -> Asked:
+    """The request; `counting` for count_tokens, which has no limit. Unreadable for what is wrong or cannot be honoured.
+
+    `betas` is the header that allows what Anthropic does not offer everybody yet: without it fields of the body are refused there.
+    """
     fields = Fields(body)
     model, stream = fields.name("model"), bool(fields.flag("stream"))
     most = fields.integer("max_tokens", 1, _MOST_TOKENS)
@@ -23,6 +28,10 @@ def read(body: Any, *, counting: bool = False) -> Asked:
     metadata = fields.table("metadata")
     user = metadata.text("user_id", most=256) if metadata else ""
     hints: dict[str, Any] = {"metadata": {"user_id": user}} if user else {}
+    if betas:
+        if not _BETAS.fullmatch(betas):
+            raise Unreadable(BETAS, "must be names, with commas between them")
+        hints[BETAS] = betas
     if fields.has("service_tier"):
         hints["service_tier"] = fields.take("service_tier")
     config = fields.mapping("output_config")

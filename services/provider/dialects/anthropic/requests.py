@@ -1,15 +1,19 @@
 """A conversation as the body of an Anthropic messages request."""
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
-from services.provider.dialects.base import Unsupported, arguments_of, own_extra, own_part
+from services.provider.dialects.base import Unsupported, arguments_of, own_extra, own_part, with_a_turn
 
 NAME = "anthropic"
+# a header, which travels among the fields of a conversation
+BETAS = "anthropic-beta"
 # the dialect wants a limit; this is what every model of the last years may give
 DEFAULT_OUTPUT_TOKENS = 8192
+_CALL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _LEAST_BUDGET = 1024
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
 # from 4.6 on the models divide their thinking by themselves
@@ -21,7 +25,7 @@ _ANY_JSON = "Answer with one JSON object and nothing else: no prose, no code fen
 
 def write(chat: Chat, model: str) -> dict[str, Any]:
     """The body, without `stream`."""
-    extra = dict(own_extra(chat, NAME))
+    chat, extra = with_a_turn(chat), dict(own_extra(chat, NAME))
     if chat.presence_penalty or chat.frequency_penalty:
         raise Unsupported("presence_penalty, frequency_penalty: the anthropic dialect has no such thing")
     body: dict[str, Any] = {"model": model, "max_tokens": chat.max_output_tokens or DEFAULT_OUTPUT_TOKENS}
@@ -33,9 +37,9 @@ def write(chat: Chat, model: str) -> dict[str, Any]:
     body |= {"top_p": chat.top_p} if chat.top_p is not None else {}
     body |= {"top_k": chat.top_k} if chat.top_k is not None and chat.top_k > 0 else {}
     body |= {"stop_sequences": list(chat.stop)} if chat.stop else {}
-    body |= {"tools": [_tool(tool) for tool in chat.tools]} if chat.tools else {}
-    if chat.tools and (choice := _choice(chat)):
-        body["tool_choice"] = choice
+    tools, choice = (chat.tools, _choice(chat)) if chat.tools else (_called(chat), {"type": "none"})
+    if tools:
+        body |= {"tools": [_tool(tool) for tool in tools], **({"tool_choice": choice} if choice else {})}
     _think(body, chat, model)
     if chat.schema:
         body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": dict(chat.schema)}
@@ -52,8 +56,10 @@ def _think(body: dict[str, Any], chat: Chat, model: str) -> None:
     if chat.reasoning_tokens is None and not chat.reasoning_effort:
         return
     if chat.reasoning_effort and _adaptive(model):
-        body["thinking"] = {"type": "adaptive"}
+        body |= {} if _must_call(chat) else {"thinking": {"type": "adaptive"}}
         body["output_config"] = {"effort": "low" if chat.reasoning_effort == "minimal" else chat.reasoning_effort}
+        return
+    if _must_call(chat) or _thoughts_are_lost(chat):
         return
     budget = chat.reasoning_tokens or _BUDGETS.get(chat.reasoning_effort, _BUDGETS["medium"])
     if chat.max_output_tokens is None:
@@ -62,6 +68,27 @@ def _think(body: dict[str, Any], chat: Chat, model: str) -> None:
     budget = min(budget, body["max_tokens"] - 1)
     if budget >= _LEAST_BUDGET:
         body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+
+
+def _must_call(chat: Chat) -> bool:
+    """Whether a tool has to be called: the provider refuses to think then."""
+    return bool(chat.tools) and chat.tool_choice not in ("", "auto", "none")
+
+
+def _thoughts_are_lost(chat: Chat) -> bool:
+    """Whether the model has called tools since it was last asked, and its thoughts are not here, signed: it may not think on then.
+
+    So it is when another model called them, or when the conversation came in a dialect that has no signatures.
+    """
+    said: list[Part] = []
+    for message in reversed(chat.messages):
+        if message.role is Role.USER and not any(isinstance(part, ToolResult) for part in message.parts):
+            break
+        said += message.parts if message.role is Role.ASSISTANT else ()
+    thoughts = any(isinstance(part, Reasoning) and part.signature for part in said) or any(
+        isinstance(part, Foreign) and part.value.get("type") == "redacted_thinking" for part in said
+    )
+    return not thoughts and any(isinstance(part, ToolCall) for part in said)
 
 
 def _adaptive(model: str) -> bool:
@@ -73,9 +100,15 @@ def _system(chat: Chat) -> Any:
     """Every system message, at the top: the dialect has no other place. Words alone go as text."""
     parts = [part for message in chat.messages if message.role is Role.SYSTEM for part in message.parts]
     parts += [Text(_ANY_JSON)] if chat.schema == {} else []
-    if len(parts) == 1 and isinstance(parts[0], Text) and not parts[0].cache:
+    if len(parts) == 1 and isinstance(parts[0], Text) and not parts[0].cache and parts[0].text.strip():
         return parts[0].text
     return blocks(parts)
+
+
+def _called(chat: Chat) -> list[Tool]:
+    """The tools that a conversation called: the provider refuses one with calls in it that defines no tools, as others allow."""
+    parts = (part for message in chat.messages for part in message.parts)
+    return [Tool(name) for name in dict.fromkeys(part.name for part in parts if isinstance(part, ToolCall))]
 
 
 def _choice(chat: Chat) -> dict[str, Any]:
@@ -113,17 +146,17 @@ def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
 
 
 def blocks(parts: Iterable[Part]) -> list[dict[str, Any]]:
-    """Parts as content blocks; empty words and thoughts without a signature are refused by the provider, so they are left out."""
+    """Parts as content blocks; blank words and thoughts without a signature are refused by the provider, so they are left out."""
     return [made for part in parts if (made := _block(part))]
 
 
 def _block(part: Part) -> dict[str, Any] | None:
     if isinstance(part, Text):
-        return _marked({"type": "text", "text": part.text}, part.cache) if part.text else None
+        return _marked({"type": "text", "text": part.text}, part.cache) if part.text.strip() else None
     if isinstance(part, Image):
         return _marked({"type": "image", "source": _source(part)}, part.cache)
     if isinstance(part, ToolCall):
-        made = {"type": "tool_use", "id": part.call_id, "name": part.name, "input": arguments_of(part.arguments)}
+        made = {"type": "tool_use", "id": _id(part.call_id), "name": part.name, "input": arguments_of(part.arguments)}
         return _marked(made, part.cache)
     if isinstance(part, ToolResult):
         return _result(part)
@@ -142,8 +175,15 @@ def _result(part: ToolResult) -> dict[str, Any]:
     content: Any = part.text
     if part.images:
         content = blocks((Text(part.text), *part.images))
-    made: dict[str, Any] = {"type": "tool_result", "tool_use_id": part.call_id, "content": content}
+    made: dict[str, Any] = {"type": "tool_result", "tool_use_id": _id(part.call_id), "content": content}
     return _marked(made | ({"is_error": True} if part.is_error else {}), part.cache)
+
+
+def _id(call_id: str) -> str:
+    """An id that the provider takes, the same for a call and its result: others' ids hold a dot and a colon, or a bar."""
+    if _CALL_ID.fullmatch(call_id):
+        return call_id
+    return f"call_{hashlib.sha256(call_id.encode(errors='replace')).hexdigest()[:24]}"
 
 
 def _marked(made: dict[str, Any], cache: str) -> dict[str, Any]:

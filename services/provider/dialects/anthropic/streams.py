@@ -70,7 +70,8 @@ class Reader(StreamReader):
         told = holder.get("usage")
         if not isinstance(told, dict):
             return None
-        self._told |= {name: value for name, value in told.items() if value is not None}
+        # 0 takes nothing back: some tell the input at the beginning alone, and 0 at the end, or the other way round
+        self._told |= {name: value for name, value in told.items() if value}
         return answers.usage_of(self._told)
 
     def _start(self, index: int, block: dict[str, Any]) -> list[Delta]:

@@ -1,5 +1,6 @@
 """A chat completion: read from a provider, written for a caller."""
 
+import hashlib
 from typing import Any
 
 from services.provider.chat import Answer, Finish, Foreign, Part, Reasoning, Text, ToolCall
@@ -38,7 +39,7 @@ def read(body: dict[str, Any]) -> Answer:
         raise malformed("the answer has no choice with a message")
     told = usage.read(body.get("usage"))
     refused = message.get("refusal")
-    parts = tuple(_parts(message))
+    parts = tuple(_parts(message, f"{body.get('id')} {body.get('created')}"))
     finish = Finish.CONTENT_FILTER if refused else finish_of(choice.get("finish_reason"))
     return Answer(parts, finish or Finish.STOP, told, str(body.get("model") or ""))
 
@@ -101,17 +102,24 @@ def signature_of(call: dict[str, Any]) -> str:
     return found if isinstance(found, str) else ""
 
 
-def _parts(message: dict[str, Any]) -> list[Part]:
+def made_id(answer: str, index: int, name: str, arguments: str) -> str:
+    """An id for a call that came without one: its result has to name it, and no other turn of a conversation may have it."""
+    return f"call_{hashlib.sha256(repr((answer, index, name, arguments)).encode()).hexdigest()[:24]}"
+
+
+def _parts(message: dict[str, Any], answer: str) -> list[Part]:
     thoughts, words = words_of(message.get("content"))
     thoughts = thought_of(message) or thoughts
     parts: list[Part] = [Reasoning(thoughts)] if thoughts else []
     words = words or str(message.get("refusal") or "")
     parts += [Text(words)] if words else []
-    for call in objects(message.get("tool_calls")):
+    for index, call in enumerate(objects(message.get("tool_calls"))):
         function = call.get("function")
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise malformed("a tool call without a function")
-        parts.append(ToolCall(str(call.get("id") or ""), function["name"], arguments_of(function), signature_of(call)))
+        name, arguments = function["name"], arguments_of(function)
+        call_id = str(call.get("id") or "") or made_id(answer, index, name, arguments)
+        parts.append(ToolCall(call_id, name, arguments, signature_of(call)))
     return parts
 
 

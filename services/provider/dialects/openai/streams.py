@@ -21,6 +21,9 @@ class Reader(StreamReader):
         # index of a tool call by its id, and of the last one by the index that the far end gave it (None: none)
         self._calls: dict[str, int] = {}
         self._at: dict[int | None, int] = {}
+        self._begun: set[int] = set()
+        # what tells this answer from others
+        self._answer = ""
 
     @property
     def ended(self) -> bool:
@@ -48,6 +51,7 @@ class Reader(StreamReader):
         if chunk.get("error"):
             raise answers.in_body_failure(chunk["error"])
         deltas: list[Delta] = []
+        self._answer = self._answer or f"{chunk.get('id')} {chunk.get('created')}"
         choices = chunk.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             if not isinstance(choice, dict):
@@ -82,8 +86,11 @@ class Reader(StreamReader):
         function = call.get("function")
         function = function if isinstance(function, dict) else {}
         call_id, name = str(call.get("id") or ""), str(function.get("name") or "")
-        index = self._index(call.get("index"), call_id, name)
-        return ToolCallDelta(index, call_id, name, answers.arguments_of(function), answers.signature_of(call))
+        index, arguments = self._index(call.get("index"), call_id, name), answers.arguments_of(function)
+        if index not in self._begun:
+            self._begun.add(index)
+            call_id = call_id or answers.made_id(self._answer, index, name, arguments)
+        return ToolCallDelta(index, call_id, name, arguments, answers.signature_of(call))
 
     def _index(self, told: Any, call_id: str, name: str) -> int:
         """Which call a piece belongs to. Some leave the index out; some give each call the first one, and an id of its own."""
