@@ -38,7 +38,6 @@ def restore(source: Path, data_folder: Path, advanced: Advanced, *, force: bool 
 
     OSError when there is no room. No mesh can start meanwhile, nor after an interruption until it has been restored again.
     """
-    data_folder.mkdir(parents=True, exist_ok=True)
     with instance.held(data_folder, 0, "", restoring=True):
         staged = data_folder / _RESTORING
         there = [path for path in data_folder.iterdir() if path.name not in _LEFT_THERE]

@@ -113,7 +113,8 @@ def size(snapshot: sqlite3.Connection) -> int:
 def copy(snapshot: sqlite3.Connection, target: Path, advanced: Callable[[int], None]) -> None:
     """Copies a snapshot to a file page by page and lets go of it; `advanced` is told how many bytes are there.
 
-    OSError when there is no room. SQLite's backup begins no transaction where one is open, so it reads the snapshot to its end, whatever is written meanwhile.
+    SQLite's backup begins no transaction where one is open, so it reads the snapshot to its end, whatever is written meanwhile.
+    OSError when there is no room.
     """
     (page,) = snapshot.execute("PRAGMA page_size").fetchone()
     try:

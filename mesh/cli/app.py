@@ -15,6 +15,7 @@ from mesh.catalogue import SERVICES
 from mesh.cli.console import Code, Console, Failure, wants_color
 from mesh.cli.grouping import Group
 from mesh.cli.sharing import SHARED
+from mesh.instance import FolderError
 
 COMMANDS = Path(__file__).resolve().parent / "commands"
 PROGRAM = "tooloo"
@@ -82,6 +83,8 @@ class App(Group):
             return Code.INTERRUPTED
         except click.ClickException as error:
             return _failed(error, console)
+        except FolderError as error:
+            return _failed(Failure(str(error), code=Code.USAGE), console)
         return ended if isinstance(ended, int) else Code.DONE
 
 

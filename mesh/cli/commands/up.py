@@ -85,8 +85,7 @@ def _prove(console: Console) -> None:
 
 def _start_behind(console: Console, *, guaranteed: bool) -> int:
     data = console.settings.data_folder
-    # as the process manager makes it: for its user alone
-    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    instance.make(data)
     terminal = data / "log" / "terminal.log"
     terminal.parent.mkdir(exist_ok=True)
     with terminal.open("wb") as output:

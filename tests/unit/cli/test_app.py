@@ -178,3 +178,15 @@ def test_no_color(monkeypatch: pytest.MonkeyPatch, value: str, colored: bool | N
 
     monkeypatch.setenv("NO_COLOR", value)
     assert wants_color() is colored
+
+
+@pytest.mark.parametrize("words", [("up", "-d"), ("down",), ("restore", "backup")])
+def test_a_data_folder_that_cannot_be_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    """A file in its place is wrong usage, and no traceback."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TOOLOO_DATA_FOLDER", str(tmp_path / "file"))
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (Code.USAGE, "")
+    assert err.startswith(f"✗ the data folder {tmp_path / 'file'} cannot be used")
