@@ -71,7 +71,10 @@ def _state(settings: MeshSettings) -> Iterator[Finding]:
     with suppress(FolderError):
         running = instance.running(settings.data_folder)
     names = probing.port_names(settings)
-    yield from installation.ports(names, ports.taken(settings.listen_address, sorted(names)), running)
+    try:
+        yield from installation.ports(names, ports.taken(settings.listen_address, sorted(names)), running)
+    except SettingError as error:
+        yield from installation.settings([str(error)])
     yield from installation.leftovers(probing.leftovers(settings.data_folder, running))
     yield from installation.keys(probing.key_files(settings.data_folder))
 

@@ -15,7 +15,7 @@ from mesh.catalogue import ServiceSpec
 from mesh.child import BootError, Child, Program, State
 from mesh.clock import SystemClock
 from mesh.ports import taken
-from mesh.settings import MeshSettings
+from mesh.settings import MeshSettings, SettingError
 from mesh.supervisor import Supervisor
 from tests.support.mesh import eventually
 
@@ -85,6 +85,13 @@ def test_a_taken_port_is_named_with_its_holder() -> None:
         found = taken("127.0.0.1", [port])
     assert [each.port for each in found] == [port]
     assert str(os.getpid()) in found[0].holder
+
+
+@pytest.mark.parametrize(("address", "told"), [("localhost", "is no IP address"), ("192.0.2.1", "nobody can listen")])
+def test_an_address_that_is_not_ours_is_no_taken_port(address: str, told: str) -> None:
+    """It is the setting of the address that is named, and no process that holds the port elsewhere."""
+    with pytest.raises(SettingError, match=f"TOOLOO_LISTEN_ADDRESS.*{told}"):
+        taken(address, [3000])
 
 
 async def test_what_could_not_be_started_is_started_when_it_can_be(tmp_path: Path) -> None:
