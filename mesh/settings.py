@@ -178,7 +178,10 @@ def duration(text: str) -> timedelta:
     match = _DURATION.match(text.strip())
     if not match:
         raise ValueError('write a number and a unit, e.g. "250ms", "30s", "5m", "2h", "7d"')
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    try:
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    except OverflowError:
+        raise ValueError("that is longer than any time") from None
 
 
 def _ports() -> type[Section]:

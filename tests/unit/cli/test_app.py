@@ -1,6 +1,7 @@
 """The root of the command: its commands, its help without imports, its exit codes, its tree for the reference."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -190,3 +191,27 @@ def test_a_data_folder_that_cannot_be_used_is_named(
     code, out, err = run(capsys, *words)
     assert (code, out) == (Code.USAGE, "")
     assert err.startswith(f"✗ the data folder {tmp_path / 'file'} cannot be used")
+
+
+def _shell(line: str) -> tuple[int, str]:
+    """Exit code and stderr of a line of the shell, in which $T is the command."""
+    env = os.environ | {"T": f"{sys.executable} -m mesh.cli"}
+    ended = subprocess.run(["bash", "-c", line], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    return ended.returncode, ended.stderr
+
+
+def test_an_answer_without_room_is_no_traceback() -> None:
+    """On a full disk the command says so and fails."""
+    code, err = _shell("$T --version > /dev/full")
+    assert (code, err.splitlines()) == (
+        Code.REFUSED,
+        ["✗ there is no room left for what it writes", "  → make room, then call it again"],
+    )
+
+
+@pytest.mark.parametrize(("line", "code"), [("$T --version >&-", Code.DONE), ("$T call GetHealth - <&-", Code.USAGE)])
+def test_a_closed_stream_is_an_empty_one(line: str, code: Code) -> None:
+    """As cron and other parents without a terminal may leave it."""
+    ended, err = _shell(line)
+    assert ended == code, err
+    assert "Traceback" not in err

@@ -121,3 +121,9 @@ def test_a_socket_folder_that_the_kernel_cannot_take_is_refused() -> None:
 def test_durations_have_units(text: str, seconds: float) -> None:
     """Each unit is understood."""
     assert duration(text).total_seconds() == seconds
+
+
+def test_a_time_longer_than_any_has_no_overflow() -> None:
+    """Whoever reads durations, the command too, expects a ValueError."""
+    with pytest.raises(ValueError, match="longer than any"):
+        duration("99999999999d")
