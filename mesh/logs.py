@@ -47,7 +47,7 @@ def setup(service: str, level: str, file: Path | None = None) -> None:
 
     SettingError for a level that there is not.
     """
-    if level.upper() not in _LEVELS:
+    if level.upper() not in logging.getLevelNamesMapping():
         raise SettingError(f"{MeshSettings.env_name('log_level')} is {level!r}; write {', '.join(_LEVELS)}")
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if file:

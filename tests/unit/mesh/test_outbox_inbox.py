@@ -149,7 +149,7 @@ async def test_a_failing_handler_leaves_nothing_and_gives_the_event_back(databas
 
 
 async def test_a_store_that_can_take_nothing_is_waited_for(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a full disk no event is given back, for each time would count until it is a dead letter; with room all are handled once."""
+    """On a full disk no event is given back, or it would become a dead letter; with room all are handled once."""
     monkeypatch.setattr(inbox_module, "_STORE_AGAIN_S", 0.01)
     waits = asyncio.Semaphore(0)
     monkeypatch.setattr(inbox_module.log, "warning", lambda *said: waits.release())
