@@ -215,3 +215,17 @@ def test_a_closed_stream_is_an_empty_one(line: str, code: Code) -> None:
     ended, err = _shell(line)
     assert ended == code, err
     assert "Traceback" not in err
+
+
+def test_a_guaranteed_mesh_does_not_end_with_its_reader() -> None:
+    """`tooloo up --guaranteed | head`: the command stays with the mesh that it started, which nobody else would stop."""
+    mesh = "import time; print('one', flush=True); time.sleep(0.2); print('two', flush=True)"
+    command = (
+        "import sys; from mesh.cli.commands import up; from mesh.cli.console import Console;"
+        f"up._COMMAND = (sys.executable, '-c', {mesh!r}); sys.exit(up._start_and_prove(Console()) or 7)"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run([sys.executable, "-c", command], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (7, b"")
