@@ -140,9 +140,7 @@ def _edge(limits: DoorSettings) -> dict[str, Any]:
         "strip_any_host_port": True,
         "normalize_path": True,
         "merge_slashes": True,
-        # a name in a path may have a slash, as those of models have; nothing is decided by paths that one could disguise, and no
-        # service sees them: the transcoder makes a gRPC call of them
-        "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
         "request_headers_timeout": seconds(limits.headers_timeout),
         "stream_idle_timeout": seconds(limits.stream_idle_timeout),
         "max_request_headers_kb": limits.max_header_kib,

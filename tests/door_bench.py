@@ -71,10 +71,6 @@ class Bus:
         """A quick answer that says who gave it."""
         return bus.GetBusStatsResponse(followers=int(self._name))
 
-    async def GetSubscription(self, request: bus.GetSubscriptionRequest, context: Any) -> bus.GetSubscriptionResponse:
-        """There is none, whatever name reaches it."""
-        raise errors.not_found("subscription", request.name)
-
     async def Follow(self, request: bus.FollowRequest, context: Any) -> AsyncIterator[bus.FollowResponse]:
         """Three messages."""
         self._seen.note("Follow", context)

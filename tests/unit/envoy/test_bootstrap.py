@@ -77,7 +77,7 @@ EDGE = {
     "use_remote_address": True,
     "normalize_path": True,
     "merge_slashes": True,
-    "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+    "path_with_escaped_slashes_action": "REJECT_REQUEST",
     "strip_any_host_port": True,
     "request_headers_timeout": "10.000s",
     "stream_idle_timeout": "300.000s",
