@@ -29,6 +29,11 @@ def replace_json(path: Path, value: Any) -> None:
     """Writes beside the file and renames, so that a reader sees the old or the new one and never a half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w") as file:
-        json.dump(value, file, indent=1)
-    Path(name).replace(path)
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(value, file, indent=1)
+        Path(name).replace(path)
+    except BaseException:
+        # whoever tries again makes another one, and a full disk must not be filled with halves
+        Path(name).unlink(missing_ok=True)
+        raise

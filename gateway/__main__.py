@@ -11,7 +11,7 @@ from gateway.assembly import Assembly, assemble
 from gateway.terminal import Terminal, say
 from mesh import instance, logs
 from mesh.child import BootError
-from mesh.instance import InUseError
+from mesh.instance import FolderError
 from mesh.settings import MeshSettings, SettingError
 from mesh.supervisor import PortTakenError
 
@@ -50,7 +50,7 @@ def main() -> int:
         with instance.held(settings.data_folder, settings.door_port, settings.listen_address):
             logs.setup("system", settings.log_level, settings.data_folder / "log" / "system.jsonl")
             uvloop.run(run(settings))
-    except* (SettingError, InUseError, PortTakenError, BootError) as group:
+    except* (SettingError, FolderError, PortTakenError, BootError) as group:
         for error in group.exceptions:
             sys.stderr.write(f"{error}\n")
         return_code = 1

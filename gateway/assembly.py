@@ -1,6 +1,7 @@
 """How the parts of a mesh are put together: the door before the services, the supervisor behind both, the system API beside."""
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,10 +23,12 @@ from mesh import boot, extra_contracts
 from mesh.catalogue import SERVICES
 from mesh.child import Program
 from mesh.clock import SystemClock
+from mesh.errors import Refusal
 from mesh.host import Host, Parts
 from mesh.settings import MeshSettings
 from mesh.supervisor import Supervisor
 
+log = logging.getLogger(__name__)
 PAGES = Path(__file__).resolve().parent / "pages"
 # where gateway.handbook puts it; that module is heavy, and the site need not be there
 SITE = PAGES.parents[1] / "build" / "site"
@@ -73,7 +76,10 @@ class Assembly:
     async def stop(self, settings: MeshSettings) -> None:
         """Stops the processes, tells that, then ends the system service."""
         await self.supervisor.stop()
-        await self.lifecycle.flush(self.system.host)
+        try:
+            await self.lifecycle.flush(self.system.host)
+        except Refusal as refusal:
+            log.warning("the last changes of the processes are told to nobody: %s", refusal)
         await self.system.stop(settings.drain_grace)
 
 

@@ -94,7 +94,11 @@ class LogTail:
             # a file that shrank was emptied in place
             place = place if place <= file.size else 0
             if file.mark and file.size > place:
-                found, place = self._read(file, place)
+                try:
+                    found, place = self._read(file, place)
+                except OSError:
+                    # it was rotated away since it was found: under its new name it is read from here
+                    found = []
                 lines += found
             reached[file.mark] = place
         return sorted(lines, key=lambda line: line[0].time), reached

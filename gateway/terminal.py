@@ -1,5 +1,6 @@
 """What a person at the terminal is told: what becomes ready, what dies, and, when all is ready, where everything is."""
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -82,6 +83,19 @@ def _table(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 
 def say(text: str) -> None:
-    """A line on the terminal, at once."""
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    """A line on the terminal, at once; nothing where nobody can read it: the mesh does not live by being watched."""
+    try:
+        sys.stdout.write(_writable(text) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # what is still in the buffer would be complained about at the end of the process
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:
+        # a file on a full disk, or a terminal that was closed
+        return
+
+
+def _writable(text: str) -> str:
+    """The text with a question mark for each character that the terminal's encoding does not have."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -36,6 +37,9 @@ Build = Callable[[Host], Awaitable[Parts]]
 Loop = Callable[[], Coroutine[Any, Any, None]]
 _PR_SET_PDEATHSIG = 1
 _HOUSEKEEPING = timedelta(hours=1)
+# refusals that waiting can help, and how long a loop in the background waits
+_PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
+_BEGUN_AGAIN_S = 1.0
 # an event is stored a little before it is handled
 _INBOX_MARGIN = timedelta(hours=12)
 SERVICES_FOLDER = catalogue.SERVICES_FOLDER
@@ -106,7 +110,7 @@ async def boot(
         for close in reversed(parts.close):
             stack.push_async_callback(close)
         incoming = Inbox(host.db, host.clock, parts.handlers)
-        loops: list[Loop] = [host.db.failed, lambda: _keep_house(host), *parts.background]
+        loops: list[Loop] = [host.db.failed, lambda: _keep_house(host), *(partial(_begun_again, loop) for loop in parts.background)]
         if with_bus:
             loops += await _join_bus(host, parts, incoming, stack)
         server = make_server(settings, Boundary(ids, parts.self_validating), parts.open_streams)
@@ -223,6 +227,23 @@ async def _keep_house(host: Host) -> None:
         except Refusal as refusal:
             # a disk that is full, or a lock that another process holds: there is always a next time
             log.warning("old answers and notes stay for now: %s", refusal)
+
+
+async def _begun_again(loop: Loop) -> None:
+    """A loop of the service, begun again when its store, or another service, can do nothing for it now.
+
+    A full disk, or a lock that another process holds, must not end a service that can still answer, again and again.
+    """
+    while True:
+        try:
+            await loop()
+        except Refusal as refusal:
+            if refusal.code not in _PASSING:
+                raise
+            log.warning("work in the background waits: %s", refusal)
+            await asyncio.sleep(_BEGUN_AGAIN_S)
+        else:
+            return
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

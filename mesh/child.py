@@ -135,7 +135,13 @@ class Child:
     async def _run_once(self) -> None:
         self._set(State.STARTING)
         self.started = self._clock.now()
-        process = self._process = await self._spawn()
+        try:
+            process = self._process = await self._spawn()
+        except OSError as error:
+            # no room for its log, no memory or no descriptor for it now: a death like any other, it is started again
+            self.last_exit = f"could not be started: {error}"
+            self._set(State.CRASHED)
+            return
         watcher = asyncio.create_task(self._watch())
         try:
             code = await process.wait()

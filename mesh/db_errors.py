@@ -13,6 +13,10 @@ _SOON = timedelta(milliseconds=200)
 _LATER = timedelta(seconds=1)
 
 
+class StoreRefusal(errors.Refusal):
+    """The store can take nothing now, whatever it is; once that has passed, the same write may succeed."""
+
+
 def passes(error: BaseException) -> bool:
     """Whether an error is of the disk's room or of another process's lock: writing may go on once that has passed."""
     return _disk_full(error) or _busy(error)
@@ -22,15 +26,20 @@ def refusal_of(error: sqlite3.Error, file: str) -> Exception:
     """The refusal for an error that passes; any other error as it is."""
     if _disk_full(error):
         description = f"the disk that holds {file} is full; make room"
-        return errors.exhausted("disk", description, reason=ErrorReason.ERROR_REASON_DISK_FULL, retry_after=_LATER)
+        return _of_store(errors.exhausted("disk", description, reason=ErrorReason.ERROR_REASON_DISK_FULL, retry_after=_LATER))
     if _busy(error):
-        return errors.unavailable("database", detail="another process holds its write lock")
+        return _of_store(errors.unavailable("database", detail="another process holds its write lock"))
     return error
 
 
 def queue_full(limit: int) -> errors.Refusal:
     """The refusal while too many writes wait."""
-    return errors.exhausted(MeshSettings.env_name("write_queue"), f"{limit} writes wait already; try again soon", retry_after=_SOON)
+    setting = MeshSettings.env_name("write_queue")
+    return _of_store(errors.exhausted(setting, f"{limit} writes wait already; try again soon", retry_after=_SOON))
+
+
+def _of_store(refusal: errors.Refusal) -> StoreRefusal:
+    return StoreRefusal(refusal.code, refusal.message, refusal.details)
 
 
 def _disk_full(error: BaseException) -> bool:

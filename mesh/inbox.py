@@ -14,11 +14,13 @@ from tooloo.event.v1 import event_pb2
 from mesh import call, contracts
 from mesh.clock import Clock, to_us
 from mesh.db import Database, Transaction
+from mesh.db_errors import StoreRefusal
 from mesh.deliveries import Delivery, Nack
 
 log = logging.getLogger(__name__)
 # what the contract allows in a Nack
 _LONGEST_ERROR = 2048
+_STORE_AGAIN_S = 1.0
 Handler = Callable[[Transaction, event_pb2.Event, Message], Awaitable[None]]
 
 
@@ -61,11 +63,18 @@ class Inbox:
             )
 
     async def _handle_batch(self, batch: Sequence[Delivery]) -> list[str]:
-        """One transaction per event, all waiting together, so that they share a commit; the writer keeps their order.
+        """What went wrong with each event, or "".
 
-        Gives what went wrong with each, or "".
+        A store that can take nothing, as on a full disk, is waited for: given back each would count as a failure of the event, and
+        after some of those it is a dead letter.
         """
-        results = await asyncio.gather(*(self.handle(delivery.event) for delivery in batch), return_exceptions=True)
+        results = await self._try_each(batch)
+        while waiting := [place for place, result in enumerate(results) if isinstance(result, StoreRefusal)]:
+            log.warning("%d events wait for the store: %s", len(waiting), results[waiting[0]])
+            await asyncio.sleep(_STORE_AGAIN_S)
+            again = await self._try_each([batch[place] for place in waiting])
+            for place, result in zip(waiting, again, strict=True):
+                results[place] = result
         errors = []
         for delivery, result in zip(batch, results, strict=True):
             if isinstance(result, BaseException) and not isinstance(result, Exception):
@@ -75,6 +84,10 @@ class Inbox:
                 log.error("event %s (%s) was not handled, delivery %d", event.id, event.type, delivery.attempt, exc_info=result)
             errors.append(f"{type(result).__name__}: {result}"[:_LONGEST_ERROR] if isinstance(result, Exception) else "")
         return errors
+
+    async def _try_each(self, batch: Sequence[Delivery]) -> list[bool | BaseException]:
+        """One transaction per event, all waiting together, so that they share a commit; the writer keeps their order."""
+        return await asyncio.gather(*(self.handle(delivery.event) for delivery in batch), return_exceptions=True)
 
     async def handle(self, event: event_pb2.Event) -> bool:
         """Applies one event in one transaction; False when it had been applied before."""

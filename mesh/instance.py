@@ -6,6 +6,7 @@ The kernel lets go of the lock however the process ends, so nothing that a kille
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,6 +16,8 @@ FILE = "mesh.lock"
 # a folder that a restore makes first and removes last: data beside it is not whole
 RESTORING = "restoring"
 _LARGEST = 4096
+# a look at who holds the lock takes microseconds
+_LOOKS, _LOOK_S = 20, 0.01
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,11 @@ class Instance:
         return started(self.pid) == self.started
 
 
-class InUseError(RuntimeError):
+class FolderError(RuntimeError):
+    """A data folder that cannot be used; the message names it and says what to do."""
+
+
+class InUseError(FolderError):
     """Another process manager runs on this data folder."""
 
 
@@ -45,13 +52,27 @@ def started(pid: int) -> str:
         return ""
 
 
+def make(folder: Path) -> None:
+    """Makes the folder, for its user alone, unless it is there; FolderError when that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise _unusable(folder, error) from error
+
+
 @contextmanager
 def held(folder: Path, door_port: int, listen_address: str, *, restoring: bool = False) -> Iterator[None]:
-    """Says that this process runs or restores the mesh of the folder as long as the block lasts; InUseError when another does."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(folder / FILE, os.O_CREAT | os.O_RDWR, 0o600)
+    """Says that this process runs or restores the mesh of the folder as long as the block lasts; InUseError when another does.
+
+    FolderError for a folder that cannot be made or written.
+    """
+    make(folder)
     try:
-        if not _lock(descriptor):
+        descriptor = os.open(folder / FILE, os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise _unusable(folder, error) from error
+    try:
+        if not _taken(descriptor):
             raise InUseError(_in_use(folder, _read(descriptor)))
         if (folder / RESTORING).exists() and not restoring:
             raise InUseError(
@@ -67,23 +88,40 @@ def held(folder: Path, door_port: int, listen_address: str, *, restoring: bool =
 
 
 def running(folder: Path) -> Instance | None:
-    """The process manager that runs on the folder, if one does."""
+    """The process manager that runs on the folder, if one does; FolderError for a folder that cannot be looked into."""
     try:
         descriptor = os.open(folder / FILE, os.O_RDWR)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise _unusable(folder, error) from error
     try:
-        return None if _lock(descriptor) else _read(descriptor)
+        # shared: who looks at the same time is no process manager
+        return None if _lock(descriptor, fcntl.LOCK_SH) else _read(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
+def _taken(descriptor: int) -> bool:
+    """Takes the lock; somebody who only looks has it for a moment."""
+    for _ in range(_LOOKS):
+        if _lock(descriptor, fcntl.LOCK_EX):
+            return True
+        time.sleep(_LOOK_S)
+    return False
+
+
+def _lock(descriptor: int, kind: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
+
+
+def _unusable(folder: Path, error: OSError) -> FolderError:
+    step = "set TOOLOO_DATA_FOLDER to a folder that this user may write"
+    return FolderError(f"the data folder {folder.absolute()} cannot be used ({error.strerror}): {step}")
 
 
 def _read(descriptor: int) -> Instance:

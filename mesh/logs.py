@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mesh import call
+from mesh.settings import MeshSettings, SettingError
 
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -41,7 +43,12 @@ def _no_caller_writes_logs(record: logging.LogRecord) -> bool:
 
 
 def setup(service: str, level: str, file: Path | None = None) -> None:
-    """Sends every log record of this process as JSON to standard error, or to a file when standard error is for people."""
+    """Sends every log record of this process as JSON to standard error, or to a file when standard error is for people.
+
+    SettingError for a level that there is not.
+    """
+    if level.upper() not in logging.getLevelNamesMapping():
+        raise SettingError(f"{MeshSettings.env_name('log_level')} is {level!r}; write {', '.join(_LEVELS)}")
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +56,7 @@ def setup(service: str, level: str, file: Path | None = None) -> None:
     handler.setFormatter(JsonFormatter(service))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    root.setLevel(level.upper())
     # these say at INFO what our own access log says already
     for noisy in ("httpx", "httpcore", "asyncio", "aiosqlite"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

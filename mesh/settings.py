@@ -60,7 +60,7 @@ class Section:
     def load(cls, env: Mapping[str, str] | None = None, file: Path | None = None) -> Self:
         """Reads the section; SettingError for a value that does not fit or a name in the file that no setting has."""
         environment = os.environ if env is None else env
-        table = _file_tables(environment, file).get(cls.section, {})
+        table = _table(_file_tables(environment, file), cls.section)
         hints = get_type_hints(cls)
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(table) - known):
@@ -98,7 +98,7 @@ def given(section: str, field: str, env: Mapping[str, str] | None = None) -> str
     """
     environment = os.environ if env is None else env
     name = f"TOOLOO_{field.upper()}" if section == "mesh" else f"TOOLOO_{section.upper()}_{field.upper()}"
-    value = environment.get(name, _file_tables(environment, None).get(section, {}).get(field))
+    value = environment.get(name, _table(_file_tables(environment, None), section).get(field))
     return None if value is None else str(value)
 
 
@@ -110,8 +110,20 @@ def _file_tables(env: Mapping[str, str], file: Path | None) -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"{path} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise SettingError(
+            f"the settings file {path} cannot be read ({error.strerror}); correct TOOLOO_CONFIG or unset it"
+        ) from error
+
+
+def _table(tables: Mapping[str, Any], section: str) -> Mapping[str, Any]:
+    """The table of a section; empty when the file has none."""
+    table = tables.get(section, {})
+    if not isinstance(table, dict):
+        raise SettingError(f"{section} in the settings file is no table; write [{section}] above its settings")
+    return table
 
 
 def show(value: object) -> str:
@@ -132,10 +144,11 @@ def _type_name(hint: Any) -> str:
 def _parse(name: str, hint: Any, raw: object, limits: Mapping[str, Any]) -> object:
     try:
         value = _convert(hint, raw)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise SettingError(f"{name} is {raw!r}, which is no {_type_name(hint)}: {error}") from error
     low, high = limits["low"], limits["high"]
-    if isinstance(value, int | float) and ((low is not None and value < low) or (high is not None and value > high)):
+    # the other way round a NaN would pass, which is neither below nor above
+    if isinstance(value, int | float) and not ((low is None or value >= low) and (high is None or value <= high)):
         raise SettingError(f"{name} is {value}; it must be between {low} and {high}")
     return value
 
@@ -146,8 +159,8 @@ def _convert(hint: Any, raw: object) -> object:
     if hint is timedelta:
         return duration(str(raw))
     if hint in (int, float, str, Path):
-        if hint is int and isinstance(raw, bool):
-            raise ValueError("write a number")
+        if hint is int and (isinstance(raw, bool) or (isinstance(raw, float) and not raw.is_integer())):
+            raise ValueError("write a whole number")
         return hint(raw)
     items = raw if isinstance(raw, list) else str(raw).split(",")
     return tuple(str(item).strip() for item in items if str(item).strip())
@@ -165,7 +178,10 @@ def duration(text: str) -> timedelta:
     match = _DURATION.match(text.strip())
     if not match:
         raise ValueError('write a number and a unit, e.g. "250ms", "30s", "5m", "2h", "7d"')
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    try:
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    except OverflowError:
+        raise ValueError("that is longer than any time") from None
 
 
 def _ports() -> type[Section]:

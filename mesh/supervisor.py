@@ -5,6 +5,7 @@ It knows no service by itself: it is given the catalogue, the door's program, an
 
 import asyncio
 import itertools
+import logging
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -21,9 +22,12 @@ from mesh.clock import Clock, SystemClock
 from mesh.ports import Taken, taken
 from mesh.settings import MeshSettings
 
+log = logging.getLogger(__name__)
 # how long the door needs, at most, to take up a changed endpoint file before a replica may go
 _ENDPOINTS_APPLIED = 0.3
 _PROBE_TIMEOUT = 2.0
+# before an endpoint file that could not be written, as on a full disk, is written again
+_WRITTEN_AGAIN = 1.0
 
 
 class PortTakenError(RuntimeError):
@@ -58,6 +62,8 @@ class Supervisor:
         self._numbers = {spec.name: itertools.count() for spec in services}
         self._locks = {spec.name: asyncio.Lock() for spec in services}
         self._listeners: list[Listener] = []
+        # services whose endpoint file is to be written again
+        self._unwritten: set[str] = set()
 
     @property
     def processes(self) -> list[Child]:
@@ -105,9 +111,7 @@ class Supervisor:
         spec = self._own(service)
         async with self._locks[service]:
             if not self._replicas[service]:
-                child = self._add(spec)
-                child.start()
-                await self._ready(child)
+                await self._start_more(spec, 1)
 
     async def stop_service(self, service: str) -> None:
         """Takes a service from the door, drains and stops it."""
@@ -123,10 +127,7 @@ class Supervisor:
             if not spec.scalable:
                 await self._remove(old)
                 old = []
-            fresh = [self._add(spec) for _ in range(max(1, len(old)))]
-            for child in fresh:
-                child.start()
-            await asyncio.gather(*(self._ready(child) for child in fresh))
+            await self._start_more(spec, max(1, len(old)))
             await self._remove(old)
 
     async def scale_service(self, service: str, replicas: int) -> None:
@@ -136,10 +137,7 @@ class Supervisor:
             raise errors.failed_precondition(service, f"{service} can run only once", reason=ErrorReason.ERROR_REASON_NOT_SCALABLE)
         async with self._locks[service]:
             current = list(self._replicas[service])
-            fresh = [self._add(spec) for _ in range(replicas - len(current))]
-            for child in fresh:
-                child.start()
-            await asyncio.gather(*(self._ready(child) for child in fresh))
+            await self._start_more(spec, replicas - len(current))
             await self._remove(current[replicas:])
 
     def _own(self, service: str) -> ServiceSpec:
@@ -167,12 +165,17 @@ class Supervisor:
         self._replicas[spec.name].append(child)
         return child
 
-    async def _ready(self, child: Child) -> None:
-        try:
-            await child.ready()
-        except BootError as error:
-            await self._remove([child])
-            raise errors.unavailable(child.program.service, detail=str(error).splitlines()[0]) from error
+    async def _start_more(self, spec: ServiceSpec, number: int) -> None:
+        """So many more replicas of a service, or none: UNAVAILABLE, with those that got ready taken away, when one does not."""
+        fresh = [self._add(spec) for _ in range(number)]
+        for child in fresh:
+            child.start()
+        ended = await asyncio.gather(*(child.ready() for child in fresh), return_exceptions=True)
+        for error in filter(None, ended):
+            await self._remove(fresh)
+            if isinstance(error, BootError):
+                raise errors.unavailable(spec.name, detail=str(error).splitlines()[0]) from error
+            raise error
 
     async def _remove(self, children: Sequence[Child]) -> None:
         if not children:
@@ -194,7 +197,23 @@ class Supervisor:
         replicas = self._replicas[service]
         serving = [child for child in replicas if child.state is State.SERVING]
         chosen = serving or replicas
-        self._write_endpoints(service, [child.program.socket for child in chosen if child.program.socket])
+        try:
+            self._write_endpoints(service, [child.program.socket for child in chosen if child.program.socket])
+        except OSError as error:
+            # a full disk, for example: what the door knows is older, and who keeps the processes running must go on
+            log.warning("the endpoints of %s cannot be written now: %s", service, error)
+            self._publish_again(service)
+
+    def _publish_again(self, service: str) -> None:
+        """Writes the endpoint file of a service in a moment, as they are then."""
+
+        def publish() -> None:
+            self._unwritten.discard(service)
+            self._publish_endpoints(service)
+
+        if service not in self._unwritten:
+            self._unwritten.add(service)
+            asyncio.get_running_loop().call_later(_WRITTEN_AGAIN, publish)
 
 
 def health_probe(socket: Path) -> Callable[[], Awaitable[bool]]:

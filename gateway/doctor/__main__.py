@@ -6,6 +6,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from gateway.doctor import installation, machine, probing
 from gateway.doctor.finding import Finding
 from mesh import instance, ports
 from mesh.backup import snapshot_store
+from mesh.instance import FolderError
 from mesh.settings import MeshSettings, SettingError
 
 
@@ -64,9 +66,15 @@ def _socket_problem(settings: MeshSettings) -> str:
 
 
 def _state(settings: MeshSettings) -> Iterator[Finding]:
-    running = instance.running(settings.data_folder)
+    running = None
+    # a folder that cannot be used is a finding of its own
+    with suppress(FolderError):
+        running = instance.running(settings.data_folder)
     names = probing.port_names(settings)
-    yield from installation.ports(names, ports.taken(settings.listen_address, sorted(names)), running)
+    try:
+        yield from installation.ports(names, ports.taken(settings.listen_address, sorted(names)), running)
+    except SettingError as error:
+        yield from installation.settings([str(error)])
     yield from installation.leftovers(probing.leftovers(settings.data_folder, running))
     yield from installation.keys(probing.key_files(settings.data_folder))
 

@@ -131,7 +131,8 @@ def section_names() -> set[str]:
 
 def file_tables() -> list[str]:
     """The tables of the settings file, if there is one that can be read."""
-    with suppress(OSError, tomllib.TOMLDecodeError):
+    # TOML that is none, and bytes that are no text, are ValueErrors both
+    with suppress(OSError, ValueError):
         return list(tomllib.loads(Path(os.environ.get("TOOLOO_CONFIG", "tooloo.toml")).read_text()))
     return []
 

@@ -68,6 +68,8 @@ def read(folder: Path) -> Manifest:
 def checked(manifest: Manifest, folder: Path, advanced: Callable[[int], None]) -> Iterator[str]:
     """What does not fit between the manifest and the files; `advanced` is told how many bytes have been looked at."""
     done = 0
+    if not manifest.files:
+        yield "it holds no files"
     for entry in manifest.files:
         path = folder / DATA / entry.path
         if not path.resolve().is_relative_to((folder / DATA).resolve()):

@@ -1,5 +1,6 @@
 """The way back: a backup checked, what is there put aside and never deleted, and the files put in its place."""
 
+import lzma
 import os
 import shutil
 import tarfile
@@ -35,9 +36,8 @@ class Restored:
 def restore(source: Path, data_folder: Path, advanced: Advanced, *, force: bool = False) -> Restored:
     """Puts a backup in place. BadBackupError when it is not whole or too new, DataThereError without `force`, instance.InUseError.
 
-    No mesh can start meanwhile, nor after an interruption until it has been restored again.
+    OSError when there is no room. No mesh can start meanwhile, nor after an interruption until it has been restored again.
     """
-    data_folder.mkdir(parents=True, exist_ok=True)
     with instance.held(data_folder, 0, "", restoring=True):
         staged = data_folder / _RESTORING
         there = [path for path in data_folder.iterdir() if path.name not in _LEFT_THERE]
@@ -67,7 +67,11 @@ def _unpacked(source: Path, staged: Path, advanced: Advanced) -> Manifest:
         raise BadBackupError(f"there is no {source}")
     if source.is_dir():
         found = manifest.read(source)
-        shutil.copytree(source, staged, dirs_exist_ok=True)
+        try:
+            shutil.copytree(source, staged, dirs_exist_ok=True)
+        except shutil.Error as error:
+            # it goes on to the end and tells all that failed
+            raise OSError(error.args[0][0][-1]) from error
     else:
         _extract(source, staged)
         found = manifest.read(staged)
@@ -89,7 +93,10 @@ def _extract(source: Path, staged: Path) -> None:
                     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                     with target.open("wb") as file:
                         shutil.copyfileobj(content, file)
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        if isinstance(error, OSError) and error.errno:
+            # the system's own: no room, no right. What is no archive has no number
+            raise
         raise BadBackupError(f"{source} is no archive that can be read: {error}") from error
 
 
@@ -115,7 +122,7 @@ def _too_new(found: Manifest) -> list[str]:
 
 
 def _is_known(path: str, migration: str) -> bool:
-    owner, number = migration.split("/")
+    owner, _, number = migration.partition("/")
     folder = path.split("/", maxsplit=1)[0]
     if owner == "kit":
         schema = migrations.KIT
@@ -123,7 +130,7 @@ def _is_known(path: str, migration: str) -> bool:
         schema = CHECKOUT / folder / "schema"
     else:
         schema = CHECKOUT / "services" / owner / "schema"
-    return any(file.name.startswith(f"{int(number):04d}_") for file in schema.glob("*.sql"))
+    return number.isdecimal() and any(file.name.startswith(f"{int(number):04d}_") for file in schema.glob("*.sql"))
 
 
 def _put_aside(data_folder: Path, there: list[Path]) -> Path | None:

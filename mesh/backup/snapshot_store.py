@@ -114,10 +114,14 @@ def copy(snapshot: sqlite3.Connection, target: Path, advanced: Callable[[int], N
     """Copies a snapshot to a file page by page and lets go of it; `advanced` is told how many bytes are there.
 
     SQLite's backup begins no transaction where one is open, so it reads the snapshot to its end, whatever is written meanwhile.
+    OSError when there is no room.
     """
     (page,) = snapshot.execute("PRAGMA page_size").fetchone()
-    with closing(sqlite3.connect(target)) as connection:
-        snapshot.backup(connection, pages=_PAGES, progress=lambda _, left, total: advanced((total - left) * page))
+    try:
+        with closing(sqlite3.connect(target)) as connection:
+            snapshot.backup(connection, pages=_PAGES, progress=lambda _, left, total: advanced((total - left) * page))
+    except sqlite3.OperationalError as error:
+        raise OSError(f"{error}: {target.name}") from error
     snapshot.execute("ROLLBACK")
 
 

@@ -31,7 +31,7 @@ class NoBackupError(RuntimeError):
 def take(data_folder: Path, target: Path, head_of: Callable[[Path], int], advanced: Advanced) -> Manifest:
     """Backs the folder up to `target`: a folder, or an archive when it is named so. `head_of` tells the newest position in a log.
 
-    The target appears when it is whole. NoBackupError when it exists or there is nothing to back up.
+    The target appears when it is whole. NoBackupError when it exists or there is nothing to back up, OSError without room.
     """
     if target.exists():
         raise NoBackupError(f"{target} exists already; take another name, a backup never overwrites")
@@ -131,13 +131,16 @@ def _appearing(target: Path) -> Iterator[Path]:
 def _pack(folder: Path, target: Path) -> None:
     packed = target.with_name(f"{target.name}.packing")
     descriptor = os.open(packed, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        with tarfile.open(fileobj=file, mode="w" if target.suffix == ".tar" else "w:gz") as archive:
-            for name in (manifest.FILE, DATA):
-                archive.add(folder / name, name)
-        file.flush()
-        os.fsync(file.fileno())
-    packed.rename(target)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            with tarfile.open(fileobj=file, mode="w" if target.suffix == ".tar" else "w:gz") as archive:
+                for name in (manifest.FILE, DATA):
+                    archive.add(folder / name, name)
+            file.flush()
+            os.fsync(file.fileno())
+        packed.rename(target)
+    finally:
+        packed.unlink(missing_ok=True)
 
 
 def _sync(folder: Path) -> None:

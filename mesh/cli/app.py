@@ -1,8 +1,10 @@
 """The root of the command: finds commands by file name and services in the catalogue, and turns every end into an exit code."""
 
+import errno
 import importlib
 import inspect
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from mesh.catalogue import SERVICES
 from mesh.cli.console import Code, Console, Failure, wants_color
 from mesh.cli.grouping import Group
 from mesh.cli.sharing import SHARED
+from mesh.instance import FolderError
 
 COMMANDS = Path(__file__).resolve().parent / "commands"
 PROGRAM = "tooloo"
@@ -82,6 +85,14 @@ class App(Group):
             return Code.INTERRUPTED
         except click.ClickException as error:
             return _failed(error, console)
+        except FolderError as error:
+            return _failed(Failure(str(error), code=Code.USAGE), console)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            # what is still in the buffer would be complained about at the end of the process
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            return _failed(Failure("there is no room left for what it writes", "make room, then call it again"), console)
         return ended if isinstance(ended, int) else Code.DONE
 
 

@@ -5,14 +5,18 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from mesh import errors, supervisor
+from mesh.catalogue import ServiceSpec
 from mesh.child import BootError, Child, Program, State
 from mesh.clock import SystemClock
 from mesh.ports import taken
-from mesh.settings import MeshSettings
+from mesh.settings import MeshSettings, SettingError
+from mesh.supervisor import Supervisor
 from tests.support.mesh import eventually
 
 SLEEPER = (sys.executable, "-c", "import time; print('here'); time.sleep(600)")
@@ -81,3 +85,115 @@ def test_a_taken_port_is_named_with_its_holder() -> None:
         found = taken("127.0.0.1", [port])
     assert [each.port for each in found] == [port]
     assert str(os.getpid()) in found[0].holder
+
+
+@pytest.mark.parametrize(("address", "told"), [("localhost", "is no IP address"), ("192.0.2.1", "nobody can listen")])
+def test_an_address_that_is_not_ours_is_no_taken_port(address: str, told: str) -> None:
+    """It is the setting of the address that is named, and no process that holds the port elsewhere."""
+    with pytest.raises(SettingError, match=f"TOOLOO_LISTEN_ADDRESS.*{told}"):
+        taken(address, [3000])
+
+
+async def test_what_could_not_be_started_is_started_when_it_can_be(tmp_path: Path) -> None:
+    """No room for its log, as on a full disk, is a death like any other: the next attempt is made, and it counts."""
+    child = _child(tmp_path, SLEEPER)
+    in_the_way = tmp_path / "log"
+    in_the_way.touch()
+    child.start()
+    with pytest.raises(BootError, match="could not be started"):
+        await child.ready()
+    in_the_way.unlink()
+
+    async def state() -> State:
+        return child.state
+
+    await eventually(state, lambda now: now is State.SERVING)
+    await child.stop()
+    assert child.restarts >= 3
+
+
+# answers health checks on the socket of its replica; the one whose number is named on the command line ends at once
+SAMPLE = """
+import asyncio, os, sys
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+async def main():
+    if os.environ["TOOLOO_REPLICA"] == os.environ["ENDS"]:
+        raise SystemExit("this one does not serve")
+    server, servicer = grpc.aio.server(), health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    await servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+    server.add_insecure_port("unix:" + os.environ["TOOLOO_SOCKET_FOLDER"] + "/sample-" + os.environ["TOOLOO_REPLICA"] + ".sock")
+    await server.start()
+    await server.wait_for_termination()
+
+asyncio.run(main())
+"""
+
+
+class _Endpoints:
+    """Takes what is written for the door; refuses it, as a full disk does, while `full`."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.written: list[str] = []
+
+    def write(self, service: str, sockets: Sequence[Path]) -> None:
+        """The sockets that answer for the service from now on."""
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self.written = [socket.stem for socket in sockets]
+
+
+def _supervisor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endpoints: _Endpoints, ends: str = "") -> Supervisor:
+    """Of one service, sample, which is the program above."""
+    (tmp_path / "sample_service.py").write_text(SAMPLE)
+    env = {"TOOLOO_DATA_FOLDER": str(tmp_path), "TOOLOO_SOCKET_FOLDER": str(tmp_path), "TOOLOO_RESTART_BACKOFF": "10ms"}
+    for name, value in {**env, "PYTHONPATH": str(tmp_path), "ENDS": ends}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(supervisor, "_ENDPOINTS_APPLIED", 0.0)
+    monkeypatch.setattr(supervisor, "_WRITTEN_AGAIN", 0.05)
+    spec = ServiceSpec("sample", "Sample", 1, (), "sample_service")
+
+    async def probe() -> bool:
+        return False
+
+    return Supervisor([spec], MeshSettings.load(env), Program("door", "door", (), probe), endpoints.write)
+
+
+async def test_a_full_disk_ends_nobody_who_keeps_processes_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that dies while the door's files cannot be written is started again, and the door learns of it afterwards."""
+    endpoints = _Endpoints()
+    running = _supervisor(tmp_path, monkeypatch, endpoints)
+    await running.scale_service("sample", 2)
+    first, second = running.replicas("sample")
+    endpoints.full = True
+    before = first.pid
+    os.kill(before, signal.SIGKILL)
+
+    async def pid() -> int:
+        return first.pid if first.state is State.SERVING else 0
+
+    await eventually(pid, lambda now: now not in {0, before})
+    await second.stop()
+    endpoints.full = False
+
+    async def written() -> list[str]:
+        return endpoints.written
+
+    await eventually(written, lambda now: now == ["sample-0"])
+    await running.stop()
+
+
+async def test_replicas_that_were_started_for_nothing_are_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of two fresh replicas does not serve: the restart is refused, and the service runs as it did."""
+    endpoints = _Endpoints()
+    running = _supervisor(tmp_path, monkeypatch, endpoints, ends="3")
+    await running.scale_service("sample", 2)
+    before = running.replicas("sample")
+    with pytest.raises(errors.Refusal, match="sample-3 does not get ready"):
+        await running.restart_service("sample")
+    assert running.replicas("sample") == before
+    assert endpoints.written == ["sample-0", "sample-1"]
+    await running.stop()

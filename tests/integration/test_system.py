@@ -1,5 +1,6 @@
 """The system API answers for the processes of a manager, and repeats change nothing."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -61,9 +62,12 @@ class Manager:
     services: tuple[ServiceSpec, ...] = SERVICES
     running: dict[str, list[Replica]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    # unset: a restart takes until it is set
+    restarted: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self.running = {spec.name: [self.make(spec.name, 0)] for spec in self.services if spec.module}
+        self.restarted.set()
 
     @staticmethod
     def make(name: str, number: int) -> Replica:
@@ -90,6 +94,7 @@ class Manager:
     async def restart_service(self, service: str) -> None:
         """Notes it."""
         self.asked.append(f"restart {service}")
+        await self.restarted.wait()
 
     async def scale_service(self, service: str, replicas: int) -> None:
         """Runs so many."""
@@ -198,6 +203,26 @@ async def test_a_restart_is_passed_on_once(bench: Bench) -> None:
     """A repeat of the call is no second restart."""
     request = system.RestartServiceRequest(service="learning", request_id=REQUEST_ID)
     assert await bench.stub.RestartService(request) == await bench.stub.RestartService(request)
+    assert bench.manager.asked == ["restart learning"]
+
+
+async def test_a_repeat_while_it_restarts_waits_for_the_first(bench: Bench) -> None:
+    """A caller whose time is up asks again under the same id: no second restart, and another request under it is refused."""
+    request = system.RestartServiceRequest(service="learning", request_id=REQUEST_ID)
+    bench.manager.restarted.clear()
+    with pytest.raises(grpc.aio.AioRpcError) as late:
+        await bench.stub.RestartService(request, timeout=0.5)
+    assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    repeats = [asyncio.ensure_future(bench.stub.RestartService(request)) for _ in range(2)]
+    other = system.RestartServiceRequest(service="context", request_id=REQUEST_ID)
+    reused = asyncio.ensure_future(bench.stub.RestartService(other))
+    await bench.stub.ListProcesses(system.ListProcessesRequest())
+    bench.manager.restarted.set()
+    first, second = await asyncio.gather(*repeats)
+    assert first == second
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await reused
+    assert refused.value.code() is grpc.StatusCode.ALREADY_EXISTS
     assert bench.manager.asked == ["restart learning"]
 
 

@@ -38,6 +38,8 @@ def command(console: Console, target: Path) -> None:
             made = taking.take(folder, target.absolute(), head_of, bar.set)
     except (taking.NoBackupError, NoMomentError) as error:
         console.fail(str(error))
+    except OSError as error:
+        console.fail(f"{target} cannot be written: {error}", "make room there, or take another place; nothing was left behind")
     text = (
         f"{target}: {len(made.files)} files, {made.size / _MEBIBYTE:.1f} MiB, events up to position {made.head}; "
         f"nobody could write for {made.pause_ms:.1f} ms"

@@ -42,6 +42,8 @@ def command(console: Console, backup: Path, force: bool) -> None:
         console.fail(str(error), "restore with --force, which puts that aside, or set TOOLOO_DATA_FOLDER to another folder")
     except instance.InUseError as error:
         console.fail(str(error))
+    except OSError as error:
+        console.fail(f"{backup} cannot be restored now: {error}", f"make room in {folder}, then call tooloo restore again")
     head = done.manifest.head
     text = (
         f"restored {len(done.manifest.files)} files of {done.manifest.taken}, events up to position {head}; start it with tooloo up"

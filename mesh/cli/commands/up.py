@@ -85,8 +85,7 @@ def _prove(console: Console) -> None:
 
 def _start_behind(console: Console, *, guaranteed: bool) -> int:
     data = console.settings.data_folder
-    # as the process manager makes it: for its user alone
-    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    instance.make(data)
     terminal = data / "log" / "terminal.log"
     terminal.parent.mkdir(exist_ok=True)
     with terminal.open("wb") as output:
@@ -134,7 +133,7 @@ def _start_and_prove(console: Console) -> int:
         signal.signal(number, lambda received, frame: process.send_signal(signal.SIGTERM))
     failures: list[Failure] = []
     for line in _lines(process):
-        click.echo(line, nl=False)
+        _show(line)
         if _READY in line:
             # beside the copying, for the mesh goes on to print
             prover = threading.Thread(target=_prove_beside, args=(console, process, failures))
@@ -143,6 +142,15 @@ def _start_and_prove(console: Console) -> int:
     if failures:
         raise failures[0]
     return Code.DONE if code == 0 else Code.UNREACHABLE
+
+
+def _show(line: str) -> None:
+    """What the mesh prints; nothing once nobody reads it, for the mesh goes on then without --guaranteed, too."""
+    try:
+        click.echo(line, nl=False)
+    except OSError:
+        # what is still in the buffer would be complained about at the end of the process
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:

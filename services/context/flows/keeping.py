@@ -33,7 +33,12 @@ class Keeper:
         while True:
             await self._dirt.wait()
             self._dirt.clear()
-            await self.sweep()
+            try:
+                await self.sweep()
+            except BaseException:
+                # it is begun again when the disk was full, say
+                self._dirt.set()
+                raise
 
     async def sweep(self) -> None:
         """Deletes every row that no index shows any more."""

@@ -1,6 +1,7 @@
 """The root of the command: its commands, its help without imports, its exit codes, its tree for the reference."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -178,3 +179,53 @@ def test_no_color(monkeypatch: pytest.MonkeyPatch, value: str, colored: bool | N
 
     monkeypatch.setenv("NO_COLOR", value)
     assert wants_color() is colored
+
+
+@pytest.mark.parametrize("words", [("up", "-d"), ("down",), ("restore", "backup")])
+def test_a_data_folder_that_cannot_be_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    """A file in its place is wrong usage, and no traceback."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TOOLOO_DATA_FOLDER", str(tmp_path / "file"))
+    code, out, err = run(capsys, *words)
+    assert (code, out) == (Code.USAGE, "")
+    assert err.startswith(f"✗ the data folder {tmp_path / 'file'} cannot be used")
+
+
+def _shell(line: str) -> tuple[int, str]:
+    """Exit code and stderr of a line of the shell, in which $T is the command."""
+    env = os.environ | {"T": f"{sys.executable} -m mesh.cli"}
+    ended = subprocess.run(["bash", "-c", line], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    return ended.returncode, ended.stderr
+
+
+def test_an_answer_without_room_is_no_traceback() -> None:
+    """On a full disk the command says so and fails."""
+    code, err = _shell("$T --version > /dev/full")
+    assert (code, err.splitlines()) == (
+        Code.REFUSED,
+        ["✗ there is no room left for what it writes", "  → make room, then call it again"],
+    )
+
+
+@pytest.mark.parametrize(("line", "code"), [("$T --version >&-", Code.DONE), ("$T call GetHealth - <&-", Code.USAGE)])
+def test_a_closed_stream_is_an_empty_one(line: str, code: Code) -> None:
+    """As cron and other parents without a terminal may leave it."""
+    ended, err = _shell(line)
+    assert ended == code, err
+    assert "Traceback" not in err
+
+
+def test_a_guaranteed_mesh_does_not_end_with_its_reader() -> None:
+    """`tooloo up --guaranteed | head`: the command stays with the mesh that it started, which nobody else would stop."""
+    mesh = "import time; print('one', flush=True); time.sleep(0.2); print('two', flush=True)"
+    command = (
+        "import sys; from mesh.cli.commands import up; from mesh.cli.console import Console;"
+        f"up._COMMAND = (sys.executable, '-c', {mesh!r}); sys.exit(up._start_and_prove(Console()) or 7)"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run([sys.executable, "-c", command], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (7, b"")

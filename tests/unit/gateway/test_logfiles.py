@@ -109,6 +109,25 @@ async def test_a_follower_gets_what_is_written_from_then_on_over_a_rotation(tmp_
     assert nothing == []
 
 
+async def test_a_rotation_between_the_look_and_the_reading_ends_no_follower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file has another name when it is opened: the next look finds it there and goes on where the last one ended."""
+    path = tmp_path / "a-0.jsonl"
+    path.write_bytes(line(0))
+    tail = LogTail(tmp_path, SystemSettings())
+    with tail.following() as follower:
+        with path.open("ab") as file:
+            file.write(line(1))
+        found = find(tmp_path)
+        path.rename(tmp_path / "a-0.1.jsonl")
+        with monkeypatch.context() as between:
+            between.setattr(logfiles, "find", lambda folder: found)
+            seen, places = tail._read_new(follower.places)
+        more, _ = tail._read_new(places)
+    assert [record.message for record, _ in seen + more] == ["1"]
+
+
 def test_text_follows_the_line_before_it(tmp_path: Path) -> None:
     """A traceback has the time of the record that it belongs to."""
     (tmp_path / "a-0.jsonl").write_bytes(b"x")

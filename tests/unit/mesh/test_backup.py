@@ -1,5 +1,6 @@
 """A backup is one moment of all files, whole or refused; a restore deletes nothing and leaves nothing half done."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -174,11 +175,13 @@ def damage(backup: Path, what: str) -> None:
             "outside": ("a/encryption.key", "../../elsewhere"),
             "format": ('"format": 1', '"format": 2'),
             "half": (text[len(text) // 2 :], ""),
+            "nonsense": ('"migrations": []', '"migrations": ["nonsense"]'),
+            "empty": (text[text.index('"files"') :], '"files": []}'),
         }[what]
         (backup / manifest.FILE).write_text(text.replace(*change, 1))
 
 
-@pytest.mark.parametrize("what", ["changed", "missing", "no manifest", "newer", "outside", "format", "half"])
+@pytest.mark.parametrize("what", ["changed", "missing", "no manifest", "newer", "outside", "format", "half", "nonsense", "empty"])
 def test_a_backup_that_is_not_whole_changes_nothing(tmp_path: Path, what: str) -> None:
     """It is refused before anything is touched, as a folder and as an archive."""
     make(tmp_path / "var")
@@ -192,6 +195,41 @@ def test_a_backup_that_is_not_whole_changes_nothing(tmp_path: Path, what: str) -
         with pytest.raises(manifest.BadBackupError):
             restoring.restore(source, tmp_path / "var", no_matter, force=True)
     assert value(tmp_path / "var" / FILES[0]) == 0
+    assert not (tmp_path / "var" / "replaced").exists()
+    with instance.held(tmp_path / "var", 1, ""):
+        pass
+
+
+def _short_of_room(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """The command of a user whose files may have 64 KB, which ends as on a full disk."""
+    return subprocess.run(
+        ["prlimit", f"--fsize={64 * 1024}", sys.executable, "-m", "mesh.cli", *command],
+        env=os.environ | {"TOOLOO_DATA_FOLDER": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("name", "size"), [("backup", 20), ("backup.tar.gz", 20), ("backup.tar", 8)])
+def test_without_room_nothing_is_left_behind(tmp_path: Path, name: str, size: int) -> None:
+    """Neither of the copy nor of the archive that is made of it; it is said what is missing."""
+    make(tmp_path / "var", size)
+    ended = _short_of_room(tmp_path / "var", "backup", str(tmp_path / name))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"✗ {tmp_path / name} cannot be written")
+    assert "make room" in ended.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["var"]
+
+
+@pytest.mark.parametrize("name", ["backup", "backup.tar.gz"])
+def test_without_room_for_its_data_no_backup_is_blamed(tmp_path: Path, name: str) -> None:
+    """Nothing is touched, and it is not the backup that cannot be used."""
+    make(tmp_path / "var", 20)
+    taking.take(tmp_path / "var", tmp_path / name, no_head, no_matter)
+    ended = _short_of_room(tmp_path / "var", "restore", "--force", str(tmp_path / name))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"✗ {tmp_path / name} cannot be restored now")
     assert not (tmp_path / "var" / "replaced").exists()
     with instance.held(tmp_path / "var", 1, ""):
         pass

@@ -1,9 +1,11 @@
 """One process manager at a time on a data folder, and none is seen where a killed one left its file."""
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,32 @@ def test_a_second_one_is_refused_by_name(tmp_path: Path) -> None:
         pytest.raises(instance.InUseError, match=rf"process {os.getpid()}.*tooloo down"),
     ):
         instance.held(tmp_path, 4000, "127.0.0.1").__enter__()
+
+
+def test_who_looks_at_the_same_time_takes_nobody_for_a_running_mesh(tmp_path: Path) -> None:
+    """A look holds the lock for a moment: another look sees no mesh, and a start waits until it is over."""
+    with instance.held(tmp_path, 3000, "127.0.0.1"):
+        pass
+    look = os.open(tmp_path / instance.FILE, os.O_RDWR)
+    fcntl.flock(look, fcntl.LOCK_SH)
+    assert instance.running(tmp_path) is None
+    timer = threading.Timer(0.03, os.close, (look,))
+    timer.start()
+    with instance.held(tmp_path, 3000, "127.0.0.1"):
+        assert instance.running(tmp_path) is not None
+    timer.join()
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    """A file stands where the folder or its parent should be: it is said what to do, by the process manager and the command."""
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "var"):
+        with pytest.raises(instance.FolderError, match=rf"{folder} cannot be used.*TOOLOO_DATA_FOLDER"):
+            instance.held(folder, 3000, "127.0.0.1").__enter__()
+        with pytest.raises(instance.FolderError, match=rf"{folder} cannot be used.*TOOLOO_DATA_FOLDER"):
+            instance.running(folder)
+    with pytest.raises(instance.FolderError):
+        instance.make(tmp_path / "file" / "var")
 
 
 def test_a_killed_one_is_not_taken_for_a_running_one(tmp_path: Path) -> None:

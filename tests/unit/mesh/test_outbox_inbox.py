@@ -10,6 +10,7 @@ from tooloo.event.v1.event_pb2 import Event
 from tooloo.system.v1 import system_events_pb2 as events
 
 from mesh import call, errors, outbox
+from mesh import inbox as inbox_module
 from mesh.clock import ManualClock
 from mesh.db import Database, Transaction
 from mesh.deliveries import Delivery, Nack
@@ -145,6 +146,25 @@ async def test_a_failing_handler_leaves_nothing_and_gives_the_event_back(databas
     assert deliveries.acks == [1, 3]
     assert [(nack.position, nack.error) for nack in deliveries.nacks] == [(2, "ValueError: on purpose")]
     assert await _seen(database) == ["a", "b"]
+
+
+async def test_a_store_that_can_take_nothing_is_waited_for(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk no event is given back, or it would become a dead letter; with room all are handled once."""
+    monkeypatch.setattr(inbox_module, "_STORE_AGAIN_S", 0.01)
+    waits = asyncio.Semaphore(0)
+    monkeypatch.setattr(inbox_module.log, "warning", lambda *said: waits.release())
+    await database.write(lambda tx: tx.execute("PRAGMA max_page_count = 1"))
+    inbox = Inbox(database, ManualClock(), {"service.started": _see})
+    deliveries = OneBatch([Delivery(_event(name * 200), position, 1) for position, name in enumerate(("a", "b") * 50, 1)])
+    running = asyncio.create_task(inbox.run(deliveries))
+    async with asyncio.timeout(20):
+        for _ in range(3):
+            await waits.acquire()
+    assert (deliveries.acks, deliveries.nacks) == ([], [])
+    await database.write(lambda tx: tx.execute("PRAGMA max_page_count = 1000000"))
+    await running
+    assert (deliveries.acks, deliveries.nacks) == (list(range(1, 101)), [])
+    assert len(await _seen(database)) == 100
 
 
 async def test_a_handler_runs_in_the_circumstances_of_its_event(database: Database) -> None:

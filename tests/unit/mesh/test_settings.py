@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import pytest
 
+from mesh import logs
 from mesh.catalogue import PORTS, RESERVED_PORTS
 from mesh.settings import MeshSettings, Section, SettingError, duration, setting
 
@@ -18,7 +19,7 @@ class Sample(Section):
     section: ClassVar[str] = "sample"
 
     count: int = setting(3, "How many.", low=1, high=9)
-    ratio: float = setting(0.5, "How much.")
+    ratio: float = setting(0.5, "How much.", low=0, high=1)
     on: bool = setting(False, "Whether.")
     wait: timedelta = setting(timedelta(seconds=1), "How long.")
     names: tuple[str, ...] = setting(("a",), "Which.")
@@ -40,6 +41,8 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         ("COUNT", "0", "between 1 and 9"),
         ("ON", "perhaps", "true or false"),
         ("WAIT", "5 parsecs", "30s"),
+        ("WAIT", "99999999999d", "is no duration"),
+        ("RATIO", "nan", "between 0 and 1"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(name: str, value: str, told: str) -> None:
@@ -55,6 +58,35 @@ def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path) -> None:
     file.write_text("[sample]\ncuont = 4\n")
     with pytest.raises(SettingError, match="no setting 'cuont'"):
         Sample.load({}, file)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"sample = 5\n", r"write \[sample\] above"),
+        (b"[[sample]]\ncount = 4\n", r"write \[sample\] above"),
+        (b"[sample]\ncount = 4.5\n", "a whole number"),
+        (b"[sample\n", "not valid TOML"),
+        (b"\xff\xfe", "not valid TOML"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes | None, told: str) -> None:
+    """No traceback for a table that is none, half a number, bytes that are no text, or a folder."""
+    file = tmp_path / "tooloo.toml"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    with pytest.raises(SettingError, match=told):
+        Sample.load({"TOOLOO_CONFIG": str(file)})
+
+
+@pytest.mark.parametrize("level", ["loud", ""])
+def test_a_log_level_that_there_is_not_is_refused(level: str) -> None:
+    """By the name of its setting, before anything is changed."""
+    with pytest.raises(SettingError, match=r"TOOLOO_LOG_LEVEL.*DEBUG, INFO"):
+        logs.setup("sample", level)
 
 
 def test_a_named_file_that_is_missing_is_refused(tmp_path: Path) -> None:
@@ -89,3 +121,9 @@ def test_a_socket_folder_that_the_kernel_cannot_take_is_refused() -> None:
 def test_durations_have_units(text: str, seconds: float) -> None:
     """Each unit is understood."""
     assert duration(text).total_seconds() == seconds
+
+
+def test_a_time_longer_than_any_has_no_overflow() -> None:
+    """Whoever reads durations, the command too, expects a ValueError."""
+    with pytest.raises(ValueError, match="longer than any"):
+        duration("99999999999d")
