@@ -84,7 +84,8 @@ def test_a_rule_is_within_what_both_support(method: Method) -> None:
     assert not rule.response_body
     assert rule.WhichOneof("pattern") in {"get", "put", "post", "delete", "patch"}
     path = getattr(rule, rule.WhichOneof("pattern"))
-    assert all(WITH_SLASHES.sub(r"{\1}", other.get) == path for other in rule.additional_bindings)
+    for other in rule.additional_bindings:
+        assert WITH_SLASHES.sub(r"{\1}", getattr(other, rule.WhichOneof("pattern"))) == path
     assert PATH.fullmatch(path), path
     fields = descriptor(method).fields_by_name
     for variable in VARIABLE.findall(path):

@@ -253,6 +253,20 @@ async def test_a_model_by_the_id_that_the_list_shows(calling: Calling) -> None:
         assert (await rest.get(f"/v1/models/{GPT}?beta=true")).json()["id"] == GPT
 
 
+async def test_a_model_whose_name_has_slashes_is_deleted(calling: Calling) -> None:
+    """Over REST, with its slashes as they are or encoded; one that is not there is named."""
+    named = ("meta/llama-4", "meta/llama/scout", "plain")
+    async with httpx.AsyncClient(base_url=calling.url, follow_redirects=True) as rest:
+        for model in named:
+            given = {"providerId": "openai", "model": model, "quality": 0.5, "tokensPerSecond": 9, "contextWindow": 4096}
+            assert (await rest.post("/api/v1/models/register", json={"model": given})).status_code == 200
+        for model, path in zip(named, ("meta/llama-4", "meta%2Fllama%2Fscout", "plain"), strict=True):
+            done = await rest.delete(f"/api/v1/models/openai/{path}")
+            assert done.status_code == 200, done.text
+            gone = await rest.delete(f"/api/v1/models/openai/{path}")
+            assert (gone.status_code, model in gone.text) == (404, True)
+
+
 async def test_what_is_in_beta_is_allowed_where_it_goes(far: FarEnd, calling: Calling) -> None:
     """The header that Anthropic asks for goes along with the field that it allows, and to nobody who knows neither."""
     edits: Any = {"edits": [{"type": "clear_tool_uses_20250919"}]}
