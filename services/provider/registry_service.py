@@ -197,8 +197,11 @@ class RegistryService(RegistryServiceServicer):
         """Deletes a key."""
 
         async def effect(tx: Transaction) -> api.DeleteProviderKeyResponse:
-            if not await store.delete_key(tx, request.key_id):
+            key = await store.get_key(tx, request.key_id)
+            if key is None:
                 raise errors.not_found("key", request.key_id)
+            await store.delete_key(tx, request.key_id)
+            await availability_store.forget(tx, Resource(key.provider_id, "", key.key_id))
             await self._registering.changed(tx)
             return api.DeleteProviderKeyResponse()
 

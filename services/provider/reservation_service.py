@@ -36,6 +36,7 @@ class ReservationService(ReservationServiceServicer):
         ask = own_wire.from_reserve(self._known.settings, request)
 
         async def effect(tx: Transaction) -> api.ReserveResponse:
+            await self._known.look(tx)
             made = _made(await reserving.reserve(self._host, tx, self._known, ask))
             return api.ReserveResponse(
                 reservation=own_wire.to_reservation(made),
@@ -51,6 +52,7 @@ class ReservationService(ReservationServiceServicer):
         """Ends a reservation with what was used."""
 
         async def effect(tx: Transaction) -> api.SettleResponse:
+            await self._known.look(tx)
             found = await self._found(tx, request.reservation_id)
             used = own_wire.from_settle(request, found.labels)
             settled = await reserving.settle(self._host, tx, self._known, request.reservation_id, used)
@@ -86,6 +88,7 @@ class ReservationService(ReservationServiceServicer):
         amount = wire.from_money(request.amount, "amount") if request.HasField("amount") else 0
 
         async def effect(tx: Transaction) -> api.ExtendResponse:
+            await self._known.look(tx)
             found = await self._found(tx, request.reservation_id)
             more, tokens = amount, request.output_tokens
             if tokens and not request.HasField("amount"):

@@ -5,6 +5,7 @@ written when a cooldown or an open time ends: the state follows from the time; `
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from datetime import timedelta
 from functools import partial
 
 from mesh.db import Transaction
+from mesh.errors import Refusal
 from mesh.host import Host
 from services.provider import availability_store, cooldown, health, health_window, query_store, store
 from services.provider.availability import Availability, Condition, Drain, Outcome, Resource
@@ -23,6 +25,7 @@ from services.provider.flows.changes import Ledger
 from services.provider.flows.known import Known
 from services.provider.health_window import Bucket, Call
 
+log = logging.getLogger(__name__)
 _SEVERAL = 2
 # spreads what would happen at the same moment; nothing that must be kept secret depends on it
 _chance = random.random
@@ -235,10 +238,13 @@ async def sweep(host: Host, known: Known) -> None:
 
 
 async def watch(host: Host, known: Known) -> None:
-    """Sweeps again and again, for ever."""
+    """Sweeps again and again, for ever; a store that is away for a while ends nothing."""
     while True:
         await asyncio.sleep(known.settings.availability_sweep.total_seconds())
-        await sweep(host, known)
+        try:
+            await sweep(host, known)
+        except Refusal as refusal:
+            log.warning("what time changed of availability is not told yet: %s", refusal)
 
 
 async def _is_due(host: Host, known: Known, tx: Transaction) -> bool:

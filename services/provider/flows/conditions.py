@@ -25,6 +25,10 @@ async def look(host: Host, known: Known) -> None:
 
 async def _note_reachable(host: Host, known: Known, provider: Provider, reachable: bool) -> None:
     async def work(tx: Transaction) -> None:
+        await known.look(tx)
+        if provider.provider_id not in known.registry.providers:
+            # it was deleted while it was looked at
+            return
         before, _ = await store.provider_health(tx, provider.provider_id)
         if before.reachable != reachable:
             await availability.note_reachable(host, tx, known, provider.provider_id, reachable=reachable)

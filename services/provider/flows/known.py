@@ -4,8 +4,10 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+from mesh.clock import Clock, SystemClock
 from mesh.db import Transaction
 from services.provider import registry_store
 from services.provider.availability import Availability
@@ -32,15 +34,23 @@ class _Snapshot:
     with_key: frozenset[str]
     # ids of the keys of each provider that has any
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # when those of them end that do
+    ends: Mapping[str, datetime] = field(default_factory=dict)
 
 
 class Known:
     """What is known. `look` at the beginning of a transaction makes it current; between transactions it may be a little old."""
 
     def __init__(
-        self, settings: ProviderSettings, table: Mapping[str, Any], prices: PriceList, environment_keys: Mapping[str, str]
+        self,
+        settings: ProviderSettings,
+        table: Mapping[str, Any],
+        prices: PriceList,
+        environment_keys: Mapping[str, str],
+        clock: Clock | None = None,
     ) -> None:
         self.settings = settings
+        self._clock = clock or SystemClock()
         self.environment_keys = environment_keys
         self._table = table
         self._prices = prices
@@ -60,8 +70,11 @@ class Known:
 
     @property
     def with_key(self) -> frozenset[str]:
-        """Ids of the providers that have a key."""
-        return self._now.with_key
+        """Ids of the providers that have a key whose end has not come."""
+        if not self._now.ends:
+            # as nearly always
+            return self._now.with_key
+        return frozenset(provider_id for provider_id in self._now.keys if self.keys_of(provider_id))
 
     async def look(self, tx: Transaction) -> None:
         """Reads what changed, here or in another process; one small statement when nothing did."""
@@ -69,14 +82,20 @@ class Known:
         if stamp != self._now.stamp:
             changes = await registry_store.entries(tx)
             stored: dict[str, list[str]] = {}
+            ends: dict[str, datetime] = {}
             for key in await registry_store.keys(tx):
                 stored.setdefault(key.provider_id, []).append(key.key_id)
+                ends |= {key.key_id: key.ends} if key.ends else {}
             keys = self._key_ids(stored)
-            self._now = _Snapshot(stamp, self.built(lay_over(self._table, changes)), frozenset(keys), keys)
+            self._now = _Snapshot(stamp, self.built(lay_over(self._table, changes)), frozenset(keys), keys, ends)
 
     def keys_of(self, provider_id: str) -> tuple[str, ...]:
-        """Ids of a provider's keys."""
-        return self._now.keys.get(provider_id, ())
+        """Ids of a provider's keys whose end has not come."""
+        keys, ends = self._now.keys.get(provider_id, ()), self._now.ends
+        if not ends:
+            return keys
+        now = self._clock.now()
+        return tuple(key for key in keys if key not in ends or now < ends[key])
 
     def _key_ids(self, stored: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
         given = dict.fromkeys(self.environment_keys, (ENVIRONMENT,))
@@ -151,7 +170,7 @@ def _why(state: State, provider: Provider, health: ProviderHealth) -> str:
     return f"something answers at {provider.address}" if provider.local else "it has a key; no call failed lately"
 
 
-def read(settings: ProviderSettings, environment: Mapping[str, str]) -> Known:
+def read(settings: ProviderSettings, environment: Mapping[str, str], clock: Clock | None = None) -> Known:
     """Reads the registry and price files; RegistryError names what does not fit. Keys of the environment are read here."""
     if settings.require_key not in _REQUIRE_KEY:
         raise RegistryError(f"TOOLOO_PROVIDER_REQUIRE_KEY is {settings.require_key!r}; write one of {', '.join(_REQUIRE_KEY)}")
@@ -160,7 +179,7 @@ def read(settings: ProviderSettings, environment: Mapping[str, str]) -> Known:
     if settings.price_overrides_file.name:
         prices = prices.overridden(read_prices(tomllib.loads(settings.price_overrides_file.read_text())))
     keys = {name: key for name, entry in table.get("providers", {}).items() if (key := _key(entry, environment))}
-    return Known(settings, table, prices, keys)
+    return Known(settings, table, prices, keys, clock)
 
 
 def _key(entry: Mapping[str, Any], environment: Mapping[str, str]) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 from mesh import errors
 from mesh.db import Transaction
 from mesh.host import Host
+from services.provider import availability_store
 from services.provider import registry_store as store
+from services.provider.availability import Resource
 from services.provider.flows.known import Known
 from services.provider.overlay import Change, lay_over
 from services.provider.registry import Model, Provider, Registry, RegistryError
@@ -61,6 +63,7 @@ class Registering:
             raise errors.not_found("provider", provider_id)
         await store.forget_models(tx, provider_id)
         await store.delete_keys(tx, provider_id)
+        await availability_store.forget(tx, Resource(provider_id))
         await self._keep(tx, Change(provider_id, "", None, deleted=True), changes)
 
     async def put_model(self, tx: Transaction, provider_id: str, name: str, definition: Mapping[str, Any], *, new: bool) -> Model:
@@ -90,6 +93,7 @@ class Registering:
         registry, changes = await self.registry(tx)
         if registry.model(provider_id, name) is None:
             raise errors.not_found("model", f"{provider_id}/{name}")
+        await availability_store.forget(tx, Resource(provider_id, name))
         await self._keep(tx, Change(provider_id, name, None, deleted=True), changes)
 
     async def changed(self, tx: Transaction) -> None:
