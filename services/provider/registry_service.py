@@ -68,7 +68,8 @@ class RegistryService(RegistryServiceServicer):
 
         async def effect(tx: Transaction) -> api.SetProviderEnabledResponse:
             provider = await self._registering.enable_provider(tx, request.provider_id, request.enabled)
-            return api.SetProviderEnabledResponse(provider=form.to_provider(provider, changed_here=True, tokens_per_second=0))
+            _, changes = await self._registering.registry(tx)
+            return api.SetProviderEnabledResponse(provider=self._shown(provider, True, changes))
 
         return await self._host.once(request, api.SetProviderEnabledResponse, effect)
 
@@ -151,15 +152,15 @@ class RegistryService(RegistryServiceServicer):
         made = self._keyring.sealed(self._host.ids(), request.provider_id, request.secret, request.display_name, weight, ends)
 
         async def effect(tx: Transaction) -> api.AddProviderKeyResponse:
-            registry, _ = await self._registering.registry(tx)
-            if request.provider_id not in registry.providers:
+            await self._known.look(tx)
+            if request.provider_id not in self._known.registry.providers:
                 raise errors.not_found("provider", request.provider_id)
             most = self._known.settings.max_provider_keys
             if len(await store.keys(tx, request.provider_id)) >= most:
                 raise errors.exhausted("max_provider_keys", f"a provider may have {most} keys; delete those that ended")
             await store.insert_key(tx, made, self._host.clock.now())
             await self._registering.changed(tx)
-            if request.provider_id in self._known.registry.providers and not self._known.keys_of(request.provider_id):
+            if not self._known.keys_of(request.provider_id):
                 # a provider that refused calls without a key is worth another try with its first one
                 await availability.reset(self._host, tx, self._known, Resource(request.provider_id))
             return api.AddProviderKeyResponse(key=self._key(made, {}))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import sqlite3
 from datetime import timedelta
 from pathlib import Path
@@ -11,13 +13,16 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from tooloo.provider.v1 import availability_service_pb2 as availability_api
-from tooloo.provider.v1 import health_pb2, provider_pb2, selection_pb2
+from tooloo.provider.v1 import chat_pb2, health_pb2, provider_pb2, selection_pb2
+from tooloo.provider.v1 import completion_service_pb2 as completion_api
 from tooloo.provider.v1 import provider_service_pb2 as api
 from tooloo.provider.v1 import registry_service_pb2 as registry_api
 from tooloo.provider.v1 import reservation_service_pb2 as reservation_api
 from tooloo.provider.v1 import selection_service_pb2 as selection_api
 from tooloo.provider.v1.availability_service_pb2_grpc import AvailabilityServiceStub
 from tooloo.provider.v1.budget_pb2 import BudgetWindow
+from tooloo.provider.v1.completion_service_pb2_grpc import CompletionServiceStub
+from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceStub
 from tooloo.provider.v1.registry_service_pb2_grpc import RegistryServiceStub
 from tooloo.provider.v1.reservation_service_pb2_grpc import ReservationServiceStub
 from tooloo.provider.v1.selection_service_pb2_grpc import SelectionServiceStub
@@ -25,14 +30,24 @@ from tooloo.provider.v1.selection_service_pb2_grpc import SelectionServiceStub
 from mesh import testing
 from mesh.clock import ManualClock
 from services.provider.__main__ import build
+from services.provider.availability import Outcome
+from services.provider.failure import Failure, FailureKind
+from services.provider.fallback import Target
 from services.provider.flows import availability, conditions, known
+from services.provider.keys import ENVIRONMENT
 from services.provider.settings import ProviderSettings
 from tests.integration.completing_bench import desk_on, fails
-from tests.integration.provider_bench import START, Caller, caller, nanos, refusal, settings, usd
+from tests.integration.provider_bench import ACME, PRICES, START, Caller, caller, edit, nanos, refusal, settings, usd
 from tests.integration.reservations_bench import details
 
 __all__ = ["caller", "settings"]
 
+ECHO = """
+[providers.local]
+dialect = "echo"
+local = true
+models = { echo = { quality = 0.0, tokens_per_second = 1000, context_window = 100000 } }
+"""
 HOUR = timedelta(hours=1)
 Select = api.SelectProviderRequest
 
@@ -125,6 +140,24 @@ async def test_a_key_that_ended_is_no_key(caller: Caller) -> None:
     assert (await caller.stub.SelectProvider(ask)).model == "big"
 
 
+async def test_a_wrong_key_of_the_environment_that_is_set_right(
+    tmp_path: Path, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that was refused rests over restarts; one that takes its place in the environment has nothing to do with that."""
+    monkeypatch.setenv("BRIM_KEY", "right")
+    monkeypatch.setenv("ACME_KEY", "wrong")
+    async with testing.running("provider", build, tmp_path / "var", clock=ManualClock(START), settings=settings) as bench:
+        knows = known.read(bench.host.settings_of(ProviderSettings), os.environ)
+        refused = Outcome(Target("acme", "big"), ENVIRONMENT, Failure(FailureKind.UNAUTHENTICATED))
+        await bench.host.db.write(lambda tx: availability.note(bench.host, tx, knows, "", [refused]))
+        ask = Select(query="hi", strategy=provider_pb2.STRATEGY_BEST)
+        await bench.restart()
+        assert (await ProviderServiceStub(bench.channel).SelectProvider(ask)).model == "gift"
+        monkeypatch.setenv("ACME_KEY", "also right")
+        await bench.restart()
+        assert (await ProviderServiceStub(bench.channel).SelectProvider(ask)).model == "big"
+
+
 async def test_what_was_noted_of_a_provider_goes_with_it(caller: Caller) -> None:
     """Deleted and registered anew it is no longer drained, and nothing of the old one's calls is told of it."""
     calls, stub = RegistryServiceStub(caller.bench.channel), AvailabilityServiceStub(caller.bench.channel)
@@ -143,6 +176,78 @@ async def test_what_was_noted_of_a_provider_goes_with_it(caller: Caller) -> None
     ]  # fmt: skip
     [shown] = (await caller.stub.GetProviderStatus(api.GetProviderStatusRequest(provider_id="acme"))).providers
     assert shown.models[0].outcomes == 0
+
+
+async def models(bench: testing.Bench) -> dict[str, registry_api.ModelDefinition]:
+    """The models of acme as they are listed, by name."""
+    listed = await RegistryServiceStub(bench.channel).ListModels(registry_api.ListModelsRequest(provider_id="acme"))
+    return {model.model: model for model in listed.models}
+
+
+async def test_what_is_read_changed_and_put_back_keeps_the_rest(tmp_path: Path, settings: dict[str, str]) -> None:
+    """Long inputs stay as dear as the list says although a message has no place for that; what the file switched off stays off."""
+    long = {"input": "2", "output": "10", "context_window": 900000, "tiers": [{"above": 1000, "input": "4", "output": "20"}]}
+    Path(settings["TOOLOO_PROVIDER_PRICES_FILE"]).write_text(json.dumps({"providers": {"acme": {"big": long, "small": long}}}))
+    edit(settings, ACME.replace('small = { tier = "plain" }', 'small = { tier = "plain", enabled = false }'))
+    async with testing.running("provider", build, tmp_path / "var", settings=settings) as bench:
+        calls = RegistryServiceStub(bench.channel)
+        for model in (await models(bench)).values():
+            model.quality = 0.3
+            await calls.UpdateModel(registry_api.UpdateModelRequest(model=model))
+        after = await models(bench)
+        assert {name: (model.quality, model.disabled) for name, model in after.items()} == {
+            "big": (0.3, False),
+            "small": (0.3, True),
+        }
+        ask = reservation_api.ReserveRequest(provider_id="acme", model="big", input_tokens=2000, output_tokens=1000, dry_run=True)
+        stub = ReservationServiceStub(bench.channel)
+        assert nanos((await stub.Reserve(ask)).reservation.amount) == 28_000_000
+        # whoever gives another price means all of it
+        after["big"].price.CopyFrom(rates("1"))
+        await calls.UpdateModel(registry_api.UpdateModelRequest(model=after["big"]))
+        assert nanos((await stub.Reserve(ask)).reservation.amount) == 3_000_000
+
+
+async def test_a_provider_shows_its_speed_when_it_is_switched(caller: Caller) -> None:
+    """The answer to switching it is the provider as the list has it, so that it can be changed and put back."""
+    calls = RegistryServiceStub(caller.bench.channel)
+    definition = registry_api.ProviderDefinition(provider_id="acme", base_url="https://acme.example/v1", tokens_per_second=42)
+    await calls.UpdateProvider(registry_api.UpdateProviderRequest(provider=definition))
+    switched = await calls.SetProviderEnabled(registry_api.SetProviderEnabledRequest(provider_id="acme", enabled=False))
+    assert (switched.provider.tokens_per_second, switched.provider.disabled) == (42, True)
+
+
+async def test_a_model_that_the_price_list_knows_no_more(tmp_path: Path, settings: dict[str, str]) -> None:
+    """Registered without a context window, which the list knew: with a list that does not it alone is out until it says its own."""
+    async with testing.running("provider", build, tmp_path / "var", settings=settings) as bench:
+        calls = RegistryServiceStub(bench.channel)
+        await calls.DeleteModel(registry_api.DeleteModelRequest(provider_id="acme", model="big"))
+        model = registry_api.ModelDefinition(provider_id="acme", model="big", quality=0.9, tokens_per_second=50)
+        await calls.RegisterModel(registry_api.RegisterModelRequest(model=model))
+        await register(bench)
+        edit(settings, ACME.replace('big = { tier = "good" }, ', ""))
+        known_still = {"acme": {"small": PRICES["providers"]["acme"]["small"]}}
+        Path(settings["TOOLOO_PROVIDER_PRICES_FILE"]).write_text(json.dumps({"providers": known_still}))
+        await bench.restart()
+        calls = RegistryServiceStub(bench.channel)
+        assert sorted(await models(bench)) == ["new", "small"]
+        await register(bench, "newer")
+        model.context_window = 100
+        await calls.RegisterModel(registry_api.RegisterModelRequest(model=model))
+        assert sorted(await models(bench)) == ["big", "new", "newer", "small"]
+
+
+async def test_the_echo_stands_in_when_the_only_provider_with_a_key_is_gone(
+    tmp_path: Path, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key of the environment whose provider was deleted configures nothing."""
+    monkeypatch.setenv("ACME_KEY", "k" * 20)
+    edit(settings, ACME + ECHO)
+    async with testing.running("provider", build, tmp_path / "var", settings=settings) as bench:
+        await RegistryServiceStub(bench.channel).DeleteProvider(registry_api.DeleteProviderRequest(provider_id="acme"))
+        message = chat_pb2.ChatMessage(role=chat_pb2.ROLE_USER, text="hello")
+        answer = await CompletionServiceStub(bench.channel).Complete(completion_api.CompleteRequest(messages=[message]))
+        assert answer.account.model == "echo"
 
 
 async def test_a_rating_counts_for_who_answered(tmp_path: Path) -> None:

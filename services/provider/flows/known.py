@@ -1,6 +1,7 @@
 """What the service knows: the registry (its file, and what was registered since), which providers have a key, the settings."""
 
 import json
+import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,14 @@ from services.provider.flows import rules
 from services.provider.flows.limits import Cache
 from services.provider.health import ProviderHealth, State, judge
 from services.provider.keys import ENVIRONMENT
-from services.provider.overlay import lay_over
+from services.provider.overlay import Change, lay_over
 from services.provider.pricelist import PriceList, read_price, read_prices
 from services.provider.pricing import Price
 from services.provider.registry import Model, Provider, Registry, RegistryError, build_registry
 from services.provider.routing import HalfPoints, Strategy, Weights
 from services.provider.settings import ProviderSettings
 
+log = logging.getLogger(__name__)
 _REQUIRE_KEY = ("auto", "always", "never")
 
 
@@ -87,7 +89,10 @@ class Known:
                 stored.setdefault(key.provider_id, []).append(key.key_id)
                 ends |= {key.key_id: key.ends} if key.ends else {}
             keys = self._key_ids(stored)
-            self._now = _Snapshot(stamp, self.built(lay_over(self._table, changes)), frozenset(keys), keys, ends)
+            registry = self.built(lay_over(self._table, self.fitting(changes)))
+            # keys of a provider that is gone are nobody's
+            keys = {provider_id: ids for provider_id, ids in keys.items() if provider_id in registry.providers}
+            self._now = _Snapshot(stamp, registry, frozenset(keys), keys, ends)
 
     def keys_of(self, provider_id: str) -> tuple[str, ...]:
         """Ids of a provider's keys whose end has not come."""
@@ -105,6 +110,22 @@ class Known:
     def built(self, table: Mapping[str, Any]) -> Registry:
         """The registry of a table under this installation's prices; RegistryError for what does not fit."""
         return build_registry(table, self._prices)
+
+    def fitting(self, changes: Sequence[Change]) -> list[Change]:
+        """Those of the changes that fit: one may rest on what the files said then, and must not take the others along."""
+        try:
+            self.built(lay_over(self._table, changes))
+        except RegistryError:
+            found: list[Change] = []
+            for change in changes:
+                try:
+                    self.built(lay_over(self._table, [*found, change]))
+                except RegistryError as error:
+                    log.warning("a change of the registry is left out until it is made anew: %s", error)
+                else:
+                    found.append(change)
+            return found
+        return list(changes)
 
     @property
     def file_table(self) -> Mapping[str, Any]:
