@@ -19,7 +19,7 @@ from services.provider import availability_store, wire
 from services.provider import registry_store as store
 from services.provider import registry_wire as form
 from services.provider.availability import Resource
-from services.provider.flows import availability
+from services.provider.flows import availability, conditions
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
 from services.provider.flows.registering import Registering
@@ -47,7 +47,9 @@ class RegistryService(RegistryServiceServicer):
             made = await self._put_provider(tx, request.provider, new=True)
             return api.RegisterProviderResponse(provider=made)
 
-        return await self._host.once(request, api.RegisterProviderResponse, effect)
+        made = await self._host.once(request, api.RegisterProviderResponse, effect)
+        await conditions.look_at(self._host, self._known, request.provider.provider_id)
+        return made
 
     async def UpdateProvider(self, request: api.UpdateProviderRequest, context: Context) -> api.UpdateProviderResponse:
         """Replaces a provider's definition."""
@@ -56,7 +58,9 @@ class RegistryService(RegistryServiceServicer):
             made = await self._put_provider(tx, request.provider, new=False)
             return api.UpdateProviderResponse(provider=made)
 
-        return await self._host.once(request, api.UpdateProviderResponse, effect)
+        made = await self._host.once(request, api.UpdateProviderResponse, effect)
+        await conditions.look_at(self._host, self._known, request.provider.provider_id)
+        return made
 
     async def _put_provider(self, tx: Transaction, message: api.ProviderDefinition, *, new: bool) -> api.ProviderDefinition:
         definition = form.from_provider(message)

@@ -290,6 +290,22 @@ async def test_a_report_goes_on_when_its_first_rows_are_out(caller: Caller) -> N
     assert second.next_page_token
 
 
+async def test_a_local_provider_is_offered_as_soon_as_it_is_registered(caller: Caller) -> None:
+    """Its address is where it is called, unless it says another; whether something answers there is looked at once."""
+    calls, stub = RegistryServiceStub(caller.bench.channel), caller.stub
+    async with await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        definition = registry_api.ProviderDefinition(provider_id="near", local=True, base_url=url)
+        await calls.RegisterProvider(registry_api.RegisterProviderRequest(provider=definition))
+        model = registry_api.ModelDefinition(provider_id="near", model="mine", quality=1, tokens_per_second=50, context_window=9000)
+        await calls.RegisterModel(registry_api.RegisterModelRequest(model=model))
+        ask = Select(query="hi", strategy=provider_pb2.STRATEGY_BEST)
+        assert (await stub.SelectProvider(ask)).model == "mine"
+    definition.base_url = "http://127.0.0.1:1"
+    await calls.UpdateProvider(registry_api.UpdateProviderRequest(provider=definition))
+    assert (await stub.SelectProvider(ask)).model == "big"
+
+
 async def test_a_provider_that_goes_while_it_is_looked_at(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """The look at local providers takes a while; one that is deleted meanwhile does not end it."""
     calls = RegistryServiceStub(caller.bench.channel)
