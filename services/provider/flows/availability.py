@@ -83,7 +83,20 @@ async def _apply(tx: Transaction, ledger: Ledger, call_id: str, outcome: Outcome
     if outcome.key_id:
         await _apply_to_key(tx, ledger, outcome)
     _rest(ledger, outcome)
-    for resource in (ledger.own, Resource(ledger.provider.provider_id, outcome.target.model)):
+    _released(ledger, call_id, outcome.target)
+
+
+async def leave(host: Host, tx: Transaction, known: Known, call_id: str, target: Target) -> None:
+    """A call ended before it made an attempt: it is nobody's trial any more."""
+    provider = known.registry.providers.get(target.provider_id)
+    if provider is not None:
+        ledger = await changes.opened(host, tx, known, provider)
+        _released(ledger, call_id, target)
+        await changes.close(host, tx, ledger)
+
+
+def _released(ledger: Ledger, call_id: str, target: Target) -> None:
+    for resource in (ledger.own, Resource(ledger.provider.provider_id, target.model)):
         if resource in ledger.conditions:
             ledger.change(resource, lambda before: replace(before, breaker=before.breaker.released(call_id)))
 
