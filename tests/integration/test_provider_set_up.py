@@ -34,6 +34,7 @@ from services.provider.availability import Outcome
 from services.provider.failure import Failure, FailureKind
 from services.provider.fallback import Target
 from services.provider.flows import availability, conditions, known
+from services.provider.flows.advising import Advisor
 from services.provider.keys import ENVIRONMENT
 from services.provider.settings import ProviderSettings
 from tests.integration.completing_bench import desk_on, fails
@@ -259,6 +260,25 @@ async def test_a_rating_counts_for_who_answered(tmp_path: Path) -> None:
         request = selection_api.RateSelectionRequest(selection_id=account.query_id, thumbs_up=False)
         rated = await SelectionServiceStub(desk.bench.channel).RateSelection(request)
         assert (rated.provider_id, rated.model) == ("brim", "mid")
+
+
+async def test_a_prior_that_is_changed_moves_what_was_learned(caller: Caller) -> None:
+    """A model with outcomes is expected to do as they say, drawn towards what the registry says now."""
+    host, stub = caller.bench.host, SelectionServiceStub(caller.bench.channel)
+    selection = await caller.stub.SelectProvider(Select(query="hi", strategy=provider_pb2.STRATEGY_BEST))
+    await stub.RateSelection(selection_api.RateSelectionRequest(selection_id=selection.selection_id, score=0.5))
+    knows = known.read(host.settings_of(ProviderSettings), {})
+    advisor = Advisor(host, knows)
+    assert await advisor.refresh()
+    before = advisor.learned["acme", "big"].quality
+    model = (await models(caller.bench))["big"]
+    model.quality = 0.1
+    await RegistryServiceStub(caller.bench.channel).UpdateModel(registry_api.UpdateModelRequest(model=model))
+    await host.db.read(knows.look)
+    assert await advisor.refresh()
+    assert advisor.learned["acme", "big"].quality < 0.2 < before
+    assert not await advisor.refresh()
+    await advisor.close()
 
 
 async def test_more_money_in_a_window_that_is_over_is_refused_for_good(caller: Caller) -> None:
