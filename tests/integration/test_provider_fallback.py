@@ -9,8 +9,9 @@ from pathlib import Path
 
 import grpc
 import pytest
+from tooloo.provider.v1 import chat_pb2, provider_pb2, selection_pb2
 from tooloo.provider.v1 import completion_service_pb2 as api
-from tooloo.provider.v1 import provider_pb2, selection_pb2
+from tooloo.provider.v1 import provider_service_pb2 as provider_api
 from tooloo.provider.v1.budget_pb2 import Budget
 from tooloo.provider.v1.health_pb2 import FailureKind
 from tooloo.provider.v1.registry_service_pb2 import (
@@ -378,6 +379,21 @@ async def test_a_session_stays_with_who_answered(desk: Desk) -> None:
     assert (await desk.ask("auto", session_id="s")).account.model == "mid"
     assert attempts_of((await desk.ask("auto", session_id="s")).account) == [(MID, "")]
     assert (await desk.ask("auto", session_id="other")).account.model == "big"
+
+
+async def test_a_long_beginning_is_cached_by_who_answered(desk: Desk) -> None:
+    """The model that was chosen did not answer: the next request knows that the other one has seen its instructions."""
+    desk.far.script["big"] = [fails(404)]
+    messages = [
+        chat_pb2.ChatMessage(role=chat_pb2.ROLE_SYSTEM, text="Be kind. " * 1000),
+        chat_pb2.ChatMessage(role=chat_pb2.ROLE_USER, text="hello"),
+    ]
+    assert (await desk.ask("auto", messages=messages)).account.model == "mid"
+    account = (await desk.ask("auto", messages=messages)).account
+    selection = await desk.provider.GetSelection(provider_api.GetSelectionRequest(selection_id=account.query_id))
+    cached = {candidate.model: candidate.cached_input_tokens for candidate in selection.candidates}
+    assert cached["mid"] > 1024
+    assert cached["small"] == 0
 
 
 async def test_attempts_of_many_at_once(desk: Desk) -> None:
