@@ -101,6 +101,9 @@ async def test_a_new_price_counts_at_once(caller: Caller) -> None:
     await RegistryServiceStub(caller.bench.channel).UpdateModel(registry_api.UpdateModelRequest(model=model))
     more = await stub.Extend(reservation_api.ExtendRequest(reservation_id=held.reservation_id, output_tokens=1000))
     assert nanos(more.reservation.amount) == 2_000_000 + 3_000_000
+    assert more.reservation.output_tokens == 2000
+    found = await stub.GetReservation(reservation_api.GetReservationRequest(reservation_id=held.reservation_id))
+    assert found.reservation == more.reservation
     settle = reservation_api.SettleRequest(reservation_id=held.reservation_id, input_tokens=1000, output_tokens=1000)
     assert nanos((await stub.Settle(settle)).reservation.cost) == 6_000_000
 
