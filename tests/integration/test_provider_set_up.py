@@ -144,6 +144,21 @@ async def test_a_key_that_ended_is_no_key(caller: Caller) -> None:
     assert (await caller.stub.SelectProvider(ask)).model == "big"
 
 
+async def test_the_last_key_that_ended_makes_no_new_installation(tmp_path: Path, settings: dict[str, str]) -> None:
+    """Nobody can be called, which is said: the echo does not stand in, and providers that never had a key are out as before."""
+    edit(settings, ACME + ECHO)
+    clock = ManualClock(START)
+    async with testing.running("provider", build, tmp_path / "var", clock=clock, settings=settings) as bench:
+        await add_key(Caller(bench, clock), "acme", HOUR)
+        clock.advance(HOUR)
+        code, info, _ = await refusal(ProviderServiceStub(bench.channel).SelectProvider(Select(query="hi")))
+        assert (code, info.metadata["commonest_exclusion"]) == (grpc.StatusCode.FAILED_PRECONDITION, "NOT_CONFIGURED")
+        message = chat_pb2.ChatMessage(role=chat_pb2.ROLE_USER, text="hello")
+        ask = completion_api.CompleteRequest(messages=[message])
+        code, info, _ = await refusal(CompletionServiceStub(bench.channel).Complete(ask))
+        assert (code, info.metadata["commonest_exclusion"]) == (grpc.StatusCode.FAILED_PRECONDITION, "NOT_CONFIGURED")
+
+
 async def test_a_wrong_key_of_the_environment_that_is_set_right(
     tmp_path: Path, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -71,6 +71,11 @@ class Known:
         return self._now.registry
 
     @property
+    def configured(self) -> bool:
+        """Whether any provider has a key, if only one that has ended: then nothing stands in for those that cannot be called."""
+        return bool(self._now.with_key)
+
+    @property
     def with_key(self) -> frozenset[str]:
         """Ids of the providers that have a key whose end has not come."""
         if not self._now.ends:
@@ -144,7 +149,7 @@ class Known:
     def needs_key(self) -> bool:
         """Whether a provider without a key is out of selection."""
         wish = self.settings.require_key
-        return wish == "always" or (wish == "auto" and bool(self.with_key))
+        return wish == "always" or (wish == "auto" and self.configured)
 
     def weights(self, strategy: Strategy) -> Weights:
         """The weights that the settings give a strategy."""

@@ -145,7 +145,7 @@ class Opening:
         target = echoes[0].models[0].key
         if ask.by_name:
             return target if ask.model in (target.model, f"{target.provider_id}/{target.model}") else None
-        return None if self._known.with_key else target
+        return None if self._known.configured else target
 
 
 async def answered(tx: Transaction, ask: Ask) -> Query | None:
