@@ -27,6 +27,7 @@ from services.provider.health_window import Bucket, Call
 
 log = logging.getLogger(__name__)
 _SEVERAL = 2
+_OF_KEYS = (Rests.KEY, Rests.KEY_AT_MODEL)
 # spreads what would happen at the same moment; nothing that must be kept secret depends on it
 _chance = random.random
 
@@ -80,9 +81,12 @@ async def _apply(tx: Transaction, ledger: Ledger, call_id: str, outcome: Outcome
         ledger.health = health.after_call(ledger.health, success=outcome.failure is None)
     if any(model.name == outcome.target.model for model in ledger.provider.models):
         await _apply_to_model(tx, ledger, outcome)
-    if outcome.key_id:
+    # a key that was deleted while the call ran is no longer anything
+    gone = bool(outcome.key_id) and outcome.key_id not in ledger.keys
+    if outcome.key_id and not gone:
         await _apply_to_key(tx, ledger, outcome)
-    _rest(ledger, outcome)
+    if not (gone and outcome.meaning.rests in _OF_KEYS):
+        _rest(ledger, outcome)
     _released(ledger, call_id, outcome.target)
 
 
@@ -159,7 +163,7 @@ async def _apply_to_key(tx: Transaction, ledger: Ledger, outcome: Outcome) -> No
     """Window and averages of the key."""
     settings, provider_id = ledger.known.settings, ledger.provider.provider_id
     grain = ledger.known.grain
-    failed = outcome.meaning.rests in (Rests.KEY, Rests.KEY_AT_MODEL)
+    failed = outcome.meaning.rests in _OF_KEYS
     call = _call(outcome, own=failed)
     before = await availability_store.key_seen(tx, provider_id, outcome.key_id, grain)
     seen = health_window.after(before, grain, ledger.now, call, settings.outcome_weight)

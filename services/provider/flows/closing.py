@@ -43,6 +43,8 @@ class End:
 
 async def end(host: Host, tx: Transaction, known: Known, query: Query, end: End) -> Query:
     """Settles a query, or gives its reservation back when there is nothing to pay; gives it as it stands then."""
+    # models and keys that were deleted while it ran are noted no more
+    await known.look(tx)
     await availability.note(host, tx, known, query.query_id, end.outcomes)
     if not end.outcomes:
         await availability.leave(host, tx, known, query.query_id, Target(*query.model_key))

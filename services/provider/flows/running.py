@@ -110,6 +110,7 @@ class Running:
 
     async def _move(self, tx: Transaction, candidate: Candidate) -> tuple[Query, Reservation, Price | None, float]:
         host, known, target = self._host, self._known, candidate.target
+        await known.look(tx)
         await availability.note(host, tx, known, self.query.query_id, self._outcomes)
         await closing.learn(host, tx, known, self.query.query_id, self._outcomes)
         await reserving.release(host, tx, known, self.reservation.reservation_id)
