@@ -36,7 +36,7 @@ class ReservationService(ReservationServiceServicer):
         ask = own_wire.from_reserve(self._known.settings, request)
 
         async def effect(tx: Transaction) -> api.ReserveResponse:
-            await self._known.look(tx)
+            await self._price(tx, needed=ask.amount is None)
             made = _made(await reserving.reserve(self._host, tx, self._known, ask))
             return api.ReserveResponse(
                 reservation=own_wire.to_reservation(made),
@@ -52,7 +52,7 @@ class ReservationService(ReservationServiceServicer):
         """Ends a reservation with what was used."""
 
         async def effect(tx: Transaction) -> api.SettleResponse:
-            await self._known.look(tx)
+            await self._price(tx, needed=not request.HasField("cost"))
             found = await self._found(tx, request.reservation_id)
             used = own_wire.from_settle(request, found.labels)
             settled = await reserving.settle(self._host, tx, self._known, request.reservation_id, used)
@@ -67,6 +67,11 @@ class ReservationService(ReservationServiceServicer):
             return api.SettleResponse(reservation=own_wire.to_reservation(ended), overrun=wire.to_money(ended.overrun))
 
         return await self._host.once(request, api.SettleResponse, effect)
+
+    async def _price(self, tx: Transaction, *, needed: bool) -> None:
+        """Makes what is known of prices current: who changed one a moment ago means it to count."""
+        if needed:
+            await self._known.look(tx)
 
     async def _found(self, tx: Transaction, reservation_id: str) -> Reservation:
         found = await reservation_store.get(tx, reservation_id)
@@ -88,10 +93,10 @@ class ReservationService(ReservationServiceServicer):
         amount = wire.from_money(request.amount, "amount") if request.HasField("amount") else 0
 
         async def effect(tx: Transaction) -> api.ExtendResponse:
-            await self._known.look(tx)
             found = await self._found(tx, request.reservation_id)
             more, tokens = amount, request.output_tokens
             if tokens and not request.HasField("amount"):
+                await self._price(tx, needed=True)
                 more = costing.price_of(self._known, found.labels).cost(0, tokens)
             ttl = own_wire.ttl_of(request)
             extended = await reserving.extend(

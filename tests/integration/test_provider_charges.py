@@ -447,24 +447,6 @@ async def test_hanging_up_in_the_queue(desk: Desk) -> None:
     assert len(desk.far.asked) == 1
 
 
-async def test_hanging_up_in_the_queue_of_a_trial(tmp_path: Path) -> None:
-    """Who leaves before their trial of a model that failed was made leaves it to the next one, who need not wait for the lease."""
-    async with desk_on(tmp_path, breaker_in_row="1", breaker_open="1ms", retries_server_error="0") as desk:
-        desk.far.script["big"] = [fails(500)]
-        with pytest.raises(grpc.aio.AioRpcError):
-            await desk.ask(BIG)
-        await _burst(desk, Policy.MODE_QUEUE, rate=1, period=_seconds(25), burst=1, max_wait=_seconds(30))
-        await desk.ask(MID)
-        task = asyncio.create_task(desk.ask(BIG))
-        async with asyncio.timeout(20):
-            while await desk.count("open") == 0:  # noqa: ASYNC110 - the store has no event of its own
-                await asyncio.sleep(0.01)
-        task.cancel()
-        await desk.settled()
-        await BurstServiceStub(desk.bench.channel).DeleteBurstPolicy(bursts.DeleteBurstPolicyRequest(policy_id="p"))
-        assert (await desk.ask(BIG)).account.model == "big"
-
-
 async def test_what_routing_saved(desk: Desk) -> None:
     """Against the best model for the same tokens: nothing with the best, nine tenths with the small one."""
     await desk.ask(BIG)
