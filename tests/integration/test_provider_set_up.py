@@ -37,7 +37,7 @@ from services.provider.flows import availability, conditions, known
 from services.provider.flows.advising import Advisor
 from services.provider.keys import ENVIRONMENT
 from services.provider.settings import ProviderSettings
-from tests.integration.completing_bench import desk_on, fails
+from tests.integration.completing_bench import desk_on, fails, says
 from tests.integration.provider_bench import ACME, PRICES, START, Caller, caller, edit, nanos, refusal, settings, usd
 from tests.integration.reservations_bench import details
 
@@ -278,6 +278,26 @@ async def test_a_rating_counts_for_who_answered(tmp_path: Path) -> None:
         request = selection_api.RateSelectionRequest(selection_id=account.query_id, thumbs_up=False)
         rated = await SelectionServiceStub(desk.bench.channel).RateSelection(request)
         assert (rated.provider_id, rated.model) == ("brim", "mid")
+
+
+async def test_a_wrong_name_or_address_that_is_set_right(tmp_path: Path) -> None:
+    """A model that its provider did not know, and a provider that failed, are asked again as soon as they are called otherwise."""
+    async with desk_on(tmp_path, breaker_in_row="1", retries_server_error="0") as desk:
+        calls = RegistryServiceStub(desk.bench.channel)
+        desk.far.script["big"] = [fails(404)]
+        assert (await desk.ask("auto")).account.model == "mid"
+        model = (await models(desk.bench))["big"]
+        model.quality = 0.95
+        await calls.UpdateModel(registry_api.UpdateModelRequest(model=model))
+        assert (await desk.ask("auto")).account.model == "mid"
+        model.upstream = "big-2026"
+        await calls.UpdateModel(registry_api.UpdateModelRequest(model=model))
+        desk.far.script["big-2026"] = [says(), fails(500)]
+        assert (await desk.ask("auto")).account.model == "big"
+        assert (await desk.ask("auto")).account.model == "mid"
+        definition = registry_api.ProviderDefinition(provider_id="acme", base_url=f"{desk.far.url}/v2")
+        await calls.UpdateProvider(registry_api.UpdateProviderRequest(provider=definition))
+        assert (await desk.ask("auto")).account.model == "big"
 
 
 async def test_a_prior_that_is_changed_moves_what_was_learned(caller: Caller) -> None:
