@@ -34,7 +34,7 @@ from services.provider.settings import ProviderSettings
 
 async def build(host: Host) -> Parts:
     """What the service consists of."""
-    knows = known.read(host.settings_of(ProviderSettings), os.environ)
+    knows = known.read(host.settings_of(ProviderSettings), os.environ, host.clock)
     settings = knows.settings
     await accounts.put_default(host, settings.default_budget)
     await conditions.look(host, knows)

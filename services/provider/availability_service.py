@@ -32,10 +32,11 @@ class AvailabilityService(AvailabilityServiceServicer):
         query, size = page.fingerprint(request), page.size_of(request.page_size)
         cursor = page.decode_token(request.page_token, query)
         after = Resource(*(str(cursor.get(name, "")) for name in ("provider_id", "model", "key_id")))
-        if request.provider_id and request.provider_id not in self._known.registry.providers:
-            raise errors.not_found("provider", request.provider_id)
 
         async def read(tx: Transaction) -> list[Entry]:
+            await self._known.look(tx)
+            if request.provider_id and request.provider_id not in self._known.registry.providers:
+                raise errors.not_found("provider", request.provider_id)
             return await overview.entries(self._host, tx, self._known, request.provider_id)
 
         found = [entry for entry in await self._host.db.read(read) if entry.troubled or not request.only_troubled]
@@ -45,9 +46,9 @@ class AvailabilityService(AvailabilityServiceServicer):
 
     async def ResetAvailability(self, request: api.ResetAvailabilityRequest, context: Context) -> api.ResetAvailabilityResponse:
         """Ends cooldowns and breakers."""
-        resource = self._resource(request)
 
         async def effect(tx: Transaction) -> api.ResetAvailabilityResponse:
+            resource = await self._resource(tx, request)
             await availability.reset(self._host, tx, self._known, resource)
             return api.ResetAvailabilityResponse(entry=await self._entry(tx, resource))
 
@@ -55,12 +56,13 @@ class AvailabilityService(AvailabilityServiceServicer):
 
     async def DrainAvailability(self, request: api.DrainAvailabilityRequest, context: Context) -> api.DrainAvailabilityResponse:
         """Takes something out of rotation."""
-        resource, now = self._resource(request), self._host.clock.now()
+        now = self._host.clock.now()
         until = from_timestamp(request.until, "until") if request.HasField("until") else None
         if until is not None and until <= now:
             raise errors.invalid("until", "must lie in the future; leave it out for no end")
 
         async def effect(tx: Transaction) -> api.DrainAvailabilityResponse:
+            resource = await self._resource(tx, request)
             await availability.drain(self._host, tx, self._known, resource, Drain(request.reason, now, until))
             return api.DrainAvailabilityResponse(entry=await self._entry(tx, resource))
 
@@ -70,16 +72,17 @@ class AvailabilityService(AvailabilityServiceServicer):
         self, request: api.RestoreAvailabilityRequest, context: Context
     ) -> api.RestoreAvailabilityResponse:
         """Puts something back into rotation."""
-        resource = self._resource(request)
 
         async def effect(tx: Transaction) -> api.RestoreAvailabilityResponse:
+            resource = await self._resource(tx, request)
             await availability.drain(self._host, tx, self._known, resource, None)
             return api.RestoreAvailabilityResponse(entry=await self._entry(tx, resource))
 
         return await self._host.once(request, api.RestoreAvailabilityResponse, effect)
 
-    def _resource(self, request: _Named) -> Resource:
+    async def _resource(self, tx: Transaction, request: _Named) -> Resource:
         """What a request names; NOT_FOUND for what the registry does not know."""
+        await self._known.look(tx)
         provider = self._known.registry.providers.get(request.provider_id)
         if provider is None:
             raise errors.not_found("provider", request.provider_id)

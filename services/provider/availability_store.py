@@ -78,6 +78,21 @@ async def forget_condition(tx: Transaction, resource: Resource) -> None:
     )
 
 
+async def forget(tx: Transaction, resource: Resource) -> None:
+    """Drops all that was noted of a provider, a model or a key that is gone: another one of its name begins anew."""
+    place = " WHERE provider_id = :provider_id AND (:model = '' OR model = :model) AND (:key_id = '' OR key_id = :key_id)"
+    for table in ("availability", "health_bucket"):
+        await tx.execute(f"DELETE FROM {table}{place}", resource._asdict())  # noqa: S608 # constants only
+    if not resource.key_id:
+        model = "provider_id = :provider_id AND (:model = '' OR model = :model)"
+        await tx.execute(f"DELETE FROM model_health WHERE {model}", resource._asdict())  # noqa: S608 # constants only
+    if not resource.model:
+        key = "provider_id = :provider_id AND (:key_id = '' OR key_id = :key_id)"
+        await tx.execute(f"DELETE FROM key_health WHERE {key}", resource._asdict())  # noqa: S608 # constants only
+    if resource == Resource(resource.provider_id):
+        await tx.execute("DELETE FROM provider_health WHERE provider_id = :provider_id", resource._asdict())
+
+
 async def model_seen(tx: Transaction, target: Target, grain: Grain) -> tuple[ModelHealth, Seen]:
     """What was seen of a model."""
 

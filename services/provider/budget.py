@@ -114,20 +114,20 @@ class Standing:
             return None
         return self.room if self.allows(0) else -1
 
-    @property
-    def lacks(self) -> str:
+    def lacks(self, now: datetime) -> str:
         """That it leaves too little, as a sentence."""
         whose = f" of {self.budget.each} {self.holder!r}" if self.budget.each else ""
-        fixed = self.budget.rule.kind in (Kind.CALENDAR, Kind.FIXED)
-        until = f" until {self.window.end.isoformat()}" if fixed else ""
-        return f"budget {self.budget.budget_id}{whose} leaves too little{until}"
+        fixed, end = self.budget.rule.kind in (Kind.CALENDAR, Kind.FIXED), self.window.end.isoformat()
+        when = f" until {end}" if now < self.window.end else f" of the window that ended at {end}, in which the call counts"
+        return f"budget {self.budget.budget_id}{whose} leaves too little{when if fixed else ''}"
 
     def frees(self, cost: int, now: datetime) -> timedelta | None:
         """How long until the passing of time alone lets such a call through; None when time alone never does."""
         if cost > self.budget.limit:
             return None
         if not self.budget.rule.rolling:
-            return self.window.end - now if self.window.end < FOREVER else None
+            # of a window that is over nothing is freed
+            return self.window.end - now if now < self.window.end < FOREVER else None
         left = self.spent + self.reserved
         for slot in sorted(self.slots):
             left -= self.slots[slot].taken

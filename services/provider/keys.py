@@ -49,6 +49,11 @@ def place_of(provider_id: str, key_id: str) -> str:
     return f"provider keys/{provider_id}/{key_id}"
 
 
+def print_of(secret: str, under: bytes) -> bytes:
+    """By what a secret is known again; without the key that it is hashed under it gives nothing away."""
+    return hashlib.blake2b(secret.encode(), key=under, digest_size=16).digest()
+
+
 def hint_of(secret: str) -> str:
     """The last four characters, by which people tell their keys apart; nothing of a short key."""
     return secret[-_SHOWN:] if len(secret) >= _LONG_ENOUGH else ""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.provider.money import CURRENCY, MoneyError, parse
+from services.provider.money import CURRENCY, MoneyError, parse, show
 from services.provider.pricing import Price, Rate
 
 Key = tuple[str, str]
@@ -47,6 +47,16 @@ def read_price(where: str, row: Mapping[str, Any]) -> Price:
     """A price with its tiers; RegistryError for what is no price."""
     tiers = tuple(sorted((tier["above"], _rate(where, tier)) for tier in row.get("tiers", ())))
     return Price(_rate(where, row), tiers)
+
+
+def write_price(price: Price) -> dict[str, Any]:
+    """The row that `read_price` reads as this price."""
+    tiers = [{"above": above, **_row(rate)} for above, rate in price.tiers]
+    return {**_row(price.base), **({"tiers": tiers} if tiers else {})}
+
+
+def _row(rate: Rate) -> dict[str, str]:
+    return {name: show(amount) for name, amount in vars(rate).items() if amount is not None}
 
 
 def _rate(where: str, row: Mapping[str, Any]) -> Rate:

@@ -29,6 +29,7 @@ _PROVIDER_KEYS = {
 _TIMEOUT_KEYS = {"connect", "first_byte", "idle", "total"}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
+_PORTS = {"http": 80, "https": 443}
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
 _PROVIDER_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 DIALECTS = ("openai", "anthropic", "gemini", "ollama", "echo")
@@ -165,16 +166,17 @@ def parse_provider(provider_id: str, entry: Mapping[str, Any], tiers: Mapping[st
     if dialect not in DIALECTS:
         raise RegistryError(f"{where}: dialect {dialect!r} is not one of {', '.join(DIALECTS)}")
     models = tuple(_parse_model(provider_id, entry, name, row, tiers, prices) for name, row in sorted(entry["models"].items()))
-    base_url = entry.get("base_url", "") or (f"http://{address}" if local and address else "")
+    url = entry.get("base_url", "") or (f"http://{address}" if local and address else "")
+    base_url = _checked_url(where, url) if url else ""
     return Provider(
         provider_id,
         entry.get("display_name", provider_id),
         models,
         tuple(entry.get("key_environment", ())),
         local,
-        address,
+        address or (_address_of(base_url) if local else ""),
         dialect,
-        _checked_url(where, base_url) if base_url else "",
+        base_url,
         _manner(where, entry),
         _timeouts(where, entry.get("timeouts", {})),
         entry.get("enabled", True),
@@ -205,6 +207,12 @@ def _checked_url(where: str, url: str) -> str:
     if _link_local(parts.hostname):
         raise RegistryError(f"{where}: base_url leads to a link-local address, where no provider is")
     return url.rstrip("/")
+
+
+def _address_of(url: str) -> str:
+    """The "host:port" of a URL; "" of none."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or _PORTS[parts.scheme]}" if parts.hostname else ""
 
 
 def _link_local(host: str) -> bool:

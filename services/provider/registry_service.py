@@ -19,7 +19,7 @@ from services.provider import availability_store, wire
 from services.provider import registry_store as store
 from services.provider import registry_wire as form
 from services.provider.availability import Resource
-from services.provider.flows import availability
+from services.provider.flows import availability, conditions
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
 from services.provider.flows.registering import Registering
@@ -47,7 +47,9 @@ class RegistryService(RegistryServiceServicer):
             made = await self._put_provider(tx, request.provider, new=True)
             return api.RegisterProviderResponse(provider=made)
 
-        return await self._host.once(request, api.RegisterProviderResponse, effect)
+        made = await self._host.once(request, api.RegisterProviderResponse, effect)
+        await conditions.look_at(self._host, self._known, request.provider.provider_id)
+        return made
 
     async def UpdateProvider(self, request: api.UpdateProviderRequest, context: Context) -> api.UpdateProviderResponse:
         """Replaces a provider's definition."""
@@ -56,11 +58,18 @@ class RegistryService(RegistryServiceServicer):
             made = await self._put_provider(tx, request.provider, new=False)
             return api.UpdateProviderResponse(provider=made)
 
-        return await self._host.once(request, api.UpdateProviderResponse, effect)
+        made = await self._host.once(request, api.UpdateProviderResponse, effect)
+        await conditions.look_at(self._host, self._known, request.provider.provider_id)
+        return made
 
     async def _put_provider(self, tx: Transaction, message: api.ProviderDefinition, *, new: bool) -> api.ProviderDefinition:
         definition = form.from_provider(message)
+        await self._known.look(tx)
+        before = self._known.registry.providers.get(message.provider_id)
         provider = await self._registering.put_provider(tx, message.provider_id, definition, new=new)
+        if before is not None and _called(before) != _called(provider):
+            # what failed there says nothing of here
+            await availability.reset(self._host, tx, self._known, Resource(provider.provider_id))
         return form.to_provider(provider, changed_here=True, tokens_per_second=message.tokens_per_second)
 
     async def SetProviderEnabled(self, request: api.SetProviderEnabledRequest, context: Context) -> api.SetProviderEnabledResponse:
@@ -68,7 +77,8 @@ class RegistryService(RegistryServiceServicer):
 
         async def effect(tx: Transaction) -> api.SetProviderEnabledResponse:
             provider = await self._registering.enable_provider(tx, request.provider_id, request.enabled)
-            return api.SetProviderEnabledResponse(provider=form.to_provider(provider, changed_here=True, tokens_per_second=0))
+            _, changes = await self._registering.registry(tx)
+            return api.SetProviderEnabledResponse(provider=self._shown(provider, True, changes))
 
         return await self._host.once(request, api.SetProviderEnabledResponse, effect)
 
@@ -113,7 +123,13 @@ class RegistryService(RegistryServiceServicer):
 
     async def _put_model(self, tx: Transaction, message: api.ModelDefinition, *, new: bool) -> api.ModelDefinition:
         definition = form.from_model(message)
-        return self._model(await self._registering.put_model(tx, message.provider_id, message.model, definition, new=new), True)
+        await self._known.look(tx)
+        before = self._known.registry.model(message.provider_id, message.model)
+        model = await self._registering.put_model(tx, message.provider_id, message.model, definition, new=new)
+        if before is not None and before.upstream != model.upstream:
+            # a name that the provider did not know was another one
+            await availability.reset(self._host, tx, self._known, Resource(*model.key))
+        return self._model(model, True)
 
     def _model(self, model: Model, changed_here: bool) -> api.ModelDefinition:
         return form.to_model(model, changed_here=changed_here, price=self._known.price_of_model(model))
@@ -151,15 +167,15 @@ class RegistryService(RegistryServiceServicer):
         made = self._keyring.sealed(self._host.ids(), request.provider_id, request.secret, request.display_name, weight, ends)
 
         async def effect(tx: Transaction) -> api.AddProviderKeyResponse:
-            registry, _ = await self._registering.registry(tx)
-            if request.provider_id not in registry.providers:
+            await self._known.look(tx)
+            if request.provider_id not in self._known.registry.providers:
                 raise errors.not_found("provider", request.provider_id)
             most = self._known.settings.max_provider_keys
             if len(await store.keys(tx, request.provider_id)) >= most:
                 raise errors.exhausted("max_provider_keys", f"a provider may have {most} keys; delete those that ended")
             await store.insert_key(tx, made, self._host.clock.now())
             await self._registering.changed(tx)
-            if request.provider_id in self._known.registry.providers and not self._known.keys_of(request.provider_id):
+            if not self._known.keys_of(request.provider_id):
                 # a provider that refused calls without a key is worth another try with its first one
                 await availability.reset(self._host, tx, self._known, Resource(request.provider_id))
             return api.AddProviderKeyResponse(key=self._key(made, {}))
@@ -197,8 +213,11 @@ class RegistryService(RegistryServiceServicer):
         """Deletes a key."""
 
         async def effect(tx: Transaction) -> api.DeleteProviderKeyResponse:
-            if not await store.delete_key(tx, request.key_id):
+            key = await store.get_key(tx, request.key_id)
+            if key is None:
                 raise errors.not_found("key", request.key_id)
+            await store.delete_key(tx, request.key_id)
+            await availability_store.forget(tx, Resource(key.provider_id, "", key.key_id))
             await self._registering.changed(tx)
             return api.DeleteProviderKeyResponse()
 
@@ -207,6 +226,11 @@ class RegistryService(RegistryServiceServicer):
     def _key(self, key: StoredKey, used: Mapping[tuple[str, str], datetime]) -> api.ProviderKey:
         last, readable = used.get((key.provider_id, key.key_id)), self._keyring.readable(key)
         return form.to_key(key, self._host.clock.now(), last, readable=readable)
+
+
+def _called(provider: Provider) -> tuple[object, ...]:
+    """Where and how it is called."""
+    return provider.base_url, provider.dialect, provider.manner
 
 
 async def _keys(tx: Transaction, provider_id: str) -> tuple[list[StoredKey], Mapping[tuple[str, str], datetime]]:

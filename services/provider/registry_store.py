@@ -127,6 +127,21 @@ async def delete_keys(tx: Transaction, provider_id: str) -> None:
     await tx.execute("DELETE FROM provider_key WHERE provider_id = :provider_id", {"provider_id": provider_id})
 
 
+async def environment_print(tx: Transaction, provider_id: str) -> bytes | None:
+    """By what the key of the environment was known that a provider had last; None when it never had one."""
+    row = await tx.fetch_one("SELECT print FROM environment_key WHERE provider_id = :provider_id", {"provider_id": provider_id})
+    return bytes(row["print"]) if row else None
+
+
+async def put_environment_print(tx: Transaction, provider_id: str, found: bytes) -> None:
+    """Notes by what it is known."""
+    await tx.execute(
+        "INSERT INTO environment_key (provider_id, print) VALUES (:provider_id, :print)"
+        " ON CONFLICT (provider_id) DO UPDATE SET print = excluded.print",
+        {"provider_id": provider_id, "print": found},
+    )
+
+
 def _columns(entry: Change, now: datetime) -> dict[str, object]:
     return {
         "definition": "" if entry.definition is None else json.dumps(dict(entry.definition), sort_keys=True),

@@ -116,7 +116,7 @@ def denials(standings: Iterable[Standing], amount: int, now: datetime) -> tuple[
         Denial(
             Source.BUDGET,
             standing.budget.budget_id,
-            standing.lacks,
+            standing.lacks(now),
             standing.frees(amount, now),
             standing.budget.mode is Mode.DEGRADE,
             standing.most if standing.most is not None else amount,

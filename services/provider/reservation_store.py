@@ -39,7 +39,7 @@ async def insert(tx: Transaction, reservation: Reservation) -> None:
 async def put(tx: Transaction, reservation: Reservation) -> None:
     """Keeps how a reservation stands now."""
     await tx.execute(
-        "UPDATE reservation SET state = :state, labels = :labels, amount_nanos = :amount,"
+        "UPDATE reservation SET state = :state, labels = :labels, amount_nanos = :amount, output_tokens = :output_tokens,"
         " expires_us = :expires_us, ended_us = :ended_us, usage_id = :usage_id, cost_nanos = :cost, late = :late,"
         " taken = :taken"
         " WHERE reservation_id = :reservation_id",
@@ -48,6 +48,7 @@ async def put(tx: Transaction, reservation: Reservation) -> None:
             "state": int(reservation.state),
             "labels": reservation.labels.text,
             "amount": reservation.amount,
+            "output_tokens": reservation.output_tokens,
             "expires_us": to_us(reservation.expires),
             "ended_us": None if reservation.ended is None else to_us(reservation.ended),
             "usage_id": reservation.usage_id,

@@ -9,7 +9,7 @@ from tooloo.provider.v1.selection_service_pb2_grpc import SelectionServiceServic
 from mesh import errors, page
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import selection_store, store
+from services.provider import query_store, selection_store, store
 from services.provider import selection_wire as wire
 from services.provider.completing_port import is_name
 from services.provider.flows import advising
@@ -79,9 +79,10 @@ class SelectionService(SelectionServiceServicer):
         """Makes or replaces an alias."""
         now = self._host.clock.now()
         wanted = wire.from_alias(request.alias, now, now)
-        self._check(wanted)
 
         async def effect(tx: Transaction) -> api.SetAliasResponse:
+            await self._known.look(tx)
+            self._check(wanted)
             before = await selection_store.get_alias(tx, wanted.alias)
             limit = self._known.settings.max_aliases
             if before is None and await selection_store.count_aliases(tx) >= limit:
@@ -138,7 +139,9 @@ class SelectionService(SelectionServiceServicer):
             selection = await store.get_selection(tx, request.selection_id)
             if selection is None:
                 raise errors.not_found("selection", request.selection_id)
-            model = (selection.labels.provider_id, selection.labels.model)
+            # of a completion it is the one that answered, which may be another than was chosen
+            query = await query_store.get(tx, request.selection_id)
+            model = query.model_key if query else (selection.labels.provider_id, selection.labels.model)
             prompt = await advising.prompt_of(tx, request.selection_id)
             outcome_id = f"rating/{request.selection_id}"
             await advising.note_outcome(tx, self._known, Observed(outcome_id, self._host.clock.now(), model, score, 1.0, prompt))

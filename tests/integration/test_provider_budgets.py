@@ -157,6 +157,20 @@ async def test_its_own_alert_makes_selection_thriftier_once(caller: Caller) -> N
     assert (await caller.stub.SelectProvider(wish)).cost_weight_factor == 1.0
 
 
+async def test_a_limit_that_is_raised_a_little_keeps_what_still_is_reached(caller: Caller) -> None:
+    """At 100 % cost counts four times; with a limit of which 80 % are spent it counts twice, as if 100 had not been heard of."""
+    wish = api.SelectProviderRequest(estimated_tokens=500)
+    await caller.limit("10")
+    await caller.spend("10")
+    for alert in await caller.events("budget.threshold_exceeded"):
+        await caller.bench.hear_event(alert)
+    assert (await caller.stub.SelectProvider(wish)).cost_weight_factor == 4.0
+    await caller.limit("12")
+    assert (await caller.stub.SelectProvider(wish)).cost_weight_factor == 2.0
+    await caller.limit("15")
+    assert (await caller.stub.SelectProvider(wish)).cost_weight_factor == 1.0
+
+
 async def test_pressure_on_one_provider_turns_to_another(caller: Caller) -> None:
     """A budget of one provider that runs low makes only its models look dearer."""
     await caller.limit("10", thresholds=[100], scope=BudgetScope(provider_id="acme"))

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from tooloo.provider.v1 import burst_service_pb2 as bursts
+from tooloo.provider.v1 import chat_pb2, provider_pb2, selection_pb2
 from tooloo.provider.v1 import completion_service_pb2 as api
-from tooloo.provider.v1 import provider_pb2, selection_pb2
+from tooloo.provider.v1 import provider_service_pb2 as provider_api
 from tooloo.provider.v1.budget_pb2 import Budget
+from tooloo.provider.v1.burst_service_pb2_grpc import BurstServiceStub
 from tooloo.provider.v1.health_pb2 import FailureKind
 from tooloo.provider.v1.registry_service_pb2 import (
     ListProviderKeysRequest,
@@ -378,6 +382,42 @@ async def test_a_session_stays_with_who_answered(desk: Desk) -> None:
     assert (await desk.ask("auto", session_id="s")).account.model == "mid"
     assert attempts_of((await desk.ask("auto", session_id="s")).account) == [(MID, "")]
     assert (await desk.ask("auto", session_id="other")).account.model == "big"
+
+
+async def test_a_long_beginning_is_cached_by_who_answered(desk: Desk) -> None:
+    """The model that was chosen did not answer: the next request knows that the other one has seen its instructions."""
+    desk.far.script["big"] = [fails(404)]
+    messages = [
+        chat_pb2.ChatMessage(role=chat_pb2.ROLE_SYSTEM, text="Be kind. " * 1000),
+        chat_pb2.ChatMessage(role=chat_pb2.ROLE_USER, text="hello"),
+    ]
+    assert (await desk.ask("auto", messages=messages)).account.model == "mid"
+    account = (await desk.ask("auto", messages=messages)).account
+    selection = await desk.provider.GetSelection(provider_api.GetSelectionRequest(selection_id=account.query_id))
+    cached = {candidate.model: candidate.cached_input_tokens for candidate in selection.candidates}
+    assert cached["mid"] > 1024
+    assert cached["small"] == 0
+
+
+async def test_hanging_up_in_the_queue_of_a_trial(tmp_path: Path) -> None:
+    """Who leaves before their trial of a model that failed was made leaves it to the next one, who need not wait for the lease."""
+    async with desk_on(tmp_path, breaker_in_row="1", breaker_open="1ms", retries_server_error="0") as desk:
+        stub, length = BurstServiceStub(desk.bench.channel), Duration(seconds=25)
+        desk.far.script["big"] = [fails(500)]
+        await refused(desk.ask(BIG))
+        policy = bursts.BurstPolicy(
+            policy_id="p", measure=bursts.BurstPolicy.MEASURE_REQUESTS, mode=bursts.BurstPolicy.MODE_QUEUE, rate=1, period=length
+        )
+        await stub.SetBurstPolicy(bursts.SetBurstPolicyRequest(policy=policy))
+        await desk.ask(MID)
+        task = asyncio.create_task(desk.ask(BIG))
+        async with asyncio.timeout(20):
+            while await desk.count("open") == 0:  # noqa: ASYNC110 - the store has no event of its own
+                await asyncio.sleep(0.01)
+        task.cancel()
+        await desk.settled()
+        await stub.DeleteBurstPolicy(bursts.DeleteBurstPolicyRequest(policy_id="p"))
+        assert (await desk.ask(BIG)).account.model == "big"
 
 
 async def test_attempts_of_many_at_once(desk: Desk) -> None:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 from tooloo.provider.v1 import registry_service_pb2 as registry
+from tooloo.provider.v1.availability_service_pb2 import ListAvailabilityRequest
+from tooloo.provider.v1.availability_service_pb2_grpc import AvailabilityServiceStub
 from tooloo.provider.v1.budget_pb2 import Budget, BudgetScope
+from tooloo.provider.v1.health_pb2 import Priority
 from tooloo.provider.v1.provider_service_pb2 import DeleteBudgetRequest
 from tooloo.provider.v1.registry_service_pb2_grpc import RegistryServiceStub
 
@@ -67,6 +70,23 @@ async def test_a_model_that_goes_is_paid_for(desk: Desk, change: Change, streame
     answer.set()
     assert await call == ("".join(WORDS), COST_OF_BIG)
     assert await desk.at_rest()
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_a_key_that_goes_leaves_nothing(desk: Desk, refused: bool) -> None:
+    """Deleted while a call went out with it: however that ends, what is available does not list it, and nothing rests for it."""
+    calls = RegistryServiceStub(desk.bench.channel)
+    gone = await desk.add_key("acme", "old" * 8)
+
+    async def reply(far: Far) -> None:
+        await calls.DeleteProviderKey(registry.DeleteProviderKeyRequest(key_id=gone))
+        await (fails(401) if refused else says())(far)
+
+    desk.far.script["big"].append(reply)
+    answered = await desk.ask("auto")
+    assert attempts_of(answered.account)[0] == (BIG, "UNAUTHENTICATED" if refused else "")
+    listed = await AvailabilityServiceStub(desk.bench.channel).ListAvailability(ListAvailabilityRequest(provider_id="acme"))
+    assert {(entry.key_id, entry.priority) for entry in listed.entries} == {("", Priority.PRIORITY_NORMAL)}
 
 
 async def _answered(desk: Desk, streamed: bool) -> tuple[str, int]:

@@ -116,7 +116,12 @@ async def put(host: Host, tx: Transaction, budget: Budget, before: Budget | None
         told = await budget_store.told(tx, budget.budget_id, holder, window)
         standing = await standing_of(tx, budget, now, holder)
         no_longer = [percent for percent in told if not reached(budget.limit, standing.spent, percent)]
+        heard = await budget_store.tightened(tx, budget.budget_id, holder, window)
         await budget_store.forget_told(tx, budget.budget_id, holder, window, no_longer)
+        still = [percent for percent in told if percent not in no_longer and percent < heard]
+        if heard in no_longer and still:
+            # only the highest that was heard is kept, and the one below it holds on
+            await budget_store.tighten(tx, budget.budget_id, holder, window.booked, still[-1])
         await tell_reached(host, tx, replace(standing, told=tuple(sorted({*told} - {*no_longer}))), "", now)
     return await standing_of(tx, budget, now)
 

@@ -35,8 +35,8 @@ class Advisor:
     def __init__(self, host: Host, known: Known, embedder: Embedder | None = None) -> None:
         self._host, self._known = host, known
         self._given = embedder
-        # the outcomes that were learned from: their change counter, and how prompts were embedded
-        self._fitted: tuple[int, str] | None = None
+        # what was learned from: the outcomes' change counter, how prompts were embedded, and what the registry says of models
+        self._fitted: tuple[int, str, dict[Key, float]] | None = None
         self._fitting = asyncio.Lock()
         self._learned: Mapping[Key, LearnedQuality] = {}
 
@@ -79,17 +79,16 @@ class Advisor:
         return {model.key: model.quality for model in self._known.registry.models}
 
     async def refresh(self) -> bool:
-        """Fits anew when outcomes came, here or in another process; False when there was nothing new."""
+        """Fits anew when outcomes came, here or in another process, or models changed; False when there was nothing new."""
         async with self._fitting:
             changes = await self._host.db.read(selection_store.outcome_changes)
             if not changes and self._fitted is None:
                 return False
-            state = changes, self.embedder.name
+            state = changes, self.embedder.name, self._priors()
             if state == self._fitted:
                 return False
             rows = await self._host.db.read(selection_store.outcomes)
-            now, priors = self._host.clock.now(), self._priors()
-            self._predictor = fit = await asyncio.to_thread(self._fit, rows, priors, now, state[1])
+            self._predictor = fit = await asyncio.to_thread(self._fit, rows, state[2], self._host.clock.now(), state[1])
             counts = Counter(row.model for row in rows)
             figures = zip(fit.models, fit.means, fit.evidence, strict=True)
             self._learned = {model: LearnedQuality(float(mean), counts[model], float(weight)) for model, mean, weight in figures}

@@ -5,6 +5,7 @@ written when a cooldown or an open time ends: the state follows from the time; `
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from datetime import timedelta
 from functools import partial
 
 from mesh.db import Transaction
+from mesh.errors import Refusal
 from mesh.host import Host
 from services.provider import availability_store, cooldown, health, health_window, query_store, store
 from services.provider.availability import Availability, Condition, Drain, Outcome, Resource
@@ -23,7 +25,9 @@ from services.provider.flows.changes import Ledger
 from services.provider.flows.known import Known
 from services.provider.health_window import Bucket, Call
 
+log = logging.getLogger(__name__)
 _SEVERAL = 2
+_OF_KEYS = (Rests.KEY, Rests.KEY_AT_MODEL)
 # spreads what would happen at the same moment; nothing that must be kept secret depends on it
 _chance = random.random
 
@@ -77,10 +81,26 @@ async def _apply(tx: Transaction, ledger: Ledger, call_id: str, outcome: Outcome
         ledger.health = health.after_call(ledger.health, success=outcome.failure is None)
     if any(model.name == outcome.target.model for model in ledger.provider.models):
         await _apply_to_model(tx, ledger, outcome)
-    if outcome.key_id:
+    # a key that was deleted while the call ran is no longer anything
+    gone = bool(outcome.key_id) and outcome.key_id not in ledger.keys
+    if outcome.key_id and not gone:
         await _apply_to_key(tx, ledger, outcome)
-    _rest(ledger, outcome)
-    for resource in (ledger.own, Resource(ledger.provider.provider_id, outcome.target.model)):
+    if not (gone and outcome.meaning.rests in _OF_KEYS):
+        _rest(ledger, outcome)
+    _released(ledger, call_id, outcome.target)
+
+
+async def leave(host: Host, tx: Transaction, known: Known, call_id: str, target: Target) -> None:
+    """A call ended before it made an attempt: it is nobody's trial any more."""
+    provider = known.registry.providers.get(target.provider_id)
+    if provider is not None:
+        ledger = await changes.opened(host, tx, known, provider)
+        _released(ledger, call_id, target)
+        await changes.close(host, tx, ledger)
+
+
+def _released(ledger: Ledger, call_id: str, target: Target) -> None:
+    for resource in (ledger.own, Resource(ledger.provider.provider_id, target.model)):
         if resource in ledger.conditions:
             ledger.change(resource, lambda before: replace(before, breaker=before.breaker.released(call_id)))
 
@@ -143,7 +163,7 @@ async def _apply_to_key(tx: Transaction, ledger: Ledger, outcome: Outcome) -> No
     """Window and averages of the key."""
     settings, provider_id = ledger.known.settings, ledger.provider.provider_id
     grain = ledger.known.grain
-    failed = outcome.meaning.rests in (Rests.KEY, Rests.KEY_AT_MODEL)
+    failed = outcome.meaning.rests in _OF_KEYS
     call = _call(outcome, own=failed)
     before = await availability_store.key_seen(tx, provider_id, outcome.key_id, grain)
     seen = health_window.after(before, grain, ledger.now, call, settings.outcome_weight)
@@ -235,10 +255,13 @@ async def sweep(host: Host, known: Known) -> None:
 
 
 async def watch(host: Host, known: Known) -> None:
-    """Sweeps again and again, for ever."""
+    """Sweeps again and again, for ever; a store that is away for a while ends nothing."""
     while True:
         await asyncio.sleep(known.settings.availability_sweep.total_seconds())
-        await sweep(host, known)
+        try:
+            await sweep(host, known)
+        except Refusal as refusal:
+            log.warning("what time changed of availability is not told yet: %s", refusal)
 
 
 async def _is_due(host: Host, known: Known, tx: Transaction) -> bool:

@@ -10,6 +10,7 @@ from services.provider import events, query_store
 from services.provider.availability import Outcome
 from services.provider.chat import Finish, Usage
 from services.provider.failure import Failure, FailureKind
+from services.provider.fallback import Target
 from services.provider.flows import availability, reserving, selecting
 from services.provider.flows.known import Known
 from services.provider.pricing import Price
@@ -42,7 +43,11 @@ class End:
 
 async def end(host: Host, tx: Transaction, known: Known, query: Query, end: End) -> Query:
     """Settles a query, or gives its reservation back when there is nothing to pay; gives it as it stands then."""
+    # models and keys that were deleted while it ran are noted no more
+    await known.look(tx)
     await availability.note(host, tx, known, query.query_id, end.outcomes)
+    if not end.outcomes:
+        await availability.leave(host, tx, known, query.query_id, Target(*query.model_key))
     cost = 0
     if end.usage is None:
         await reserving.release(host, tx, known, query.reservation_id)

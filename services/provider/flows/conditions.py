@@ -19,12 +19,31 @@ async def look(host: Host, known: Known) -> None:
     """Looks once at the address of every local provider and notes whether something answers there."""
     await host.db.read(known.look)
     for provider in known.registry.providers.values():
-        if provider.local and provider.address:
-            await _note_reachable(host, known, provider, await answers(provider.address, known.settings.look_timeout))
+        await _look_at(host, known, provider)
+
+
+async def look_at(host: Host, known: Known, provider_id: str) -> None:
+    """Looks at once at a provider that was registered or changed, if it is a local one."""
+    try:
+        await host.db.read(known.look)
+        if (provider := known.registry.providers.get(provider_id)) is not None:
+            await _look_at(host, known, provider)
+    except Refusal as refusal:
+        # the change stands; the next look comes round
+        log.warning("what was seen of %s is not noted: %s", provider_id, refusal)
+
+
+async def _look_at(host: Host, known: Known, provider: Provider) -> None:
+    if provider.local and provider.address:
+        await _note_reachable(host, known, provider, await answers(provider.address, known.settings.look_timeout))
 
 
 async def _note_reachable(host: Host, known: Known, provider: Provider, reachable: bool) -> None:
     async def work(tx: Transaction) -> None:
+        await known.look(tx)
+        if provider.provider_id not in known.registry.providers:
+            # it was deleted while it was looked at
+            return
         before, _ = await store.provider_health(tx, provider.provider_id)
         if before.reachable != reachable:
             await availability.note_reachable(host, tx, known, provider.provider_id, reachable=reachable)

@@ -9,8 +9,10 @@ from mesh.db import Transaction
 from mesh.host import Host
 from mesh.vault import Vault, VaultError
 from services.provider import registry_store as store
+from services.provider.availability import Resource
+from services.provider.flows import availability
 from services.provider.flows.known import Known
-from services.provider.keys import ENVIRONMENT, Key, StoredKey, hint_of, ordered, place_of
+from services.provider.keys import ENVIRONMENT, Key, StoredKey, hint_of, ordered, place_of, print_of
 
 log = logging.getLogger(__name__)
 _OWNER = "provider"
@@ -31,6 +33,7 @@ class Keyring:
         at_hand = keyfile.keys_at_hand(host.data_folder, _OWNER, settings.encryption_key, settings.encryption_old_keys)
         keyring = cls(host, known, Vault(at_hand, os.urandom, _OWNER))
         await host.db.write(keyring._reseal)
+        await host.db.write(lambda tx: keyring._look_at_environment(tx, at_hand[0]))
         return keyring
 
     async def keys_of(self, tx: Transaction, provider_id: str, seed: str) -> tuple[Key, ...]:
@@ -60,6 +63,17 @@ class Keyring:
         except VaultError as error:
             log.warning("key %s of %s cannot be used: %s", key.key_id, key.provider_id, error)
             return ""
+
+    async def _look_at_environment(self, tx: Transaction, under: bytes) -> None:
+        """Lets a key of the environment that is another than at the last start begin anew: what rested was the one before."""
+        await self._known.look(tx)
+        for provider_id in self._known.environment_keys.keys() & self._known.registry.providers.keys():
+            before = await store.environment_print(tx, provider_id)
+            found = print_of(self._known.environment_keys[provider_id], under)
+            if found != before:
+                await store.put_environment_print(tx, provider_id, found)
+            if before is not None and found != before:
+                await availability.reset(self._host, tx, self._known, Resource(provider_id, "", ENVIRONMENT))
 
     async def _reseal(self, tx: Transaction) -> None:
         for key in await store.keys(tx):

@@ -1,11 +1,14 @@
 """What the service knows: the registry (its file, and what was registered since), which providers have a key, the settings."""
 
 import json
+import logging
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
+from mesh.clock import Clock, SystemClock
 from mesh.db import Transaction
 from services.provider import registry_store
 from services.provider.availability import Availability
@@ -13,13 +16,14 @@ from services.provider.flows import rules
 from services.provider.flows.limits import Cache
 from services.provider.health import ProviderHealth, State, judge
 from services.provider.keys import ENVIRONMENT
-from services.provider.overlay import lay_over
+from services.provider.overlay import Change, lay_over
 from services.provider.pricelist import PriceList, read_price, read_prices
 from services.provider.pricing import Price
 from services.provider.registry import Model, Provider, Registry, RegistryError, build_registry
 from services.provider.routing import HalfPoints, Strategy, Weights
 from services.provider.settings import ProviderSettings
 
+log = logging.getLogger(__name__)
 _REQUIRE_KEY = ("auto", "always", "never")
 
 
@@ -32,15 +36,23 @@ class _Snapshot:
     with_key: frozenset[str]
     # ids of the keys of each provider that has any
     keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # when those of them end that do
+    ends: Mapping[str, datetime] = field(default_factory=dict)
 
 
 class Known:
     """What is known. `look` at the beginning of a transaction makes it current; between transactions it may be a little old."""
 
     def __init__(
-        self, settings: ProviderSettings, table: Mapping[str, Any], prices: PriceList, environment_keys: Mapping[str, str]
+        self,
+        settings: ProviderSettings,
+        table: Mapping[str, Any],
+        prices: PriceList,
+        environment_keys: Mapping[str, str],
+        clock: Clock | None = None,
     ) -> None:
         self.settings = settings
+        self._clock = clock or SystemClock()
         self.environment_keys = environment_keys
         self._table = table
         self._prices = prices
@@ -59,9 +71,17 @@ class Known:
         return self._now.registry
 
     @property
+    def configured(self) -> bool:
+        """Whether any provider has a key, if only one that has ended: then nothing stands in for those that cannot be called."""
+        return bool(self._now.with_key)
+
+    @property
     def with_key(self) -> frozenset[str]:
-        """Ids of the providers that have a key."""
-        return self._now.with_key
+        """Ids of the providers that have a key whose end has not come."""
+        if not self._now.ends:
+            # as nearly always
+            return self._now.with_key
+        return frozenset(provider_id for provider_id in self._now.keys if self.keys_of(provider_id))
 
     async def look(self, tx: Transaction) -> None:
         """Reads what changed, here or in another process; one small statement when nothing did."""
@@ -69,14 +89,23 @@ class Known:
         if stamp != self._now.stamp:
             changes = await registry_store.entries(tx)
             stored: dict[str, list[str]] = {}
+            ends: dict[str, datetime] = {}
             for key in await registry_store.keys(tx):
                 stored.setdefault(key.provider_id, []).append(key.key_id)
+                ends |= {key.key_id: key.ends} if key.ends else {}
             keys = self._key_ids(stored)
-            self._now = _Snapshot(stamp, self.built(lay_over(self._table, changes)), frozenset(keys), keys)
+            registry = self.built(lay_over(self._table, self.fitting(changes)))
+            # keys of a provider that is gone are nobody's
+            keys = {provider_id: ids for provider_id, ids in keys.items() if provider_id in registry.providers}
+            self._now = _Snapshot(stamp, registry, frozenset(keys), keys, ends)
 
     def keys_of(self, provider_id: str) -> tuple[str, ...]:
-        """Ids of a provider's keys."""
-        return self._now.keys.get(provider_id, ())
+        """Ids of a provider's keys whose end has not come."""
+        keys, ends = self._now.keys.get(provider_id, ()), self._now.ends
+        if not ends:
+            return keys
+        now = self._clock.now()
+        return tuple(key for key in keys if key not in ends or now < ends[key])
 
     def _key_ids(self, stored: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
         given = dict.fromkeys(self.environment_keys, (ENVIRONMENT,))
@@ -86,6 +115,22 @@ class Known:
     def built(self, table: Mapping[str, Any]) -> Registry:
         """The registry of a table under this installation's prices; RegistryError for what does not fit."""
         return build_registry(table, self._prices)
+
+    def fitting(self, changes: Sequence[Change]) -> list[Change]:
+        """Those of the changes that fit: one may rest on what the files said then, and must not take the others along."""
+        try:
+            self.built(lay_over(self._table, changes))
+        except RegistryError:
+            found: list[Change] = []
+            for change in changes:
+                try:
+                    self.built(lay_over(self._table, [*found, change]))
+                except RegistryError as error:
+                    log.warning("a change of the registry is left out until it is made anew: %s", error)
+                else:
+                    found.append(change)
+            return found
+        return list(changes)
 
     @property
     def file_table(self) -> Mapping[str, Any]:
@@ -104,7 +149,7 @@ class Known:
     def needs_key(self) -> bool:
         """Whether a provider without a key is out of selection."""
         wish = self.settings.require_key
-        return wish == "always" or (wish == "auto" and bool(self.with_key))
+        return wish == "always" or (wish == "auto" and self.configured)
 
     def weights(self, strategy: Strategy) -> Weights:
         """The weights that the settings give a strategy."""
@@ -151,7 +196,7 @@ def _why(state: State, provider: Provider, health: ProviderHealth) -> str:
     return f"something answers at {provider.address}" if provider.local else "it has a key; no call failed lately"
 
 
-def read(settings: ProviderSettings, environment: Mapping[str, str]) -> Known:
+def read(settings: ProviderSettings, environment: Mapping[str, str], clock: Clock | None = None) -> Known:
     """Reads the registry and price files; RegistryError names what does not fit. Keys of the environment are read here."""
     if settings.require_key not in _REQUIRE_KEY:
         raise RegistryError(f"TOOLOO_PROVIDER_REQUIRE_KEY is {settings.require_key!r}; write one of {', '.join(_REQUIRE_KEY)}")
@@ -160,7 +205,7 @@ def read(settings: ProviderSettings, environment: Mapping[str, str]) -> Known:
     if settings.price_overrides_file.name:
         prices = prices.overridden(read_prices(tomllib.loads(settings.price_overrides_file.read_text())))
     keys = {name: key for name, entry in table.get("providers", {}).items() if (key := _key(entry, environment))}
-    return Known(settings, table, prices, keys)
+    return Known(settings, table, prices, keys, clock)
 
 
 def _key(entry: Mapping[str, Any], environment: Mapping[str, str]) -> str:

@@ -177,4 +177,4 @@ def _excluded(
     if available.conditions and (out := available.out(model.key, known.keys_of(model.provider_id))) is not None:
         return Exclusion.UNAVAILABLE, out.text
     spent = next((item for item in (*seen.budgets, *narrow) if not item.standing.allows(cost)), None)
-    return None if spent is None else (Exclusion.BUDGET_SPENT, spent.standing.lacks)
+    return None if spent is None else (Exclusion.BUDGET_SPENT, spent.standing.lacks(seen.availability.now))

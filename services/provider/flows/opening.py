@@ -13,6 +13,7 @@ from mesh.db import Transaction
 from mesh.host import Host
 from services.provider import events, query_store, selection_store, tokens
 from services.provider.availability import Availability
+from services.provider.chat import Chat
 from services.provider.completing_port import Ask, is_name
 from services.provider.fallback import Candidate, Cause, Plan, Target
 from services.provider.flows import availability, fallbacks, learning, reserving, selecting
@@ -144,7 +145,7 @@ class Opening:
         target = echoes[0].models[0].key
         if ask.by_name:
             return target if ask.model in (target.model, f"{target.provider_id}/{target.model}") else None
-        return None if self._known.with_key else target
+        return None if self._known.configured else target
 
 
 async def answered(tx: Transaction, ask: Ask) -> Query | None:
@@ -169,8 +170,7 @@ async def answered(tx: Transaction, ask: Ask) -> Query | None:
 def _wanted(ask: Ask, known: Known, chance: str) -> selecting.Ask:
     chat = ask.chat
     most = chat.max_output_tokens or known.settings.default_output_tokens
-    beginning = tokens.of_beginning(chat)
-    cacheable = beginning >= known.settings.prefix_least_tokens
+    prefix_key, prefix_tokens = prefix_of(chat, known)
     return selecting.Ask(
         size=Size(tokens.of_chat(chat), most),
         query=chat.question,
@@ -182,10 +182,18 @@ def _wanted(ask: Ask, known: Known, chance: str) -> selecting.Ask:
         # who names a model knows what it can do, perhaps better than the registry
         constraints=ask.constraints if ask.by_name else ask.constraints.needing(chat.needs),
         session_id=ask.session_id,
-        prefix_key=hashlib.sha256(repr(chat.beginning).encode()).hexdigest() if cacheable else "",
-        prefix_tokens=beginning if cacheable else 0,
+        prefix_key=prefix_key,
+        prefix_tokens=prefix_tokens,
         chance=chance,
     )
+
+
+def prefix_of(chat: Chat, known: Known) -> tuple[str, int]:
+    """By what a beginning is known that providers cache, and its tokens; "" and 0 for one that is too short."""
+    beginning = tokens.of_beginning(chat)
+    if beginning < known.settings.prefix_least_tokens:
+        return "", 0
+    return hashlib.sha256(repr(chat.beginning).encode()).hexdigest(), beginning
 
 
 def named(ranked: Sequence[Ranked], model: str) -> Sequence[Ranked]:

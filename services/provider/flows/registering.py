@@ -8,9 +8,12 @@ from typing import Any
 from mesh import errors
 from mesh.db import Transaction
 from mesh.host import Host
+from services.provider import availability_store
 from services.provider import registry_store as store
+from services.provider.availability import Resource
 from services.provider.flows.known import Known
 from services.provider.overlay import Change, lay_over
+from services.provider.pricelist import read_price, write_price
 from services.provider.registry import Model, Provider, Registry, RegistryError
 
 
@@ -24,7 +27,7 @@ class Registering:
     async def registry(self, tx: Transaction) -> tuple[Registry, list[Change]]:
         """The registry of this very transaction, and what was changed of it."""
         changes = await store.entries(tx)
-        return self._known.built(lay_over(self._known.file_table, changes)), changes
+        return self._known.built(lay_over(self._known.file_table, self._known.fitting(changes))), changes
 
     async def put_provider(self, tx: Transaction, provider_id: str, definition: Mapping[str, Any], *, new: bool) -> Provider:
         """Adds or replaces a provider."""
@@ -61,6 +64,7 @@ class Registering:
             raise errors.not_found("provider", provider_id)
         await store.forget_models(tx, provider_id)
         await store.delete_keys(tx, provider_id)
+        await availability_store.forget(tx, Resource(provider_id))
         await self._keep(tx, Change(provider_id, "", None, deleted=True), changes)
 
     async def put_model(self, tx: Transaction, provider_id: str, name: str, definition: Mapping[str, Any], *, new: bool) -> Model:
@@ -73,8 +77,8 @@ class Registering:
             raise errors.already_exists("model", f"{provider_id}/{name}", "it exists already; change it with UpdateModel")
         if not new and before is None:
             raise errors.not_found("model", f"{provider_id}/{name}")
-        enabled = _enabled(changes, provider_id, name)
-        return await self._model(tx, Change(provider_id, name, definition, enabled), changes)
+        enabled = self._enabled(changes, provider_id, name) if before else True
+        return await self._model(tx, Change(provider_id, name, _with_tiers(definition, before), enabled), changes)
 
     async def enable_model(self, tx: Transaction, provider_id: str, name: str, enabled: bool) -> Model:
         """Switches a model."""
@@ -90,6 +94,7 @@ class Registering:
         registry, changes = await self.registry(tx)
         if registry.model(provider_id, name) is None:
             raise errors.not_found("model", f"{provider_id}/{name}")
+        await availability_store.forget(tx, Resource(provider_id, name))
         await self._keep(tx, Change(provider_id, name, None, deleted=True), changes)
 
     async def changed(self, tx: Transaction) -> None:
@@ -109,7 +114,7 @@ class Registering:
         if len(others) >= most:
             raise errors.exhausted("max_registered", f"there may be {most} changes; raise the setting max_registered")
         try:
-            registry = self._known.built(lay_over(self._known.file_table, [*others, change]))
+            registry = self._known.built(lay_over(self._known.file_table, [*self._known.fitting(others), change]))
         except RegistryError as error:
             raise errors.invalid("model" if change.model else "provider", str(error)) from error
         await (store.put_model if change.model else store.put_provider)(tx, change, self._now())
@@ -119,9 +124,25 @@ class Registering:
     def _models_of_file(self, provider_id: str) -> list[str]:
         return list(self._known.file_table.get("providers", {}).get(provider_id, {}).get("models", {}))
 
+    def _enabled(self, changes: list[Change], provider_id: str, name: str) -> bool:
+        of_file = self._known.file_table.get("providers", {}).get(provider_id, {}).get("models", {}).get(name, {})
+        found = (change.enabled for change in changes if (change.provider_id, change.model) == (provider_id, name))
+        return next(found, bool(of_file.get("enabled", True)))
+
     def _now(self) -> datetime:
         return self._host.clock.now()
 
 
-def _enabled(changes: list[Change], provider_id: str, name: str) -> bool:
-    return next((change.enabled for change in changes if (change.provider_id, change.model) == (provider_id, name)), True)
+def _with_tiers(definition: Mapping[str, Any], before: Model | None) -> Mapping[str, Any]:
+    """The definition with the dearer rates of long inputs that the price has so far: messages do not have them.
+
+    Who gives another price means all of it.
+    """
+    price = before.price if before else None
+    if (
+        price is None
+        or not price.tiers
+        or read_price("price", definition.get("price", {"input": "0", "output": "0"})).base != price.base
+    ):
+        return definition
+    return {**definition, "price": write_price(price)}

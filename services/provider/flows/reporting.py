@@ -5,6 +5,7 @@ from datetime import date, datetime, timedelta
 from itertools import dropwhile, islice
 
 from mesh import errors, page
+from mesh.clock import to_us
 from mesh.db import Transaction
 from services.provider import forecasting, usage_store
 from services.provider.forecasting import HISTORY, Forecast
@@ -36,7 +37,9 @@ async def groups(tx: Transaction, group_by: str, span: Span, zone: str, cursor: 
     if group_by in TIMES:
         rows = iter(by_time(await usage_store.quarters(tx, span), group_by, zone))
         if cursor:
-            rows = islice(dropwhile(lambda group: group.key != key, rows), 1, None)
+            # by time and not by key: the row of before may have left a span that moves with the time
+            shown = page.whole_of(cursor, "start")
+            rows = dropwhile(lambda group: group.start is not None and to_us(group.start) <= shown, rows)
         return list(islice(rows, limit))
     if group_by == MODEL:
         return await usage_store.groups_by_model(tx, span, (provider, model) if cursor else None, limit)
@@ -47,7 +50,8 @@ async def groups(tx: Transaction, group_by: str, span: Span, zone: str, cursor: 
 
 def cursor_after(group: Group) -> dict[str, object]:
     """The cursor of the page after a row."""
-    return {"key": group.key, "provider": group.provider_id, "model": group.model}
+    start = {} if group.start is None else {"start": to_us(group.start)}
+    return {"key": group.key, "provider": group.provider_id, "model": group.model, **start}
 
 
 async def forecast(tx: Transaction, labels: Labels, zone: str, now: datetime) -> tuple[Window, Forecast]:

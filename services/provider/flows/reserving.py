@@ -20,6 +20,9 @@ from services.provider.flows.known import Known
 from services.provider.labels import Labels
 from services.provider.reservation import Denied, Reservation, State
 
+# what a message of the contract holds
+_MOST_TOKENS = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -150,6 +153,7 @@ async def extend(
         state=State.OPEN,
         ended=None,
         amount=before.amount + amount,
+        output_tokens=min(before.output_tokens + tokens, _MOST_TOKENS),
         expires=max(before.expires, wished),
     )
     await reservation_store.put(tx, after)

@@ -110,6 +110,7 @@ class Running:
 
     async def _move(self, tx: Transaction, candidate: Candidate) -> tuple[Query, Reservation, Price | None, float]:
         host, known, target = self._host, self._known, candidate.target
+        await known.look(tx)
         await availability.note(host, tx, known, self.query.query_id, self._outcomes)
         await closing.learn(host, tx, known, self.query.query_id, self._outcomes)
         await reserving.release(host, tx, known, self.reservation.reservation_id)
@@ -175,8 +176,14 @@ class Running:
             self.answer.characters,
         )
         query = await closing.end(self._host, tx, self._known, self.query, end)
-        if failure is None and self._ask.session_id and self.query.model_key != self._opened.query.model_key:
-            # what it said is in that model's cache
-            oldest = query.created - self._known.settings.session_time
-            await selection_store.note_session(tx, self._ask.session_id, query.model_key, query.created, oldest)
+        if failure is None and self.query.model_key != self._opened.query.model_key:
+            await self._remember(tx, query)
         return query
+
+    async def _remember(self, tx: Transaction, query: Query) -> None:
+        """Another model answered than was chosen: what was said is in that one's cache."""
+        settings, model, now = self._known.settings, query.model_key, query.created
+        if self._ask.session_id:
+            await selection_store.note_session(tx, self._ask.session_id, model, now, now - settings.session_time)
+        if prefix_key := opening.prefix_of(self._ask.chat, self._known)[0]:
+            await selection_store.note_prefix(tx, prefix_key, model, now, now - settings.prefix_time)

@@ -163,6 +163,9 @@ def planned(known: Known, ask: Ask, policy: Policy, alias: Alias | None, stay: K
         targets = {share.key: share.weight for share in policy.shares}
     caller = ask.session_id or ask.labels.user_id or ask.chance
     places = sharing.order(targets, caller) if targets else {}
+    if targets and stay is not None and not targets.get(stay):
+        # a target that was given the weight 0 gets no calls, also not those of its sessions
+        stay = None
     rules = Rules(
         tuple(demanded for demanded in (ask.constraints, policy.constraints) if demanded != NOTHING),
         Preference(places, stay),
