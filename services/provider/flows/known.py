@@ -17,9 +17,10 @@ from services.provider.flows.limits import Cache
 from services.provider.health import ProviderHealth, State, judge
 from services.provider.keys import ENVIRONMENT
 from services.provider.overlay import Change, lay_over
-from services.provider.pricelist import PriceList, read_price, read_prices
+from services.provider.pricelist import PriceList, RegistryError, read_price, read_prices
 from services.provider.pricing import Price
-from services.provider.registry import Model, Provider, Registry, RegistryError, build_registry
+from services.provider.registry import Model, Provider, Registry
+from services.provider.registry_tables import build_registry
 from services.provider.routing import HalfPoints, Strategy, Weights
 from services.provider.settings import ProviderSettings
 

@@ -13,8 +13,8 @@ from services.provider import registry_store as store
 from services.provider.availability import Resource
 from services.provider.flows.known import Known
 from services.provider.overlay import Change, lay_over
-from services.provider.pricelist import read_price, write_price
-from services.provider.registry import Model, Provider, Registry, RegistryError
+from services.provider.pricelist import RegistryError, read_price, write_price
+from services.provider.registry import Model, Provider, Registry
 
 
 class Registering:

@@ -12,7 +12,8 @@ from genai_prices import Usage, calc_price
 
 from services.provider import money
 from services.provider.flows import refresh_prices
-from services.provider.registry import Model, parse_registry
+from services.provider.registry import Model
+from services.provider.registry_tables import parse_registry
 
 FOLDER = Path("services/provider")
 LIST = json.loads((FOLDER / "prices.json").read_text())

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from services.provider import money
+from services.provider.pricelist import RegistryError
 from services.provider.pricing import FREE, Price, Rate
-from services.provider.registry import RegistryError, parse_registry
+from services.provider.registry_tables import parse_registry
 
 FOLDER = Path("services/provider")
 TIERS = {"small": {"quality": 0.5, "tokens_per_second": 100}}
