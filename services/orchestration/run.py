@@ -264,9 +264,9 @@ def kept_by_retry(run: Run, node: str = "") -> frozenset[str]:
 
 def facts_to_keep(run: Run, kept: frozenset[str]) -> list[Fact]:
     """What a retry begins with: that the kept nodes ran and succeeded, when they did; none comes before one that it depends on."""
-    ends = sorted((name for name in kept), key=lambda name: (run.nodes[name].end_time, run.dag.order.index(name)))
     facts: list[Fact] = []
-    for name in ends:
+    # not by their times: the clock may have been set back between two of them
+    for name in filter(kept.__contains__, run.dag.order):
         progress = run.nodes[name]
         if progress.start_time is None or progress.end_time is None or progress.output is None:
             raise AssertionError(f"node {name} succeeded without a time or an output")

@@ -11,6 +11,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.rpc import code_pb2
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 from tooloo.orchestration.v1 import dag_pb2, run_pb2, task_pb2, workflow_pb2
+from tooloo.orchestration.v1 import orchestration_service_pb2 as pb
 
 from mesh import errors
 from mesh.clock import from_us
@@ -101,6 +102,16 @@ def run_message(record: RunRecord, state: runs.Run | None = None, *, outputs: bo
         for node, shown in zip(state.dag.nodes, message.nodes if inputs else (), strict=inputs):
             shown.input.CopyFrom(struct_of(node.input))
     return message
+
+
+def fit(message: run_pb2.Run | pb.ExecuteDagResponse, limit: int) -> None:
+    """Leaves out outputs, the largest first, until a message with the nodes of a run has no more than so many bytes."""
+    size = message.ByteSize()
+    for node in sorted(message.nodes, key=lambda node: node.output.ByteSize(), reverse=True):
+        if size <= limit:
+            return
+        size -= node.output.ByteSize()
+        node.ClearField("output")
 
 
 def node_messages(state: runs.Run, *, outputs: bool = True) -> list[run_pb2.RunNode]:

@@ -187,6 +187,19 @@ async def test_pause_and_resume(bench: Timed) -> None:
     assert (await bench.fired(task_id, 1)).missed_count == 0
 
 
+async def test_resumed_after_the_clock_was_set_back(bench: Timed) -> None:
+    """What has fired is not due again, which would end the service at each start; the task goes on after its newest fire."""
+    task_id = (await bench.schedule({"every": "60s"})).task_id
+    bench.clock.advance(2 * MINUTE)
+    assert (await bench.fired(task_id, 1)).last_fire_time.ToDatetime(tzinfo=UTC) == NOON + 2 * MINUTE
+    bench.clock.advance(-MINUTE)
+    await bench.stub.PauseTask(pb.PauseTaskRequest(task_id=task_id))
+    resumed = (await bench.stub.ResumeTask(pb.ResumeTaskRequest(task_id=task_id))).task
+    assert resumed.next_fire_time.ToDatetime(tzinfo=UTC) == NOON + 3 * MINUTE
+    bench.clock.advance(2 * MINUTE)
+    assert (await bench.fired(task_id, 2)).last_fire_time.ToDatetime(tzinfo=UTC) == NOON + 3 * MINUTE
+
+
 async def test_what_a_done_task_refuses(bench: Timed) -> None:
     """A task that has fired for the last time can be neither paused nor resumed, only deleted."""
     task_id = (await bench.schedule({"at": "2026-11-22T12:01:00Z"})).task_id

@@ -163,7 +163,8 @@ class Driver:
 
     async def _pause(self) -> None:
         """Waits until a call is back, a place is free, a retry is due or someone wakes it."""
-        retry_at = runs.next_retry(self._state)
+        # while no place is free nothing can start, however long it has been due
+        retry_at = runs.next_retry(self._state) if self._tools.places.free else None
         left = (retry_at - self._tools.host.clock.now()).total_seconds() if retry_at else _LONGEST_SLEEP_S
         await wait(self._woken, min(max(left, 0.0), _LONGEST_SLEEP_S))
 
