@@ -109,3 +109,29 @@ async def test_a_page_token_that_somebody_made_up(tmp_path: Path) -> None:
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await answer
             assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_writes_that_are_refused_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the disk is full nothing fires and no lease is renewed, but the service stays; with room again all goes on."""
+    clock = ManualClock(datetime(2026, 11, 22, 12, tzinfo=UTC))
+    async with running(tmp_path, clock, run_lease="60ms") as bench:
+        bench.far.gates["slow"] = asyncio.Event()
+        run_id = (await bench.execute(start("a", "slow"), wait="0s")).run_id
+        await bench.far.called("slow")
+        schedule = {"name": "drill", "schedule": {"every": "60s"}, "dag": {"nodes": [start("a", "sql")]}}
+        await bench.stub.ScheduleTask(json_format.ParseDict(schedule, pb.ScheduleTaskRequest()))
+        refused = [0]
+
+        def refuse(_work: Any) -> Any:
+            refused[0] += 1
+            raise errors.exhausted("disk", "the disk is full; make room")
+
+        with monkeypatch.context() as full:
+            full.setattr(bench.running.host.db, "submit", refuse)
+            clock.advance(timedelta(minutes=1))
+            async with asyncio.timeout(10):
+                while refused[0] < 20:  # noqa: ASYNC110 # nothing else tells of it
+                    await asyncio.sleep(0.01)
+        await bench.far.called("sql")
+        bench.far.gates["slow"].set()
+        assert (await bench.run_ended(run_id)).state == run_pb2.RUN_STATE_SUCCEEDED
