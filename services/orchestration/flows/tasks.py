@@ -116,9 +116,7 @@ class TaskCalls(Calls):
         if task.status == "active":
             return task
         rhythm = wire.schedule_of(task_pb2.Schedule.FromString(task.schedule), task.created_us)
-        now_us = to_us(self._host.clock.now())
-        # the clock may have been set back: a fire is made once, and one that was made must not become due again
-        following = schedule.next_fire(rhythm, from_us(max(now_us, task.last_fire_us or 0)))
+        following = schedule.next_fire(rhythm, self._host.clock.now())
         if following is None:
             raise errors.failed_precondition(f"tasks/{task.task_id}", "its time has passed; schedule a new task")
         return replace(task, status="active", next_fire_us=to_us(following))

@@ -70,11 +70,12 @@ class Engine:
         if free <= 0:
             return
 
+        until = to_us(now + self._settings.run_lease)
+
         async def work(tx: Transaction) -> list[str]:
-            until = to_us(now + self._settings.run_lease)
             return await store.claim_runs(tx, self._tools.owner, to_us(now), until, free)
 
-        if await self._host.db.read(lambda tx: store.claimable(tx, to_us(now))):
+        if await self._host.db.read(lambda tx: store.claimable(tx, to_us(now), until)):
             for run_id in await self._host.db.write(work):
                 await self._drive(run_id)
 

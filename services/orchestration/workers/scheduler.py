@@ -72,7 +72,9 @@ class Scheduler:
             await self._host.tell(tx, events.task_missed(task, due.missed_count, due.first_missed, due.last_missed))
             task = replace(task, missed_count=task.missed_count + due.missed_count)
         for fire in due.fires:
-            task = await self._start(tx, task, fire, now)
+            # resumed after the clock was set back, a task comes by what it has fired
+            if not await task_store.has_fired(tx, task.task_id, to_us(fire)):
+                task = await self._start(tx, task, fire, now)
         following = to_us(due.following) if due.following else None
         await task_store.save_task(tx, replace(task, next_fire_us=following, status="active" if following else "done"))
 
