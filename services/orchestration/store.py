@@ -86,8 +86,8 @@ def _latest(now_us: int, until_us: int) -> int:
 async def claim_runs(tx: Transaction, owner: str, now_us: int, until_us: int, limit: int) -> list[str]:
     """Leases unfinished runs whose lease has ended to this owner until then, the oldest first; gives their ids."""
     rows = await tx.fetch_all(
-        "UPDATE runs SET lease_owner = :owner, lease_until_us = :until_us WHERE status = 'running' AND run_id IN"
-        f" (SELECT run_id FROM runs WHERE {_FREE} ORDER BY created_us LIMIT :limit)"  # noqa: S608 # constants only
+        "UPDATE runs SET lease_owner = :owner, lease_until_us = :until_us WHERE status = 'running' AND run_id IN"  # noqa: S608 # constants only
+        f" (SELECT run_id FROM runs WHERE {_FREE} ORDER BY created_us LIMIT :limit)"
         " RETURNING run_id",
         {"owner": owner, "now_us": now_us, "until_us": until_us, "latest_us": _latest(now_us, until_us), "limit": limit},
     )
