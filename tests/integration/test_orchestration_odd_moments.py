@@ -11,10 +11,11 @@ import pytest
 from google.protobuf import json_format
 from tooloo.learning.v1 import learning_service_pb2 as learning
 from tooloo.orchestration.v1 import orchestration_service_pb2 as pb
-from tooloo.orchestration.v1 import run_pb2
+from tooloo.orchestration.v1 import run_pb2, task_pb2
 
 from mesh import errors, page
 from mesh.clock import ManualClock
+from services.orchestration import schedule as schedules
 from services.orchestration.settings import OrchestrationSettings
 from services.orchestration.workers.driver import Driver
 from tests.integration.orchestration_bench import running, start
@@ -135,3 +136,30 @@ async def test_writes_that_are_refused_for_a_while(tmp_path: Path, monkeypatch: 
         await bench.far.called("sql")
         bench.far.gates["slow"].set()
         assert (await bench.run_ended(run_id)).state == run_pb2.RUN_STATE_SUCCEEDED
+
+
+async def test_a_time_zone_that_the_machine_has_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its task is paused and says why, the others fire, and it can be resumed when the zone is there again."""
+    clock = ManualClock(datetime(2026, 11, 22, 12, tzinfo=UTC))
+    async with running(tmp_path, clock) as bench:
+        made = {}
+        for topic, rhythm in (("zoned", {"cron": "1 * * * *", "timeZone": "Europe/Berlin"}), ("plain", {"every": "61s"})):
+            task = {"name": topic, "schedule": rhythm, "dag": {"nodes": [start("a", topic)]}}
+            made[topic] = (await bench.stub.ScheduleTask(json_format.ParseDict(task, pb.ScheduleTaskRequest()))).task_id
+
+        def gone(name: str) -> Any:
+            raise schedules.InvalidSchedule("time_zone", f"there is no time zone {name!r}")
+
+        with monkeypatch.context() as without:
+            without.setattr(schedules, "zone", gone)
+            clock.advance(timedelta(seconds=61))
+            await bench.far.called("plain")
+            zoned = (await bench.stub.GetTask(pb.GetTaskRequest(task_id=made["zoned"]))).task
+            assert (zoned.state, "Europe/Berlin" in zoned.last_problem) == (task_pb2.TASK_STATE_PAUSED, True)
+            assert any("Europe/Berlin" in fired.problem for fired in await bench.told("task.fired"))
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await bench.stub.ResumeTask(pb.ResumeTaskRequest(task_id=made["zoned"]))
+            assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        await bench.stub.ResumeTask(pb.ResumeTaskRequest(task_id=made["zoned"]))
+        clock.advance(timedelta(hours=1))
+        await bench.far.called("zoned")

@@ -65,9 +65,14 @@ class Scheduler:
         if task is None or task.status != "active" or task.next_fire_us is None or from_us(task.next_fire_us) > now:
             return
         rhythm = wire.schedule_of(task_pb2.Schedule.FromString(task.schedule), task.created_us)
-        due = schedule.due(
-            rhythm, from_us(task.next_fire_us), now, self._settings.catch_up_fires, self._settings.max_missed_counted
-        )
+        first = from_us(task.next_fire_us)
+        try:
+            due = schedule.due(rhythm, first, now, self._settings.catch_up_fires, self._settings.max_missed_counted)
+        except schedule.InvalidSchedule as error:
+            # the machine does not have its time zone any more: it must not keep all others from firing
+            await self._host.tell(tx, events.task_fired(task, first, now, "", str(error)))
+            await task_store.save_task(tx, replace(task, status="paused", last_problem=str(error)))
+            return
         if due.first_missed and due.last_missed:
             await self._host.tell(tx, events.task_missed(task, due.missed_count, due.first_missed, due.last_missed))
             task = replace(task, missed_count=task.missed_count + due.missed_count)
