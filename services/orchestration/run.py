@@ -5,7 +5,7 @@ Event sourcing: a run's state is never stored, only the facts; the same facts gi
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
 from typing import Any
@@ -220,11 +220,15 @@ def _unblocked(run: Run, node: str) -> bool:
     return all(run.nodes[name].status is NodeStatus.SUCCEEDED for name in run.dag.dependencies[node])
 
 
-def ready(run: Run, now: datetime) -> list[str]:
-    """Nodes that may start now, in the order of the DAG."""
+def ready(run: Run, now: datetime, longest: timedelta = timedelta.max) -> list[str]:
+    """Nodes that may start now, in the order of the DAG. No retry waits longer than `longest`, also when the clock was set back."""
     if run.ended:
         return []
-    return [node.id for node in run.dag.nodes if _waits(run, node.id) and (run.nodes[node.id].retry_at or now) <= now]
+    return [node.id for node in run.dag.nodes if _waits(run, node.id) and _due(run.nodes[node.id].retry_at, now, longest)]
+
+
+def _due(retry_at: datetime | None, now: datetime, longest: timedelta) -> bool:
+    return retry_at is None or retry_at <= now or retry_at - now > longest
 
 
 def next_retry(run: Run) -> datetime | None:

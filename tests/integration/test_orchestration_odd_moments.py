@@ -163,3 +163,16 @@ async def test_a_time_zone_that_the_machine_has_no_more(tmp_path: Path, monkeypa
         await bench.stub.ResumeTask(pb.ResumeTaskRequest(task_id=made["zoned"]))
         clock.advance(timedelta(hours=1))
         await bench.far.called("zoned")
+
+
+async def test_a_retry_after_the_clock_was_set_back(tmp_path: Path) -> None:
+    """It is made when no retry would wait longer, not when the clock has come to its time again."""
+    clock = ManualClock(datetime(2026, 11, 22, 12, tzinfo=UTC))
+    async with running(tmp_path, clock, node_backoff="30s") as bench:
+        bench.far.refusals["flaky"] = [errors.unavailable("disk")]
+        run_id = (await bench.execute(start("a", "flaky"), wait="0s")).run_id
+        async for shown in bench.stub.WatchRun(pb.WatchRunRequest(run_id=run_id)):
+            if shown.run.nodes[0].HasField("error"):
+                break
+        clock.advance(-timedelta(hours=1))
+        assert (await bench.run_ended(run_id)).state == run_pb2.RUN_STATE_SUCCEEDED

@@ -113,7 +113,8 @@ class Driver:
     async def _step(self, happened: list[runs.NodeFact]) -> None:
         now = self._tools.host.clock.now()
         state = _apply_all(self._state, happened)
-        wanted = [name for name in runs.interrupted(state) if name not in self._flights] + runs.ready(state, now)
+        wanted = [name for name in runs.interrupted(state) if name not in self._flights]
+        wanted += runs.ready(state, now, self._tools.settings.longest_backoff)
         places = self._tools.places.take(len(wanted))
         begun = [runs.NodeStarted(name, now) for name in wanted[:places]]
         try:
