@@ -166,7 +166,11 @@ def upcoming_fires(record: TaskRecord, count: int) -> list[datetime]:
         return []
     first = from_us(record.next_fire_us)
     following = fires(schedule_of(task_pb2.Schedule.FromString(record.schedule), record.created_us), first)
-    return [first, *islice(following, count - 1)]
+    try:
+        return [first, *islice(following, count - 1)]
+    except InvalidSchedule:
+        # its time zone is gone: the scheduler pauses it when its time comes, and until then it can be listed
+        return [first]
 
 
 def _whole_microseconds(interval: timedelta) -> timedelta:

@@ -152,6 +152,8 @@ async def test_a_time_zone_that_the_machine_has_no_more(tmp_path: Path, monkeypa
 
         with monkeypatch.context() as without:
             without.setattr(schedules, "zone", gone)
+            listed = (await bench.stub.ListTasks(pb.ListTasksRequest(upcoming_fires=3))).tasks
+            assert [len(task.upcoming_fire_times) for task in listed] == [3, 1]
             clock.advance(timedelta(seconds=61))
             await bench.far.called("plain")
             zoned = (await bench.stub.GetTask(pb.GetTaskRequest(task_id=made["zoned"]))).task
