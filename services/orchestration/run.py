@@ -5,7 +5,7 @@ Event sourcing: a run's state is never stored, only the facts; the same facts gi
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from types import MappingProxyType
 from typing import Any
@@ -220,11 +220,15 @@ def _unblocked(run: Run, node: str) -> bool:
     return all(run.nodes[name].status is NodeStatus.SUCCEEDED for name in run.dag.dependencies[node])
 
 
-def ready(run: Run, now: datetime) -> list[str]:
-    """Nodes that may start now, in the order of the DAG."""
+def ready(run: Run, now: datetime, longest: timedelta = timedelta.max) -> list[str]:
+    """Nodes that may start now, in the order of the DAG. No retry waits longer than `longest`, also when the clock was set back."""
     if run.ended:
         return []
-    return [node.id for node in run.dag.nodes if _waits(run, node.id) and (run.nodes[node.id].retry_at or now) <= now]
+    return [node.id for node in run.dag.nodes if _waits(run, node.id) and _due(run.nodes[node.id].retry_at, now, longest)]
+
+
+def _due(retry_at: datetime | None, now: datetime, longest: timedelta) -> bool:
+    return retry_at is None or retry_at <= now or retry_at - now > longest
 
 
 def next_retry(run: Run) -> datetime | None:
@@ -264,9 +268,9 @@ def kept_by_retry(run: Run, node: str = "") -> frozenset[str]:
 
 def facts_to_keep(run: Run, kept: frozenset[str]) -> list[Fact]:
     """What a retry begins with: that the kept nodes ran and succeeded, when they did; none comes before one that it depends on."""
-    ends = sorted((name for name in kept), key=lambda name: (run.nodes[name].end_time, run.dag.order.index(name)))
     facts: list[Fact] = []
-    for name in ends:
+    # not by their times: the clock may have been set back between two of them
+    for name in filter(kept.__contains__, run.dag.order):
         progress = run.nodes[name]
         if progress.start_time is None or progress.end_time is None or progress.output is None:
             raise AssertionError(f"node {name} succeeded without a time or an output")

@@ -25,7 +25,9 @@ _NUMBERS = {
     "a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
     "twelve": 12, "fifteen": 15, "twenty": 20, "thirty": 30, "half an": 0.5,
 }  # fmt: skip
-_NUMBER = rf"\d{{1,6}}(?:\.\d{{1,3}})?|{'|'.join(sorted(_NUMBERS, key=len, reverse=True))}"
+# "1,000" is a thousand, not a one and a nought
+_THOUSANDS = r"\d{1,3}(?:,\d{3}){1,2}(?!\d)"
+_NUMBER = rf"{_THOUSANDS}|\d{{1,6}}(?:\.\d{{1,3}})?|{'|'.join(sorted(_NUMBERS, key=len, reverse=True))}"
 _COUNTED = r"(?:rounds?|cards?|questions?|exercises?|times)"
 _COUNT = re.compile(rf"\b({_NUMBER}) (?:\w+ )?{_COUNTED}\b", re.IGNORECASE)
 _UNITS = {"second": 1, "sec": 1, "minute": 60, "min": 60, "hour": 3600, "day": 86400, "week": 604800}
@@ -54,7 +56,9 @@ _CURRENCIES = {
     "gbp": "GBP",
 }
 _AMOUNT = re.compile(
-    r"([$€£]) ?(\d{1,9})(?:\.(\d{1,9}))?|\b(\d{1,9})(?:\.(\d{1,9}))? ?([$€£]|(?:dollar|usd|euro|eur|pound|gbp)s?\b)", re.IGNORECASE
+    rf"([$€£]) ?({_THOUSANDS}|\d{{1,9}})(?:\.(\d{{1,9}}))?"
+    rf"|\b({_THOUSANDS}|\d{{1,9}})(?:\.(\d{{1,9}}))? ?([$€£]|(?:dollar|usd|euro|eur|pound|gbp)s?\b)",
+    re.IGNORECASE,
 )
 _CHANNEL = re.compile(r"(?<!\S)#([a-z0-9][a-z0-9_-]{0,79})", re.IGNORECASE)
 _PROVIDER = re.compile(r"\b(github|gitlab|google|slack|notion|openai|anthropic|mistral|gemini|groq|ollama)\b", re.IGNORECASE)
@@ -64,7 +68,7 @@ _NOON, _LAST_HOUR, _LAST_MINUTE = 12, 23, 59
 
 
 def _number(text: str) -> float:
-    return _NUMBERS[text.lower()] if text.lower() in _NUMBERS else float(text)
+    return _NUMBERS[text.lower()] if text.lower() in _NUMBERS else float(text.replace(",", ""))
 
 
 def _focus_area(text: str) -> str | None:
@@ -80,7 +84,10 @@ def _count(text: str) -> int | None:
 def _duration(text: str) -> str | None:
     """As proto3 JSON writes a Duration, e.g. "1800s"."""
     match = _DURATION.search(text)
-    return f"{_number(match[1]) * _UNITS[match[2].lower()]:g}s" if match else None
+    if not match:
+        return None
+    seconds = f"{_number(match[1]) * _UNITS[match[2].lower()]:.3f}"
+    return f"{seconds.rstrip('0').rstrip('.')}s"
 
 
 def _time(text: str) -> str | None:
@@ -110,7 +117,7 @@ def _amount(text: str) -> dict[str, Any] | None:
         return None
     mark, units, fraction = (match[1], match[2], match[3]) if match[1] else (match[6], match[4], match[5])
     currency = _CURRENCIES[mark.lower().removesuffix("s") if len(mark) > 1 else mark]
-    return {"currencyCode": currency, "units": str(int(units)), "nanos": int((fraction or "0").ljust(9, "0"))}
+    return {"currencyCode": currency, "units": str(int(units.replace(",", ""))), "nanos": int((fraction or "0").ljust(9, "0"))}
 
 
 def _first_group(pattern: re.Pattern[str], fold: bool = False) -> Callable[[str], str | None]:

@@ -11,6 +11,8 @@ from services.orchestration.records import RunRecord, fact_from_text, fact_to_te
 _COLUMNS = ", ".join(field.name for field in fields(RunRecord))
 _VALUES = ", ".join(f":{field.name}" for field in fields(RunRecord))
 _LATEST = 1 << 62
+# nobody drives it: its lease has ended, or is one that only a clock that has been set back since can have given
+_FREE = "status = 'running' AND (lease_until_us <= :now_us OR lease_until_us > :latest_us)"
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,18 @@ async def count_unfinished_runs(tx: Transaction) -> int:
     return int(row["number"]) if row else 0
 
 
+def _latest(now_us: int, until_us: int) -> int:
+    """When a lease ends at the latest, twice as long as one that begins now: those who renew may have looked at the clock later."""
+    return now_us + 2 * (until_us - now_us)
+
+
 async def claim_runs(tx: Transaction, owner: str, now_us: int, until_us: int, limit: int) -> list[str]:
-    """Leases unfinished runs whose lease has ended to this owner, the oldest first; gives their ids."""
+    """Leases unfinished runs whose lease has ended to this owner until then, the oldest first; gives their ids."""
     rows = await tx.fetch_all(
-        "UPDATE runs SET lease_owner = :owner, lease_until_us = :until_us WHERE status = 'running' AND run_id IN"
-        " (SELECT run_id FROM runs WHERE status = 'running' AND lease_until_us <= :now_us ORDER BY created_us LIMIT :limit)"
+        "UPDATE runs SET lease_owner = :owner, lease_until_us = :until_us WHERE status = 'running' AND run_id IN"  # noqa: S608 # constants only
+        f" (SELECT run_id FROM runs WHERE {_FREE} ORDER BY created_us LIMIT :limit)"
         " RETURNING run_id",
-        {"owner": owner, "now_us": now_us, "until_us": until_us, "limit": limit},
+        {"owner": owner, "now_us": now_us, "until_us": until_us, "latest_us": _latest(now_us, until_us), "limit": limit},
     )
     return [row["run_id"] for row in rows]
 
@@ -150,10 +157,11 @@ async def count_facts(tx: Transaction, run_id: str) -> int:
     return int(row["number"]) if row else 0
 
 
-async def claimable(tx: Transaction, now_us: int) -> bool:
-    """True when there is an unfinished run that nobody holds a lease of."""
+async def claimable(tx: Transaction, now_us: int, until_us: int) -> bool:
+    """True when there is an unfinished run that nobody holds a lease of, where one that began now would end then."""
     row = await tx.fetch_one(
-        "SELECT 1 FROM runs WHERE status = 'running' AND lease_until_us <= :now_us LIMIT 1", {"now_us": now_us}
+        f"SELECT 1 FROM runs WHERE {_FREE} LIMIT 1",  # noqa: S608 # constants only
+        {"now_us": now_us, "latest_us": _latest(now_us, until_us)},
     )
     return row is not None
 

@@ -69,6 +69,14 @@ async def next_due_us(tx: Transaction) -> int | None:
     return row["next_us"] if row else None
 
 
+async def has_fired(tx: Transaction, task_id: str, fire_us: int) -> bool:
+    """True when a fire was noted."""
+    row = await tx.fetch_one(
+        "SELECT 1 FROM task_fires WHERE task_id = :task_id AND fire_us = :fire_us", {"task_id": task_id, "fire_us": fire_us}
+    )
+    return row is not None
+
+
 async def note_fire(tx: Transaction, task_id: str, fire_us: int, run_id: str) -> bool:
     """Notes a fire; False when it was noted before."""
     added = await tx.execute(

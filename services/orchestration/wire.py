@@ -11,6 +11,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.rpc import code_pb2
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 from tooloo.orchestration.v1 import dag_pb2, run_pb2, task_pb2, workflow_pb2
+from tooloo.orchestration.v1 import orchestration_service_pb2 as pb
 
 from mesh import errors
 from mesh.clock import from_us
@@ -103,6 +104,16 @@ def run_message(record: RunRecord, state: runs.Run | None = None, *, outputs: bo
     return message
 
 
+def fit(message: run_pb2.Run | pb.ExecuteDagResponse, limit: int) -> None:
+    """Leaves out outputs, the largest first, until a message with the nodes of a run has no more than so many bytes."""
+    size = message.ByteSize()
+    for node in sorted(message.nodes, key=lambda node: node.output.ByteSize(), reverse=True):
+        if size <= limit:
+            return
+        size -= node.output.ByteSize()
+        node.ClearField("output")
+
+
 def node_messages(state: runs.Run, *, outputs: bool = True) -> list[run_pb2.RunNode]:
     """The nodes of a run in the order of its DAG."""
     return [_node_message(node, state.nodes[node.id], sorted(state.dag.dependencies[node.id]), outputs) for node in state.dag.nodes]
@@ -155,7 +166,11 @@ def upcoming_fires(record: TaskRecord, count: int) -> list[datetime]:
         return []
     first = from_us(record.next_fire_us)
     following = fires(schedule_of(task_pb2.Schedule.FromString(record.schedule), record.created_us), first)
-    return [first, *islice(following, count - 1)]
+    try:
+        return [first, *islice(following, count - 1)]
+    except InvalidSchedule:
+        # its time zone is gone: the scheduler pauses it when its time comes, and until then it can be listed
+        return [first]
 
 
 def _whole_microseconds(interval: timedelta) -> timedelta:

@@ -144,16 +144,16 @@ async def test_a_run_goes_on_after_a_restart_without_repeating_a_finished_node(b
     assert len(await bench.told("dag.completed")) == 1
 
 
-async def test_a_run_of_a_killed_process_is_taken_over_when_its_lease_ends(bench: Bench) -> None:
-    """A lease that nobody renews keeps a run from others only until its time; then it is driven to its end."""
+@pytest.mark.parametrize("until_us", [1, 1 << 60], ids=["long_ago", "by_a_clock_set_back_since"])
+async def test_a_run_of_a_killed_process_is_taken_over_when_its_lease_ends(bench: Bench, until_us: int) -> None:
+    """A lease that nobody renews keeps a run from others until its time, which is never far; then it is driven to its end."""
     bench.far.gates["slow"] = asyncio.Event()
     answer = await bench.execute(start("a", "slow"), wait="0s")
     await bench.far.called("slow")
     database = bench.running.host.db
 
     async def hand_over(tx: Any) -> None:
-        past = 1
-        await tx.execute("UPDATE runs SET lease_owner = 'killed', lease_until_us = :past", {"past": past})
+        await tx.execute("UPDATE runs SET lease_owner = 'killed', lease_until_us = :until_us", {"until_us": until_us})
 
     await database.write(hand_over)
     bench.far.gates["slow"].set()

@@ -187,6 +187,23 @@ async def test_pause_and_resume(bench: Timed) -> None:
     assert (await bench.fired(task_id, 1)).missed_count == 0
 
 
+async def test_resumed_after_the_clock_was_set_back(bench: Timed) -> None:
+    """A fire that was made is not made again, and the task goes on after it: it must not end the scheduler."""
+    task_id = (await bench.schedule({"every": "60s"})).task_id
+    bench.clock.advance(MINUTE)
+    assert (await bench.fired(task_id, 1)).last_fire_time.ToDatetime(tzinfo=UTC) == NOON + MINUTE
+    bench.clock.advance(-MINUTE)
+    await bench.stub.PauseTask(pb.PauseTaskRequest(task_id=task_id))
+    await bench.stub.ResumeTask(pb.ResumeTaskRequest(task_id=task_id))
+    bench.clock.advance(MINUTE)
+    async with asyncio.timeout(30):
+        while (await bench.task(task_id)).next_fire_time.ToDatetime(tzinfo=UTC) != NOON + 2 * MINUTE:  # noqa: ASYNC110 # nothing tells
+            await asyncio.sleep(0.01)
+    assert (await bench.task(task_id)).fire_count == 1
+    bench.clock.advance(MINUTE)
+    assert (await bench.fired(task_id, 2)).last_fire_time.ToDatetime(tzinfo=UTC) == NOON + 2 * MINUTE
+
+
 async def test_what_a_done_task_refuses(bench: Timed) -> None:
     """A task that has fired for the last time can be neither paused nor resumed, only deleted."""
     task_id = (await bench.schedule({"at": "2026-11-22T12:01:00Z"})).task_id

@@ -82,10 +82,7 @@ def page_of(request: Message, page_size: int, page_token: str) -> store.Page:
     limit = page.size_of(page_size)
     if not cursor:
         return store.Page(limit)
-    before_us, before_id = cursor.get("before_us"), cursor.get("before_id")
-    if not isinstance(before_us, int) or not isinstance(before_id, str):
-        raise errors.invalid("page_token", "this query did not give that token; start again without one")
-    return store.Page(limit, before_us, before_id)
+    return store.Page(limit, page.whole_of(cursor, "before_us"), page.text_of(cursor, "before_id"))
 
 
 def token_after(request: Message, limit: int, rows: int, created_us: int, row_id: str) -> str:

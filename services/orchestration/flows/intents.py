@@ -51,10 +51,10 @@ class IntentCalls(Calls):
     async def BindIntent(self, request: pb.BindIntentRequest, context: Context) -> pb.BindIntentResponse:
         """Binds or unbinds an intent."""
         known = self._parts.classifier.intents.get(request.name)
-        if known is None:
-            raise errors.not_found("intent", request.name)
 
         async def effect(tx: Transaction) -> pb.BindIntentResponse:
+            if known is None:
+                return await _unbind_unknown(tx, request)
             if not request.workflow_id:
                 await workflow_store.unbind(tx, request.name)
                 return pb.BindIntentResponse(intent=_message(known, None))
@@ -65,6 +65,14 @@ class IntentCalls(Calls):
             return pb.BindIntentResponse(intent=_message(known, binding))
 
         return await self._host.once(request, pb.BindIntentResponse, effect)
+
+
+async def _unbind_unknown(tx: Transaction, request: pb.BindIntentRequest) -> pb.BindIntentResponse:
+    """Frees a workflow of an intent that the file does not have any more; NOT_FOUND when there is nothing to free."""
+    if request.workflow_id or await workflow_store.find_binding(tx, request.name) is None:
+        raise errors.not_found("intent", request.name)
+    await workflow_store.unbind(tx, request.name)
+    return pb.BindIntentResponse(intent=intent_pb2.Intent(name=request.name))
 
 
 async def _workflow_started_by(tx: Transaction, reading: Reading) -> str:

@@ -19,6 +19,8 @@ from services.orchestration.workers.driver import end_run
 
 # the answer must be on its way before the caller's deadline
 _ANSWER_S = 0.25
+# more than the field of an answer that holds a run costs
+_AROUND_BYTES = 64
 
 
 class RunCalls(Calls):
@@ -38,9 +40,20 @@ class RunCalls(Calls):
 
         answer = await self._host.once(request, pb.ExecuteDagResponse, effect)
         record, state = await self._wait_for_end(answer.run_id, _time_to_wait(request.wait.ToTimedelta(), context))
-        return pb.ExecuteDagResponse(
+        ended = pb.ExecuteDagResponse(
             run_id=answer.run_id, state=wire.RUN_STATES[record.status], nodes=wire.node_messages(state), reason=record.reason
         )
+        wire.fit(ended, self._room())
+        return ended
+
+    def _room(self) -> int:
+        """How large a run may be in an answer: as a message, less what is around it."""
+        return self._host.settings.max_message_bytes - _AROUND_BYTES
+
+    def _shown(self, record: RunRecord, state: runs.Run, *, inputs: bool = False) -> run_pb2.Run:
+        run = wire.run_message(record, state, inputs=inputs)
+        wire.fit(run, self._room())
+        return run
 
     async def _wait_for_end(self, run_id: str, seconds: float) -> tuple[RunRecord, runs.Run]:
         loop = asyncio.get_running_loop()
@@ -66,7 +79,7 @@ class RunCalls(Calls):
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         """Gets a run with its nodes."""
         record, state = await self._load(request.run_id)
-        return pb.GetRunResponse(run=wire.run_message(record, state, inputs=True))
+        return pb.GetRunResponse(run=self._shown(record, state, inputs=True))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         """Lists runs, newest first."""
@@ -97,7 +110,7 @@ class RunCalls(Calls):
             await store.append_facts(tx, record.run_id, await store.count_facts(tx, record.run_id), [fact])
             await end_run(tx, self._host, record, after)
             tx.after_commit(lambda: self._ended_from_outside(record.run_id))
-            return pb.CancelRunResponse(run=wire.run_message((await self._load_in(tx, record.run_id))[0], after))
+            return pb.CancelRunResponse(run=self._shown((await self._load_in(tx, record.run_id))[0], after))
 
         return await self._host.once(request, pb.CancelRunResponse, effect)
 
@@ -114,7 +127,7 @@ class RunCalls(Calls):
             if len(kept) == len(state.nodes):
                 raise errors.failed_precondition(f"runs/{record.run_id}", "every node succeeded; name the node to run again from")
             started = await self._parts.starter.retry(tx, record, len(state.nodes), runs.facts_to_keep(state, kept))
-            return pb.RetryRunResponse(run=wire.run_message(started, (await self._load_in(tx, started.run_id))[1]))
+            return pb.RetryRunResponse(run=self._shown(started, (await self._load_in(tx, started.run_id))[1]))
 
         return await self._host.once(request, pb.RetryRunResponse, effect)
 

@@ -116,7 +116,10 @@ class TaskCalls(Calls):
         if task.status == "active":
             return task
         rhythm = wire.schedule_of(task_pb2.Schedule.FromString(task.schedule), task.created_us)
-        following = schedule.next_fire(rhythm, self._host.clock.now())
+        try:
+            following = schedule.next_fire(rhythm, self._host.clock.now())
+        except schedule.InvalidSchedule as error:
+            raise wire.refusal_of(error) from error
         if following is None:
             raise errors.failed_precondition(f"tasks/{task.task_id}", "its time has passed; schedule a new task")
         return replace(task, status="active", next_fire_us=to_us(following))

@@ -98,8 +98,12 @@ def request_id_of(run_id: str, node_id: str) -> str:
 
 def make_request(call: str, values: Mapping[str, Any], request_id: str) -> Message:
     """The request of a call, with `request_id` where its type has one and `values` give none; CallFailed when they do not fit."""
+    method = contracts.methods().get(call)
+    if method is None:
+        # it was there when the DAG was checked; a workflow may be older than the mesh
+        raise CallFailed(Failure("UNIMPLEMENTED", "", f"the mesh has no call {call!r} any more; give the workflow another one"))
     try:
-        request = _parse(contracts.methods()[call].request, values)
+        request = _parse(method.request, values)
     except _JSON_ERRORS as error:
         raise CallFailed(Failure("INVALID_ARGUMENT", "INVALID_FIELD", _first_line(error))) from error
     if "request_id" in request.DESCRIPTOR.fields_by_name and not getattr(request, "request_id"):  # noqa: B009 # only some types have it

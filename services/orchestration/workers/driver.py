@@ -113,7 +113,8 @@ class Driver:
     async def _step(self, happened: list[runs.NodeFact]) -> None:
         now = self._tools.host.clock.now()
         state = _apply_all(self._state, happened)
-        wanted = [name for name in runs.interrupted(state) if name not in self._flights] + runs.ready(state, now)
+        wanted = [name for name in runs.interrupted(state) if name not in self._flights]
+        wanted += runs.ready(state, now, self._tools.settings.longest_backoff)
         places = self._tools.places.take(len(wanted))
         begun = [runs.NodeStarted(name, now) for name in wanted[:places]]
         try:
@@ -163,7 +164,8 @@ class Driver:
 
     async def _pause(self) -> None:
         """Waits until a call is back, a place is free, a retry is due or someone wakes it."""
-        retry_at = runs.next_retry(self._state)
+        # while no place is free nothing can start, however long it has been due
+        retry_at = runs.next_retry(self._state) if self._tools.places.free else None
         left = (retry_at - self._tools.host.clock.now()).total_seconds() if retry_at else _LONGEST_SLEEP_S
         await wait(self._woken, min(max(left, 0.0), _LONGEST_SLEEP_S))
 

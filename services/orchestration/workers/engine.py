@@ -16,7 +16,7 @@ from services.orchestration import store
 from services.orchestration.records import RunRecord
 from services.orchestration.settings import OrchestrationSettings
 from services.orchestration.workers.calls import Caller
-from services.orchestration.workers.changes import Changes, wait
+from services.orchestration.workers.changes import Changes, tried, wait
 from services.orchestration.workers.driver import Driver, LeaseLost, Places, Tools
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Engine:
         try:
             while True:
                 self._woken.clear()
-                await self._claim()
+                await tried(self._claim)
                 await wait(self._woken, self._settings.poll_interval.total_seconds())
                 if housekeeper.done():
                     housekeeper.result()
@@ -70,11 +70,12 @@ class Engine:
         if free <= 0:
             return
 
+        until = to_us(now + self._settings.run_lease)
+
         async def work(tx: Transaction) -> list[str]:
-            until = to_us(now + self._settings.run_lease)
             return await store.claim_runs(tx, self._tools.owner, to_us(now), until, free)
 
-        if await self._host.db.read(lambda tx: store.claimable(tx, to_us(now))):
+        if await self._host.db.read(lambda tx: store.claimable(tx, to_us(now), until)):
             for run_id in await self._host.db.write(work):
                 await self._drive(run_id)
 
@@ -103,8 +104,8 @@ class Engine:
         """Renews the leases and drops old runs."""
         while True:
             await asyncio.sleep(self._settings.run_lease.total_seconds() / _RENEWALS_PER_LEASE)
-            await self._renew()
-            await self._forget()
+            await tried(self._renew)
+            await tried(self._forget)
 
     async def _renew(self) -> None:
         if not self._driving:

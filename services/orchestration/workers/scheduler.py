@@ -14,7 +14,7 @@ from mesh.host import Host
 from services.orchestration import events, schedule, task_store, wire
 from services.orchestration.records import Origin, TaskRecord, input_of_fire
 from services.orchestration.settings import OrchestrationSettings
-from services.orchestration.workers.changes import wait
+from services.orchestration.workers.changes import tried, wait
 from services.orchestration.workers.starter import Starter
 
 _TASKS_AT_A_TIME = 100
@@ -37,7 +37,10 @@ class Scheduler:
         """Fires what is due, then waits for the next; for ever."""
         while True:
             self._woken.clear()
-            if not await self.fire_due():
+            fired = await tried(self.fire_due)
+            if fired is None:
+                await wait(self._woken, self._settings.poll_interval.total_seconds())
+            elif not fired:
                 await wait(self._woken, await self._seconds_to_next())
 
     async def fire_due(self) -> int:
@@ -62,14 +65,21 @@ class Scheduler:
         if task is None or task.status != "active" or task.next_fire_us is None or from_us(task.next_fire_us) > now:
             return
         rhythm = wire.schedule_of(task_pb2.Schedule.FromString(task.schedule), task.created_us)
-        due = schedule.due(
-            rhythm, from_us(task.next_fire_us), now, self._settings.catch_up_fires, self._settings.max_missed_counted
-        )
+        first = from_us(task.next_fire_us)
+        try:
+            due = schedule.due(rhythm, first, now, self._settings.catch_up_fires, self._settings.max_missed_counted)
+        except schedule.InvalidSchedule as error:
+            # the machine does not have its time zone any more: it must not keep all others from firing
+            await self._host.tell(tx, events.task_fired(task, first, now, "", str(error)))
+            await task_store.save_task(tx, replace(task, status="paused", last_problem=str(error)))
+            return
         if due.first_missed and due.last_missed:
             await self._host.tell(tx, events.task_missed(task, due.missed_count, due.first_missed, due.last_missed))
             task = replace(task, missed_count=task.missed_count + due.missed_count)
         for fire in due.fires:
-            task = await self._start(tx, task, fire, now)
+            # resumed after the clock was set back, a task comes by what it has fired
+            if not await task_store.has_fired(tx, task.task_id, to_us(fire)):
+                task = await self._start(tx, task, fire, now)
         following = to_us(due.following) if due.following else None
         await task_store.save_task(tx, replace(task, next_fire_us=following, status="active" if following else "done"))
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from services.orchestration.dag import Dag, Node
-from services.orchestration.workers.calls import problems
+from services.orchestration.workers.calls import CallFailed, make_request, problems
 
 LOG = "tooloo.analytics.v1.AnalyticsService/LogMetric"
 TRACK = "tooloo.provider.v1.ProviderService/TrackBudget"
@@ -52,3 +52,10 @@ def test_rules_of_fields_are_checked_when_all_is_known() -> None:
     """A request without references is held to the contract at once; one with a malformed reference is the DAG's problem."""
     assert _fields(LOG, name="no spaces allowed", value=1) == ["nodes[0].input.name"]
     assert _fields(LOG, name="${", value=1) == []
+
+
+def test_a_call_that_the_mesh_has_no_more_says_so() -> None:
+    """A workflow that was kept may name what another version of the mesh does not have: that is no defect."""
+    with pytest.raises(CallFailed) as failed:
+        make_request("tooloo.former.v1.FormerService/Call", {}, "")
+    assert (failed.value.failure.code, "FormerService" in failed.value.failure.message) == ("UNIMPLEMENTED", True)
