@@ -14,6 +14,7 @@ from services.integration.exchange import UNAUTHORIZED, Call, Refused, RemoteErr
 from services.integration.flows import refusals
 from services.integration.flows.directory import Directory
 from services.integration.flows.tokens import TokenKeeper
+from services.integration.flows.unbroken import Unbroken
 from services.integration.providers import Provider
 from services.integration.remote.outgoing import Outgoing
 from services.integration.slack import DEAD_TOKEN
@@ -24,11 +25,14 @@ from services.integration.store import github as github_store
 class Caring:
     """Checks and revokes connections."""
 
-    def __init__(self, host: Host, directory: Directory, keeper: TokenKeeper, outgoing: Outgoing) -> None:
+    def __init__(
+        self, host: Host, directory: Directory, keeper: TokenKeeper, outgoing: Outgoing, unbroken: Unbroken
+    ) -> None:
         self._host = host
         self._directory = directory
         self._keeper = keeper
         self._outgoing = outgoing
+        self._unbroken = unbroken
 
     async def check(self, request: pb.CheckConnectionRequest) -> pb.CheckConnectionResponse:
         """Asks the provider with the token itself, after a refresh when that is due or when it is not taken."""
@@ -88,6 +92,9 @@ class Caring:
         known = await self._host.answered(request, pb.RevokeConnectionResponse)
         if known:
             return known
+        return await self._unbroken.run(self._revoke(request))
+
+    async def _revoke(self, request: pb.RevokeConnectionRequest) -> pb.RevokeConnectionResponse:
         connection = await self._find(request.user_id, request.provider)
         try:
             confirmed = await self._revoke_there(connection)
