@@ -223,7 +223,14 @@ async def test_a_revocation_goes_on_when_its_caller_hangs_up(tmp_path: Path) -> 
 
     with web.serving(respond) as peer:
         lines = {"authorization_endpoint": "/auth", "token_endpoint": "/token", "revocation_endpoint": "/revoke"}
-        text = "\n".join(["[corp]", 'client_id = "c"', "secret_needed = false", *(f'{name} = "{peer.url}{path}"' for name, path in lines.items())])
+        text = "\n".join(
+            [
+                "[corp]",
+                'client_id = "c"',
+                "secret_needed = false",
+                *(f'{name} = "{peer.url}{path}"' for name, path in lines.items()),
+            ]
+        )
         file = tmp_path / "providers.toml"
         await asyncio.to_thread(file.write_text, text)
         async with integration(tmp_path / "data", providers_file=str(file)) as bench:

@@ -12,7 +12,7 @@ import pytest
 from google.type.money_pb2 import Money
 from slack_sdk import WebClient, WebhookClient
 from slack_sdk.errors import SlackApiError
-from tooloo.integration.v1 import integration_events_pb2, slack_message_pb2
+from tooloo.integration.v1 import connection_pb2, integration_events_pb2, slack_message_pb2
 from tooloo.integration.v1 import integration_service_pb2 as pb
 from tooloo.orchestration.v1 import orchestration_events_pb2, run_pb2
 from tooloo.provider.v1 import provider_events_pb2
@@ -21,8 +21,8 @@ from mesh import contracts
 from services.integration import notification
 from services.integration.flows import fields
 from services.integration.settings import IntegrationSettings
-from tests.integration.integration_bench import Bench, integration, refusal, until
-from tests.peers import slack
+from tests.integration.integration_bench import CALLBACK, Bench, came_back, integration, refusal, until
+from tests.peers import oidc, slack
 from tests.peers.slack import BOT_TOKEN, CHANNEL_ID, TS, SlackPeer
 from tests.peers.web import Reply, Seen
 
@@ -165,6 +165,28 @@ async def test_slacks_wait_is_honoured_over_a_restart(bench: Bench, peer: SlackP
     assert (await notify(bench)).message.state == SENT
 
 
+async def test_a_token_that_ended_before_its_time_is_renewed(peer: SlackPeer, tmp_path: Path) -> None:
+    """token_expired for a token that looks good here: it is renewed and the message is sent, without the user."""
+    async with oidc.oidc_provider([CALLBACK]) as issuer:
+        file = tmp_path / "providers.toml"
+        table = {"issuer": issuer, "client_id": oidc.CLIENT_ID, "client_secret": oidc.CLIENT_SECRET}
+        lines = [
+            "[slack]",
+            "discover = true",
+            'parameters = { prompt = "consent" }',
+            *(f'{name} = "{table[name]}"' for name in table),
+        ]
+        await asyncio.to_thread(file.write_text, "\n".join(lines))
+        async with integration(tmp_path / "data", providers_file=str(file), slack_api_url=peer.api_url) as bench:
+            begun = await bench.authorize(provider="slack", scopes=["openid", "offline_access"])
+            await bench.stub.CompleteOAuth(came_back(await oidc.consent(begun.authorization_url)))
+            peer.ended = (await bench.tokens(provider="slack"))[0]
+            assert (await notify(bench, user_id="ada")).message.state == SENT
+            assert len(peer.posted) == 2
+            (made,) = (await bench.connections()).connections
+            assert made.state == connection_pb2.CONNECTION_STATE_ACTIVE
+
+
 def alert() -> provider_events_pb2.BudgetThresholdExceeded:
     """A budget whose name tries to mention the whole channel."""
     return provider_events_pb2.BudgetThresholdExceeded(
@@ -228,6 +250,27 @@ async def test_a_notification_that_slack_refuses_is_given_up(bench: Bench, peer:
     await until(lambda: _any_in(bench, FAILED))
     (failed,) = await listed(bench, FAILED)
     assert (failed.last_error, failed.attempts, len(peer.posted)) == ("is_archived", 1, 1)
+
+
+async def test_what_is_given_up_is_kept_within_its_limit(peer: SlackPeer, tmp_path: Path) -> None:
+    """A channel that Slack refuses for months fills no disk: the oldest go, although none was ever sent."""
+    peer.reply = slack.refusal("is_archived")
+    settings = {"slack_api_url": peer.api_url, "slack_bot_token": BOT_TOKEN, "slack_channel": "#ops", "slack_history": "2"}
+    async with integration(tmp_path, **settings, notify_poll="10ms") as bench:
+        for number in range(1, 5):
+            bench.clock.advance(MINUTE)
+            await bench.running.hear(alert())
+            await until(lambda number=number: _posted(peer, number))
+            await until(lambda: _none_in(bench, PENDING))
+        assert len(await listed(bench, FAILED)) == 2
+
+
+async def _posted(peer: SlackPeer, times: int) -> bool:
+    return len(peer.posted) == times
+
+
+async def _none_in(bench: Bench, state: slack_message_pb2.SlackMessageState.ValueType) -> bool:
+    return not await _any_in(bench, state)
 
 
 async def test_a_notification_is_given_up_after_its_last_attempt(peer: SlackPeer, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from services.integration.providers import Provider
 from services.integration.remote.outgoing import Outgoing
 from services.integration.settings import IntegrationSettings
 from services.integration.store import connections as store
+from services.integration.store import pauses
 
 log = logging.getLogger(__name__)
 
@@ -178,5 +179,6 @@ class Authorizing:
 
     async def _keep(self, tx: Transaction, made: Connection) -> pb.CompleteOAuthResponse:
         kept = wire.connection(await store.put_connection(tx, made))
+        await pauses.forget_pause(tx, made.provider, made.user_id)
         await self._host.tell(tx, events.oauth_completed(kept))
         return pb.CompleteOAuthResponse(connection=kept)

@@ -25,9 +25,7 @@ from services.integration.store import github as github_store
 class Caring:
     """Checks and revokes connections."""
 
-    def __init__(
-        self, host: Host, directory: Directory, keeper: TokenKeeper, outgoing: Outgoing, unbroken: Unbroken
-    ) -> None:
+    def __init__(self, host: Host, directory: Directory, keeper: TokenKeeper, outgoing: Outgoing, unbroken: Unbroken) -> None:
         self._host = host
         self._directory = directory
         self._keeper = keeper

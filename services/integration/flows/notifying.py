@@ -162,8 +162,11 @@ class Notifying:
             due = now + (error.wait if isinstance(error, Limited) else self._wait_after(message.attempts))
             message.next_attempt_time.FromDatetime(due)
             state, next_us = store.PENDING, to_us(due)
-        body = message.SerializeToString()
-        await self._host.db.write(lambda tx: store.update_slack_message(tx, message.message_id, state, body, next_us))
+        await self._host.db.write(lambda tx: self._keep_unsent(tx, message, state, next_us))
+
+    async def _keep_unsent(self, tx: Transaction, message: SlackMessage, state: str, next_us: int) -> None:
+        await store.update_slack_message(tx, message.message_id, state, message.SerializeToString(), next_us)
+        await store.trim_slack_messages(tx, self._settings.slack_history)
 
     def _wait_after(self, attempt: int) -> timedelta:
         settings = self._settings
