@@ -145,6 +145,16 @@ async def test_queries_that_cannot_be_answered_say_why(lab: Lab) -> None:
     assert (await query(spanned(pb.QueryMetricRequest(name="a"), datetime(1970, 1, 1, tzinfo=UTC)))).total.count == 1
 
 
+async def test_a_query_without_a_step_may_begin_where_the_minutes_do(lab: Lab) -> None:
+    """The last two days, which are what minutes are kept for, at any time of the day: the step is ours to choose."""
+    await lab.stub.LogMetric(pb.LogMetricRequest(name="a", value=1))
+    for _ in range(24):
+        lab.clock.advance(timedelta(minutes=10))
+        now = lab.clock.now()
+        answer = await lab.stub.QueryMetric(spanned(pb.QueryMetricRequest(name="a"), now - timedelta(days=2), now))
+        assert answer.total.count == 1
+
+
 async def test_a_query_that_reads_too_much_is_refused(tmp_path: Path) -> None:
     """The limit is named, and hours instead of minutes fit into it."""
     settings = {**QUIET, "TOOLOO_ANALYTICS_MAX_QUERY_BUCKETS": "3"}

@@ -5,6 +5,7 @@ import json
 import tomllib
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -260,7 +261,7 @@ async def test_what_is_given_up_is_kept_within_its_limit(peer: SlackPeer, tmp_pa
         for number in range(1, 5):
             bench.clock.advance(MINUTE)
             await bench.running.hear(alert())
-            await until(lambda number=number: _posted(peer, number))
+            await until(partial(_posted, peer, number))
             await until(lambda: _none_in(bench, PENDING))
         assert len(await listed(bench, FAILED)) == 2
 

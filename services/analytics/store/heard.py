@@ -133,6 +133,14 @@ async def add_transition(tx: Transaction, service: str, transition: Transition) 
     )
 
 
+async def forget_later_transitions(tx: Transaction, service: str, process: str, now_us: int) -> None:
+    """Drops what was seen of a process at times that are still to come."""
+    await tx.execute(
+        "DELETE FROM service_transition WHERE service = :service AND process = :process AND time_us > :now_us",
+        {"service": service, "process": process, "now_us": now_us},
+    )
+
+
 async def transitions(tx: Transaction, start_us: int, end_us: int) -> list[tuple[str, Transition]]:
     """(service, transition) of every process in a span, and the last one before it, which says how the span began; oldest first."""
     rows = await tx.fetch_all(
