@@ -4,6 +4,8 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -210,38 +212,67 @@ async def test_what_was_under_way_for_a_revoked_connection_does_not_touch_the_ne
     assert await bench.stored() == new
 
 
-async def test_a_revocation_goes_on_when_its_caller_hangs_up(tmp_path: Path) -> None:
-    """The provider has killed the tokens and the caller is gone: the connection ends here too, and is told of."""
-    asked, go_on = threading.Event(), threading.Event()
+@dataclass
+class Held:
+    """A provider that does not answer at one path until it is let go."""
 
-    def respond(seen: Seen) -> Reply:
-        if seen.path == "/revoke":
-            asked.set()
-            go_on.wait(30)
-            return Reply(200)
+    path: str
+    asked: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+    def respond(self, seen: Seen) -> Reply:
+        """Tokens, and yes to all else."""
+        if seen.path == self.path:
+            self.asked.set()
+            self.go_on.wait(30)
         return Reply(200, b'{"access_token": "a"}')
 
-    with web.serving(respond) as peer:
-        lines = {"authorization_endpoint": "/auth", "token_endpoint": "/token", "revocation_endpoint": "/revoke"}
-        text = "\n".join(
-            [
-                "[corp]",
-                'client_id = "c"',
-                "secret_needed = false",
-                *(f'{name} = "{peer.url}{path}"' for name, path in lines.items()),
-            ]
-        )
-        file = tmp_path / "providers.toml"
-        await asyncio.to_thread(file.write_text, text)
-        async with integration(tmp_path / "data", providers_file=str(file)) as bench:
-            state = (await bench.authorize(provider="corp")).state
-            await bench.stub.CompleteOAuth(pb.CompleteOAuthRequest(state=state, code="c"))
-            call = bench.stub.RevokeConnection(pb.RevokeConnectionRequest(user_id="ada", provider="corp"))
-            assert await asyncio.to_thread(asked.wait, 30)
-            call.cancel()
-            go_on.set()
-            await until(lambda: _revoked(bench))
-            assert not (await bench.connections()).connections
+
+@asynccontextmanager
+async def held_at(path: str, folder: Path) -> AsyncIterator[tuple[Bench, Held]]:
+    """The service with such a provider, named corp."""
+    held = Held(path)
+    with web.serving(held.respond) as peer:
+        ways = {"authorization_endpoint": "/auth", "token_endpoint": "/token", "revocation_endpoint": "/revoke"}
+        lines = [
+            "[corp]",
+            'client_id = "c"',
+            "secret_needed = false",
+            *(f'{name} = "{peer.url}{way}"' for name, way in ways.items()),
+        ]
+        file = folder / "providers.toml"
+        await asyncio.to_thread(file.write_text, "\n".join(lines))
+        async with integration(folder / "data", providers_file=str(file)) as bench:
+            yield bench, held
+
+
+async def test_a_revocation_goes_on_when_its_caller_hangs_up(tmp_path: Path) -> None:
+    """The provider has killed the tokens and the caller is gone: the connection ends here too, and is told of."""
+    async with held_at("/revoke", tmp_path) as (bench, held):
+        state = (await bench.authorize(provider="corp")).state
+        await bench.stub.CompleteOAuth(pb.CompleteOAuthRequest(state=state, code="c"))
+        call = bench.stub.RevokeConnection(pb.RevokeConnectionRequest(user_id="ada", provider="corp"))
+        assert await asyncio.to_thread(held.asked.wait, 30)
+        call.cancel()
+        held.go_on.set()
+        await until(lambda: _revoked(bench))
+        assert not (await bench.connections()).connections
+
+
+async def test_a_repeat_waits_for_the_completion_that_its_caller_gave_up(tmp_path: Path) -> None:
+    """The provider was slower than the caller's deadline: asked again with the same id it is the answer, not "used already"."""
+    async with held_at("/token", tmp_path) as (bench, held):
+        state = (await bench.authorize(provider="corp")).state
+        request = pb.CompleteOAuthRequest(state=state, code="c", request_id=REQUEST_ID)
+        call = bench.stub.CompleteOAuth(request)
+        assert await asyncio.to_thread(held.asked.wait, 30)
+        call.cancel()
+        again = asyncio.ensure_future(bench.stub.CompleteOAuth(request))
+        # so that the repeat has come before the first one goes on
+        for _ in range(20):
+            await bench.connections()
+        held.go_on.set()
+        assert (await again).connection.state == ACTIVE
 
 
 async def _revoked(bench: Bench) -> bool:

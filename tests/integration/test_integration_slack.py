@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import tomllib
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -18,12 +19,14 @@ from tooloo.integration.v1 import integration_service_pb2 as pb
 from tooloo.orchestration.v1 import orchestration_events_pb2, run_pb2
 from tooloo.provider.v1 import provider_events_pb2
 
-from mesh import contracts
+from mesh import contracts, errors
+from mesh.db import Transaction
 from services.integration import notification
 from services.integration.flows import fields
 from services.integration.settings import IntegrationSettings
+from services.integration.store import slack as store
 from tests.integration.integration_bench import CALLBACK, Bench, came_back, integration, refusal, until
-from tests.peers import oidc, slack
+from tests.peers import oidc, slack, web
 from tests.peers.slack import BOT_TOKEN, CHANNEL_ID, TS, SlackPeer
 from tests.peers.web import Reply, Seen
 
@@ -129,6 +132,48 @@ async def test_the_same_request_id_sends_once(bench: Bench, peer: SlackPeer) -> 
     assert all(answer == answers[0] for answer in answers)
     assert len(peer.posted) == 1
     assert len(await bench.told(integration_events_pb2.SlackSent)) == 1
+
+
+async def test_a_repeat_waits_for_the_message_that_its_caller_gave_up(tmp_path: Path) -> None:
+    """Slack was slower than the caller's deadline: asked again with the same id the message is not sent again."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def respond(_: Seen) -> Reply:
+        asked.set()
+        go_on.wait(30)
+        return Reply(200, json.dumps({"ok": True, "channel": CHANNEL_ID, "ts": TS}).encode())
+
+    with web.serving(respond) as peer:
+        async with integration(tmp_path, slack_api_url=peer.url, slack_bot_token=BOT_TOKEN) as bench:
+            call = notify(bench, request_id=REQUEST_ID)
+            assert await asyncio.to_thread(asked.wait, 30)
+            call.cancel()
+            again = asyncio.ensure_future(notify(bench, request_id=REQUEST_ID))
+            # so that the repeat has come before the first one goes on
+            for _ in range(20):
+                await listed(bench)
+            go_on.set()
+            assert (await again).message.state == SENT
+            assert len(peer.seen) == 1
+
+
+async def test_a_message_that_no_disk_takes_is_not_sent_again(
+    bench: Bench, peer: SlackPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slack has it and the disk is full: what is tried again is keeping it, not sending it."""
+    refusals: list[str] = []
+    update = store.update_slack_message
+
+    async def full(tx: Transaction, message_id: str, state: str, message: bytes, next_us: int) -> None:
+        if len(refusals) < 3:
+            refusals.append(message_id)
+            raise errors.exhausted("disk", "full")
+        await update(tx, message_id, state, message, next_us)
+
+    monkeypatch.setattr(store, "update_slack_message", full)
+    await bench.running.hear(alert())
+    await until(lambda: _any_in(bench, SENT))
+    assert (len(refusals), len(peer.posted)) == (3, 1)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tooloo.integration.v1 import integration_service_pb2 as pb
 
 from mesh import errors
+from mesh.answers import request_id_of
 from mesh.db import Transaction
 from mesh.errors import Refusal
 from mesh.host import Host
@@ -87,12 +88,12 @@ class Caring:
 
     async def revoke(self, request: pb.RevokeConnectionRequest) -> pb.RevokeConnectionResponse:
         """Kills the tokens at the provider first: forgotten here first, they could no longer be killed there."""
+        return await self._unbroken.run(self._revoke(request), alone=request_id_of(request))
+
+    async def _revoke(self, request: pb.RevokeConnectionRequest) -> pb.RevokeConnectionResponse:
         known = await self._host.answered(request, pb.RevokeConnectionResponse)
         if known:
             return known
-        return await self._unbroken.run(self._revoke(request))
-
-    async def _revoke(self, request: pb.RevokeConnectionRequest) -> pb.RevokeConnectionResponse:
         connection = await self._find(request.user_id, request.provider)
         try:
             confirmed = await self._revoke_there(connection)

@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from weakref import WeakValueDictionary
 
 from tooloo.event.v1.event_pb2 import Event
 from tooloo.integration.v1 import integration_service_pb2 as pb
@@ -44,20 +43,17 @@ class Notifying:
         self._unbroken = unbroken
         self._jitter = jitter
         self._queued = asyncio.Event()
-        # a lock lives as long as someone waits for it
-        self._under_way: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        # what Slack has taken and no disk has yet
+        self._unkept: dict[str, SlackMessage] = {}
 
     async def notify(self, request: pb.NotifySlackRequest) -> pb.NotifySlackResponse:
         """Sends at once; a request_id that comes twice at the same time is sent once."""
-        request_id = request_id_of(request)
-        if not request_id:
-            return await self._unbroken.run(self._notify(request))
-        lock = self._under_way.setdefault(request_id, asyncio.Lock())
-        async with lock:
-            known = await self._host.answered(request, pb.NotifySlackResponse)
-            return known if known else await self._unbroken.run(self._notify(request))
+        return await self._unbroken.run(self._notify(request), alone=request_id_of(request))
 
     async def _notify(self, request: pb.NotifySlackRequest) -> pb.NotifySlackResponse:
+        known = await self._host.answered(request, pb.NotifySlackResponse)
+        if known:
+            return known
         sender = await self._slacking.sender(request.user_id)
         message = SlackMessage(message_id=self._host.ids(), channel=request.channel, text=request.text, user_id=request.user_id)
         message.create_time.FromDatetime(self._host.clock.now())
@@ -134,13 +130,18 @@ class Notifying:
             )
         )
         try:
-            sent = await self._slacking.send(message, await self._slacking.sender(message.user_id))
+            sent = self._unkept.get(message.message_id) or await self._send(message)
         except (RemoteError, errors.Refusal) as error:
             await self._postpone(message, error)
         else:
+            self._unkept[message.message_id] = sent
             await self._host.db.write(lambda tx: self._keep_sent(tx, sent))
+            del self._unkept[message.message_id]
         finally:
             call.current.reset(token)
+
+    async def _send(self, message: SlackMessage) -> SlackMessage:
+        return await self._slacking.send(message, await self._slacking.sender(message.user_id))
 
     async def _keep_sent(self, tx: Transaction, sent: SlackMessage) -> None:
         await store.update_slack_message(tx, sent.message_id, store.SENT, sent.SerializeToString(), 0)
