@@ -1,12 +1,14 @@
 """Reading repositories from GitHub, with a far end that is held to GitHub's own OpenAPI description."""
 
 import asyncio
+import threading
 import tomllib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -251,6 +253,31 @@ async def test_a_token_that_ended_before_its_time_is_renewed(peer: GithubPeer, t
         assert [seen.headers["authorization"] == dead for seen in peer.peer.seen][:2] == [True, False]
         (made,) = (await bench.connections()).connections
         assert made.state == connection_pb2.CONNECTION_STATE_ACTIVE
+
+
+async def test_answers_to_a_connection_that_was_revoked_meanwhile_are_not_kept(peer: GithubPeer, tmp_path: Path) -> None:
+    """What GitHub told a user alone goes with the connection, also when a sync was still under way."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    class Late(dict[str, Reply]):
+        """Holds the last question until it is let go."""
+
+        def get(self, name: str, default: Any = None) -> Any:
+            """No reply of its own."""
+            if name == "git/trees/{tree_sha}":
+                asked.set()
+                go_on.wait(30)
+            return default
+
+    async with with_own_token(peer, tmp_path) as (bench, _):
+        peer.replies = Late()
+        syncing = asyncio.ensure_future(sync(bench, user_id="ada"))
+        assert await asyncio.to_thread(asked.wait, 30)
+        await bench.stub.RevokeConnection(pb.RevokeConnectionRequest(user_id="ada", provider="github"))
+        go_on.set()
+        await syncing
+        rows = await bench.running.host.db.read(lambda tx: tx.fetch_all("SELECT url FROM github_answers"))
+        assert not rows
 
 
 async def test_another_account_does_not_wait_for_the_limit_of_the_one_before(peer: GithubPeer, tmp_path: Path) -> None:

@@ -298,6 +298,18 @@ async def test_a_notification_that_slack_refuses_is_given_up(bench: Bench, peer:
     assert (failed.last_error, failed.attempts, len(peer.posted)) == ("is_archived", 1, 1)
 
 
+async def test_a_notification_outlives_a_rotated_token(peer: SlackPeer, tmp_path: Path) -> None:
+    """Slack takes the token no more; with the new one, after a restart, what waited is sent."""
+    settings = {"slack_api_url": peer.api_url, "slack_channel": "#ops", "notify_poll": "10ms"}
+    async with integration(tmp_path, **settings, slack_bot_token="xoxb-old") as bench:
+        await bench.running.hear(alert())
+        await until(lambda: _attempted(bench, 1))
+    async with integration(tmp_path, **settings, slack_bot_token=BOT_TOKEN) as bench:
+        bench.clock.advance(MINUTE)
+        await until(lambda: _any_in(bench, SENT))
+    assert len(peer.posted) == 2
+
+
 async def test_what_is_given_up_is_kept_within_its_limit(peer: SlackPeer, tmp_path: Path) -> None:
     """A channel that Slack refuses for months fills no disk: the oldest go, although none was ever sent."""
     peer.reply = slack.refusal("is_archived")

@@ -23,6 +23,7 @@ from services.integration.flows import refusals
 from services.integration.flows.slacking import REMOTE, Slacking
 from services.integration.flows.unbroken import Unbroken
 from services.integration.settings import IntegrationSettings
+from services.integration.slack import DEAD_TOKEN
 from services.integration.store import slack as store
 
 log = logging.getLogger(__name__)
@@ -149,12 +150,14 @@ class Notifying:
         await self._host.tell(tx, events.slack_sent(sent))
 
     async def _postpone(self, message: SlackMessage, error: RemoteError | errors.Refusal) -> None:
-        """Sets the next attempt. Being asked to wait is no attempt; being refused is the last one."""
+        """Sets the next attempt. Being asked to wait is no attempt; being refused is the last one, unless for our token."""
         now = self._host.clock.now()
         message.last_error = str(error)[:_LONGEST_ERROR]
         if not isinstance(error, Limited):
             message.attempts += 1
-        if isinstance(error, Refused) or message.attempts >= self._settings.notify_attempts:
+        # a token that was rotated at Slack is soon set here too
+        refused = isinstance(error, Refused) and error.code not in DEAD_TOKEN
+        if refused or message.attempts >= self._settings.notify_attempts:
             log.warning("message %s is given up after %d attempts: %s", message.message_id, message.attempts, error)
             message.state = SLACK_MESSAGE_STATE_FAILED
             message.ClearField("next_attempt_time")

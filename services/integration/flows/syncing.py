@@ -17,6 +17,7 @@ from services.integration.flows.tokens import TokenKeeper
 from services.integration.github import About, Commit, Entry, Repository
 from services.integration.remote.outgoing import Outgoing
 from services.integration.settings import IntegrationSettings
+from services.integration.store import connections as connection_store
 from services.integration.store import github as store
 from services.integration.store import pauses
 
@@ -148,7 +149,9 @@ class Syncing:
     ) -> pb.SyncGithubResponse:
         full = wire.repository(repository, request.user_id, now)
         short = wire.summary(full)
-        await store.put_answers(tx, reading.identity, reading.fresh, now, self._settings.github_cache_entries)
+        # answers to a connection that was revoked meanwhile are forgotten with it
+        if not reading.identity or await connection_store.get_connection(tx, reading.identity, REMOTE):
+            await store.put_answers(tx, reading.identity, reading.fresh, now, self._settings.github_cache_entries)
         changed = await store.put_repository(
             tx,
             {
