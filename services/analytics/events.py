@@ -197,6 +197,10 @@ async def _hear_process(tx: Transaction, data: Message, condition: Condition, se
     if _NAME.fullmatch(service):
         # what is later than now was heard before the clock was set back: in its time it would be taken for the newest
         await heard.forget_later_transitions(tx, service, process, seen.heard_us)
+        if condition is Condition.UP and await heard.condition_of(tx, service, process) in (Condition.UP, Condition.STOPPED):
+            # nothing is started twice: its manager was killed and began anew, and nobody told the end of what else it ran
+            for other in await heard.other_processes(tx, service, process):
+                await heard.add_transition(tx, service, Transition(other, Condition.STOPPED, seen.time_us))
         await heard.add_transition(tx, service, Transition(process, condition, seen.time_us))
 
 

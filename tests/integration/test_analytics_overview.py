@@ -165,6 +165,35 @@ async def test_a_process_is_not_down_again_when_a_clock_that_was_set_back_catche
     assert not score_of(await lab.overview(), "orchestration").down
 
 
+async def test_what_a_killed_manager_ran_does_not_hide_that_a_service_is_down(lab: Lab) -> None:
+    """Restarted as learning-1, then the machine lost its power: nobody told the end of learning-1, and learning-0 falls now."""
+    started, stopped = system_events_pb2.ServiceStarted, system_events_pb2.ServiceStopped
+    for message in (
+        started(service="learning", process="learning-0"),
+        started(service="learning", process="learning-1"),
+        stopped(service="learning", process="learning-0"),
+        started(service="learning", process="learning-0"),
+        system_events_pb2.ServiceUnhealthy(service="learning", process="learning-0", detail="signal 9"),
+    ):
+        await lab.hear(message, source="system")
+        lab.clock.advance(timedelta(minutes=1))
+    assert score_of(await lab.overview(), "learning").down
+
+
+async def test_a_replica_that_answers_again_ends_no_other(lab: Lab) -> None:
+    """One of two replicas was silent for a while: both are up, and one that falls leaves the service up."""
+    for process, message in (
+        ("learning-0", system_events_pb2.ServiceStarted),
+        ("learning-1", system_events_pb2.ServiceStarted),
+        ("learning-0", system_events_pb2.ServiceUnhealthy),
+        ("learning-0", system_events_pb2.ServiceStarted),
+        ("learning-0", system_events_pb2.ServiceUnhealthy),
+    ):
+        await lab.hear(message(service="learning", process=process), source="system")
+        lab.clock.advance(timedelta(minutes=1))
+    assert not score_of(await lab.overview(), "learning").down
+
+
 async def test_failures_pull_the_score_down(lab: Lab) -> None:
     """Half of the nodes fail: the errors part says so and the service is degraded."""
     for _ in range(30):
