@@ -49,7 +49,7 @@ class Listener:
         seen = heard_event(event, data, self._host.clock.now())
         await heard.add_heard_event(tx, seen)
         if event.type in _CONDITIONS:
-            await _hear_process(tx, data, _CONDITIONS[event.type], seen.time_us)
+            await _hear_process(tx, data, _CONDITIONS[event.type], seen)
         if event.type == "mastery.changed" and seen.user_id:
             await _hear_mastery(tx, data, seen)
         if event.type in queries.TYPES:
@@ -192,17 +192,23 @@ def _has_path(descriptor: Any, path: str) -> bool:
     return True
 
 
-async def _hear_process(tx: Transaction, data: Message, condition: Condition, time_us: int) -> None:
+async def _hear_process(tx: Transaction, data: Message, condition: Condition, seen: HeardEvent) -> None:
     service, process = str(field_value(data, "service") or ""), str(field_value(data, "process") or "")
     if _NAME.fullmatch(service):
-        await heard.add_transition(tx, service, Transition(process, condition, time_us))
+        # what is later than now was heard before the clock was set back: in its time it would be taken for the newest
+        await heard.forget_later_transitions(tx, service, process, seen.heard_us)
+        if condition is Condition.UP and await heard.condition_of(tx, service, process) in (Condition.UP, Condition.STOPPED):
+            # nothing is started twice: its manager was killed and began anew, and nobody told the end of what else it ran
+            for other in await heard.other_processes(tx, service, process):
+                await heard.add_transition(tx, service, Transition(other, Condition.STOPPED, seen.time_us))
+        await heard.add_transition(tx, service, Transition(process, condition, seen.time_us))
 
 
 async def _hear_mastery(tx: Transaction, data: Message, seen: HeardEvent) -> None:
     level, low = field_value(data, "after.level"), field_value(data, "after.level_low")
     if isinstance(level, float) and isinstance(low, float) and math.isfinite(level) and math.isfinite(low):
         domain, skill = str(field_value(data, "domain") or ""), str(field_value(data, "skill") or "")
-        await users.put_mastery(tx, Mastery(seen.user_id, domain, skill, level, low, seen.time_us))
+        await users.put_mastery(tx, Mastery(seen.user_id, domain, skill, level, low, seen.time_us), seen.heard_us)
 
 
 def metric_logged(name: str, value: float, labels: Mapping[str, str], time: Timestamp) -> Fact:

@@ -105,7 +105,7 @@ class AnalyticsService(analytics_service_pb2_grpc.AnalyticsServiceServicer):
         if end_us - start_us > longest.total_seconds() * SECOND:
             raise errors.invalid("from", f"the span is longer than {longest.days} days (setting max_overview_span)")
         first_us, last_us = buckets.snap(start_us, end_us, minutes_from(now, self._settings))
-        return await self._host.db.read(lambda tx: self._overview.read(tx, first_us, last_us, to_us(now)))
+        return await self._host.db.read(lambda tx: self._overview.read(tx, first_us, last_us, now))
 
     def _span_of(self, request: pb.GetAnalyticsOverviewRequest | pb.QueryMetricRequest, now_us: int) -> tuple[int, int]:
         """The span asked for; an hour up to the end, and up to now, when nothing is said."""
@@ -149,7 +149,7 @@ class AnalyticsService(analytics_service_pb2_grpc.AnalyticsServiceServicer):
             raise errors.invalid("step", "must be whole minutes, e.g. 60s or 3600s")
         if not step_us:
             step_us = buckets.step_for(end_us - start_us, _AUTO_POINTS)
-            step_us = step_us if start_us >= minutes_us else buckets.ceil(step_us, HOUR)
+            step_us = step_us if buckets.floor(start_us, step_us) >= minutes_us else buckets.ceil(step_us, HOUR)
         start_us, end_us = buckets.floor(start_us, step_us), buckets.ceil(end_us, step_us)
         if (end_us - start_us) // step_us > self._settings.max_points:
             raise errors.invalid(

@@ -24,6 +24,11 @@ class HeardEvent:
     delay_us: int
     duration_us: int | None
 
+    @property
+    def heard_us(self) -> int:
+        """When it arrived."""
+        return self.time_us + self.delay_us
+
 
 @dataclass
 class Span:

@@ -44,7 +44,7 @@ async def build(host: Host) -> Parts:
         host,
         directory,
         Authorizing(host, settings, vault, directory, outgoing, unbroken),
-        Caring(host, directory, keeper, outgoing),
+        Caring(host, directory, keeper, outgoing, unbroken),
         Syncing(host, settings, keeper, outgoing),
         notifying,
     )

@@ -1,5 +1,6 @@
 """Calls to other systems and their answers as plain values, and what an answer says about waiting."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -72,6 +73,11 @@ class Limited(RemoteError):
     def __init__(self, wait: timedelta) -> None:
         super().__init__(f"asks to wait {wait.total_seconds():g} s")
         self.wait = wait
+
+
+def limited_as(identity: str, token: str) -> str:
+    """Who is asked to wait: the user, else whoever the token of the settings belongs to, so that another token has no wait."""
+    return identity or (hashlib.sha256(token.encode()).hexdigest()[:16] if token else "")
 
 
 def clean(value: object, limit: int = _SHOWN) -> str:

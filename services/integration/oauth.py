@@ -131,8 +131,12 @@ def check_revoked(provider: Provider, answer: Answer) -> None:
             raise Refused(answer.status, clean(body.get("error", "unknown")), "")
         return
     gone = answer.status == NOT_FOUND and provider.revocation == "github"
-    if answer.status not in (OK, NO_CONTENT) and not gone:
-        raise _failure(answer)
+    if answer.status in (OK, NO_CONTENT) or gone:
+        return
+    failure = _failure(answer)
+    # Google's word for a token that is dead already, as its access token is once the refresh token was revoked
+    if not (isinstance(failure, Refused) and failure.status == BAD_REQUEST and failure.code == "invalid_token"):
+        raise failure
 
 
 def account(provider: Provider, access_token: str) -> Call:

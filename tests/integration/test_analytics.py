@@ -12,10 +12,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tooloo.analytics.v1 import analytics_service_pb2 as pb
 from tooloo.analytics.v1 import analytics_service_pb2_grpc
 
-from mesh import page, testing
+from mesh import errors, page, testing
 from mesh.clock import ManualClock
 from mesh.ids import new_id
 from services.analytics.__main__ import build
+from services.analytics.flows.upkeep import Upkeep
 from tests.integration.analytics_bench import NOON, QUIET, Lab, completed, lab, node, refusal, spanned, stamp
 
 __all__ = ["lab"]
@@ -145,6 +146,16 @@ async def test_queries_that_cannot_be_answered_say_why(lab: Lab) -> None:
     assert (await query(spanned(pb.QueryMetricRequest(name="a"), datetime(1970, 1, 1, tzinfo=UTC)))).total.count == 1
 
 
+async def test_a_query_without_a_step_may_begin_where_the_minutes_do(lab: Lab) -> None:
+    """The last two days, which are what minutes are kept for, at any time of the day: the step is ours to choose."""
+    await lab.stub.LogMetric(pb.LogMetricRequest(name="a", value=1))
+    for _ in range(24):
+        lab.clock.advance(timedelta(minutes=10))
+        now = lab.clock.now()
+        answer = await lab.stub.QueryMetric(spanned(pb.QueryMetricRequest(name="a"), now - timedelta(days=2), now))
+        assert answer.total.count == 1
+
+
 async def test_a_query_that_reads_too_much_is_refused(tmp_path: Path) -> None:
     """The limit is named, and hours instead of minutes fit into it."""
     settings = {**QUIET, "TOOLOO_ANALYTICS_MAX_QUERY_BUCKETS": "3"}
@@ -235,3 +246,26 @@ async def test_the_background_folds_by_itself(tmp_path: Path) -> None:
             while await waiting():
                 pass
         assert (await stub.QueryMetric(pb.QueryMetricRequest(name="a"))).total.count == 1
+
+
+async def test_the_upkeep_outlives_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folding, forgetting and looking go on once there is room; the service does not end over them."""
+    steps: dict[str, int] = dict.fromkeys(("fold", "forget", "look"), 0)
+
+    def at_first_full(name: str) -> Any:
+        work = getattr(Upkeep, name)
+
+        async def step(upkeep: Upkeep) -> Any:
+            steps[name] += 1
+            if steps[name] <= 2:
+                raise errors.exhausted("disk", "the disk is full; make room")
+            return await work(upkeep)
+
+        return step
+
+    for name in steps:
+        monkeypatch.setattr(Upkeep, name, at_first_full(name))
+    settings = {f"TOOLOO_ANALYTICS_{name}_INTERVAL": "10ms" for name in ("FOLD", "FORGET", "HEALTH")}
+    async with testing.running("analytics", build, tmp_path, clock=ManualClock(NOON), settings=settings), asyncio.timeout(30):
+        while min(steps.values()) < 4:  # noqa: ASYNC110 - the background has no event to wait for
+            await asyncio.sleep(0.005)

@@ -76,6 +76,16 @@ async def test_mastery_shows_in_progress_and_earns_a_badge(lab: Lab) -> None:
     assert nobody == pb.GetUserProgressResponse(user_id="bob")
 
 
+async def test_mastery_goes_on_after_a_clock_was_set_back(lab: Lab) -> None:
+    """What is told after it counts, though its time is before that of what was known."""
+    for level, back in ((0.8, timedelta()), (0.5, timedelta(days=1))):
+        lab.clock.advance(-back)
+        after = mastery_pb2.Mastery(level=level, level_low=level)
+        await lab.hear(learning_events_pb2.MasteryChanged(user_id="ada", domain="python", skill="loops", after=after))
+    (mastery,) = (await lab.stub.GetUserProgress(pb.GetUserProgressRequest(user_id="ada"))).masteries
+    assert mastery.level == 0.5
+
+
 async def test_a_mastery_that_is_no_number_changes_nothing(lab: Lab) -> None:
     """What anyone may publish must not stop those who hear it."""
     after = mastery_pb2.Mastery(level=float("nan"), level_low=float("inf"))

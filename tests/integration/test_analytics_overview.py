@@ -45,6 +45,22 @@ async def test_a_span_holds_only_its_own_events(lab: Lab) -> None:
     assert [(event.count, event.total_count) for event in old.events] == [(1, 2)]
 
 
+async def test_rates_of_what_is_long_past_count_its_hours(lab: Lab) -> None:
+    """Where only hours are kept, a rate covers the full hours around its window and says so."""
+    for minute in range(60):
+        await lab.hear(completed(), at=NOON - timedelta(hours=1, minutes=minute))
+    await lab.upkeep.fold()
+    lab.clock.advance(timedelta(days=3))
+    await lab.upkeep.forget()
+    old = await lab.overview(start=NOON - timedelta(hours=3), end=NOON - timedelta(hours=1))
+    assert old.event_count == 60
+    assert [(rate.window.seconds, rate.covered.seconds, rate.count) for rate in old.rates] == [
+        *((width, 3600, 1) for width in (60, 300, 900)),
+        (3600, 3600, 1),
+        (86400, 86400, 60),
+    ]
+
+
 @pytest.mark.parametrize(
     ("start", "end"),
     [(NOON, NOON), (NOON + timedelta(hours=1), None), (NOON, NOON - timedelta(1)), (NOON - timedelta(days=32), None)],
@@ -137,6 +153,45 @@ async def test_health_is_told_once_per_change(lab: Lab) -> None:
     ]
     assert {one.service for one in told} == {"orchestration"}
     assert len(told[0].parts) == 4
+
+
+async def test_a_process_is_not_down_again_when_a_clock_that_was_set_back_catches_up(lab: Lab) -> None:
+    """It fell, the clock went back an hour, it was started: at the time of its fall by the new clock it is still up."""
+    service, process = "orchestration", "orchestration-0"
+    await lab.hear(system_events_pb2.ServiceUnhealthy(service=service, process=process), source="system")
+    lab.clock.advance(timedelta(hours=-1))
+    await lab.hear(system_events_pb2.ServiceStarted(service=service, process=process), source="system")
+    lab.clock.advance(timedelta(minutes=61))
+    assert not score_of(await lab.overview(), "orchestration").down
+
+
+async def test_what_a_killed_manager_ran_does_not_hide_that_a_service_is_down(lab: Lab) -> None:
+    """Restarted as learning-1, then the machine lost its power: nobody told the end of learning-1, and learning-0 falls now."""
+    started, stopped = system_events_pb2.ServiceStarted, system_events_pb2.ServiceStopped
+    for message in (
+        started(service="learning", process="learning-0"),
+        started(service="learning", process="learning-1"),
+        stopped(service="learning", process="learning-0"),
+        started(service="learning", process="learning-0"),
+        system_events_pb2.ServiceUnhealthy(service="learning", process="learning-0", detail="signal 9"),
+    ):
+        await lab.hear(message, source="system")
+        lab.clock.advance(timedelta(minutes=1))
+    assert score_of(await lab.overview(), "learning").down
+
+
+async def test_a_replica_that_answers_again_ends_no_other(lab: Lab) -> None:
+    """One of two replicas was silent for a while: both are up, and one that falls leaves the service up."""
+    for process, message in (
+        ("learning-0", system_events_pb2.ServiceStarted),
+        ("learning-1", system_events_pb2.ServiceStarted),
+        ("learning-0", system_events_pb2.ServiceUnhealthy),
+        ("learning-0", system_events_pb2.ServiceStarted),
+        ("learning-0", system_events_pb2.ServiceUnhealthy),
+    ):
+        await lab.hear(message(service="learning", process=process), source="system")
+        lab.clock.advance(timedelta(minutes=1))
+    assert not score_of(await lab.overview(), "learning").down
 
 
 async def test_failures_pull_the_score_down(lab: Lab) -> None:

@@ -1,12 +1,14 @@
 """Reading repositories from GitHub, with a far end that is held to GitHub's own OpenAPI description."""
 
 import asyncio
+import threading
 import tomllib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -199,15 +201,22 @@ async def test_the_shared_token_goes_to_github_and_nowhere_else(peer: GithubPeer
 
 
 @asynccontextmanager
-async def with_own_token(peer: GithubPeer, folder: Path) -> AsyncIterator[tuple[Bench, str]]:
+async def with_own_token(peer: GithubPeer, folder: Path, *scopes: str) -> AsyncIterator[tuple[Bench, str]]:
     """Ada with a GitHub connection, whose token comes from a real authorization server that stands in for GitHub's own."""
     async with oidc.oidc_provider([CALLBACK]) as issuer:
         file = folder / "providers.toml"
         table = {"issuer": issuer, "client_id": oidc.CLIENT_ID, "client_secret": oidc.CLIENT_SECRET}
-        text = "\n".join(["[github]", "discover = true", *(f'{name} = "{value}"' for name, value in table.items())])
+        text = "\n".join(
+            [
+                "[github]",
+                "discover = true",
+                'parameters = { prompt = "consent" }',
+                *(f'{name} = "{value}"' for name, value in table.items()),
+            ]
+        )
         await asyncio.to_thread(file.write_text, text)
         async with integration(folder / "data", providers_file=str(file), github_api_url=peer.url, github_token="shared") as bench:
-            begun = await bench.authorize(provider="github", scopes=["openid"])
+            begun = await bench.authorize(provider="github", scopes=["openid", *scopes])
             await bench.stub.CompleteOAuth(came_back(await oidc.consent(begun.authorization_url)))
             yield bench, (await bench.tokens(provider="github"))[0]
 
@@ -233,6 +242,64 @@ async def test_a_token_that_github_no_longer_takes_lapses(peer: GithubPeer, tmp_
         assert len(peer.asked) == 1
         (made,) = (await bench.connections()).connections
         assert made.state == connection_pb2.CONNECTION_STATE_LAPSED
+
+
+async def test_a_token_that_ended_before_its_time_is_renewed(peer: GithubPeer, tmp_path: Path) -> None:
+    """401 for a token that looks good here, as after a clock that was set back: the refresh token still helps."""
+    async with with_own_token(peer, tmp_path, "offline_access") as (bench, token):
+        dead = f"Bearer {token}"
+        peer.replies_to[dead] = Reply(401, b'{"message": "Bad credentials", "documentation_url": "x"}')
+        assert (await sync(bench, user_id="ada")).changed
+        assert [seen.headers["authorization"] == dead for seen in peer.peer.seen][:2] == [True, False]
+        (made,) = (await bench.connections()).connections
+        assert made.state == connection_pb2.CONNECTION_STATE_ACTIVE
+
+
+async def test_answers_to_a_connection_that_was_revoked_meanwhile_are_not_kept(peer: GithubPeer, tmp_path: Path) -> None:
+    """What GitHub told a user alone goes with the connection, also when a sync was still under way."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    class Late(dict[str, Reply]):
+        """Holds the last question until it is let go."""
+
+        def get(self, name: str, default: Any = None) -> Any:
+            """No reply of its own."""
+            if name == "git/trees/{tree_sha}":
+                asked.set()
+                go_on.wait(30)
+            return default
+
+    async with with_own_token(peer, tmp_path) as (bench, _):
+        peer.replies = Late()
+        syncing = asyncio.ensure_future(sync(bench, user_id="ada"))
+        assert await asyncio.to_thread(asked.wait, 30)
+        await bench.stub.RevokeConnection(pb.RevokeConnectionRequest(user_id="ada", provider="github"))
+        go_on.set()
+        await syncing
+        rows = await bench.running.host.db.read(lambda tx: tx.fetch_all("SELECT url FROM github_answers"))
+        assert not rows
+
+
+async def test_another_account_does_not_wait_for_the_limit_of_the_one_before(peer: GithubPeer, tmp_path: Path) -> None:
+    """The user connects another account: GitHub asked the former one to wait."""
+    async with with_own_token(peer, tmp_path) as (bench, _):
+        peer.replies["languages"] = Reply(429, b"{}", {"retry-after": "600"})
+        assert (await refusal(sync(bench, user_id="ada"))).reason == "REMOTE_RATE_LIMITED"
+        del peer.replies["languages"]
+        assert (await refusal(sync(bench, user_id="ada"))).reason == "REMOTE_RATE_LIMITED"
+        begun = await bench.authorize(provider="github", scopes=["openid"])
+        await bench.stub.CompleteOAuth(came_back(await oidc.consent(begun.authorization_url, "grace")))
+        assert (await sync(bench, user_id="ada")).changed
+
+
+async def test_another_token_does_not_wait_for_the_limit_of_the_one_before(peer: GithubPeer, tmp_path: Path) -> None:
+    """Without a token the limit is soon spent; the operator sets one and starts anew, and it has a limit of its own."""
+    peer.replies["languages"] = Reply(429, b"{}", {"retry-after": "600"})
+    async with integration(tmp_path, github_api_url=peer.url) as bench:
+        assert (await refusal(sync(bench))).reason == "REMOTE_RATE_LIMITED"
+    del peer.replies["languages"]
+    async with integration(tmp_path, github_api_url=peer.url, github_token="own") as bench:
+        assert (await sync(bench)).changed
 
 
 async def test_githubs_own_oauth_calls_are_as_github_describes_them(peer: GithubPeer) -> None:

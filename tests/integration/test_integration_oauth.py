@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -18,7 +21,7 @@ from mesh.clock import from_us
 from services.integration.store import connections as store
 from tests.integration.integration_bench import CALLBACK, Bench, came_back, integration, oidc_settings, refusal, until
 from tests.peers import oidc, web
-from tests.peers.web import Reply
+from tests.peers.web import Reply, Seen
 
 REQUEST_ID = "0190b5a4-0000-7000-8000-000000000001"
 ACTIVE, LAPSED = connection_pb2.CONNECTION_STATE_ACTIVE, connection_pb2.CONNECTION_STATE_LAPSED
@@ -184,15 +187,96 @@ async def test_a_refresh_goes_on_when_its_caller_hangs_up(bench: Bench) -> None:
     """A caller that is gone in the middle of a refresh costs nothing: the new tokens are kept."""
     await bench.connect()
     bench.clock.advance(HOUR)
+    version = (await bench.stored()).version
     call = bench.stub.CheckConnection(pb.CheckConnectionRequest(user_id="ada", provider="oidc"))
-    await until(lambda: _begun(bench))
+    await until(lambda: _begun(bench, version))
     call.cancel()
     assert (await bench.check()).verified
 
 
-async def _begun(bench: Bench) -> bool:
+async def _begun(bench: Bench, version: int) -> bool:
     rows = await bench.running.host.db.read(lambda tx: tx.fetch_all("SELECT lease_us, version FROM connections"))
-    return bool(rows[0]["lease_us"] > 0 or rows[0]["version"] > 1)
+    return bool(rows[0]["lease_us"] > 0 or rows[0]["version"] > version)
+
+
+async def test_what_was_under_way_for_a_revoked_connection_does_not_touch_the_next_one(bench: Bench) -> None:
+    """Revoked and connected anew while its token was refreshed or refused elsewhere: the new connection stays as it is."""
+    await bench.connect()
+    old = await bench.stored()
+    await bench.stub.RevokeConnection(pb.RevokeConnectionRequest(user_id="ada", provider="oidc"))
+    bench.clock.advance(timedelta(seconds=5))
+    await bench.connect()
+    new = await bench.stored()
+    assert not await bench.running.host.db.write(lambda tx: store.replace_tokens(tx, old))
+    await bench.running.host.db.write(lambda tx: store.mark_lapsed(tx, old))
+    assert await bench.stored() == new
+
+
+@dataclass
+class Held:
+    """A provider that does not answer at one path until it is let go."""
+
+    path: str
+    asked: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+    def respond(self, seen: Seen) -> Reply:
+        """Tokens, and yes to all else."""
+        if seen.path == self.path:
+            self.asked.set()
+            self.go_on.wait(30)
+        return Reply(200, b'{"access_token": "a"}')
+
+
+@asynccontextmanager
+async def held_at(path: str, folder: Path) -> AsyncIterator[tuple[Bench, Held]]:
+    """The service with such a provider, named corp."""
+    held = Held(path)
+    with web.serving(held.respond) as peer:
+        ways = {"authorization_endpoint": "/auth", "token_endpoint": "/token", "revocation_endpoint": "/revoke"}
+        lines = [
+            "[corp]",
+            'client_id = "c"',
+            "secret_needed = false",
+            *(f'{name} = "{peer.url}{way}"' for name, way in ways.items()),
+        ]
+        file = folder / "providers.toml"
+        await asyncio.to_thread(file.write_text, "\n".join(lines))
+        async with integration(folder / "data", providers_file=str(file)) as bench:
+            yield bench, held
+
+
+async def test_a_revocation_goes_on_when_its_caller_hangs_up(tmp_path: Path) -> None:
+    """The provider has killed the tokens and the caller is gone: the connection ends here too, and is told of."""
+    async with held_at("/revoke", tmp_path) as (bench, held):
+        state = (await bench.authorize(provider="corp")).state
+        await bench.stub.CompleteOAuth(pb.CompleteOAuthRequest(state=state, code="c"))
+        call = bench.stub.RevokeConnection(pb.RevokeConnectionRequest(user_id="ada", provider="corp"))
+        assert await asyncio.to_thread(held.asked.wait, 30)
+        call.cancel()
+        held.go_on.set()
+        await until(lambda: _revoked(bench))
+        assert not (await bench.connections()).connections
+
+
+async def test_a_repeat_waits_for_the_completion_that_its_caller_gave_up(tmp_path: Path) -> None:
+    """The provider was slower than the caller's deadline: asked again with the same id it is the answer, not "used already"."""
+    async with held_at("/token", tmp_path) as (bench, held):
+        state = (await bench.authorize(provider="corp")).state
+        request = pb.CompleteOAuthRequest(state=state, code="c", request_id=REQUEST_ID)
+        call = bench.stub.CompleteOAuth(request)
+        assert await asyncio.to_thread(held.asked.wait, 30)
+        call.cancel()
+        again = asyncio.ensure_future(bench.stub.CompleteOAuth(request))
+        # so that the repeat has come before the first one goes on
+        for _ in range(20):
+            await bench.connections()
+        held.go_on.set()
+        assert (await again).connection.state == ACTIVE
+
+
+async def _revoked(bench: Bench) -> bool:
+    return [event.provider_revoked for event in await bench.told(integration_events_pb2.OAuthRevoked)] == [True]
 
 
 async def test_a_lease_that_a_killed_process_left_ends(bench: Bench) -> None:

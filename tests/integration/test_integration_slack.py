@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import threading
 import tomllib
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -12,17 +14,19 @@ import pytest
 from google.type.money_pb2 import Money
 from slack_sdk import WebClient, WebhookClient
 from slack_sdk.errors import SlackApiError
-from tooloo.integration.v1 import integration_events_pb2, slack_message_pb2
+from tooloo.integration.v1 import connection_pb2, integration_events_pb2, slack_message_pb2
 from tooloo.integration.v1 import integration_service_pb2 as pb
 from tooloo.orchestration.v1 import orchestration_events_pb2, run_pb2
 from tooloo.provider.v1 import provider_events_pb2
 
-from mesh import contracts
+from mesh import contracts, errors
+from mesh.db import Transaction
 from services.integration import notification
 from services.integration.flows import fields
 from services.integration.settings import IntegrationSettings
-from tests.integration.integration_bench import Bench, integration, refusal, until
-from tests.peers import slack
+from services.integration.store import slack as store
+from tests.integration.integration_bench import CALLBACK, Bench, came_back, integration, refusal, until
+from tests.peers import oidc, slack, web
 from tests.peers.slack import BOT_TOKEN, CHANNEL_ID, TS, SlackPeer
 from tests.peers.web import Reply, Seen
 
@@ -130,6 +134,48 @@ async def test_the_same_request_id_sends_once(bench: Bench, peer: SlackPeer) -> 
     assert len(await bench.told(integration_events_pb2.SlackSent)) == 1
 
 
+async def test_a_repeat_waits_for_the_message_that_its_caller_gave_up(tmp_path: Path) -> None:
+    """Slack was slower than the caller's deadline: asked again with the same id the message is not sent again."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def respond(_: Seen) -> Reply:
+        asked.set()
+        go_on.wait(30)
+        return Reply(200, json.dumps({"ok": True, "channel": CHANNEL_ID, "ts": TS}).encode())
+
+    with web.serving(respond) as peer:
+        async with integration(tmp_path, slack_api_url=peer.url, slack_bot_token=BOT_TOKEN) as bench:
+            call = notify(bench, request_id=REQUEST_ID)
+            assert await asyncio.to_thread(asked.wait, 30)
+            call.cancel()
+            again = asyncio.ensure_future(notify(bench, request_id=REQUEST_ID))
+            # so that the repeat has come before the first one goes on
+            for _ in range(20):
+                await listed(bench)
+            go_on.set()
+            assert (await again).message.state == SENT
+            assert len(peer.seen) == 1
+
+
+async def test_a_message_that_no_disk_takes_is_not_sent_again(
+    bench: Bench, peer: SlackPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slack has it and the disk is full: what is tried again is keeping it, not sending it."""
+    refusals: list[str] = []
+    update = store.update_slack_message
+
+    async def full(tx: Transaction, message_id: str, state: str, message: bytes, next_us: int) -> None:
+        if len(refusals) < 3:
+            refusals.append(message_id)
+            raise errors.exhausted("disk", "full")
+        await update(tx, message_id, state, message, next_us)
+
+    monkeypatch.setattr(store, "update_slack_message", full)
+    await bench.running.hear(alert())
+    await until(lambda: _any_in(bench, SENT))
+    assert (len(refusals), len(peer.posted)) == (3, 1)
+
+
 @pytest.mark.parametrize(
     ("reply", "code", "reason"),
     [
@@ -163,6 +209,28 @@ async def test_slacks_wait_is_honoured_over_a_restart(bench: Bench, peer: SlackP
     assert len(peer.posted) == 1
     bench.clock.advance(timedelta(seconds=30))
     assert (await notify(bench)).message.state == SENT
+
+
+async def test_a_token_that_ended_before_its_time_is_renewed(peer: SlackPeer, tmp_path: Path) -> None:
+    """token_expired for a token that looks good here: it is renewed and the message is sent, without the user."""
+    async with oidc.oidc_provider([CALLBACK]) as issuer:
+        file = tmp_path / "providers.toml"
+        table = {"issuer": issuer, "client_id": oidc.CLIENT_ID, "client_secret": oidc.CLIENT_SECRET}
+        lines = [
+            "[slack]",
+            "discover = true",
+            'parameters = { prompt = "consent" }',
+            *(f'{name} = "{table[name]}"' for name in table),
+        ]
+        await asyncio.to_thread(file.write_text, "\n".join(lines))
+        async with integration(tmp_path / "data", providers_file=str(file), slack_api_url=peer.api_url) as bench:
+            begun = await bench.authorize(provider="slack", scopes=["openid", "offline_access"])
+            await bench.stub.CompleteOAuth(came_back(await oidc.consent(begun.authorization_url)))
+            peer.ended = (await bench.tokens(provider="slack"))[0]
+            assert (await notify(bench, user_id="ada")).message.state == SENT
+            assert len(peer.posted) == 2
+            (made,) = (await bench.connections()).connections
+            assert made.state == connection_pb2.CONNECTION_STATE_ACTIVE
 
 
 def alert() -> provider_events_pb2.BudgetThresholdExceeded:
@@ -228,6 +296,39 @@ async def test_a_notification_that_slack_refuses_is_given_up(bench: Bench, peer:
     await until(lambda: _any_in(bench, FAILED))
     (failed,) = await listed(bench, FAILED)
     assert (failed.last_error, failed.attempts, len(peer.posted)) == ("is_archived", 1, 1)
+
+
+async def test_a_notification_outlives_a_rotated_token(peer: SlackPeer, tmp_path: Path) -> None:
+    """Slack takes the token no more; with the new one, after a restart, what waited is sent."""
+    settings = {"slack_api_url": peer.api_url, "slack_channel": "#ops", "notify_poll": "10ms"}
+    async with integration(tmp_path, **settings, slack_bot_token="xoxb-old") as bench:
+        await bench.running.hear(alert())
+        await until(lambda: _attempted(bench, 1))
+    async with integration(tmp_path, **settings, slack_bot_token=BOT_TOKEN) as bench:
+        bench.clock.advance(MINUTE)
+        await until(lambda: _any_in(bench, SENT))
+    assert len(peer.posted) == 2
+
+
+async def test_what_is_given_up_is_kept_within_its_limit(peer: SlackPeer, tmp_path: Path) -> None:
+    """A channel that Slack refuses for months fills no disk: the oldest go, although none was ever sent."""
+    peer.reply = slack.refusal("is_archived")
+    settings = {"slack_api_url": peer.api_url, "slack_bot_token": BOT_TOKEN, "slack_channel": "#ops", "slack_history": "2"}
+    async with integration(tmp_path, **settings, notify_poll="10ms") as bench:
+        for number in range(1, 5):
+            bench.clock.advance(MINUTE)
+            await bench.running.hear(alert())
+            await until(partial(_posted, peer, number))
+            await until(lambda: _none_in(bench, PENDING))
+        assert len(await listed(bench, FAILED)) == 2
+
+
+async def _posted(peer: SlackPeer, times: int) -> bool:
+    return len(peer.posted) == times
+
+
+async def _none_in(bench: Bench, state: slack_message_pb2.SlackMessageState.ValueType) -> bool:
+    return not await _any_in(bench, state)
 
 
 async def test_a_notification_is_given_up_after_its_last_attempt(peer: SlackPeer, tmp_path: Path) -> None:

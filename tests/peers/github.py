@@ -98,13 +98,14 @@ def _example(template: str) -> Any:
 class GithubPeer:
     """A repository to be read; tests change `bodies`, or put whole `replies` in their place.
 
-    `moves` redirects a path to another, as GitHub does for a renamed repository.
+    `moves` redirects a path to another, as GitHub does for a renamed repository; `replies_to` answers an authorization.
     """
 
     peer: Peer = field(default_factory=lambda: Peer(""))
     bodies: dict[str, Any] = field(default_factory=dict)
     replies: dict[str, Reply] = field(default_factory=dict)
     moves: dict[str, str] = field(default_factory=dict)
+    replies_to: dict[str, Reply] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -124,8 +125,8 @@ class GithubPeer:
         template = _template_of(path)
         _check_request(seen, template)
         name = template.removeprefix(_REPOSITORY).lstrip("/") or "repository"
-        if name in self.replies:
-            return self.replies[name]
+        if reply := self.replies_to.get(seen.headers.get("authorization", "")) or self.replies.get(name):
+            return reply
         if template.startswith(_REPOSITORY) and not self._holds(path):
             return Reply(404, b'{"message": "Not Found", "documentation_url": "https://docs.github.com/rest", "status": "404"}')
         if seen.method == "DELETE":

@@ -16,10 +16,11 @@ _WEBHOOK = "/services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX"
 
 @dataclass
 class SlackPeer:
-    """A workspace; tests put a whole `reply` in place of the next answers."""
+    """A workspace; tests put a whole `reply` in place of the next answers, or the user's token that has `ended`."""
 
     peer: Peer = field(default_factory=lambda: Peer(""))
     reply: Reply | None = None
+    ended: str = ""
 
     @property
     def api_url(self) -> str:
@@ -46,7 +47,10 @@ class SlackPeer:
             return Reply(200, b"ok", {"content-type": "text/html"})
         if seen.path != "/api/chat.postMessage":
             return refusal("unknown_method")
-        if seen.headers.get("authorization") != f"Bearer {BOT_TOKEN}":
+        bearer = seen.headers.get("authorization")
+        if self.ended and bearer == f"Bearer {self.ended}":
+            return refusal("token_expired")
+        if not self.ended and bearer != f"Bearer {BOT_TOKEN}":
             return refusal("invalid_auth")
         return self._post(json.loads(seen.body))
 

@@ -1,12 +1,14 @@
 """Answers GetAnalyticsOverview: what was heard over a span, put into the words of the contract."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tooloo.analytics.v1 import analytics_service_pb2, health_pb2, overview_pb2
 
+from mesh.clock import to_us
 from mesh.db import Transaction
 from services.analytics import buckets, series, wire
-from services.analytics.buckets import DAY, MINUTE, SECOND, Summary
+from services.analytics.buckets import DAY, SECOND, Summary
+from services.analytics.flows.upkeep import minutes_from
 from services.analytics.health import Policy, band_of
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.sketch import ERROR_BOUND
@@ -18,24 +20,25 @@ Overview = analytics_service_pb2.GetAnalyticsOverviewResponse
 
 
 class OverviewReader:
-    """Reads an overview in one snapshot. Spans are in microseconds, on full buckets; `now_us` ends the last, unfinished one."""
+    """Reads an overview in one snapshot. Spans are in microseconds, on full buckets; `now` ends the last, unfinished one."""
 
     def __init__(self, settings: AnalyticsSettings, policy: Policy) -> None:
         self._settings = settings
         self._policy = policy
         self._words = Words(settings.failure_words, settings.success_words)
 
-    async def read(self, tx: Transaction, start_us: int, end_us: int, now_us: int) -> Overview:
+    async def read(self, tx: Transaction, start_us: int, end_us: int, now: datetime) -> Overview:
         """The overview of a span."""
         span = await spans.read_span(tx, start_us, end_us)
-        span.end_us = min(end_us, now_us)
+        span.end_us = min(end_us, to_us(now))
+        minutes_us = minutes_from(now, self._settings)
         totals = await heard.event_totals(tx)
         latencies, left_out = await self._latencies(tx, span, end_us)
         answer = Overview(
             event_count=sum(span.counts.values()),
             active_users=await users.active_users(tx, buckets.floor(start_us, DAY), buckets.ceil(end_us, DAY)),
             events=_event_counts(span, totals),
-            rates=[await _rate(tx, window, span.end_us, end_us) for window in RATE_WINDOWS],
+            rates=[await _rate(tx, window, span.end_us, end_us, minutes_us) for window in RATE_WINDOWS],
             latencies=latencies,
             latencies_left_out=left_out,
             error_bound=ERROR_BOUND,
@@ -100,9 +103,10 @@ def _event_counts(span: Span, totals: list[heard.EventTotal]) -> list[overview_p
     return sorted(found, key=lambda one: (-one.count, one.type, one.source))
 
 
-async def _rate(tx: Transaction, window: timedelta, until_us: int, end_us: int) -> overview_pb2.EventRate:
+async def _rate(tx: Transaction, window: timedelta, until_us: int, end_us: int, minutes_us: int) -> overview_pb2.EventRate:
     width_us = int(window.total_seconds()) * SECOND
-    start_us = buckets.floor(until_us - width_us, MINUTE)
+    # before the minutes that are kept there are only full hours to count
+    start_us, _ = buckets.snap(until_us - width_us, end_us, minutes_us)
     count = await spans.count_events(tx, start_us, end_us)
     covered = (until_us - start_us) / SECOND
     answer = overview_pb2.EventRate(covered=wire.length(covered), count=count, per_second=count / covered)

@@ -1,12 +1,14 @@
 """What analytics does by itself: folds what was heard into buckets, forgets what is old, looks at each service's health."""
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from mesh.clock import to_us
 from mesh.db import Transaction
+from mesh.errors import Refusal
 from mesh.host import Host
 from services.analytics import buckets, events, health
 from services.analytics.buckets import DAY, HOUR, MINUTE
@@ -14,6 +16,8 @@ from services.analytics.health import Band, Health, Policy
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.span import Folded, Words, fold_events, health_of
 from services.analytics.store import heard, metrics, spans, users
+
+log = logging.getLogger(__name__)
 
 # (time, value) by series
 Values = dict[int, list[tuple[int, float]]]
@@ -54,10 +58,11 @@ class Upkeep:
 
     async def keep_folding(self) -> None:
         """Folds for ever, full batches without a pause."""
-        while True:
-            while await self.fold() >= self._settings.fold_batch:
-                pass
-            await asyncio.sleep(self._settings.fold_interval.total_seconds())
+        await _every(self._settings.fold_interval, self._fold_all)
+
+    async def _fold_all(self) -> None:
+        while await self.fold() >= self._settings.fold_batch:
+            pass
 
     async def keep_forgetting(self) -> None:
         """Forgets for ever."""
@@ -163,5 +168,9 @@ async def _add_values(tx: Transaction, values: Values) -> None:
 
 async def _every(interval: timedelta, work: Callable[[], Awaitable[None]]) -> None:
     while True:
-        await work()
+        try:
+            await work()
+        except Refusal as refusal:
+            # a disk that is full, or a lock that another process holds: there is always a next time
+            log.warning("the upkeep waits: %s", refusal)
         await asyncio.sleep(interval.total_seconds())

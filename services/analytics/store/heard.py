@@ -133,6 +133,34 @@ async def add_transition(tx: Transaction, service: str, transition: Transition) 
     )
 
 
+async def condition_of(tx: Transaction, service: str, process: str) -> Condition | None:
+    """What a process was last seen to be; None for one that was never seen."""
+    row = await tx.fetch_one(
+        "SELECT condition FROM service_transition WHERE service = :service AND process = :process ORDER BY time_us DESC LIMIT 1",
+        {"service": service, "process": process},
+    )
+    return Condition(row["condition"]) if row else None
+
+
+async def other_processes(tx: Transaction, service: str, process: str) -> list[str]:
+    """The other processes of a service that were not last seen stopped."""
+    rows = await tx.fetch_all(
+        "SELECT process FROM service_transition AS seen WHERE service = :service AND process <> :process AND condition <> :stopped"
+        " AND NOT EXISTS (SELECT 1 FROM service_transition AS newer WHERE newer.service = seen.service"
+        " AND newer.process = seen.process AND newer.time_us > seen.time_us)",
+        {"service": service, "process": process, "stopped": int(Condition.STOPPED)},
+    )
+    return [row["process"] for row in rows]
+
+
+async def forget_later_transitions(tx: Transaction, service: str, process: str, now_us: int) -> None:
+    """Drops what was seen of a process at times that are still to come."""
+    await tx.execute(
+        "DELETE FROM service_transition WHERE service = :service AND process = :process AND time_us > :now_us",
+        {"service": service, "process": process, "now_us": now_us},
+    )
+
+
 async def transitions(tx: Transaction, start_us: int, end_us: int) -> list[tuple[str, Transition]]:
     """(service, transition) of every process in a span, and the last one before it, which says how the span began; oldest first."""
     rows = await tx.fetch_all(

@@ -95,14 +95,14 @@ async def activity(tx: Transaction, user_id: str, day_width_us: int) -> Activity
     return Activity(*row) if row else Activity(0, 0, 0, 0)
 
 
-async def put_mastery(tx: Transaction, mastery: Mastery) -> None:
-    """Keeps a skill's mastery unless a newer one is known."""
+async def put_mastery(tx: Transaction, mastery: Mastery, now_us: int) -> None:
+    """Keeps a skill's mastery unless a newer one is known; one that is later than now is older: the clock was set back."""
     await tx.execute(
         "INSERT INTO user_mastery (user_id, domain, skill, level, level_low, time_us)"
         " VALUES (:user_id, :domain, :skill, :level, :level_low, :time_us)"
         " ON CONFLICT (user_id, domain, skill) DO UPDATE SET level = excluded.level, level_low = excluded.level_low,"
-        " time_us = excluded.time_us WHERE excluded.time_us >= user_mastery.time_us",
-        mastery._asdict(),
+        " time_us = excluded.time_us WHERE excluded.time_us >= user_mastery.time_us OR user_mastery.time_us > :now_us",
+        {**mastery._asdict(), "now_us": now_us},
     )
 
 

@@ -6,6 +6,7 @@ import os
 from tooloo.integration.v1 import integration_service_pb2 as pb
 
 from mesh import errors
+from mesh.answers import request_id_of
 from mesh.db import Transaction
 from mesh.host import Host
 from mesh.vault import Vault, VaultError
@@ -22,6 +23,7 @@ from services.integration.providers import Provider
 from services.integration.remote.outgoing import Outgoing
 from services.integration.settings import IntegrationSettings
 from services.integration.store import connections as store
+from services.integration.store import pauses
 
 log = logging.getLogger(__name__)
 
@@ -107,14 +109,14 @@ class Authorizing:
 
     async def complete(self, request: pb.CompleteOAuthRequest) -> pb.CompleteOAuthResponse:
         """Makes a connection of what the browser came back with. The state is used up, whatever comes of it."""
+        return await self._unbroken.run(self._complete(request), alone=request_id_of(request))
+
+    async def _complete(self, request: pb.CompleteOAuthRequest) -> pb.CompleteOAuthResponse:
         known = await self._host.answered(request, pb.CompleteOAuthResponse)
         if known:
             return known
         if not request.code and not request.error:
             raise errors.invalid("code", "neither a code nor an error came back from the provider")
-        return await self._unbroken.run(self._complete(request))
-
-    async def _complete(self, request: pb.CompleteOAuthRequest) -> pb.CompleteOAuthResponse:
         authorization = await self._take(request.state)
         provider = await self._directory.get(authorization.provider)
         if not oauth.issuer_fits(provider, request.iss):
@@ -178,5 +180,6 @@ class Authorizing:
 
     async def _keep(self, tx: Transaction, made: Connection) -> pb.CompleteOAuthResponse:
         kept = wire.connection(await store.put_connection(tx, made))
+        await pauses.forget_pause(tx, made.provider, made.user_id)
         await self._host.tell(tx, events.oauth_completed(kept))
         return pb.CompleteOAuthResponse(connection=kept)

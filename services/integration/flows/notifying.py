@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from weakref import WeakValueDictionary
 
 from tooloo.event.v1.event_pb2 import Event
 from tooloo.integration.v1 import integration_service_pb2 as pb
@@ -24,6 +23,7 @@ from services.integration.flows import refusals
 from services.integration.flows.slacking import REMOTE, Slacking
 from services.integration.flows.unbroken import Unbroken
 from services.integration.settings import IntegrationSettings
+from services.integration.slack import DEAD_TOKEN
 from services.integration.store import slack as store
 
 log = logging.getLogger(__name__)
@@ -44,20 +44,17 @@ class Notifying:
         self._unbroken = unbroken
         self._jitter = jitter
         self._queued = asyncio.Event()
-        # a lock lives as long as someone waits for it
-        self._under_way: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        # what Slack has taken and no disk has yet
+        self._unkept: dict[str, SlackMessage] = {}
 
     async def notify(self, request: pb.NotifySlackRequest) -> pb.NotifySlackResponse:
         """Sends at once; a request_id that comes twice at the same time is sent once."""
-        request_id = request_id_of(request)
-        if not request_id:
-            return await self._unbroken.run(self._notify(request))
-        lock = self._under_way.setdefault(request_id, asyncio.Lock())
-        async with lock:
-            known = await self._host.answered(request, pb.NotifySlackResponse)
-            return known if known else await self._unbroken.run(self._notify(request))
+        return await self._unbroken.run(self._notify(request), alone=request_id_of(request))
 
     async def _notify(self, request: pb.NotifySlackRequest) -> pb.NotifySlackResponse:
+        known = await self._host.answered(request, pb.NotifySlackResponse)
+        if known:
+            return known
         sender = await self._slacking.sender(request.user_id)
         message = SlackMessage(message_id=self._host.ids(), channel=request.channel, text=request.text, user_id=request.user_id)
         message.create_time.FromDatetime(self._host.clock.now())
@@ -134,13 +131,18 @@ class Notifying:
             )
         )
         try:
-            sent = await self._slacking.send(message, await self._slacking.sender(message.user_id))
+            sent = self._unkept.get(message.message_id) or await self._send(message)
         except (RemoteError, errors.Refusal) as error:
             await self._postpone(message, error)
         else:
+            self._unkept[message.message_id] = sent
             await self._host.db.write(lambda tx: self._keep_sent(tx, sent))
+            del self._unkept[message.message_id]
         finally:
             call.current.reset(token)
+
+    async def _send(self, message: SlackMessage) -> SlackMessage:
+        return await self._slacking.send(message, await self._slacking.sender(message.user_id))
 
     async def _keep_sent(self, tx: Transaction, sent: SlackMessage) -> None:
         await store.update_slack_message(tx, sent.message_id, store.SENT, sent.SerializeToString(), 0)
@@ -148,12 +150,14 @@ class Notifying:
         await self._host.tell(tx, events.slack_sent(sent))
 
     async def _postpone(self, message: SlackMessage, error: RemoteError | errors.Refusal) -> None:
-        """Sets the next attempt. Being asked to wait is no attempt; being refused is the last one."""
+        """Sets the next attempt. Being asked to wait is no attempt; being refused is the last one, unless for our token."""
         now = self._host.clock.now()
         message.last_error = str(error)[:_LONGEST_ERROR]
         if not isinstance(error, Limited):
             message.attempts += 1
-        if isinstance(error, Refused) or message.attempts >= self._settings.notify_attempts:
+        # a token that was rotated at Slack is soon set here too
+        refused = isinstance(error, Refused) and error.code not in DEAD_TOKEN
+        if refused or message.attempts >= self._settings.notify_attempts:
             log.warning("message %s is given up after %d attempts: %s", message.message_id, message.attempts, error)
             message.state = SLACK_MESSAGE_STATE_FAILED
             message.ClearField("next_attempt_time")
@@ -162,8 +166,11 @@ class Notifying:
             due = now + (error.wait if isinstance(error, Limited) else self._wait_after(message.attempts))
             message.next_attempt_time.FromDatetime(due)
             state, next_us = store.PENDING, to_us(due)
-        body = message.SerializeToString()
-        await self._host.db.write(lambda tx: store.update_slack_message(tx, message.message_id, state, body, next_us))
+        await self._host.db.write(lambda tx: self._keep_unsent(tx, message, state, next_us))
+
+    async def _keep_unsent(self, tx: Transaction, message: SlackMessage, state: str, next_us: int) -> None:
+        await store.update_slack_message(tx, message.message_id, state, message.SerializeToString(), next_us)
+        await store.trim_slack_messages(tx, self._settings.slack_history)
 
     def _wait_after(self, attempt: int) -> timedelta:
         settings = self._settings

@@ -8,7 +8,7 @@ from mesh import errors
 from mesh.host import Host
 from services.integration import slack
 from services.integration.connection import Connection
-from services.integration.exchange import Call, Limited, Refused
+from services.integration.exchange import Call, Limited, Refused, limited_as
 from services.integration.flows import refusals
 from services.integration.flows.tokens import TokenKeeper
 from services.integration.remote.outgoing import Outgoing
@@ -50,12 +50,17 @@ class Slacking:
                 detail = f"{user_id} has no Slack connection; connect with POST /api/v1/oauth/authorize or leave userId out"
                 raise errors.failed_precondition(f"users/{user_id}/connections/{REMOTE}", detail)
             connection = await self._keeper.fresh(connection)
-            return Sender(user_id, self._keeper.opened(connection).access_token, connection)
-        if self._settings.slack_bot_token or self._settings.slack_webhook_url:
-            return Sender("", self._settings.slack_bot_token)
+            return self._by(connection)
+        if secret := self._settings.slack_bot_token or self._settings.slack_webhook_url:
+            return Sender(limited_as("", secret), self._settings.slack_bot_token)
         raise refusals.not_configured(REMOTE, [self._settings.env_name(name) for name in ("slack_bot_token", "slack_webhook_url")])
 
-    async def send(self, message: slack_message_pb2.SlackMessage, sender: Sender) -> slack_message_pb2.SlackMessage:
+    def _by(self, connection: Connection) -> Sender:
+        return Sender(connection.user_id, self._keeper.opened(connection).access_token, connection)
+
+    async def send(
+        self, message: slack_message_pb2.SlackMessage, sender: Sender, *, renewed: bool = False
+    ) -> slack_message_pb2.SlackMessage:
         """Sends, and gives the message with all that is known of it then; RemoteError when Slack did not take it."""
         await self._mind_pause(sender.identity)
         call = self._call(message, sender)
@@ -66,10 +71,16 @@ class Slacking:
             await self._host.db.write(lambda tx: pauses.pause(tx, REMOTE, sender.identity, until))
             raise
         except Refused as error:
-            if sender.connection and error.code in slack.DEAD_TOKEN:
-                await self._keeper.lapse(sender.connection)
-            raise
-        return self._sent(message, sender, call, posted)
+            connection = sender.connection if error.code in slack.DEAD_TOKEN else None
+            if connection is None:
+                raise
+            if renewed or not connection.refreshable:
+                await self._keeper.lapse(connection)
+                raise
+        else:
+            return self._sent(message, sender, call, posted)
+        # the token ended before its time, or our clock was set back; only when a new one is not taken either is it over
+        return await self.send(message, self._by(await self._keeper.fresh(connection, force=True)), renewed=True)
 
     async def _mind_pause(self, identity: str) -> None:
         until = await self._host.db.read(lambda tx: pauses.paused_until(tx, REMOTE, identity))

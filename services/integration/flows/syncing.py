@@ -17,6 +17,7 @@ from services.integration.flows.tokens import TokenKeeper
 from services.integration.github import About, Commit, Entry, Repository
 from services.integration.remote.outgoing import Outgoing
 from services.integration.settings import IntegrationSettings
+from services.integration.store import connections as connection_store
 from services.integration.store import github as store
 from services.integration.store import pauses
 
@@ -32,6 +33,7 @@ class Reading:
         self._base = base
         self._token = token
         self.identity = identity
+        self.limited_as = exchange.limited_as(identity, token)
         self.calls = 0
         self.not_modified = 0
         self.fresh: list[dict[str, Any]] = []
@@ -77,17 +79,24 @@ class Syncing:
         if known:
             return known
         connection = await self._connection(request.user_id)
-        token = self._keeper.opened(connection).access_token if connection else self._settings.github_token
-        reading = Reading(
-            self._host, self._outgoing, self._settings.github_api_url.rstrip("/"), token, request.user_id if connection else ""
-        )
-        await self._mind_pause(reading.identity)
-        try:
-            repository = await self._read(reading, request.owner, request.repo)
-        except RemoteError as error:
-            raise await self._refusal(error, request, reading.identity, connection) from error
+        reading, repository = await self._read_by(request, connection)
         now = self._host.clock.now()
         return await self._host.once(request, pb.SyncGithubResponse, lambda tx: self._keep(tx, request, reading, repository, now))
+
+    async def _read_by(
+        self, request: pb.SyncGithubRequest, connection: Connection | None, *, renewed: bool = False
+    ) -> tuple[Reading, Repository]:
+        token = self._keeper.opened(connection).access_token if connection else self._settings.github_token
+        identity = request.user_id if connection else ""
+        reading = Reading(self._host, self._outgoing, self._settings.github_api_url.rstrip("/"), token, identity)
+        await self._mind_pause(reading.limited_as)
+        try:
+            return reading, await self._read(reading, request.owner, request.repo)
+        except RemoteError as error:
+            if not (connection and connection.refreshable and _not_taken(error)) or renewed:
+                raise await self._refusal(error, request, reading.limited_as, connection) from error
+        # the token ended before its time, or our clock was set back; only when a new one is not taken either is it over
+        return await self._read_by(request, await self._keeper.fresh(connection, force=True), renewed=True)
 
     async def _connection(self, user_id: str) -> Connection | None:
         found = await self._keeper.find(user_id, REMOTE) if user_id else None
@@ -130,7 +139,7 @@ class Syncing:
             await self._host.db.write(lambda tx: pauses.pause(tx, REMOTE, identity, until))
         if isinstance(error, Refused) and error.status in github.MISSING:
             return errors.not_found("github repository", f"{request.owner}/{request.repo}")
-        if isinstance(error, Refused) and error.status == exchange.UNAUTHORIZED and connection:
+        if connection and _not_taken(error):
             await self._keeper.lapse(connection)
             return refusals.lapsed(connection.user_id, connection.provider)
         return refusals.of(REMOTE, error)
@@ -140,7 +149,9 @@ class Syncing:
     ) -> pb.SyncGithubResponse:
         full = wire.repository(repository, request.user_id, now)
         short = wire.summary(full)
-        await store.put_answers(tx, reading.identity, reading.fresh, now, self._settings.github_cache_entries)
+        # answers to a connection that was revoked meanwhile are forgotten with it
+        if not reading.identity or await connection_store.get_connection(tx, reading.identity, REMOTE):
+            await store.put_answers(tx, reading.identity, reading.fresh, now, self._settings.github_cache_entries)
         changed = await store.put_repository(
             tx,
             {
@@ -157,3 +168,7 @@ class Syncing:
         return pb.SyncGithubResponse(
             repository=short, changed=changed, calls=reading.calls, calls_not_modified=reading.not_modified
         )
+
+
+def _not_taken(error: RemoteError) -> bool:
+    return isinstance(error, Refused) and error.status == exchange.UNAUTHORIZED

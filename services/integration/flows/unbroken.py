@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 T = TypeVar("T")
 
@@ -12,13 +13,23 @@ class Unbroken:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
+        # a lock lives as long as someone waits for it
+        self._under_way: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of the work; when the caller is cancelled the work goes on without it."""
-        task = asyncio.create_task(work)
+    async def run(self, work: Coroutine[Any, Any, T], *, alone: str = "") -> T:
+        """The result of the work; when the caller is cancelled the work goes on without it.
+
+        Works of the same name `alone` go one after another: a repeat must wait for the first, also when nobody waits for that one.
+        """
+        task = asyncio.create_task(self._alone(alone, work) if alone else work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return await asyncio.shield(task)
+
+    async def _alone(self, name: str, work: Coroutine[Any, Any, T]) -> T:
+        lock = self._under_way.setdefault(name, asyncio.Lock())
+        async with lock:
+            return await work
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 
@@ -17,14 +18,18 @@ class Outgoing:
     def __init__(self, timeout: timedelta, answer_bytes: int) -> None:
         self._timeout = timeout.total_seconds()
         self._limit = answer_bytes
-        self._client = httpx.AsyncClient(timeout=self._timeout, follow_redirects=False, headers={"user-agent": _AGENT})
+        # what a system wants remembered of one user's call has no place in the next user's
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        self._client = httpx.AsyncClient(
+            timeout=self._timeout, follow_redirects=False, headers={"user-agent": _AGENT}, cookies=no_cookies
+        )
 
     async def send(self, call: Call) -> Answer:
         """The answer, whatever its status; Unreachable when there is none in time or it is too large."""
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._send(call)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, UnicodeEncodeError) as error:
             # the name of the error only: its text may hold the address, and an address may hold a secret (Slack's webhooks)
             raise Unreachable(type(error).__name__) from error
 

@@ -60,10 +60,11 @@ def _authorization(row: Row) -> Authorization:
 
 async def put_connection(tx: Transaction, connection: Connection) -> Connection:
     """Keeps a connection, in place of one that was there; gives it with the version and beginning it now has."""
+    # versions begin with the time: from 1 on, a refresh of a connection that was revoked would fit the one made in its place
     row = await tx.fetch_one(
         "INSERT INTO connections (user_id, provider, account, scopes, state, tokens, key_id, refreshable, expires_us, version,"
         " lease_us, created_us, updated_us)"
-        " VALUES (:user_id, :provider, :account, :scopes, :state, :tokens, :key_id, :refreshable, :expires_us, 1,"
+        " VALUES (:user_id, :provider, :account, :scopes, :state, :tokens, :key_id, :refreshable, :expires_us, :created_us,"
         " 0, :created_us, :updated_us)"
         " ON CONFLICT (user_id, provider) DO UPDATE SET account = excluded.account, scopes = excluded.scopes,"
         " state = excluded.state, tokens = excluded.tokens, key_id = excluded.key_id, refreshable = excluded.refreshable,"

@@ -21,3 +21,8 @@ async def paused_until(tx: Transaction, remote: str, identity: str) -> datetime 
         "SELECT until_us FROM pauses WHERE remote = :remote AND identity = :identity", {"remote": remote, "identity": identity}
     )
     return from_us(row["until_us"]) if row else None
+
+
+async def forget_pause(tx: Transaction, remote: str, identity: str) -> None:
+    """Drops it: the identity has another account there now, with limits of its own."""
+    await tx.execute("DELETE FROM pauses WHERE remote = :remote AND identity = :identity", {"remote": remote, "identity": identity})

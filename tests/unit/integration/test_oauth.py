@@ -213,12 +213,14 @@ def test_what_counts_as_revoked() -> None:
     """A token that was dead before is dead now; anything else is a refusal."""
     github, slack = replace(PROVIDER, revocation="github"), replace(PROVIDER, revocation="slack")
     oauth.check_revoked(PROVIDER, Answer(200, {}, b""))
+    oauth.check_revoked(PROVIDER, answer({"error": "invalid_token", "error_description": "Token expired or revoked"}, 400))
     oauth.check_revoked(github, Answer(204, {}, b""))
     oauth.check_revoked(github, answer({"message": "Not Found"}, 404))
     oauth.check_revoked(slack, answer({"ok": True, "revoked": True}))
     oauth.check_revoked(slack, answer({"ok": False, "error": "token_revoked"}))
     for provider, refused in (
         (PROVIDER, answer({"error": "invalid_client"}, 401)),
+        (PROVIDER, answer({"error": "unsupported_token_type"}, 400)),
         (PROVIDER, answer({}, 404)),
         (slack, answer({"ok": False, "error": "fatal_error"})),
         (PROVIDER, Answer(503, {}, b"<html>")),

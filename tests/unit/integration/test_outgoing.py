@@ -50,3 +50,18 @@ async def test_an_address_that_leads_nowhere_is_unreachable(outgoing: Outgoing, 
     with pytest.raises(Unreachable) as caught:
         await outgoing.send(Call("GET", url))
     assert "secret" not in str(caught.value)
+
+
+async def test_a_token_that_no_header_can_hold_is_unreachable(outgoing: Outgoing) -> None:
+    """As it is when a shortened token was copied from a page; the error does not show it."""
+    with pytest.raises(Unreachable) as caught:
+        await outgoing.send(Call("GET", "http://127.0.0.1:1", {"authorization": "Bearer xoxb-1234…"}))
+    assert "xoxb" not in str(caught.value)
+
+
+async def test_nothing_is_remembered_of_the_call_before(outgoing: Outgoing) -> None:
+    """A cookie for one user's call does not come along with the next user's."""
+    with web.serving(lambda seen: Reply(200, headers={"set-cookie": "session=ada; Path=/"})) as peer:
+        for _ in range(2):
+            await outgoing.send(Call("GET", peer.url))
+        assert not any("cookie" in seen.headers for seen in peer.seen)
