@@ -83,11 +83,14 @@ class Importer:
         return log
 
     def _exercise(self, card_id: str, index: int) -> Exercise:
-        domain = self._curriculum.resolve(card_id.split(".", 1)[0])
-        found = next((exercise for exercise in domain.exercises if exercise.id == card_id), None)
-        if found is None:
-            raise errors.invalid(f"reviews[{index}].card_id", f"the curriculum has no card {card_id!r}")
-        return found
+        parts = card_id.split(".")
+        # a domain may have dots too, e.g. "node.js"
+        for count in range(1, len(parts)):
+            domain = self._curriculum.resolve(".".join(parts[:count]))
+            found = next((exercise for exercise in domain.exercises if exercise.id == card_id), None)
+            if found is not None:
+                return found
+        raise errors.invalid(f"reviews[{index}].card_id", f"the curriculum has no card {card_id!r}")
 
     def _sessions_of(self, user_id: str, log: Sequence[Past]) -> dict[str, Session]:
         found: dict[str, Session] = {}
