@@ -65,7 +65,7 @@ class Coach:
         learner, _ = await learners.load(tx, session.user_id, session.domain, now)
         held = await cards.cards_of_domain(tx, session.user_id, session.domain)
         past = [done.exercise.id for done in await rounds.rounds_of_session(tx, session.id)]
-        domain = self._curriculum.resolve(session.focus_area)
+        domain = self._curriculum.domain(session.domain, session.focus_area)
         pool = selection.candidates(domain, {card.exercise: card.memory for card in held}, past)
         exercise, reason = selection.pick(pool, learner.standing, now)
         expected = mastery.expected_score(learner.standing(exercise.skill), exercise.difficulty)

@@ -1,0 +1,45 @@
+"""A curriculum that is edited while learners train: what was begun goes on as it began."""
+
+from pathlib import Path
+from shutil import copytree
+
+from tooloo.learning.v1 import learning_service_pb2 as contract
+
+from services.learning.__main__ import CHECKOUT
+from tests.integration.learning_bench import learning
+
+KUBERNETES = """
+id = "kubernetes"
+title = "Kubernetes"
+aliases = ["k8s"]
+
+[[skills]]
+id = "pods"
+title = "Pods"
+
+[[skills.exercises]]
+id = "explain"
+difficulty = "easy"
+prompt = "What is a pod?"
+rubric = "Containers that share a network and a life."
+"""
+
+
+async def test_a_session_stays_in_its_domain_when_its_topic_gets_one(tmp_path: Path) -> None:
+    """A topic that was trained in general becomes the alias of a new domain while a session about it is open."""
+    folder = copytree(CHECKOUT / "services/learning/curriculum", tmp_path / "curriculum")
+    async with learning(tmp_path / "data", curriculum_folder=str(folder)) as bench:
+        started = await bench.start(focus="k8s", rounds=3)
+        (folder / "kubernetes.toml").write_text(KUBERNETES)
+        await bench.running.restart()
+        answer = await bench.score(started.session_id, started.round_id, 0.2)
+        assert answer.next_round.domain == answer.session.domain == "k8s"
+        await bench.score(started.session_id, answer.next_round_id, 0.2)
+        mastery = await bench.stub.ListMastery(contract.ListMasteryRequest(user_id="ada"))
+        assert {(skill.domain, skill.skill) for skill in mastery.skills} == {
+            ("k8s", given.skill) for given in (started.round, answer.next_round)
+        }
+        assert all(skill.title != skill.skill for skill in mastery.skills)
+        domain, *others = (await bench.overview()).mastery_by_domain
+        assert (domain.domain, domain.title, others) == ("k8s", "k8s", [])
+        assert (await bench.start(focus="k8s")).session.domain == "kubernetes"
