@@ -8,6 +8,7 @@ from tooloo.event.v1.event_pb2 import Event
 from tooloo.learning.v1 import card_pb2, learning_events_pb2
 from tooloo.provider.v1.provider_events_pb2 import ProviderQueryCompleted, ProviderSelected
 
+from mesh.clock import Clock
 from mesh.db import Transaction
 from mesh.inbox import Handler
 from mesh.outbox import Fact
@@ -87,7 +88,7 @@ def mastery_changed(session: Session, closed: Round, before: Level, after: Level
     return Fact(message, f"users/{session.user_id}/mastery/{session.domain}/{skill}", _attributes(session))
 
 
-def handlers(curriculum: Curriculum) -> dict[str, Handler]:
+def handlers(curriculum: Curriculum, clock: Clock) -> dict[str, Handler]:
     """What it listens for."""
 
     async def provider_selected(tx: Transaction, event: Event, data: Message) -> None:
@@ -95,7 +96,7 @@ def handlers(curriculum: Curriculum) -> dict[str, Handler]:
             raise TypeError(f"provider.selected carries {data.DESCRIPTOR.full_name}")
         domain = curriculum.resolve(data.focus_area or GENERIC).id
         moment = event.time.ToDatetime(UTC)
-        await providers.add_selection(tx, data.user_id, domain, data.provider_id, data.model, moment)
+        await providers.add_selection(tx, data.user_id, domain, data.provider_id, data.model, moment, clock.now())
 
     async def query_completed(tx: Transaction, event: Event, data: Message) -> None:
         """The model that was selected may have failed, and another one answered: scores are counted to that one."""
@@ -103,6 +104,6 @@ def handlers(curriculum: Curriculum) -> dict[str, Handler]:
             raise TypeError(f"provider.query.completed carries {data.DESCRIPTOR.full_name}")
         domain = curriculum.resolve(data.focus_area or GENERIC).id
         moment = event.time.ToDatetime(UTC)
-        await providers.add_selection(tx, data.user_id, domain, data.provider_id, data.model, moment, count=0)
+        await providers.add_selection(tx, data.user_id, domain, data.provider_id, data.model, moment, clock.now(), count=0)
 
     return {"provider.selected": provider_selected, "provider.query.completed": query_completed}

@@ -138,7 +138,7 @@ class Coach:
     async def _credit_provider(self, tx: Transaction, session: Session, closed: Round, now: datetime) -> tuple[str, str] | None:
         """Counts the score to the provider last selected for the domain; gives its (id, model)."""
         since = now - self._settings.provider_credit
-        latest = await providers.latest(tx, session.user_id, session.domain, since)
+        latest = await providers.latest(tx, session.user_id, session.domain, since, now)
         if latest:
             await providers.add_feedback(tx, session.user_id, session.domain, *latest, closed.given_score)
         return latest
