@@ -95,6 +95,10 @@ class Curriculum:
         known = self.domains.get(self._names.get(name, name))
         return known or _about(self._generic, name, topic)
 
+    def names_of(self, domain_id: str) -> list[str]:
+        """The ids under which a domain is or was trained: its own, and its aliases, which may have been topics of their own before."""
+        return [domain_id, *(name for name, known in self._names.items() if known == domain_id != name)]
+
     def domain(self, domain_id: str, topic: str) -> Domain:
         """The domain of that very id, though the id, or the topic it was made for, names another one by now."""
         return self.domains.get(domain_id) or _about(self._generic, domain_id, topic)

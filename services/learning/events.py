@@ -27,6 +27,10 @@ def _attributes(session: Session) -> dict[str, str]:
     return {"user": session.user_id, "domain": session.domain}
 
 
+def _round_attributes(session: Session, closed: Round) -> dict[str, str]:
+    return {"user": session.user_id, "domain": closed.exercise.domain}
+
+
 def training_started(session: Session) -> Fact:
     """A session was opened."""
     message = learning_events_pb2.TrainingStarted(
@@ -70,22 +74,22 @@ def feedback_given(session: Session, closed: Round, rating: Rating, provider: tu
         provider_id=provider_id,
         model=model,
     )
-    return Fact(message, _session_subject(session), _attributes(session))
+    return Fact(message, _session_subject(session), _round_attributes(session, closed))
 
 
 def mastery_changed(session: Session, closed: Round, before: Level, after: Level) -> Fact:
     """A round moved the mastery of its skill."""
-    skill = closed.exercise.skill
+    domain, skill = closed.exercise.domain, closed.exercise.skill
     message = learning_events_pb2.MasteryChanged(
         user_id=session.user_id,
-        domain=session.domain,
+        domain=domain,
         skill=skill,
         before=mastery_message(before),
         after=mastery_message(after),
         session_id=session.id,
         round_id=closed.id,
     )
-    return Fact(message, f"users/{session.user_id}/mastery/{session.domain}/{skill}", _attributes(session))
+    return Fact(message, f"users/{session.user_id}/mastery/{domain}/{skill}", _round_attributes(session, closed))
 
 
 def handlers(curriculum: Curriculum, clock: Clock) -> dict[str, Handler]:

@@ -4,9 +4,10 @@ from pathlib import Path
 from shutil import copytree
 
 from tooloo.learning.v1 import learning_service_pb2 as contract
+from tooloo.learning.v1 import training_pb2
 
 from services.learning.__main__ import CHECKOUT
-from tests.integration.learning_bench import learning
+from tests.integration.learning_bench import DAY, learning
 
 KUBERNETES = """
 id = "kubernetes"
@@ -43,3 +44,20 @@ async def test_a_session_stays_in_its_domain_when_its_topic_gets_one(tmp_path: P
         domain, *others = (await bench.overview()).mastery_by_domain
         assert (domain.domain, domain.title, others) == ("k8s", "k8s", [])
         assert (await bench.start(focus="k8s")).session.domain == "kubernetes"
+
+
+async def test_cards_of_a_topic_are_asked_when_it_has_become_another_domains_alias(tmp_path: Path) -> None:
+    """What was learned under the topic comes due in sessions of its new domain, and counts where it counted before."""
+    folder = copytree(CHECKOUT / "services/learning/curriculum", tmp_path / "curriculum")
+    async with learning(tmp_path / "data", curriculum_folder=str(folder)) as bench:
+        learned = (await bench.play(1.0, focus="k8s")).card
+        (folder / "kubernetes.toml").write_text(KUBERNETES)
+        await bench.running.restart()
+        bench.clock.advance(60 * DAY)
+        started = await bench.start(focus="Kubernetes", rounds=1)
+        assert (started.session.domain, started.round.domain, started.round.card_id) == ("kubernetes", "k8s", learned.card_id)
+        assert started.round.reason == training_pb2.ROUND_REASON_DUE
+        await bench.score(started.session_id, started.round_id, 1.0)
+        assert (await bench.overview()).workload.due_now == 0
+        mastery = await bench.stub.ListMastery(contract.ListMasteryRequest(user_id="ada"))
+        assert [(skill.domain, skill.skill, skill.reviews) for skill in mastery.skills] == [("k8s", learned.skill, 2)]
