@@ -3,6 +3,7 @@
 from pathlib import Path
 from shutil import copytree
 
+import pytest
 from tooloo.learning.v1 import learning_service_pb2 as contract
 from tooloo.learning.v1 import training_pb2
 
@@ -61,3 +62,18 @@ async def test_cards_of_a_topic_are_asked_when_it_has_become_another_domains_ali
         assert (await bench.overview()).workload.due_now == 0
         mastery = await bench.stub.ListMastery(contract.ListMasteryRequest(user_id="ada"))
         assert [(skill.domain, skill.skill, skill.reviews) for skill in mastery.skills] == [("k8s", learned.skill, 2)]
+
+
+@pytest.mark.parametrize("topic", ["k8s", "kubernetes"])
+async def test_reviews_of_a_topic_that_got_a_domain_go_in_again(tmp_path: Path, topic: str) -> None:
+    """What is given out of the time before is taken, under the cards it was of."""
+    folder = copytree(CHECKOUT / "services/learning/curriculum", tmp_path / "curriculum")
+    async with learning(tmp_path / "data", curriculum_folder=str(folder)) as bench:
+        await bench.play(1.0, 0.3, focus=topic)
+        (folder / "kubernetes.toml").write_text(KUBERNETES)
+        await bench.running.restart()
+        log = (await bench.stub.ListReviews(contract.ListReviewsRequest(user_id="ada"))).reviews
+        await bench.stub.ImportReviews(contract.ImportReviewsRequest(user_id="bob", reviews=log))
+        assert (await bench.stub.ListReviews(contract.ListReviewsRequest(user_id="bob"))).reviews == log
+        ada, bob = await bench.overview("ada"), await bench.overview("bob")
+        assert ada.mastery_by_domain[0].skills_practised == bob.mastery_by_domain[0].skills_practised

@@ -83,14 +83,10 @@ class Importer:
         return log
 
     def _exercise(self, card_id: str, index: int) -> Exercise:
-        parts = card_id.split(".")
-        # a domain may have dots too, e.g. "node.js"
-        for count in range(1, len(parts)):
-            domain = self._curriculum.resolve(".".join(parts[:count]))
-            found = next((exercise for exercise in domain.exercises if exercise.id == card_id), None)
-            if found is not None:
-                return found
-        raise errors.invalid(f"reviews[{index}].card_id", f"the curriculum has no card {card_id!r}")
+        found = self._curriculum.exercise(card_id)
+        if found is None:
+            raise errors.invalid(f"reviews[{index}].card_id", f"the curriculum has no card {card_id!r}")
+        return found
 
     def _sessions_of(self, user_id: str, log: Sequence[Past]) -> dict[str, Session]:
         found: dict[str, Session] = {}
