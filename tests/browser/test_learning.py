@@ -59,6 +59,22 @@ async def test_feedback_elsewhere_moves_the_page(room: Room, mesh: Mesh) -> None
     await expect(room.row("completed")).to_contain_text("git")
 
 
+async def test_an_import_elsewhere_moves_the_page_and_the_skills_that_are_open(room: Room, mesh: Mesh) -> None:
+    """Reviews that another client imports are on the page, and in the table of a domain's skills, without a reload."""
+    user = "moved-by-import"
+    page = await room.open(f"learning?user={user}")
+    await expect(page.get_by_text("Nothing is known yet.")).to_be_visible()
+    for rounds, day in enumerate((3, 4), 1):
+        review = {"cardId": "python.iteration.enumerate", "time": f"2026-01-0{day}T12:00:00Z", "score": 0.9}
+        await call(mesh, "POST", "reviews/import", json={"userId": user, "reviews": [review]})
+        domain = page.get_by_role("region", name="Mastery by domain").get_by_role("row").filter(has_text="Python")
+        await expect(domain.get_by_role("cell").last).to_have_text(str(rounds))
+        if rounds == 1:
+            await domain.get_by_role("button", name="Python").click()
+        skill = page.get_by_role("region", name="Mastery of the skills of Python").get_by_role("row").nth(1)
+        await expect(skill.get_by_role("cell").last).to_have_text(str(rounds))
+
+
 async def test_badges_earned_and_near(room: Room, mesh: Mesh) -> None:
     """Those of the learner that is chosen; the nearest of the others first."""
     await fill(mesh)
