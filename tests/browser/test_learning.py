@@ -75,6 +75,19 @@ async def test_an_import_elsewhere_moves_the_page_and_the_skills_that_are_open(r
         await expect(skill.get_by_role("cell").last).to_have_text(str(rounds))
 
 
+async def test_the_first_learner_ends_the_remark_that_there_is_none(room: Room, mesh: Mesh) -> None:
+    """Whoever follows the advice of the page to start a session sees what comes of it, without a reload."""
+    user = "first-of-all"
+    await room.context.route("**/api/v1/learners?**", lambda route: route.fulfill(json={"learners": []}))
+    page = await room.open("learning")
+    await expect(page.get_by_text("Nobody has trained yet.")).to_be_visible()
+    await room.context.unroute_all()
+    begun = await call(mesh, "POST", "training/start", json={"userId": user, "focusArea": "git", "roundCount": 1})
+    feedback = {"userId": user, "sessionId": begun["sessionId"], "roundId": begun["roundId"], "score": 1.0}
+    await call(mesh, "POST", "coach/feedback", json=feedback)
+    await expect(page.get_by_role("combobox", name="Learner")).to_have_value(user)
+
+
 async def test_badges_earned_and_near(room: Room, mesh: Mesh) -> None:
     """Those of the learner that is chosen; the nearest of the others first."""
     await fill(mesh)
