@@ -27,7 +27,7 @@ async def build(host: Host) -> Parts:
     zone_of(settings.time_zone)  # a wrong setting should be told at the start, not at the first overview
     curriculum = read_curriculum(settings.curriculum_folder)
     service = LearningService(host, settings, curriculum)
-    return Parts(servicers=[(add_LearningServiceServicer_to_server, service)], handlers=handlers(curriculum))
+    return Parts(servicers=[(add_LearningServiceServicer_to_server, service)], handlers=handlers(curriculum, host.clock))
 
 
 if __name__ == "__main__":

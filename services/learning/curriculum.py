@@ -95,6 +95,22 @@ class Curriculum:
         known = self.domains.get(self._names.get(name, name))
         return known or _about(self._generic, name, topic)
 
+    def names_of(self, domain_id: str) -> list[str]:
+        """The ids under which a domain is or was trained: its own, and its aliases, which may have been topics before."""
+        return [domain_id, *(name for name, known in self._names.items() if known == domain_id != name)]
+
+    def domain(self, domain_id: str, topic: str) -> Domain:
+        """The domain of that very id, though the id, or the topic it was made for, names another one by now."""
+        return self.domains.get(domain_id) or _about(self._generic, domain_id, topic)
+
+    def exercise(self, card_id: str) -> Exercise | None:
+        """The exercise of an id, also a generic one of a topic that has got a domain, or become an alias, since."""
+        parts = card_id.split(".")
+        # a topic may have dots too, e.g. "node.js"
+        names = [name for count in range(1, len(parts)) if slug(name := ".".join(parts[:count])) == name]
+        domains = [domain for name in names for domain in (self.domain(name, name), _about(self._generic, name, name))]
+        return next((exercise for domain in domains for exercise in domain.exercises if exercise.id == card_id), None)
+
 
 def _about(generic: Domain, domain_id: str, topic: str) -> Domain:
     def fill(exercise: Exercise) -> Exercise:

@@ -8,6 +8,7 @@ from tooloo.event.v1.event_pb2 import Event
 from tooloo.learning.v1 import card_pb2, learning_events_pb2
 from tooloo.provider.v1.provider_events_pb2 import ProviderQueryCompleted, ProviderSelected
 
+from mesh.clock import Clock
 from mesh.db import Transaction
 from mesh.inbox import Handler
 from mesh.outbox import Fact
@@ -24,6 +25,10 @@ def _session_subject(session: Session) -> str:
 
 def _attributes(session: Session) -> dict[str, str]:
     return {"user": session.user_id, "domain": session.domain}
+
+
+def _round_attributes(session: Session, closed: Round) -> dict[str, str]:
+    return {"user": session.user_id, "domain": closed.exercise.domain}
 
 
 def training_started(session: Session) -> Fact:
@@ -69,25 +74,25 @@ def feedback_given(session: Session, closed: Round, rating: Rating, provider: tu
         provider_id=provider_id,
         model=model,
     )
-    return Fact(message, _session_subject(session), _attributes(session))
+    return Fact(message, _session_subject(session), _round_attributes(session, closed))
 
 
 def mastery_changed(session: Session, closed: Round, before: Level, after: Level) -> Fact:
     """A round moved the mastery of its skill."""
-    skill = closed.exercise.skill
+    domain, skill = closed.exercise.domain, closed.exercise.skill
     message = learning_events_pb2.MasteryChanged(
         user_id=session.user_id,
-        domain=session.domain,
+        domain=domain,
         skill=skill,
         before=mastery_message(before),
         after=mastery_message(after),
         session_id=session.id,
         round_id=closed.id,
     )
-    return Fact(message, f"users/{session.user_id}/mastery/{session.domain}/{skill}", _attributes(session))
+    return Fact(message, f"users/{session.user_id}/mastery/{domain}/{skill}", _round_attributes(session, closed))
 
 
-def handlers(curriculum: Curriculum) -> dict[str, Handler]:
+def handlers(curriculum: Curriculum, clock: Clock) -> dict[str, Handler]:
     """What it listens for."""
 
     async def provider_selected(tx: Transaction, event: Event, data: Message) -> None:
@@ -95,7 +100,7 @@ def handlers(curriculum: Curriculum) -> dict[str, Handler]:
             raise TypeError(f"provider.selected carries {data.DESCRIPTOR.full_name}")
         domain = curriculum.resolve(data.focus_area or GENERIC).id
         moment = event.time.ToDatetime(UTC)
-        await providers.add_selection(tx, data.user_id, domain, data.provider_id, data.model, moment)
+        await providers.add_selection(tx, data.user_id, domain, data.provider_id, data.model, moment, clock.now())
 
     async def query_completed(tx: Transaction, event: Event, data: Message) -> None:
         """The model that was selected may have failed, and another one answered: scores are counted to that one."""
@@ -103,6 +108,6 @@ def handlers(curriculum: Curriculum) -> dict[str, Handler]:
             raise TypeError(f"provider.query.completed carries {data.DESCRIPTOR.full_name}")
         domain = curriculum.resolve(data.focus_area or GENERIC).id
         moment = event.time.ToDatetime(UTC)
-        await providers.add_selection(tx, data.user_id, domain, data.provider_id, data.model, moment, count=0)
+        await providers.add_selection(tx, data.user_id, domain, data.provider_id, data.model, moment, clock.now(), count=0)
 
     return {"provider.selected": provider_selected, "provider.query.completed": query_completed}

@@ -59,6 +59,35 @@ async def test_feedback_elsewhere_moves_the_page(room: Room, mesh: Mesh) -> None
     await expect(room.row("completed")).to_contain_text("git")
 
 
+async def test_an_import_elsewhere_moves_the_page_and_the_skills_that_are_open(room: Room, mesh: Mesh) -> None:
+    """Reviews that another client imports are on the page, and in the table of a domain's skills, without a reload."""
+    user = "moved-by-import"
+    page = await room.open(f"learning?user={user}")
+    await expect(page.get_by_text("Nothing is known yet.")).to_be_visible()
+    for rounds, day in enumerate((3, 4), 1):
+        review = {"cardId": "python.iteration.enumerate", "time": f"2026-01-0{day}T12:00:00Z", "score": 0.9}
+        await call(mesh, "POST", "reviews/import", json={"userId": user, "reviews": [review]})
+        domain = page.get_by_role("region", name="Mastery by domain").get_by_role("row").filter(has_text="Python")
+        await expect(domain.get_by_role("cell").last).to_have_text(str(rounds))
+        if rounds == 1:
+            await domain.get_by_role("button", name="Python").click()
+        skill = page.get_by_role("region", name="Mastery of the skills of Python").get_by_role("row").nth(1)
+        await expect(skill.get_by_role("cell").last).to_have_text(str(rounds))
+
+
+async def test_the_first_learner_ends_the_remark_that_there_is_none(room: Room, mesh: Mesh) -> None:
+    """Whoever follows the advice of the page to start a session sees what comes of it, without a reload."""
+    user = "first-of-all"
+    await room.context.route("**/api/v1/learners?**", lambda route: route.fulfill(json={"learners": []}))
+    page = await room.open("learning")
+    await expect(page.get_by_text("Nobody has trained yet.")).to_be_visible()
+    await room.context.unroute_all()
+    begun = await call(mesh, "POST", "training/start", json={"userId": user, "focusArea": "git", "roundCount": 1})
+    feedback = {"userId": user, "sessionId": begun["sessionId"], "roundId": begun["roundId"], "score": 1.0}
+    await call(mesh, "POST", "coach/feedback", json=feedback)
+    await expect(page.get_by_role("combobox", name="Learner")).to_have_value(user)
+
+
 async def test_badges_earned_and_near(room: Room, mesh: Mesh) -> None:
     """Those of the learner that is chosen; the nearest of the others first."""
     await fill(mesh)

@@ -69,6 +69,15 @@ async def test_an_imported_learner_is_as_one_who_trained_here(bench: Bench) -> N
         assert curves[0] == curves[1]
 
 
+async def test_reviews_of_a_topic_with_dots_come_in_as_they_went_out(bench: Bench) -> None:
+    """The dots of "Node.js" are no end of the domain's name."""
+    await bench.play(0.9, 0.4, focus="Node.js")
+    log = await exported(bench, "ada")
+    answer = await take(bench, *log)
+    assert [(session.domain, session.rounds_completed) for session in answer.sessions] == [("node.js", 2)]
+    assert await exported(bench, "bob") == log
+
+
 async def test_what_is_told_of_an_import(bench: Bench) -> None:
     """Each skill once, from before the first to after the last review; no round and no session."""
     reviews = [review("python.iteration.enumerate", START - (20 - days) * DAY, 0.9) for days in range(0, 20, 5)]

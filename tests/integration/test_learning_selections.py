@@ -77,6 +77,21 @@ async def test_selections_that_arrive_late_do_not_become_the_latest(bench: Bench
     assert use.last_select_time.ToDatetime(UTC) == START
 
 
+async def test_a_clock_that_was_ahead_earns_no_scores(bench: Bench) -> None:
+    """Selections that were made while the clock was a day ahead are before those made since it was put right."""
+    bench.clock.advance(DAY)
+    for provider in ("old", "again"):
+        await bench.running.hear(ProviderSelected(provider_id=provider, model="m", focus_area="python"))
+    bench.clock.advance(-DAY)
+    await bench.running.hear(ProviderSelected(provider_id="new", model="m", focus_area="python"))
+    await bench.play(0.4)
+    bench.clock.advance(timedelta(minutes=1))
+    await bench.running.hear(ProviderSelected(provider_id="again", model="m", focus_area="python"))
+    await bench.play(0.8)
+    uses = {use.provider_id: use for use in (await bench.overview()).providers_by_domain}
+    assert {name: use.feedbacks for name, use in uses.items()} == {"old": 0, "new": 1, "again": 1}
+
+
 async def test_scores_long_after_a_selection_are_not_counted(bench: Bench) -> None:
     """A selection earns scores for a day, not for ever."""
     await bench.running.hear(ProviderSelected(provider_id="p", model="m", focus_area="python"))

@@ -65,7 +65,7 @@ async function loadAll(user, signal) {
 function Learner({ user }) {
   const { params } = useSignal(route)
   const loaded = useLoad((signal) => loadAll(user, signal), [user])
-  useEvents({ types: ['training.*', 'coach.feedback.given', 'badge.earned'], subjectPrefix: `users/${user}/` }, useRarely(loaded.reload, 1000))
+  useEvents({ types: ['training.*', 'coach.feedback.given', 'mastery.changed', 'badge.earned'], subjectPrefix: `users/${user}/` }, useRarely(loaded.reload, 1000))
   return html`<${Loaded} of=${loaded}>${({ overview, forecast, badges }) => html`<div class="stack">
     <${Figures} overview=${overview} badges=${badges} />
     <div class="halves"><${Forecast} forecast=${forecast} /><${Mastery} user=${user} domains=${overview.masteryByDomain} /></div>

@@ -63,11 +63,14 @@ class Coach:
     async def _open_round(self, tx: Transaction, session: Session) -> Round:
         now = self._host.clock.now()
         learner, _ = await learners.load(tx, session.user_id, session.domain, now)
-        held = await cards.cards_of_domain(tx, session.user_id, session.domain)
+        names = self._curriculum.names_of(session.domain)
+        held = [card for name in names for card in await cards.cards_of_domain(tx, session.user_id, name)]
         past = [done.exercise.id for done in await rounds.rounds_of_session(tx, session.id)]
-        domain = self._curriculum.resolve(session.focus_area)
+        domain = self._curriculum.domain(session.domain, session.focus_area)
         pool = selection.candidates(domain, {card.exercise: card.memory for card in held}, past)
         exercise, reason = selection.pick(pool, learner.standing, now)
+        if exercise.domain != session.domain:
+            learner, _ = await learners.load(tx, session.user_id, exercise.domain, now)
         expected = mastery.expected_score(learner.standing(exercise.skill), exercise.difficulty)
         number = session.rounds_completed + 1
         opened = Round(self._host.ids(), session.id, number, RoundState.OPEN, exercise, reason, expected, None, "", now, None)
@@ -125,20 +128,20 @@ class Coach:
 
     async def move_mastery(self, tx: Transaction, session: Session, closed: Round, now: datetime) -> tuple[Level, Level]:
         """Moves the mastery of the skill by a closed round; gives the level before and after."""
-        learner, practised = await learners.load(tx, session.user_id, session.domain, now)
-        skill = closed.exercise.skill
+        domain, skill = closed.exercise.domain, closed.exercise.skill
+        learner, practised = await learners.load(tx, session.user_id, domain, now)
         before = learner.standing(skill)
         after = mastery.observe(before, closed.exercise.difficulty, closed.given_score)
         reviews = practised[skill].reviews + 1 if skill in practised else 1
         await standings.put_student(tx, session.user_id, Student(after.student, now))
-        await standings.put_practised(tx, session.user_id, PractisedSkill(session.domain, skill, after.skill, reviews, now))
-        await standings.put_difficulty(tx, session.domain, skill, after.difficulty)
+        await standings.put_practised(tx, session.user_id, PractisedSkill(domain, skill, after.skill, reviews, now))
+        await standings.put_difficulty(tx, domain, skill, after.difficulty)
         return mastery.level(before), mastery.level(after)
 
     async def _credit_provider(self, tx: Transaction, session: Session, closed: Round, now: datetime) -> tuple[str, str] | None:
         """Counts the score to the provider last selected for the domain; gives its (id, model)."""
         since = now - self._settings.provider_credit
-        latest = await providers.latest(tx, session.user_id, session.domain, since)
+        latest = await providers.latest(tx, session.user_id, session.domain, since, now)
         if latest:
             await providers.add_feedback(tx, session.user_id, session.domain, *latest, closed.given_score)
         return latest

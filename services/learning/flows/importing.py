@@ -83,8 +83,7 @@ class Importer:
         return log
 
     def _exercise(self, card_id: str, index: int) -> Exercise:
-        domain = self._curriculum.resolve(card_id.split(".", 1)[0])
-        found = next((exercise for exercise in domain.exercises if exercise.id == card_id), None)
+        found = self._curriculum.exercise(card_id)
         if found is None:
             raise errors.invalid(f"reviews[{index}].card_id", f"the curriculum has no card {card_id!r}")
         return found

@@ -70,7 +70,7 @@ class Reader:
         return [await self._domain(tx, user_id, name, now) for name in names]
 
     async def _domain(self, tx: Transaction, user_id: str, name: str, now: datetime) -> DomainMastery:
-        domain = self._curriculum.resolve(name)
+        domain = self._curriculum.domain(name, name)
         learner, practised = await learners.load(tx, user_id, name, now)
         return DomainMastery(
             domain=name,
@@ -122,7 +122,7 @@ class Reader:
         response = ListMasteryResponse()
         for name in dict.fromkeys(practised.domain for practised in found[:size]):
             learner, _ = await learners.load(tx, request.user_id, name, self._host.clock.now())
-            domain = self._curriculum.resolve(name)
+            domain = self._curriculum.domain(name, name)
             response.skills.extend(
                 wire.skill_message(practised, domain.skill_title(practised.skill), learner)
                 for practised in found[:size]

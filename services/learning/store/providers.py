@@ -21,32 +21,36 @@ class ProviderUse:
 
 
 async def add_selection(
-    tx: Transaction, user_id: str, domain: str, provider_id: str, model: str, moment: datetime, *, count: int = 1
+    tx: Transaction, user_id: str, domain: str, provider_id: str, model: str, moment: datetime, now: datetime, *, count: int = 1
 ) -> None:
-    """Counts a selection, or with `count` 0 that a model served; `user_id` is "" for one on nobody's behalf."""
+    """Counts a selection, or with `count` 0 that a model served; `user_id` is "" for one on nobody's behalf.
+
+    A time after `now`, of a clock that was ahead, stands only until a better one is known.
+    """
     await tx.execute(
         "INSERT INTO provider_uses (user_id, domain, provider_id, model, selections, feedbacks, score_sum, select_us)"
         " VALUES (:user_id, :domain, :provider_id, :model, :count, 0, 0, :select_us)"
         " ON CONFLICT (user_id, domain, provider_id, model) DO UPDATE SET selections = provider_uses.selections + :count,"
-        " select_us = CASE WHEN excluded.select_us > provider_uses.select_us THEN excluded.select_us"
-        " ELSE provider_uses.select_us END",
+        " select_us = CASE WHEN excluded.select_us > provider_uses.select_us OR provider_uses.select_us > :now_us"
+        " THEN excluded.select_us ELSE provider_uses.select_us END",
         {
             "user_id": user_id,
             "domain": domain,
             "provider_id": provider_id,
             "model": model,
-            "select_us": to_us(moment),
+            "select_us": to_us(min(moment, now)),
+            "now_us": to_us(now),
             "count": count,
         },
     )
 
 
-async def latest(tx: Transaction, user_id: str, domain: str, since: datetime) -> tuple[str, str] | None:
+async def latest(tx: Transaction, user_id: str, domain: str, since: datetime, now: datetime) -> tuple[str, str] | None:
     """(provider id, model) last selected for a domain, for this user or on nobody's behalf; None when none was since then."""
     row = await tx.fetch_one(
         "SELECT provider_id, model FROM provider_uses WHERE domain = :domain AND user_id IN (:user_id, '')"
-        " AND select_us >= :since_us ORDER BY select_us DESC, provider_id, model LIMIT 1",
-        {"user_id": user_id, "domain": domain, "since_us": to_us(since)},
+        " AND select_us BETWEEN :since_us AND :now_us ORDER BY select_us DESC, provider_id, model LIMIT 1",
+        {"user_id": user_id, "domain": domain, "since_us": to_us(since), "now_us": to_us(now)},
     )
     return (row["provider_id"], row["model"]) if row else None
 

@@ -3,9 +3,10 @@
 import { get } from '../../lib/api.js'
 import { html } from '../../lib/html.js'
 import { ago, count } from '../../lib/format.js'
-import { Nothing } from '../../lib/paged.js'
+import { Nothing, useRarely } from '../../lib/paged.js'
 import { route, setParams } from '../../lib/router.js'
 import { remembered, useSignal } from '../../lib/store.js'
+import { useEvents } from '../../lib/stream.js'
 import { Loaded } from '../../lib/ui.js'
 import { useLoad } from '../../lib/use.js'
 
@@ -17,6 +18,8 @@ const EXAMPLE = { userId: 'ada', focusArea: 'python', roundCount: 3 }
 export function ForLearner({ children }) {
   const { params } = useSignal(route)
   const loaded = useLoad(async (signal) => (await get('/api/v1/learners', { pageSize: MOST }, { signal })).learners, [])
+  // the first learner ends the remark that there is none; later ones would move the choice under the reader
+  useEvents({ types: ['mastery.changed'] }, useRarely(() => loaded.data?.length || loaded.reload(), 1000))
   return html`<${Loaded} of=${loaded}>${(learners) => {
     if (!learners.length && !params.user) {
       return html`<${Nothing} title="Nobody has trained yet." path="training/start" body=${EXAMPLE}><p>A learner is there with the first feedback on a round. Start a session:</p></${Nothing}>`

@@ -21,8 +21,8 @@ const columns = (name, nameOf) => [
   { label: 'Rounds', cell: ({ reviews }) => count(reviews), align: 'end', hide: 'small' },
 ]
 
-function Skills({ user, domain, title }) {
-  const loaded = useLoad(() => listAll('/api/v1/mastery', { userId: user, domain, pageSize: 1000 }, 'skills'), [user, domain])
+function Skills({ user, domain, title, reviews }) {
+  const loaded = useLoad(() => listAll('/api/v1/mastery', { userId: user, domain, pageSize: 1000 }, 'skills'), [user, domain, reviews])
   return html`<h3>Skills of ${title}</h3><${Loaded} of=${loaded}>${(skills) => html`<${Table} caption=${`Mastery of the skills of ${title}`}
     columns=${columns('Skill', (each) => each.title || each.skill)} rows=${skills} keyOf=${({ skill }) => skill} />`}</${Loaded}>`
 }
@@ -34,6 +34,6 @@ export function Mastery({ user, domains }) {
   return html`<section class="panel stack"><h2>Mastery by domain</h2>
     <${Table} caption="Mastery by domain with its 95 % interval" columns=${columns('Domain', (each) => html`${each.title} <span class="soft small">${each.skillsPractised}/${each.skillsTotal}</span>`)}
       rows=${domains} keyOf=${(each) => each.domain} opened=${opened} onOpen=${(each) => open(each.domain === opened ? '' : each.domain)} empty=${empty} />
-    ${domain && html`<${Skills} user=${user} domain=${domain.domain} title=${domain.title} />`}
+    ${domain && html`<${Skills} user=${user} domain=${domain.domain} title=${domain.title} reviews=${domain.reviews} />`}
   </section>`
 }
