@@ -126,3 +126,16 @@ async def test_dead_letters_of_large_events_come_in_pages_that_fit(bus: BusBench
         pages.append([letter.position for letter in page.dead_letters])
         token = page.next_page_token
     assert pages == [[1, 2], [3, 4, 5]]
+
+
+async def test_a_token_of_before_a_restart_settles_nothing(bus: BusBench) -> None:
+    """No token is ever given twice: a late ack is refused by every later start."""
+    before = await taken(bus, 2)
+    await bus.bench.restart()
+    puller = await Puller(bus.stub).open()
+    await puller.take(2)
+    assert puller.token > before.token
+    await puller.say(fencing_token=before.token, ack=[1, 2])
+    told = await next_answer(puller.call, lambda each: bool(each.refused_acks))
+    assert sorted(told.refused_acks) == [1, 2]
+    assert (await bus.standing()).ack_floor == 0
