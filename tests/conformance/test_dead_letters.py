@@ -242,3 +242,34 @@ async def test_a_redriven_event_is_given_out_wherever_the_subscription_is_moved(
     await puller.say(ack=[1, 2, 3])
     await bus.settled(3)
     assert (await bus.standing()).in_flight == 0
+
+
+async def test_more_dead_letters_than_one_write_holds_are_redriven_once_each(bus: BusBench) -> None:
+    """None is a letter any more, all are out, and all are dealt out again after a restart."""
+    await bus.subscribe()
+    count = 400
+    await bus.publish(*(event(number, subject=f"s/{number}") for number in range(1, count + 1)))
+    puller = await Puller(bus.stub, credit=2 * count).open()
+    await puller.take(count)
+    await puller.say(nacks=[pb.Nack(position=position, park=True) for position in range(1, count + 1)])
+    await bus.settled(count)
+    request = pb.RedriveDeadLettersRequest(subscription="reader", all=True)
+    assert (await bus.stub.RedriveDeadLetters(request)).redriven == count
+    assert sorted(await puller.take(count)) == [(position, 1) for position in range(1, count + 1)]
+    await bus.bench.restart()
+    await dead_letters(bus, 0)
+    again = await Puller(bus.stub, credit=count).open()
+    assert sorted(position for position, _ in await again.take(count)) == list(range(1, count + 1))
+
+
+async def test_a_redriven_event_that_is_out_is_no_letter(bus: BusBench) -> None:
+    """There is nothing to drop; a broken stream gives it back, and a subscription made anew knows nothing of it."""
+    puller = await parked(bus, 1)
+    await bus.stub.RedriveDeadLetters(pb.RedriveDeadLettersRequest(subscription="reader", all=True))
+    assert (await bus.stub.DropDeadLetters(pb.DropDeadLettersRequest(subscription="reader", all=True))).dropped == 0
+    assert await puller.take(1) == [(1, 1)]
+    puller.call.cancel()
+    assert await (await Puller(bus.stub).open()).take(1) == [(1, 2)]
+    await bus.stub.DeleteSubscription(pb.DeleteSubscriptionRequest(name="reader"))
+    await bus.subscribe()
+    assert await (await Puller(bus.stub).open()).take(1) == [(1, 1)]

@@ -247,3 +247,25 @@ async def kept(bus: BusBench, expected: list[int]) -> bool:
             if await positions(bus) == expected:
                 return True
             await asyncio.sleep(0.01)
+
+
+async def test_an_erase_beside_publishes_takes_its_subject_alone(bus: BusBench) -> None:
+    """Of what is published together the other subject stays whole, is delivered, and the floor passes what is gone."""
+    await bus.subscribe()
+    count = 30
+
+    async def publish() -> None:
+        for number in range(count):
+            await bus.publish(event(number, subject="a"), event(number, subject="b"))
+
+    async with asyncio.TaskGroup() as group:
+        publishing = group.create_task(publish())
+        while not publishing.done():
+            await erase(bus, "a")
+    await erase(bus, "a")
+    left = await read_all(bus)
+    assert [(one.subject, number_of(one)) for one in left] == [("b", number) for number in range(count)]
+    puller = await Puller(bus.stub).open()
+    assert [position for position, _ in await puller.take(count)] == [one.position for one in left]
+    await puller.say(ack=[one.position for one in left])
+    await bus.settled(2 * count)

@@ -191,6 +191,8 @@ async def test_nothing_begins_before_what_is_kept(run_bus: RunBus) -> None:
                 if stats.first_position == 4:
                     break
                 await asyncio.sleep(0.01)
+        # a time is no position: whatever is kept was stored later
+        assert (await bus.subscribe("early", start=start(time=moment(1)))).ack_floor == 3
         await bus.subscribe("other")
         gone = start(after_position=1)
         for call in (
