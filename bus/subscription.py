@@ -174,8 +174,11 @@ class Running:
         async with self._replacing():
             # a dead letter that a member asked for is one, wherever the subscription goes on
             await self._writer.write_changes()
+            # what was redriven is no part of the log that is moved over: it is given out all the same
+            redriven = [retry for retry in await self._stored_retries(self.dealer.policy) if retry.redriven]
             await self._store.move(self.name, floor)
             self._install(AckState(floor))
+            self.dealer.carry(redriven)
 
     async def redefine(self, definition: Subscription) -> None:
         """Another filter or policy from here on; what was out is fenced and dealt out anew."""

@@ -53,9 +53,9 @@ def delete(connection: sqlite3.Connection, name: str) -> None:
 
 
 def move(connection: sqlite3.Connection, name: str, floor: int) -> None:
-    """Moves a subscription: everything up to `floor` counts as settled, nothing beyond it; dead letters stay."""
+    """Moves a subscription: all up to `floor` counts as settled, nothing beyond it; dead letters stay, redriven or not."""
     save_acks(connection, name, AckState(floor))
-    connection.execute("DELETE FROM retries WHERE subscription = ?", (name,))
+    connection.execute("DELETE FROM retries WHERE subscription = ? AND event IS NULL", (name,))
 
 
 def save_acks(connection: sqlite3.Connection, name: str, acks: AckState) -> None:
@@ -164,38 +164,39 @@ def erase_subject(connection: sqlite3.Connection, subject: str) -> None:
 
 def redrive(connection: sqlite3.Connection, name: str, positions: Sequence[int] | None, now_us: int) -> list[Retry]:
     """Turns dead letters (None: all) into retries with fresh attempts, each exactly once; the event goes along."""
-    redriven = []
-    for position, subject, event, checksum in _chosen(connection, name, positions):
-        connection.execute(
-            "INSERT INTO retries (subscription, position, subject, attempts, due_us, error, event, checksum) "
-            "VALUES (?, ?, ?, 0, ?, '', ?, ?) ON CONFLICT (subscription, position) "
-            "DO UPDATE SET event = excluded.event, checksum = excluded.checksum",
-            (name, position, subject, now_us, event, checksum),
-        )
-        redriven.append(Retry(position, subject, 0, 0.0, "", redriven=True))
-    _delete_dead(connection, name, (retry.position for retry in redriven))
-    return redriven
+    chosen = _chosen(connection, name, positions)
+    connection.executemany(
+        "INSERT INTO retries (subscription, position, subject, attempts, due_us, error, event, checksum) "
+        "SELECT subscription, position, subject, 0, ?, '', event, checksum FROM dead_letters "
+        "WHERE subscription = ? AND position = ? "
+        "ON CONFLICT (subscription, position) DO UPDATE SET event = excluded.event, checksum = excluded.checksum",
+        [(now_us, name, position) for position, _ in chosen],
+    )
+    _delete_dead(connection, name, (position for position, _ in chosen))
+    return [Retry(position, subject, 0, 0.0, "", redriven=True) for position, subject in chosen]
 
 
 def drop(connection: sqlite3.Connection, name: str, positions: Sequence[int] | None) -> int:
     """Drops dead letters (None: all) for good; returns how many."""
-    chosen = [position for position, *_ in _chosen(connection, name, positions)]
-    _delete_dead(connection, name, chosen)
-    return len(chosen)
+    if positions is None:
+        return connection.execute("DELETE FROM dead_letters WHERE subscription = ?", (name,)).rowcount
+    return _delete_dead(connection, name, positions)
 
 
-def _chosen(connection: sqlite3.Connection, name: str, positions: Sequence[int] | None) -> list[tuple[int, str, bytes, int]]:
-    rows = connection.execute(
-        "SELECT position, subject, event, checksum FROM dead_letters WHERE subscription = ? ORDER BY position", (name,)
-    ).fetchall()
-    wanted = None if positions is None else set(positions)
-    return [row for row in rows if wanted is None or row[0] in wanted]
+def _chosen(connection: sqlite3.Connection, name: str, positions: Sequence[int] | None) -> list[tuple[int, str]]:
+    """Position and subject of dead letters, by their keys: a subscription may keep many, and the log's writer waits meanwhile."""
+    every = "SELECT position, subject FROM dead_letters WHERE subscription = ?"
+    if positions is None:
+        return connection.execute(f"{every} ORDER BY position", (name,)).fetchall()
+    one = f"{every} AND position = ?"
+    found = (connection.execute(one, (name, position)).fetchone() for position in sorted(set(positions)))
+    return [row for row in found if row]
 
 
-def _delete_dead(connection: sqlite3.Connection, name: str, positions: Iterable[int]) -> None:
-    connection.executemany(
+def _delete_dead(connection: sqlite3.Connection, name: str, positions: Iterable[int]) -> int:
+    return connection.executemany(
         "DELETE FROM dead_letters WHERE subscription = ? AND position = ?", [(name, position) for position in positions]
-    )
+    ).rowcount
 
 
 def _event_of(connection: sqlite3.Connection, name: str, position: int) -> Event | None:

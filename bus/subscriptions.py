@@ -163,7 +163,8 @@ class Subscriptions:
     async def floor_of(self, start: StartAt | None) -> int:
         """The position after which a start begins."""
         kind = start.WhichOneof("start") if start else None
-        if start is None or kind is None:
+        # who says that it is not the beginning names no other place
+        if start is None or kind is None or (kind == "beginning" and not start.beginning):
             return self._log.head
         if kind == "time":
             return await self._log.position_before(start.time.ToDatetime(tzinfo=self._clock.now().tzinfo))

@@ -109,11 +109,11 @@ class JetStreamSubscriptionStore:
 
     @uncancelled
     async def move(self, name: str, floor: int) -> None:
-        """Moves a subscription: everything up to `floor` counts as settled, nothing beyond it; dead letters stay."""
+        """Moves a subscription: all up to `floor` counts as settled, nothing beyond it; dead letters stay, redriven or not."""
         async with self._locks[name]:
             state = self._states[name]
-            kept = [Change(_key(_KEPT, name, position), None) for position, each in state.retries.items() if each.kept]
-            await self._write(name, replace(state, floor=floor, ranges=b"", retries={}), kept)
+            redriven = {position: each for position, each in state.retries.items() if each.kept}
+            await self._write(name, replace(state, floor=floor, ranges=b"", retries=redriven))
 
     async def retries(self, name: str, due: Callable[[int, int], float]) -> list[Retry]:
         """Events that wait for another delivery."""

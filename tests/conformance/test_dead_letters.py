@@ -1,6 +1,10 @@
 """Dead letters, on every way: exactly one per event, listed, shown, given out again once, dropped; kept over a restart."""
 
+import asyncio
+
+from google.protobuf import duration_pb2
 from tooloo.bus.v1 import bus_service_pb2 as pb
+from tooloo.bus.v1.subscription_pb2 import Subscription
 
 from tests.conformance.asking import dead_letters, next_answer, refused, start
 from tests.integration.bus_bench import BusBench, Puller, event, number_of
@@ -139,3 +143,133 @@ async def test_a_deleted_subscription_takes_its_dead_letters_along(bus: BusBench
     await dead_letters(bus, 0)
     await bus.bench.restart()
     await dead_letters(bus, 0)
+
+
+async def test_deadlines_that_pass_use_up_deliveries(bus: BusBench) -> None:
+    """A member that never answers leads to one dead letter too, and holds up nothing."""
+    await bus.subscribe(max_deliveries=2, ack_deadline=duration_pb2.Duration(nanos=50_000_000))
+    await bus.publish(event(1))
+    puller = await Puller(bus.stub).open()
+    assert await puller.take(2) == [(1, 1), (1, 2)]
+    (letter,) = await dead_letters(bus, 1)
+    assert (letter.reason, letter.attempts) == ("max_deliveries", 2)
+    await bus.settled(1)
+
+
+async def test_streams_that_break_use_up_deliveries(bus: BusBench) -> None:
+    """Each broken stream counts as one delivery of what it held, no more."""
+    await bus.subscribe(max_deliveries=2)
+    await bus.publish(event(1))
+    for attempt in (1, 2):
+        puller = await Puller(bus.stub).open()
+        assert await puller.take(1) == [(1, attempt)]
+        puller.call.cancel()
+    (letter,) = await dead_letters(bus, 1)
+    assert (letter.reason, letter.attempts) == ("max_deliveries", 2)
+    await bus.settled(1)
+
+
+async def test_redrives_at_once_give_each_out_once(bus: BusBench) -> None:
+    """Whoever asks, and beside a drop: each is given out by one, or dropped."""
+    puller = await parked(bus, 5)
+    every = pb.RedriveDeadLettersRequest(subscription="reader", all=True)
+    twice = pb.RedriveDeadLettersRequest(subscription="reader", positions=[1, 1])
+    some = pb.DropDeadLettersRequest(subscription="reader", positions=[2, 2])
+    answers = await asyncio.gather(
+        bus.stub.RedriveDeadLetters(twice), bus.stub.DropDeadLetters(some), *(bus.stub.RedriveDeadLetters(every) for _ in range(4))
+    )
+    redriven = sum(answer.redriven for answer in answers if isinstance(answer, pb.RedriveDeadLettersResponse))
+    dropped = sum(answer.dropped for answer in answers if isinstance(answer, pb.DropDeadLettersResponse))
+    assert redriven + dropped == 5
+    again = await puller.take(redriven)
+    assert {1, 3, 4, 5} <= {position for position, _ in again} <= {1, 2, 3, 4, 5}
+    assert [attempt for _, attempt in again] == [1] * redriven
+    await dead_letters(bus, 0)
+    assert (await bus.standing()).in_flight == redriven
+
+
+async def test_dead_letters_are_each_subscriptions_own(bus: BusBench) -> None:
+    """What one drops or redrives is the other's still, also after a restart."""
+    for name in ("one", "two"):
+        await bus.subscribe(name)
+    await bus.publish(event(1))
+    for name in ("one", "two"):
+        puller = await Puller(bus.stub, name).open()
+        await puller.take(1)
+        await puller.say(nacks=[pb.Nack(position=1, park=True, error=name)])
+        await dead_letters(bus, 1, name)
+    assert (await bus.stub.DropDeadLetters(pb.DropDeadLettersRequest(subscription="one", all=True))).dropped == 1
+    assert (await bus.stub.RedriveDeadLetters(pb.RedriveDeadLettersRequest(subscription="one", all=True))).redriven == 0
+    await bus.bench.restart()
+    await dead_letters(bus, 0, "one")
+    assert [letter.last_error for letter in await dead_letters(bus, 1, "two")] == ["two"]
+
+
+async def test_an_update_keeps_dead_letters(bus: BusBench) -> None:
+    """Also when from here on none are kept any more."""
+    await parked(bus, 2)
+    wanted = Subscription(name="reader", discard_dead_letters=True)
+    await bus.stub.UpdateSubscription(pb.UpdateSubscriptionRequest(name="reader", subscription=wanted))
+    await bus.bench.restart()
+    await dead_letters(bus, 2)
+    assert (await bus.standing()).dead_letters == 2
+
+
+async def test_dead_letters_of_an_unknown_subscription_are_not_found(bus: BusBench) -> None:
+    """Whatever is asked of them."""
+    for call in (
+        bus.stub.ListDeadLetters(pb.ListDeadLettersRequest(subscription="none")),
+        bus.stub.GetDeadLetter(pb.GetDeadLetterRequest(subscription="none", position=1)),
+        bus.stub.RedriveDeadLetters(pb.RedriveDeadLettersRequest(subscription="none", all=True)),
+        bus.stub.DropDeadLetters(pb.DropDeadLettersRequest(subscription="none", all=True)),
+    ):
+        assert (await refused(call)).code == "NOT_FOUND"
+
+
+async def test_a_redriven_event_is_given_out_wherever_the_subscription_is_moved(bus: BusBench) -> None:
+    """A seek over it takes nothing from it, also over a restart; a seek to before it gives it out once."""
+    await parked(bus, 2)
+    await bus.stub.PauseSubscription(pb.PauseSubscriptionRequest(name="reader"))
+    every = pb.RedriveDeadLettersRequest(subscription="reader", all=True)
+    assert (await bus.stub.RedriveDeadLetters(every)).redriven == 2
+    for after in (0, 2, 1):
+        await bus.stub.SeekSubscription(pb.SeekSubscriptionRequest(name="reader", start=start(after_position=after)))
+    await bus.bench.restart()
+    await bus.publish(event(3))
+    await bus.stub.ResumeSubscription(pb.ResumeSubscriptionRequest(name="reader"))
+    puller = await Puller(bus.stub).open()
+    assert sorted(await puller.take(3)) == [(1, 1), (2, 1), (3, 1)]
+    await puller.say(ack=[1, 2, 3])
+    await bus.settled(3)
+    assert (await bus.standing()).in_flight == 0
+
+
+async def test_more_dead_letters_than_one_write_holds_are_redriven_once_each(bus: BusBench) -> None:
+    """None is a letter any more, all are out, and all are dealt out again after a restart."""
+    await bus.subscribe()
+    count = 400
+    await bus.publish(*(event(number, subject=f"s/{number}") for number in range(1, count + 1)))
+    puller = await Puller(bus.stub, credit=2 * count).open()
+    await puller.take(count)
+    await puller.say(nacks=[pb.Nack(position=position, park=True) for position in range(1, count + 1)])
+    await bus.settled(count)
+    request = pb.RedriveDeadLettersRequest(subscription="reader", all=True)
+    assert (await bus.stub.RedriveDeadLetters(request)).redriven == count
+    assert sorted(await puller.take(count)) == [(position, 1) for position in range(1, count + 1)]
+    await bus.bench.restart()
+    await dead_letters(bus, 0)
+    again = await Puller(bus.stub, credit=count).open()
+    assert sorted(position for position, _ in await again.take(count)) == list(range(1, count + 1))
+
+
+async def test_a_redriven_event_that_is_out_is_no_letter(bus: BusBench) -> None:
+    """There is nothing to drop; a broken stream gives it back, and a subscription made anew knows nothing of it."""
+    puller = await parked(bus, 1)
+    await bus.stub.RedriveDeadLetters(pb.RedriveDeadLettersRequest(subscription="reader", all=True))
+    assert (await bus.stub.DropDeadLetters(pb.DropDeadLettersRequest(subscription="reader", all=True))).dropped == 0
+    assert await puller.take(1) == [(1, 1)]
+    puller.call.cancel()
+    assert await (await Puller(bus.stub).open()).take(1) == [(1, 2)]
+    await bus.stub.DeleteSubscription(pb.DeleteSubscriptionRequest(name="reader"))
+    await bus.subscribe()
+    assert await (await Puller(bus.stub).open()).take(1) == [(1, 1)]

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import grpc
 import pytest
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
@@ -160,3 +161,39 @@ async def test_a_drain_ends_an_idle_stream_and_says_why(bus: BusBench, answered:
     async with asyncio.timeout(PATIENCE):
         assert (await refused(call.read())).code == "UNAVAILABLE"
     assert len(await read_all(bus)) == answered
+
+
+async def test_of_those_that_expect_the_same_version_one_wins(bus: BusBench) -> None:
+    """All others are told ABORTED, and only the one event stands."""
+
+    async def publish(number: int) -> str:
+        request = pb.PublishRequest(events=[event(number, subject="a")], expected_versions={"a": 0})
+        try:
+            await bus.stub.Publish(request)
+        except grpc.aio.AioRpcError as error:
+            return str(error.code().name)
+        return "OK"
+
+    told = await asyncio.gather(*map(publish, range(8)))
+    assert sorted(told) == ["ABORTED"] * 7 + ["OK"]
+    assert len(await read_all(bus)) == 1
+
+
+async def test_an_id_that_many_publish_at_once_is_stored_once(bus: BusBench) -> None:
+    """Each is told the one position, beside what is its own."""
+    shared = event(0)
+    told = await asyncio.gather(*(bus.publish(shared, event(number)) for number in range(1, 9)))
+    assert len({positions[0] for positions in told}) == 1
+    assert len({positions[1] for positions in told}) == 8
+    assert len(await read_all(bus)) == 9
+
+
+async def test_the_largest_publish_is_all_or_none(bus: BusBench) -> None:
+    """A thousand events side by side, or nothing of them; also after a restart."""
+    thousand = [event(number) for number in range(1, 1001)]
+    other = pb.PublishRequest(events=thousand, expected_versions={"services/bus": 9})
+    assert (await refused(bus.stub.Publish(other))).code == "ABORTED"
+    assert await read_all(bus) == []
+    assert await bus.publish(*thousand) == list(range(1, 1001))
+    await bus.bench.restart()
+    assert [one.id for one in await read_all(bus, page_size=1000)] == [one.id for one in thousand]

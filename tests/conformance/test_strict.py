@@ -126,3 +126,40 @@ async def test_dead_letters_of_large_events_come_in_pages_that_fit(bus: BusBench
         pages.append([letter.position for letter in page.dead_letters])
         token = page.next_page_token
     assert pages == [[1, 2], [3, 4, 5]]
+
+
+async def test_a_token_of_before_a_restart_settles_nothing(bus: BusBench) -> None:
+    """No token is ever given twice: a late ack is refused by every later start."""
+    before = await taken(bus, 2)
+    await bus.bench.restart()
+    puller = await Puller(bus.stub).open()
+    await puller.take(2)
+    assert puller.token > before.token
+    await puller.say(fencing_token=before.token, ack=[1, 2])
+    told = await next_answer(puller.call, lambda each: bool(each.refused_acks))
+    assert sorted(told.refused_acks) == [1, 2]
+    assert (await bus.standing()).ack_floor == 0
+
+
+async def test_what_was_never_delivered_cannot_be_answered(bus: BusBench) -> None:
+    """Acknowledged, given back or extended: each position is refused, and stays unsettled."""
+    await bus.subscribe()
+    await bus.publish(event(1), event(2))
+    puller = await Puller(bus.stub, credit=1).open()
+    assert await puller.take(1) == [(1, 1)]
+    await puller.say(ack=[2, 99], nacks=[pb.Nack(position=50, park=True)], extend=[51])
+    told = await next_answer(puller.call, lambda each: bool(each.refused_acks))
+    assert sorted(told.refused_acks) == [2, 50, 51, 99]
+    shown = await bus.standing()
+    assert (shown.ack_floor, shown.dead_letters) == (0, 0)
+
+
+async def test_a_paused_stream_still_beats(bus: BusBench) -> None:
+    """With the head and how far behind it is, and no event."""
+    await bus.subscribe()
+    puller = await Puller(bus.stub).open()
+    await bus.stub.PauseSubscription(pb.PauseSubscriptionRequest(name="reader"))
+    await bus.publish(event(1))
+    for _ in range(2):
+        beat = await next_answer(puller.call, lambda each: each.head_position == 1)
+        assert (list(beat.positions), beat.lag_events) == ([], 1)

@@ -1,14 +1,16 @@
 """Durable subscriptions as resources, on every way: made, found, changed, moved, paused, deleted, and kept over a restart."""
 
 import asyncio
+import time
 from datetime import UTC, datetime
 
 from google.protobuf import timestamp_pb2
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.bus.v1.subscription_pb2 import EventFilter, Subscription
 
-from tests.conformance.asking import refused, start
-from tests.integration.bus_bench import BusBench, Puller, event
+from tests.conformance.asking import follow_positions, moment, next_answer, refused, start
+from tests.conformance.ways import RunBus
+from tests.integration.bus_bench import PATIENCE, BusBench, Puller, event
 
 STARTED = EventFilter(types=["service.started"])
 
@@ -152,3 +154,72 @@ async def test_what_it_shows_is_so(bus: BusBench) -> None:
     assert (shown.backlog, shown.in_flight, shown.members, shown.head_position) == (4, 2, 1, 5)
     assert shown.oldest_unacknowledged_age.ToTimedelta().total_seconds() >= 0
     assert shown.HasField("create_time")
+
+
+async def test_a_subscription_may_begin_at_a_time(bus: BusBench) -> None:
+    """With what was stored then; what stood before counts as settled."""
+    await bus.publish(event(1))
+    await asyncio.sleep(0.02)
+    then = moment(time.time())
+    await asyncio.sleep(0.02)
+    await bus.publish(event(2))
+    assert (await bus.subscribe(start=start(time=then))).ack_floor == 1
+    assert await (await Puller(bus.stub).open()).take(1) == [(2, 1)]
+
+
+async def test_not_the_beginning_names_no_place(bus: BusBench) -> None:
+    """`beginning: false` is the same as no start, for whatever begins: now."""
+    await bus.publish(event(1))
+    assert (await bus.subscribe(start=start(beginning=False))).ack_floor == 1
+    await bus.subscribe("other")
+    moved = await bus.stub.SeekSubscription(pb.SeekSubscriptionRequest(name="other", start=start(beginning=False)))
+    assert moved.subscription.ack_floor == 1
+    call = bus.stub.Follow(pb.FollowRequest(start=start(beginning=False)))
+    await next_answer(call, lambda _: True)
+    await bus.publish(event(2))
+    assert await follow_positions(call, 1) == [2]
+
+
+async def test_nothing_begins_before_what_is_kept(run_bus: RunBus) -> None:
+    """A subscription, a seek and a follower are refused with the range that stands; the one that was to move stays."""
+    async with run_bus({"TOOLOO_BUS_RETENTION_COUNT": "1", "TOOLOO_BUS_UPKEEP_INTERVAL": "20ms"}) as bus:
+        for number in range(1, 5):
+            await bus.publish(event(number))
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                stats = await bus.stub.GetBusStats(pb.GetBusStatsRequest())
+                if stats.first_position == 4:
+                    break
+                await asyncio.sleep(0.01)
+        # a time is no position: whatever is kept was stored later
+        assert (await bus.subscribe("early", start=start(time=moment(1)))).ack_floor == 3
+        await bus.subscribe("other")
+        gone = start(after_position=1)
+        for call in (
+            bus.stub.CreateSubscription(pb.CreateSubscriptionRequest(subscription=Subscription(name="reader", start=gone))),
+            bus.stub.SeekSubscription(pb.SeekSubscriptionRequest(name="other", start=gone)),
+            bus.stub.Follow(pb.FollowRequest(start=gone)).read(),
+        ):
+            told = await refused(call)
+            assert (told.code, told.metadata) == ("OUT_OF_RANGE", {"first": "4", "head": "4"})
+        assert await (await Puller(bus.stub, "other").open()).take(1) == [(4, 1)]
+
+
+async def test_a_subscription_gets_what_every_part_of_its_filter_names(bus: BusBench) -> None:
+    """Types, sources, subject prefix and attributes together; what lies between holds up nothing."""
+    wanted = EventFilter(types=["service.*"], sources=["system"], subject_prefix="a/", attributes={"k": "v"})
+    await bus.subscribe(filter=wanted)
+    await bus.publish(event(1, subject="a/1", k="v"), event(2, subject="a/2", k="w"), event(3, subject="b/1", k="v"))
+    await bus.publish(event(4, subject="a/3", k="v", kind="stopped"), event(5, subject="a/4"))
+    puller = await Puller(bus.stub).open()
+    assert await puller.take(2) == [(1, 1), (4, 1)]
+    await puller.say(ack=[1, 4])
+    await bus.settled(5)
+
+
+async def test_without_an_order_nothing_waits_for_its_subject(bus: BusBench) -> None:
+    """A later event goes out while an earlier one of its subject is."""
+    await bus.subscribe()
+    await bus.publish(event(1), event(2))
+    for position in (1, 2):
+        assert await (await Puller(bus.stub, credit=1).open()).take(1) == [(position, 1)]
