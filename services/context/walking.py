@@ -140,7 +140,8 @@ def _shown(path: str) -> str:
 def _rules_of(folder: Path, base: str) -> Rules | None:
     """The folder's .gitignore. Git does not follow one that is a symbolic link, nor do we."""
     path = folder / ".gitignore"
-    return None if path.is_symlink() else rules(base, git.read_bytes(path))
+    # unlike Path.is_symlink this does not raise in a folder that may be listed and not entered, or where the path becomes too long
+    return None if os.path.islink(path) else rules(base, git.read_bytes(path))
 
 
 def _outer_rules(place: git.Place | None, above: str) -> tuple[Rules, ...]:

@@ -50,6 +50,10 @@ class RootGone(Exception):
     """The folder vanished or became unreadable while it was walked."""
 
 
+class RootReplaced(Exception):
+    """Another folder took the place of the one that was walked."""
+
+
 @dataclass
 class Tally:
     """What a run has seen so far."""
@@ -106,7 +110,11 @@ class Run:
         """Does all but the publishing. Raises TreeTooLarge, RunLost or RootGone; the index that is shown stays."""
         commit = await asyncio.to_thread(lambda: git.head(git.find(self._root)))
         self._meter.enter(Phase.READING, self._at.files if self._at.generation else await self._count_files())
+        before = await asyncio.to_thread(_identity, self._root)
         await self._read_tree()
+        # what is moved away or removed on the way looks like a tree whose files are gone
+        if (after := await asyncio.to_thread(_identity, self._root)) != before or before is None:
+            raise RootReplaced if after else RootGone
         tally = self._tally
         if not tally.anything_new and self._at.generation:
             return Outcome(self._at.generation, self._at.resolved_imports, tally.skipped, commit, tally)
@@ -230,6 +238,15 @@ class _Plan:
     touched: list[tuple[Known, Found]] = field(default_factory=list)
     ended: list[int] = field(default_factory=list)
     added: list[tuple[Found, Read, Parsed]] = field(default_factory=list)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another one of the same name; None when there is none."""
+    try:
+        status = folder.stat(follow_symlinks=False)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _batches(to_read: ToRead, size: int) -> Iterator[ToRead]:
