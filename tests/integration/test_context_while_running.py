@@ -9,6 +9,8 @@ from pathlib import Path
 import grpc
 import pytest
 
+from services.context.flows.indexing import Tally
+from services.context.walking import Reason
 from tests.integration.context_bench import TREE, Gate, running, write_tree
 
 
@@ -51,3 +53,20 @@ async def test_an_index_stays_when_no_parser_can_be_started(tmp_path: Path, monk
         assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
         assert await index.everything("t") == before
         assert (await index.analyze(tree)).changed_files == len(TREE)
+
+
+async def test_a_limit_that_was_raised_shows_what_had_been_cut(tmp_path: Path) -> None:
+    """The file is the same, and still there is more of it to show; what was cut by the limit of now is left alone."""
+    tree = write_tree(tmp_path / "trees" / "t", {"many.py": "x = 1\n" + "def f(): ...\n" * 9, "few.py": "def f(): ...\n"})
+    for limit, symbols, changed in (("3", 3, 0), ("3", 3, 0), ("100", 10, 1), ("100", 10, 0)):
+        async with running(tmp_path / "var", tmp_path / "trees", max_symbols=limit) as index:
+            answer = await index.analyze(tree)
+            assert (answer.repository.symbols - 1, answer.changed_files) == (symbols, changed)
+
+
+def test_the_first_of_what_is_skipped_are_named_whatever_is_read_first() -> None:
+    """Batches are read side by side: the same tree gave other examples each time."""
+    tally = Tally()
+    for name in "gcafbed":
+        tally.skip(name, Reason.BINARY)
+    assert tally.skipped == {Reason.BINARY: (7, list("abcde"))}

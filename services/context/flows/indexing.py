@@ -67,9 +67,9 @@ class Tally:
     skipped: dict[Reason, tuple[int, list[str]]] = field(default_factory=dict)
 
     def skip(self, path: str, reason: Reason) -> None:
-        """Counts a skip and keeps its path among the first few."""
+        """Counts a skip and keeps its path among the first few; batches are read side by side, so they come in any order."""
         count, examples = self.skipped.get(reason, (0, []))
-        self.skipped[reason] = count + 1, [*examples, path] if len(examples) < _EXAMPLES else examples
+        self.skipped[reason] = count + 1, sorted([*examples, path])[:_EXAMPLES]
 
     @property
     def anything_new(self) -> bool:
@@ -183,7 +183,8 @@ class Run:
     async def _known(self, after: str, upto: str | None) -> list[Known]:
         if not self._at.generation:
             return []
-        return await self._host.db.read(partial(store.known_between, at=self._at, after=after, upto=upto))
+        known = partial(store.known_between, at=self._at, limits=self._limits, after=after, upto=upto)
+        return await self._host.db.read(known)
 
     async def _drop(self, changes: Changes) -> None:
         self._tally.unchanged += changes.unchanged
