@@ -39,6 +39,30 @@ async def test_a_root_that_is_moved_on_the_way_leaves_the_index_before(
         assert (await index.analyze(tree)).repository.files == len(TREE) + 1
 
 
+@pytest.mark.parametrize(("by", "reason"), [("link", Reason.SYMLINK), ("file", Reason.VANISHED)])
+async def test_what_takes_a_folders_place_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str, reason: Reason
+) -> None:
+    """A link could lead out of the roots to files of the same names; a file has none of those that were found."""
+    tree = write_tree(tmp_path / "trees" / "t", TREE)
+    outside = write_tree(
+        tmp_path / "outside", {"main.py": "def secret(): ...\n", "store.py": "", "util/text.py": "class Secret: ...\n"}
+    )
+    gate = Gate(monkeypatch)
+    async with running(tmp_path / "var", tmp_path / "trees") as index:
+        run = asyncio.ensure_future(index.analyze(tree))
+        await gate.reached.wait()
+        (tree / "app").rename(tmp_path / "elsewhere")
+        if by == "link":
+            (tree / "app").symlink_to(outside)
+        else:
+            (tree / "app").write_text("x = 1\n")
+        gate.opened.set()
+        skipped = {int(each.reason): each.examples for each in (await run).repository.skipped}
+        assert {"app/main.py", "app/store.py", "app/util/text.py"} <= set(skipped[reason])
+        assert await index.paths("t") == ["README.md", "web/draw.ts", "web/index.ts"]
+
+
 async def test_an_index_stays_when_no_parser_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All files would be unreadable and the index empty; the run is refused instead, and works when the parser does again."""
     tree = write_tree(tmp_path / "trees" / "t", TREE)
