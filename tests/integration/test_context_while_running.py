@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import shutil
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
+from services.context import store
+from services.context.flows import linking
 from services.context.flows.indexing import Tally
+from services.context.resolving import Resolver
 from services.context.walking import Reason
 from tests.integration.context_bench import TREE, Gate, running, write_tree
 
@@ -94,3 +98,22 @@ def test_the_first_of_what_is_skipped_are_named_whatever_is_read_first() -> None
     for name in "gcafbed":
         tally.skip(name, Reason.BINARY)
     assert tally.skipped == {Reason.BINARY: (7, list("abcde"))}
+
+
+async def test_a_run_that_is_lost_while_it_links_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another replica's run undoes under its eyes is no fault of its own: it is ABORTED as at any other moment, not INTERNAL."""
+    tree = write_tree(tmp_path / "trees" / "t", TREE)
+    async with running(tmp_path / "var", tmp_path / "trees") as index:
+        await index.analyze(tree)
+        loop, database = asyncio.get_running_loop(), index.running.host.db
+
+        def overtaken(*given: Any) -> Resolver:
+            begin = database.write(lambda tx: store.begin_run(tx, "t", str(tree), "another"))
+            asyncio.run_coroutine_threadsafe(begin, loop).result()
+            return Resolver(*given)
+
+        monkeypatch.setattr(linking, "Resolver", overtaken)
+        write_tree(tree, {"app/main.py": "from app import store\nx = 1\n"})
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await index.analyze(tree)
+        assert failure.value.code() is grpc.StatusCode.ABORTED

@@ -118,8 +118,12 @@ class Run:
         tally = self._tally
         if not tally.anything_new and self._at.generation:
             return Outcome(self._at.generation, self._at.resolved_imports, tally.skipped, commit, tally)
-        resolved = await link(self._host.db, self.write, self._at, self._settings.max_central_files, self._meter)
+        resolved = await link(self.read, self.write, self._at, self._settings.max_central_files, self._meter)
         return Outcome(self._at.building, resolved, tally.skipped, commit, tally)
+
+    async def read(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Reads what this run writes on; RunLost when another one has begun, which undoes it."""
+        return await self._host.db.read(partial(self.guarded, work=work))
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Runs `work` in a transaction if this run may still write; RunLost otherwise."""
@@ -184,7 +188,7 @@ class Run:
         if not self._at.generation:
             return []
         known = partial(store.known_between, at=self._at, limits=self._limits, after=after, upto=upto)
-        return await self._host.db.read(known)
+        return await self.read(known)
 
     async def _drop(self, changes: Changes) -> None:
         self._tally.unchanged += changes.unchanged
