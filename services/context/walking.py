@@ -10,6 +10,7 @@ from pathlib import Path
 from services.context import git
 from services.context.ignoring import Rules, ignored, rules
 
+_LATEST = 2**63 - 1
 _LAST_CONTROL, _DELETE = "\x1f", "\x7f"
 
 
@@ -106,7 +107,12 @@ class Walk:
             return Skipped(path, Reason.NOT_REGULAR)
         if status.st_size > self._max_file_bytes:
             return Skipped(path, Reason.TOO_LARGE)
-        return Found(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return Found(path, status.st_size, *times(status))
+
+
+def times(status: os.stat_result) -> tuple[int, int]:
+    """When a file was written and when it was changed, in nanoseconds; times after 2262 as the last that fits into 64 bits."""
+    return min(status.st_mtime_ns, _LATEST), min(status.st_ctime_ns, _LATEST)
 
 
 def _order(entry: os.DirEntry[str]) -> str:

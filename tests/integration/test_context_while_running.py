@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from tooloo.context.v1 import context_service_pb2 as api
 
 from services.context import store
 from services.context.flows import linking
@@ -101,7 +103,7 @@ def test_the_first_of_what_is_skipped_are_named_whatever_is_read_first() -> None
 
 
 async def test_a_run_that_is_lost_while_it_links_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What another replica's run undoes under its eyes is no fault of its own: it is ABORTED as at any other moment, not INTERNAL."""
+    """What another replica's run undoes under its eyes is no fault of its own: ABORTED as at any other moment, not INTERNAL."""
     tree = write_tree(tmp_path / "trees" / "t", TREE)
     async with running(tmp_path / "var", tmp_path / "trees") as index:
         await index.analyze(tree)
@@ -117,3 +119,17 @@ async def test_a_run_that_is_lost_while_it_links_says_so(tmp_path: Path, monkeyp
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await index.analyze(tree)
         assert failure.value.code() is grpc.StatusCode.ABORTED
+
+
+async def test_a_file_of_another_age_is_indexed(tmp_path: Path) -> None:
+    """Archives and clocks that were wrong leave such times: in nanoseconds they do not fit into 64 bits, which ended the run."""
+    tree = write_tree(tmp_path / "trees" / "t", TREE)
+    seconds = (2300 - 1970) * 31_556_952
+    os.utime(tree / "README.md", (seconds, seconds))
+    if (tree / "README.md").stat().st_mtime != seconds:
+        pytest.skip("this file system does not keep such times")
+    async with running(tmp_path / "var", tmp_path / "trees") as index:
+        assert (await index.analyze(tree)).added_files == len(TREE)
+        assert (await index.analyze(tree)).unchanged_files == len(TREE)
+        file = await index.stub.GetContextFile(api.GetContextFileRequest(repo_id="t", path="README.md"))
+        assert not file.status.stale
