@@ -12,7 +12,7 @@ import grpc
 import pytest
 from tooloo.context.v1 import context_service_pb2 as api
 
-from services.context import store
+from services.context import store, store_queries
 from services.context.flows import linking
 from services.context.flows.indexing import Tally
 from services.context.resolving import Resolver
@@ -133,3 +133,18 @@ async def test_a_file_of_another_age_is_indexed(tmp_path: Path) -> None:
         assert (await index.analyze(tree)).unchanged_files == len(TREE)
         file = await index.stub.GetContextFile(api.GetContextFileRequest(repo_id="t", path="README.md"))
         assert not file.status.stale
+
+
+async def test_a_run_whose_index_is_deleted_elsewhere_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another replica does not know that it runs: there is no other run whose answer stands, and nobody will bring one."""
+    tree = write_tree(tmp_path / "trees" / "t", TREE)
+    async with running(tmp_path / "var", tmp_path / "trees") as index:
+        await index.analyze(tree)
+        gate = Gate(monkeypatch)
+        run = asyncio.ensure_future(index.analyze(write_tree(tree, {"new.py": "x = 1\n"})))
+        await gate.reached.wait()
+        await index.running.host.db.write(lambda tx: store_queries.delete_repository(tx, "t"))
+        gate.opened.set()
+        with pytest.raises(grpc.aio.AioRpcError, match="was deleted") as failure:
+            await run
+        assert failure.value.code() is grpc.StatusCode.ABORTED

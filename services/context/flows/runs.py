@@ -162,7 +162,9 @@ class Runs:
             name = ContextSettings.env_name(error.setting)
             raise errors.exhausted(name, f"{error}; index a part of it or raise {name}") from error
         except RunLost as error:
-            raise errors.aborted("another run of the same repository has begun; its answer stands", repo_id=repo_id) from error
+            left = await self._host.db.read(lambda tx: store.find_repository(tx, repo_id))
+            why = "another run of the same repository has begun; its answer stands" if left else "its index was deleted meanwhile"
+            raise errors.aborted(why, repo_id=repo_id) from error
         except RootReplaced as error:
             raise errors.aborted("another folder took its place while it was indexed; index it again", root=str(root)) from error
         except RootGone as error:
