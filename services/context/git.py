@@ -24,8 +24,8 @@ def find(folder: Path) -> Place | None:
     for top in (folder, *folder.parents):
         private = _private_folder(top / ".git")
         if private:
-            shared = read_text(private / "commondir").strip()
-            return Place(top, private, (private / shared).resolve() if shared else private)
+            shared = _followed(private, read_text(private / "commondir"))
+            return Place(top, private, shared or private)
     return None
 
 
@@ -36,7 +36,15 @@ def _private_folder(mark: Path) -> Path | None:
         name = read_text(mark)
     except OSError:
         return None
-    return (mark.parent / name[8:].strip()).resolve() if name.startswith("gitdir: ") else None
+    return _followed(mark.parent, name[8:]) if name.startswith("gitdir: ") else None
+
+
+def _followed(base: Path, name: str) -> Path | None:
+    """The folder that a file of git names; None for none, for NULs as a power cut leaves them, and for links in a circle."""
+    try:
+        return (base / name.strip()).resolve() if name.strip() else None
+    except (OSError, RuntimeError, ValueError):
+        return None
 
 
 def head(place: Place | None) -> str:

@@ -47,7 +47,7 @@ def load(file: Path, limits: Limits) -> bytes | Reason:
             if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
                 return Reason.NOT_REGULAR
             content = opened.read(limits.max_file_bytes + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Reason.VANISHED
     except OSError as error:
         return Reason.SYMLINK if error.errno == errno.ELOOP else Reason.UNREADABLE

@@ -20,6 +20,7 @@ from services.context.paths import PathNotAllowed, allowed_folder, default_id
 from services.context.settings import ContextSettings
 from services.context.store import Repository
 from services.context.structure import Entry, Node, Totals, depth_of, tree
+from services.context.walking import times
 
 Context = grpc.aio.ServicerContext[object, object]
 _DEPTH, _NODES, _CENTRAL, _IMPORTERS = 3, 1000, 10, 1000
@@ -212,7 +213,7 @@ def _file_stale(at: Repository, row: Row) -> str:
         status = (Path(at.root) / row["path"]).stat(follow_symlinks=False)
     except OSError:
         return "the file is gone or cannot be read"
-    same = (status.st_size, status.st_mtime_ns, status.st_ctime_ns) == (row["bytes"], row["mtime_ns"], row["ctime_ns"])
+    same = (status.st_size, *times(status)) == (row["bytes"], row["mtime_ns"], row["ctime_ns"])
     return "" if same else "the file was written since it was indexed"
 
 

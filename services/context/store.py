@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from mesh.db import Row, Transaction
 from services.context.centrality import Central
 from services.context.comparing import Known
-from services.context.parsing import Parsed
-from services.context.reading import Read
+from services.context.parsing import Parsed, State
+from services.context.reading import Limits, Read
 from services.context.structure import Totals, depth_of
 from services.context.walking import Found, Reason
 
@@ -114,20 +114,30 @@ async def may_write(tx: Transaction, repo_id: str, run_id: str) -> bool:
     return row is not None and row["run_id"] == run_id
 
 
-async def known_between(tx: Transaction, at: Repository, after: str, upto: str | None) -> list[Known]:
-    """The shown files with paths above `after` up to `upto` (None: to the end), by path."""
+async def known_between(tx: Transaction, at: Repository, limits: Limits, after: str, upto: str | None) -> list[Known]:
+    """The shown files with paths above `after` up to `upto` (None: to the end), by path.
+
+    Of one that was cut by other limits than those of now no content is known, nor that it was ever read: it has more to show.
+    """
     rows = await tx.fetch_all(
-        "SELECT file_id, path, bytes, content_hash, mtime_ns, ctime_ns, read_us FROM files WHERE index_id = :index_id"
+        "SELECT file_id, path, bytes, content_hash, mtime_ns, ctime_ns, read_us, state = :truncated AND symbols <> :max_symbols"
+        " AND imports <> :max_imports AS cut FROM files WHERE index_id = :index_id"
         " AND born <= :generation AND died > :generation AND path > :after AND (:open = 1 OR path <= :upto) ORDER BY path",
         {
             "index_id": at.index_id,
             "generation": at.generation,
+            "truncated": int(State.TRUNCATED),
+            "max_symbols": limits.max_symbols,
+            "max_imports": limits.max_imports,
             "after": after,
             "open": int(upto is None),
             "upto": upto or "",
         },
     )
-    return [Known(*row) for row in rows]
+    return [
+        Known(file_id, path, size, "" if cut else content_hash, mtime_ns, ctime_ns, 0 if cut else read_us)
+        for file_id, path, size, content_hash, mtime_ns, ctime_ns, read_us, cut in rows
+    ]
 
 
 async def retire_files(tx: Transaction, generation: int, file_ids: Sequence[int]) -> None:

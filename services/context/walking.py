@@ -10,6 +10,7 @@ from pathlib import Path
 from services.context import git
 from services.context.ignoring import Rules, ignored, rules
 
+_LATEST = 2**63 - 1
 _LAST_CONTROL, _DELETE = "\x1f", "\x7f"
 
 
@@ -106,7 +107,12 @@ class Walk:
             return Skipped(path, Reason.NOT_REGULAR)
         if status.st_size > self._max_file_bytes:
             return Skipped(path, Reason.TOO_LARGE)
-        return Found(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return Found(path, status.st_size, *times(status))
+
+
+def times(status: os.stat_result) -> tuple[int, int]:
+    """When a file was written and when it was changed, in nanoseconds; times after 2262 as the last that fits into 64 bits."""
+    return min(status.st_mtime_ns, _LATEST), min(status.st_ctime_ns, _LATEST)
 
 
 def _order(entry: os.DirEntry[str]) -> str:
@@ -140,7 +146,8 @@ def _shown(path: str) -> str:
 def _rules_of(folder: Path, base: str) -> Rules | None:
     """The folder's .gitignore. Git does not follow one that is a symbolic link, nor do we."""
     path = folder / ".gitignore"
-    return None if path.is_symlink() else rules(base, git.read_bytes(path))
+    # unlike Path.is_symlink this does not raise in a folder that may be listed and not entered, or where the path becomes too long
+    return None if os.path.islink(path) else rules(base, git.read_bytes(path))
 
 
 def _outer_rules(place: git.Place | None, above: str) -> tuple[Rules, ...]:

@@ -50,6 +50,10 @@ class RootGone(Exception):
     """The folder vanished or became unreadable while it was walked."""
 
 
+class RootReplaced(Exception):
+    """Another folder took the place of the one that was walked."""
+
+
 @dataclass
 class Tally:
     """What a run has seen so far."""
@@ -63,9 +67,9 @@ class Tally:
     skipped: dict[Reason, tuple[int, list[str]]] = field(default_factory=dict)
 
     def skip(self, path: str, reason: Reason) -> None:
-        """Counts a skip and keeps its path among the first few."""
+        """Counts a skip and keeps its path among the first few; batches are read side by side, so they come in any order."""
         count, examples = self.skipped.get(reason, (0, []))
-        self.skipped[reason] = count + 1, [*examples, path] if len(examples) < _EXAMPLES else examples
+        self.skipped[reason] = count + 1, sorted([*examples, path])[:_EXAMPLES]
 
     @property
     def anything_new(self) -> bool:
@@ -106,12 +110,20 @@ class Run:
         """Does all but the publishing. Raises TreeTooLarge, RunLost or RootGone; the index that is shown stays."""
         commit = await asyncio.to_thread(lambda: git.head(git.find(self._root)))
         self._meter.enter(Phase.READING, self._at.files if self._at.generation else await self._count_files())
+        before = await asyncio.to_thread(_identity, self._root)
         await self._read_tree()
+        # what is moved away or removed on the way looks like a tree whose files are gone
+        if (after := await asyncio.to_thread(_identity, self._root)) != before or before is None:
+            raise RootReplaced if after else RootGone
         tally = self._tally
         if not tally.anything_new and self._at.generation:
             return Outcome(self._at.generation, self._at.resolved_imports, tally.skipped, commit, tally)
-        resolved = await link(self._host.db, self.write, self._at, self._settings.max_central_files, self._meter)
+        resolved = await link(self.read, self.write, self._at, self._settings.max_central_files, self._meter)
         return Outcome(self._at.building, resolved, tally.skipped, commit, tally)
+
+    async def read(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Reads what this run writes on; RunLost when another one has begun, which undoes it."""
+        return await self._host.db.read(partial(self.guarded, work=work))
 
     async def write(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Runs `work` in a transaction if this run may still write; RunLost otherwise."""
@@ -175,7 +187,8 @@ class Run:
     async def _known(self, after: str, upto: str | None) -> list[Known]:
         if not self._at.generation:
             return []
-        return await self._host.db.read(partial(store.known_between, at=self._at, after=after, upto=upto))
+        known = partial(store.known_between, at=self._at, limits=self._limits, after=after, upto=upto)
+        return await self.read(known)
 
     async def _drop(self, changes: Changes) -> None:
         self._tally.unchanged += changes.unchanged
@@ -230,6 +243,15 @@ class _Plan:
     touched: list[tuple[Known, Found]] = field(default_factory=list)
     ended: list[int] = field(default_factory=list)
     added: list[tuple[Found, Read, Parsed]] = field(default_factory=list)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another one of the same name; None when there is none."""
+    try:
+        status = folder.stat(follow_symlinks=False)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _batches(to_read: ToRead, size: int) -> Iterator[ToRead]:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Protocol, TypeVar
 
-from mesh.db import Database, Row, Transaction
+from mesh.db import Row, Transaction
 from services.context import store
 from services.context.centrality import Central, most_central
 from services.context.progress import Meter, Phase
@@ -17,8 +18,17 @@ from services.context.store import Link, Repository
 from services.context.structure import Totals, folder_totals
 
 _PAGE = 2000
+T = TypeVar("T")
 
 Write = Callable[[Callable[[Transaction], Awaitable[None]]], Awaitable[None]]
+
+
+class Read(Protocol):
+    """Runs statements in a transaction that reads, and gives what they give."""
+
+    async def __call__(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """What `work` gives."""
+        ...
 
 
 @dataclass
@@ -66,17 +76,17 @@ class _Edges:
         return list(zip(self.sources, self.targets, strict=True))
 
 
-async def link(database: Database, write: Write, at: Repository, max_central: int, meter: Meter) -> int:
+async def link(read: Read, write: Write, at: Repository, max_central: int, meter: Meter) -> int:
     """Brings targets, folders and central files of the generation that is being built up to date; gives the resolved imports."""
     meter.enter(Phase.RESOLVING)
-    files = await _files(database, at)
-    modules = await database.read(partial(store.built_go_modules, at=at))
+    files = await _files(read, at)
+    modules = await read(partial(store.built_go_modules, at=at))
     resolver = await asyncio.to_thread(Resolver, files.paths, modules, Path(at.root).name)
     edges, resolved = _Edges(), 0
     # the order in which imports come
     ids = sorted(files.place_of_id)
     meter.enter(Phase.RESOLVING, len(ids))
-    async for page in _pages(database, at):
+    async for page in _pages(read, at):
         targets = [_target(files, resolver, each) for each in page]
         resolved += sum(bool(target) for target in targets)
         edges.add_all(files, page, targets)
@@ -99,10 +109,10 @@ def _shape(files: _Files, edges: _Edges, max_central: int) -> tuple[dict[str, To
     return folder_totals(files.sizes), most_central(files.paths, edges.pairs(), max_central)
 
 
-async def _files(database: Database, at: Repository) -> _Files:
+async def _files(read: Read, at: Repository) -> _Files:
     files, after = _Files(), ""
     while True:
-        rows = await database.read(partial(store.built_files, at=at, after=after, limit=_PAGE))
+        rows = await read(partial(store.built_files, at=at, after=after, limit=_PAGE))
         for row in rows:
             files.add(row)
         if len(rows) < _PAGE:
@@ -110,10 +120,10 @@ async def _files(database: Database, at: Repository) -> _Files:
         after = rows[-1]["path"]
 
 
-async def _pages(database: Database, at: Repository) -> AsyncIterator[list[Link]]:
+async def _pages(read: Read, at: Repository) -> AsyncIterator[list[Link]]:
     after = (0, -1)
     while True:
-        page = await database.read(partial(store.built_links, at=at, after=after, limit=_PAGE))
+        page = await read(partial(store.built_links, at=at, after=after, limit=_PAGE))
         yield page
         if len(page) < _PAGE:
             return

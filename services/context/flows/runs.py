@@ -16,12 +16,12 @@ from mesh.clock import to_us
 from mesh.db import Transaction
 from mesh.host import Host
 from services.context import events, store, store_queries, wire
-from services.context.flows.indexing import Outcome, RootGone, Run, RunLost, TreeTooLarge
+from services.context.flows.indexing import Outcome, RootGone, RootReplaced, Run, RunLost, TreeTooLarge
 from services.context.freshness import look
 from services.context.progress import Meter, Phase, Progress
 from services.context.settings import ContextSettings
 from services.context.store import Repository
-from services.context.workers.pool import Pool
+from services.context.workers.pool import NoWorkers, Pool
 
 log = logging.getLogger(__name__)
 _WHEN_BUSY = timedelta(seconds=5)
@@ -162,9 +162,16 @@ class Runs:
             name = ContextSettings.env_name(error.setting)
             raise errors.exhausted(name, f"{error}; index a part of it or raise {name}") from error
         except RunLost as error:
-            raise errors.aborted("another run of the same repository has begun; its answer stands", repo_id=repo_id) from error
+            left = await self._host.db.read(lambda tx: store.find_repository(tx, repo_id))
+            why = "another run of the same repository has begun; its answer stands" if left else "its index was deleted meanwhile"
+            raise errors.aborted(why, repo_id=repo_id) from error
+        except RootReplaced as error:
+            raise errors.aborted("another folder took its place while it was indexed; index it again", root=str(root)) from error
         except RootGone as error:
             raise not_allowed() from error
+        except NoWorkers as error:
+            detail = "its process ends at once or cannot be started; the index before stays"
+            raise errors.unavailable("the parser", retry_after=_WHEN_BUSY, detail=detail) from error
         finally:
             await self._host.db.write(lambda tx: store_queries.abandon_first(tx, repo_id, run_id))
 

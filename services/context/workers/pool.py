@@ -26,6 +26,10 @@ class WorkerFailed(Exception):
     """A worker died, did not answer in time, or answered nonsense."""
 
 
+class NoWorkers(Exception):
+    """No worker can be started, or none can answer anything: that says nothing of the files."""
+
+
 class Pool:
     """Starts a worker when there is work for it; leaving the context ends them all."""
 
@@ -47,7 +51,7 @@ class Pool:
             await self._end(process)
 
     async def read(self, root: Path, files: Sequence[tuple[str, str]], limits: Limits) -> Outcomes:
-        """Reads files given as (path, known hash). A file whose parser fails comes without symbols."""
+        """Reads files given as (path, known hash). A file whose parser fails comes without symbols; NoWorkers when none works."""
         try:
             return await self._ask(root, files, limits, parse=True)
         except WorkerFailed:
@@ -56,7 +60,15 @@ class Pool:
         try:
             return await self._ask(root, files, limits, parse=False)
         except WorkerFailed:
+            await self._prove(root, limits)
             return [(path, Reason.UNREADABLE) for path, _ in files]
+
+    async def _prove(self, root: Path, limits: Limits) -> None:
+        """Lets a worker do nothing, so that it is known whether it was the file that could not be read."""
+        try:
+            await self._ask(root, [], limits, parse=False)
+        except WorkerFailed as error:
+            raise NoWorkers from error
 
     async def _ask(self, root: Path, files: Sequence[tuple[str, str]], limits: Limits, *, parse: bool) -> Outcomes:
         process = await self._slots.get()

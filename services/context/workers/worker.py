@@ -34,12 +34,20 @@ def main(memory: int) -> None:
 def answer(root: Path, path: str, known_hash: str, limits: Limits, *, parse: bool) -> dict[str, Any]:
     """What was read of one file; one that its parser cannot take comes without symbols."""
     content = load(root / path, limits)
+    if not isinstance(content, Reason) and _leads_elsewhere(root, path):
+        content = Reason.SYMLINK
     if isinstance(content, Reason):
         return packing.pack(path, content)
     try:
         return packing.pack(path, of_content(path, content, known_hash, limits, parse=parse))
     except (MemoryError, RecursionError, ValueError):
         return packing.pack(path, of_content(path, content, known_hash, limits, parse=False))
+
+
+def _leads_elsewhere(root: Path, path: str) -> bool:
+    """True when a link has taken the place of a folder since the tree was walked; it could lead out of what may be indexed."""
+    folder = os.path.dirname(path)
+    return Path(os.path.realpath(root / folder)) != Path(os.path.realpath(root)) / folder
 
 
 if __name__ == "__main__":

@@ -61,3 +61,15 @@ def test_no_commit(tmp_path: Path) -> None:
     (tmp_path / ".git" / "HEAD").write_text("ref: refs/heads/a\n")
     (tmp_path / ".git" / "refs" / "heads" / "a").write_text("ref: refs/heads/a\n")
     assert _head(tmp_path) == ""
+
+
+@pytest.mark.parametrize("name", ["\0\0\0\0", "circle"])
+def test_a_folder_that_cannot_be_followed(tree: Path, tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    """Files of NULs are what a power cut leaves of new ones; neither they nor links in a circle end whoever looks."""
+    (tree / ".git" / "circle").symlink_to("circle")
+    (tree / ".git" / "commondir").write_text(name)
+    assert _head(tree)
+    other = tmp_path_factory.mktemp("other")
+    (other / "circle").symlink_to("circle")
+    (other / ".git").write_text(f"gitdir: {name}")
+    assert _head(other) == ""

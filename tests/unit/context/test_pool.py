@@ -12,7 +12,7 @@ from services.context.parsing import State
 from services.context.reading import Limits, Read
 from services.context.walking import Reason
 from services.context.workers import packing
-from services.context.workers.pool import Pool
+from services.context.workers.pool import NoWorkers, Pool
 
 LIMITS = Limits(max_file_bytes=10_000, max_symbols=100, max_imports=100)
 MEMORY = 2 * 1024**3
@@ -83,3 +83,13 @@ async def test_a_cancelled_read_leaves_no_answer_behind(tmp_path: Path) -> None:
         assert path == "a.py"
         processes = list(pool._running)
     assert [process.returncode is not None for process in processes] == [True]
+
+
+async def test_without_workers_nothing_is_told_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interpreter that was replaced by one that does not run, or is away, is not a tree of unreadable files."""
+    (tmp_path / "a.py").write_text("def f(): ...\n")
+    for program in ("/bin/false", str(tmp_path / "away")):
+        monkeypatch.setattr("services.context.workers.pool.sys.executable", program)
+        async with Pool(2, timedelta(seconds=30), MEMORY) as pool:
+            with pytest.raises(NoWorkers):
+                await pool.read(tmp_path, [("a.py", ""), ("missing", "")], LIMITS)

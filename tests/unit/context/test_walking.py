@@ -109,3 +109,13 @@ def test_a_deep_tree_does_not_overflow(tmp_path: Path) -> None:
     deep.mkdir(parents=True)
     (deep / "f").touch()
     assert _files(tmp_path) == ["d/" * 600 + "f"]
+
+
+def test_a_folder_whose_ignore_file_cannot_be_looked_at(tmp_path: Path) -> None:
+    """The path of a folder fits, the one of an ignore file in it does not; a folder that may only be listed is refused alike."""
+    deep = tmp_path
+    while (left := 4090 - len(bytes(deep))) > 0:
+        deep /= "d" * min(200, max(left - 1, 1))
+    deep.mkdir(parents=True)
+    _write(tmp_path, "z")
+    assert _files(tmp_path) == ["z"]
