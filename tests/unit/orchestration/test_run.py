@@ -146,7 +146,12 @@ def test_a_retry_keeps_what_succeeded_and_runs_the_rest(data: st.DataObject) -> 
 def test_a_retry_of_a_run_during_which_the_clock_was_set_back() -> None:
     """What is kept comes in the order of the DAG, whatever its times say."""
     before = NOW - timedelta(hours=1)
-    facts = [NodeStarted("a", NOW), NodeSucceeded("a", NOW, {}), NodeStarted("b", before), NodeSucceeded("b", before, {})]
+    facts: list[runs.Fact] = [
+        NodeStarted("a", NOW),
+        NodeSucceeded("a", NOW, {}),
+        NodeStarted("b", before),
+        NodeSucceeded("b", before, {}),
+    ]
     state = _after(*facts)
     assert runs.replay(DIAMOND, runs.facts_to_keep(state, runs.kept_by_retry(state))) == state
 
