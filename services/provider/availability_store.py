@@ -80,17 +80,23 @@ async def forget_condition(tx: Transaction, resource: Resource) -> None:
 
 async def forget(tx: Transaction, resource: Resource) -> None:
     """Drops all that was noted of a provider, a model or a key that is gone: another one of its name begins anew."""
-    place = " WHERE provider_id = :provider_id AND (:model = '' OR model = :model) AND (:key_id = '' OR key_id = :key_id)"
-    for table in ("availability", "health_bucket"):
-        await tx.execute(f"DELETE FROM {table}{place}", resource._asdict())  # noqa: S608 # constants only
+    place = resource._asdict()
+    await tx.execute(
+        "DELETE FROM availability WHERE provider_id = :provider_id AND (:model = '' OR model = :model)"
+        " AND (:key_id = '' OR key_id = :key_id)",
+        place,
+    )
+    await tx.execute(
+        "DELETE FROM health_bucket WHERE provider_id = :provider_id AND (:model = '' OR model = :model)"
+        " AND (:key_id = '' OR key_id = :key_id)",
+        place,
+    )
     if not resource.key_id:
-        model = "provider_id = :provider_id AND (:model = '' OR model = :model)"
-        await tx.execute(f"DELETE FROM model_health WHERE {model}", resource._asdict())  # noqa: S608 # constants only
+        await tx.execute("DELETE FROM model_health WHERE provider_id = :provider_id AND (:model = '' OR model = :model)", place)
     if not resource.model:
-        key = "provider_id = :provider_id AND (:key_id = '' OR key_id = :key_id)"
-        await tx.execute(f"DELETE FROM key_health WHERE {key}", resource._asdict())  # noqa: S608 # constants only
+        await tx.execute("DELETE FROM key_health WHERE provider_id = :provider_id AND (:key_id = '' OR key_id = :key_id)", place)
     if resource == Resource(resource.provider_id):
-        await tx.execute("DELETE FROM provider_health WHERE provider_id = :provider_id", resource._asdict())
+        await tx.execute("DELETE FROM provider_health WHERE provider_id = :provider_id", place)
 
 
 async def model_seen(tx: Transaction, target: Target, grain: Grain) -> tuple[ModelHealth, Seen]:
