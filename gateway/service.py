@@ -3,7 +3,6 @@
 # grpcio's classes are generic in its type stubs only, so annotations must not be evaluated
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import platform
@@ -13,7 +12,6 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
-from weakref import WeakValueDictionary
 
 import grpc
 import psutil
@@ -34,7 +32,7 @@ from mesh.catalogue import SERVICES, ServiceSpec, owner_of
 from mesh.child import Program, State
 from mesh.db import Transaction
 from mesh.host import Host
-from mesh.ids import new_id
+from mesh.unbroken import Unbroken
 from mesh.version import version
 
 Asked = system.StartServiceRequest | system.StopServiceRequest | system.RestartServiceRequest | system.ScaleServiceRequest
@@ -147,9 +145,7 @@ class SystemService(TrafficCalls, LogCalls, SystemServiceServicer):
         self._sampler = Sampler(ask_envoy, host.clock, self._settings)
         self._logs = installation.data_folder / "log"
         self._tail = LogTail(self._logs, self._settings)
-        # changes of processes that are under way, and whose turn it is under a request_id
-        self._changing: set[asyncio.Task[Any]] = set()
-        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._unbroken = Unbroken()
 
     @property
     def background(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
@@ -230,26 +226,21 @@ class SystemService(TrafficCalls, LogCalls, SystemServiceServicer):
 
     async def _once(self, request: Asked, response_type: type[Answer], change: Change) -> Answer:
         """Makes a change of the processes unless the request was answered before, and keeps the answer."""
-        # a task of its own: a caller that goes away must not leave a service half stopped, nor the answer to his repeat unkept
-        changing = asyncio.create_task(self._change(request, response_type, change))
-        self._changing.add(changing)
-        changing.add_done_callback(self._changing.discard)
-        return await asyncio.shield(changing)
+        # a caller that goes away must not leave a service half stopped, nor the answer to his repeat unkept; a change takes
+        # seconds, and what comes meanwhile under the same request_id waits for its answer
+        return await self._unbroken.run(self._change(request, response_type, change), alone=answers.request_id_of(request))
 
     async def _change(self, request: Asked, response_type: type[Answer], change: Change) -> Answer:
-        # a change takes seconds: what comes meanwhile under the same request_id waits for its answer
-        turn = self._turns.setdefault((request.DESCRIPTOR.name, answers.request_id_of(request) or new_id()), asyncio.Lock())
-        async with turn:
-            known = await self._host.answered(request, response_type)
-            if known is not None:
-                return known
-            await change()
-            answer = response_type(health=self._health_of(request.service))
+        known = await self._host.answered(request, response_type)
+        if known is not None:
+            return known
+        await change()
+        answer = response_type(health=self._health_of(request.service))
 
-            async def keep(_: Transaction) -> Answer:
-                return answer
+        async def keep(_: Transaction) -> Answer:
+            return answer
 
-            return await self._host.once(request, response_type, keep)
+        return await self._host.once(request, response_type, keep)
 
     def _health_of(self, service: str) -> process.ServiceHealth:
         for spec in self._manager.services:

@@ -1,11 +1,11 @@
 """What a person at the terminal is told: what becomes ready, what dies, and, when all is ready, where everything is."""
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from shutil import which
 
+from mesh import unheard
 from mesh.catalogue import SERVICES
 from mesh.child import Child, State
 from mesh.settings import MeshSettings
@@ -88,8 +88,7 @@ def say(text: str) -> None:
         sys.stdout.write(_writable(text) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        # what is still in the buffer would be complained about at the end of the process
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        unheard.let_go()
     except OSError:
         # a file on a full disk, or a terminal that was closed
         return

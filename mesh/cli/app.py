@@ -4,7 +4,6 @@ import errno
 import importlib
 import inspect
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 import click
 
+from mesh import unheard
 from mesh.catalogue import SERVICES
 from mesh.cli.console import Code, Console, Failure, wants_color
 from mesh.cli.grouping import Group
@@ -90,8 +90,7 @@ class App(Group):
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
-            # what is still in the buffer would be complained about at the end of the process
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            unheard.let_go()
             return _failed(Failure("there is no room left for what it writes", "make room, then call it again"), console)
         return ended if isinstance(ended, int) else Code.DONE
 

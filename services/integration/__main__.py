@@ -9,6 +9,7 @@ from tooloo.integration.v1 import integration_service_pb2_grpc
 
 from mesh import boot
 from mesh.host import Host, Parts
+from mesh.unbroken import Unbroken
 from services.integration import events, notification, providers
 from services.integration.flows import keys
 from services.integration.flows.authorizing import Authorizing
@@ -18,7 +19,6 @@ from services.integration.flows.notifying import Notifying
 from services.integration.flows.slacking import Slacking
 from services.integration.flows.syncing import Syncing
 from services.integration.flows.tokens import TokenKeeper
-from services.integration.flows.unbroken import Unbroken
 from services.integration.remote.outgoing import Outgoing
 from services.integration.service import IntegrationService
 from services.integration.settings import IntegrationSettings

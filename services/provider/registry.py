@@ -74,6 +74,11 @@ class Provider:
         """Whether the registry says where to call it."""
         return self.stands_in or bool(self.base_url)
 
+    @property
+    def way(self) -> tuple[str, str, Manner]:
+        """Where and how it is called."""
+        return self.base_url, self.dialect, self.manner
+
     def target(self, model: Model, key: str = "", key_id: str = "", timeouts: Timeouts | None = None) -> Target:
         """Where a call to one of its models goes, under one of its keys; `timeouts` None: its own."""
         limits, upstream = timeouts or self.timeouts, model.upstream or model.name

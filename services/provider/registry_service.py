@@ -64,12 +64,7 @@ class RegistryService(RegistryServiceServicer):
 
     async def _put_provider(self, tx: Transaction, message: api.ProviderDefinition, *, new: bool) -> api.ProviderDefinition:
         definition = form.from_provider(message)
-        await self._known.look(tx)
-        before = self._known.registry.providers.get(message.provider_id)
         provider = await self._registering.put_provider(tx, message.provider_id, definition, new=new)
-        if before is not None and _called(before) != _called(provider):
-            # what failed there says nothing of here
-            await availability.reset(self._host, tx, self._known, Resource(provider.provider_id))
         return form.to_provider(provider, changed_here=True, tokens_per_second=message.tokens_per_second)
 
     async def SetProviderEnabled(self, request: api.SetProviderEnabledRequest, context: Context) -> api.SetProviderEnabledResponse:
@@ -123,13 +118,7 @@ class RegistryService(RegistryServiceServicer):
 
     async def _put_model(self, tx: Transaction, message: api.ModelDefinition, *, new: bool) -> api.ModelDefinition:
         definition = form.from_model(message)
-        await self._known.look(tx)
-        before = self._known.registry.model(message.provider_id, message.model)
-        model = await self._registering.put_model(tx, message.provider_id, message.model, definition, new=new)
-        if before is not None and before.upstream != model.upstream:
-            # a name that the provider did not know was another one
-            await availability.reset(self._host, tx, self._known, Resource(*model.key))
-        return self._model(model, True)
+        return self._model(await self._registering.put_model(tx, message.provider_id, message.model, definition, new=new), True)
 
     def _model(self, model: Model, changed_here: bool) -> api.ModelDefinition:
         return form.to_model(model, changed_here=changed_here, price=self._known.price_of_model(model))
@@ -226,11 +215,6 @@ class RegistryService(RegistryServiceServicer):
     def _key(self, key: StoredKey, used: Mapping[tuple[str, str], datetime]) -> api.ProviderKey:
         last, readable = used.get((key.provider_id, key.key_id)), self._keyring.readable(key)
         return form.to_key(key, self._host.clock.now(), last, readable=readable)
-
-
-def _called(provider: Provider) -> tuple[object, ...]:
-    """Where and how it is called."""
-    return provider.base_url, provider.dialect, provider.manner
 
 
 async def _keys(tx: Transaction, provider_id: str) -> tuple[list[StoredKey], Mapping[tuple[str, str], datetime]]:

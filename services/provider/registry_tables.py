@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from services.provider.constraints import DATA_POLICIES
-from services.provider.pricelist import Key, PriceList, RegistryError, read_price, read_prices
+from services.provider.pricelist import Key, PriceList, RegistryError, read_price
 from services.provider.pricing import FREE, Price
 from services.provider.registry import DIALECTS, Model, Provider, Registry
 from services.provider.target import Manner, Timeouts
@@ -29,11 +29,6 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _PORTS = {"http": 80, "https": 443}
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
 _PROVIDER_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-
-
-def parse_registry(table: Mapping[str, Any], price_table: Mapping[str, Any]) -> Registry:
-    """Registry of a parsed providers.toml and prices.json; RegistryError for what does not fit."""
-    return build_registry(table, read_prices(price_table))
 
 
 def build_registry(table: Mapping[str, Any], prices: PriceList) -> Registry:

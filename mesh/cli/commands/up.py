@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from mesh import instance
+from mesh import instance, unheard
 from mesh.cli.console import Code, Console, Failure
 from mesh.cli.modules import module_environment
 from mesh.cli.sharing import Command
@@ -149,8 +149,7 @@ def _show(line: str) -> None:
     try:
         click.echo(line, nl=False)
     except OSError:
-        # what is still in the buffer would be complained about at the end of the process
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        unheard.let_go()
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[str]:

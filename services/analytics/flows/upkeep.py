@@ -1,14 +1,12 @@
 """What analytics does by itself: folds what was heard into buckets, forgets what is old, looks at each service's health."""
 
 import asyncio
-import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from mesh.clock import to_us
 from mesh.db import Transaction
-from mesh.errors import Refusal
 from mesh.host import Host
 from services.analytics import buckets, events, health
 from services.analytics.buckets import DAY, HOUR, MINUTE
@@ -16,8 +14,6 @@ from services.analytics.health import Band, Health, Policy
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.span import Folded, Words, fold_events, health_of
 from services.analytics.store import heard, metrics, spans, users
-
-log = logging.getLogger(__name__)
 
 # (time, value) by series
 Values = dict[int, list[tuple[int, float]]]
@@ -168,9 +164,5 @@ async def _add_values(tx: Transaction, values: Values) -> None:
 
 async def _every(interval: timedelta, work: Callable[[], Awaitable[None]]) -> None:
     while True:
-        try:
-            await work()
-        except Refusal as refusal:
-            # a disk that is full, or a lock that another process holds: there is always a next time
-            log.warning("the upkeep waits: %s", refusal)
+        await work()
         await asyncio.sleep(interval.total_seconds())

@@ -9,6 +9,7 @@ from mesh import errors
 from mesh.answers import request_id_of
 from mesh.db import Transaction
 from mesh.host import Host
+from mesh.unbroken import Unbroken
 from mesh.vault import Vault, VaultError
 from services.integration import connection as connections
 from services.integration import events, id_token, oauth, wire
@@ -16,7 +17,6 @@ from services.integration.connection import Authorization, Connection
 from services.integration.exchange import OK, Refused, RemoteError
 from services.integration.flows import refusals
 from services.integration.flows.directory import Directory
-from services.integration.flows.unbroken import Unbroken
 from services.integration.id_token import IdTokenError
 from services.integration.oauth import Tokens
 from services.integration.providers import Provider

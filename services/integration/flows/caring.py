@@ -9,13 +9,13 @@ from mesh.answers import request_id_of
 from mesh.db import Transaction
 from mesh.errors import Refusal
 from mesh.host import Host
+from mesh.unbroken import Unbroken
 from services.integration import events, oauth, wire
 from services.integration.connection import LAPSED, Connection
 from services.integration.exchange import UNAUTHORIZED, Call, Refused, RemoteError
 from services.integration.flows import refusals
 from services.integration.flows.directory import Directory
 from services.integration.flows.tokens import TokenKeeper
-from services.integration.flows.unbroken import Unbroken
 from services.integration.providers import Provider
 from services.integration.remote.outgoing import Outgoing
 from services.integration.slack import DEAD_TOKEN

@@ -17,11 +17,11 @@ from mesh.answers import request_id_of
 from mesh.clock import to_us
 from mesh.db import Row, Transaction
 from mesh.host import Host
+from mesh.unbroken import Unbroken
 from services.integration import events, notification
 from services.integration.exchange import Limited, Refused, RemoteError
 from services.integration.flows import refusals
 from services.integration.flows.slacking import REMOTE, Slacking
-from services.integration.flows.unbroken import Unbroken
 from services.integration.settings import IntegrationSettings
 from services.integration.slack import DEAD_TOKEN
 from services.integration.store import slack as store

@@ -6,13 +6,13 @@ from typing import NoReturn
 
 from mesh import errors
 from mesh.host import Host
+from mesh.unbroken import Unbroken
 from mesh.vault import Vault, VaultError
 from services.integration import oauth
 from services.integration.connection import LAPSED, Connection
 from services.integration.exchange import Refused, RemoteError
 from services.integration.flows import refusals
 from services.integration.flows.directory import Directory
-from services.integration.flows.unbroken import Unbroken
 from services.integration.oauth import Tokens
 from services.integration.remote.outgoing import Outgoing
 from services.integration.settings import IntegrationSettings

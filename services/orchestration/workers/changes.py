@@ -1,15 +1,8 @@
 """Who waits for a run hears at once that it changed in this process; what another process did, they see when they look again."""
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
-
-from mesh.errors import Refusal
-
-log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 class Changes:
@@ -44,12 +37,3 @@ async def wait(changed: asyncio.Event, seconds: float) -> None:
             await changed.wait()
     except TimeoutError:
         return
-
-
-async def tried(turn: Callable[[], Awaitable[T]]) -> T | None:
-    """One turn of a background loop; None when the database refused it: a full disk or a lock passes, and there is a next turn."""
-    try:
-        return await turn()
-    except Refusal as refusal:
-        log.warning("put off: %s", refusal)
-        return None

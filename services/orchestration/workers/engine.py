@@ -6,17 +6,19 @@ process that has lost its lease cannot note anything any more (the driver checks
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from mesh.clock import to_us
 from mesh.db import Transaction
+from mesh.errors import Refusal
 from mesh.host import Host
 from services.orchestration import run as runs
 from services.orchestration import store
 from services.orchestration.records import RunRecord
 from services.orchestration.settings import OrchestrationSettings
 from services.orchestration.workers.calls import Caller
-from services.orchestration.workers.changes import Changes, tried, wait
+from services.orchestration.workers.changes import Changes, wait
 from services.orchestration.workers.driver import Driver, LeaseLost, Places, Tools
 
 log = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ class Engine:
         try:
             while True:
                 self._woken.clear()
-                await tried(self._claim)
+                await _tried(self._claim)
                 await wait(self._woken, self._settings.poll_interval.total_seconds())
                 if housekeeper.done():
                     housekeeper.result()
@@ -104,8 +106,8 @@ class Engine:
         """Renews the leases and drops old runs."""
         while True:
             await asyncio.sleep(self._settings.run_lease.total_seconds() / _RENEWALS_PER_LEASE)
-            await tried(self._renew)
-            await tried(self._forget)
+            await _tried(self._renew)
+            await _tried(self._forget)
 
     async def _renew(self) -> None:
         if not self._driving:
@@ -126,3 +128,11 @@ class Engine:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _tried(turn: Callable[[], Awaitable[None]]) -> None:
+    """One turn, put off when the store refuses it, as on a full disk: the runs that are driven go on meanwhile."""
+    try:
+        await turn()
+    except Refusal as refusal:
+        log.warning("put off: %s", refusal)

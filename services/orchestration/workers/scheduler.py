@@ -14,7 +14,7 @@ from mesh.host import Host
 from services.orchestration import events, schedule, task_store, wire
 from services.orchestration.records import Origin, TaskRecord, input_of_fire
 from services.orchestration.settings import OrchestrationSettings
-from services.orchestration.workers.changes import tried, wait
+from services.orchestration.workers.changes import wait
 from services.orchestration.workers.starter import Starter
 
 _TASKS_AT_A_TIME = 100
@@ -37,10 +37,7 @@ class Scheduler:
         """Fires what is due, then waits for the next; for ever."""
         while True:
             self._woken.clear()
-            fired = await tried(self.fire_due)
-            if fired is None:
-                await wait(self._woken, self._settings.poll_interval.total_seconds())
-            elif not fired:
+            if not await self.fire_due():
                 await wait(self._woken, await self._seconds_to_next())
 
     async def fire_due(self) -> int:

@@ -5,7 +5,6 @@ written when a cooldown or an open time ends: the state follows from the time; `
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -13,7 +12,6 @@ from datetime import timedelta
 from functools import partial
 
 from mesh.db import Transaction
-from mesh.errors import Refusal
 from mesh.host import Host
 from services.provider import availability_store, cooldown, health, health_window, query_store, store
 from services.provider.availability import Availability, Condition, Drain, Outcome, Resource
@@ -25,7 +23,6 @@ from services.provider.flows.changes import Ledger
 from services.provider.flows.known import Known
 from services.provider.health_window import Bucket, Call
 
-log = logging.getLogger(__name__)
 _SEVERAL = 2
 _OF_KEYS = (Rests.KEY, Rests.KEY_AT_MODEL)
 # spreads what would happen at the same moment; nothing that must be kept secret depends on it
@@ -255,13 +252,10 @@ async def sweep(host: Host, known: Known) -> None:
 
 
 async def watch(host: Host, known: Known) -> None:
-    """Sweeps again and again, for ever; a store that is away for a while ends nothing."""
+    """Sweeps again and again, for ever."""
     while True:
         await asyncio.sleep(known.settings.availability_sweep.total_seconds())
-        try:
-            await sweep(host, known)
-        except Refusal as refusal:
-            log.warning("what time changed of availability is not told yet: %s", refusal)
+        await sweep(host, known)
 
 
 async def _is_due(host: Host, known: Known, tx: Transaction) -> bool:

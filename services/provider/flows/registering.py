@@ -11,6 +11,7 @@ from mesh.host import Host
 from services.provider import availability_store
 from services.provider import registry_store as store
 from services.provider.availability import Resource
+from services.provider.flows import availability
 from services.provider.flows.known import Known
 from services.provider.overlay import Change, lay_over
 from services.provider.pricelist import RegistryError, read_price, write_price
@@ -31,6 +32,7 @@ class Registering:
 
     async def put_provider(self, tx: Transaction, provider_id: str, definition: Mapping[str, Any], *, new: bool) -> Provider:
         """Adds or replaces a provider."""
+        await self._known.look(tx)
         registry, changes = await self.registry(tx)
         before = registry.providers.get(provider_id)
         if new and before is not None:
@@ -46,7 +48,11 @@ class Registering:
                 await store.put_model(tx, change, self._now())
             changes += hidden
         change = Change(provider_id, "", definition, enabled=True if before is None else before.enabled)
-        return (await self._keep(tx, change, changes)).providers[provider_id]
+        provider = (await self._keep(tx, change, changes)).providers[provider_id]
+        if before is not None and before.way != provider.way:
+            # what failed there says nothing of here
+            await availability.reset(self._host, tx, self._known, Resource(provider_id))
+        return provider
 
     async def enable_provider(self, tx: Transaction, provider_id: str, enabled: bool) -> Provider:
         """Switches a provider."""
@@ -69,6 +75,7 @@ class Registering:
 
     async def put_model(self, tx: Transaction, provider_id: str, name: str, definition: Mapping[str, Any], *, new: bool) -> Model:
         """Adds or replaces a model."""
+        await self._known.look(tx)
         registry, changes = await self.registry(tx)
         if provider_id not in registry.providers:
             raise errors.not_found("provider", provider_id)
@@ -78,7 +85,11 @@ class Registering:
         if not new and before is None:
             raise errors.not_found("model", f"{provider_id}/{name}")
         enabled = self._enabled(changes, provider_id, name) if before else True
-        return await self._model(tx, Change(provider_id, name, _with_tiers(definition, before), enabled), changes)
+        model = await self._model(tx, Change(provider_id, name, _with_tiers(definition, before), enabled), changes)
+        if before is not None and before.upstream != model.upstream:
+            # a name that the provider did not know was another one
+            await availability.reset(self._host, tx, self._known, Resource(*model.key))
+        return model
 
     async def enable_model(self, tx: Transaction, provider_id: str, name: str, enabled: bool) -> Model:
         """Switches a model."""

@@ -12,13 +12,14 @@ from genai_prices import Usage, calc_price
 
 from services.provider import money
 from services.provider.flows import refresh_prices
+from services.provider.pricelist import read_prices
 from services.provider.registry import Model
-from services.provider.registry_tables import parse_registry
+from services.provider.registry_tables import build_registry
 
 FOLDER = Path("services/provider")
 LIST = json.loads((FOLDER / "prices.json").read_text())
 TAKEN = datetime.fromisoformat(LIST["taken"]).replace(tzinfo=UTC)
-SHIPPED = parse_registry(tomllib.loads((FOLDER / "providers.toml").read_text()), LIST)
+SHIPPED = build_registry(tomllib.loads((FOLDER / "providers.toml").read_text()), read_prices(LIST))
 INSTALLED = f"genai-prices {version('genai-prices')}"
 # an upgrade of the package brings newer prices; the copy is renewed by a command and a review, not by a failing test
 pytestmark = pytest.mark.skipif(

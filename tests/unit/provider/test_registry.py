@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from services.provider import money
-from services.provider.pricelist import RegistryError
+from services.provider.pricelist import RegistryError, read_prices
 from services.provider.pricing import FREE, Price, Rate
-from services.provider.registry_tables import parse_registry
+from services.provider.registry_tables import build_registry
 
 FOLDER = Path("services/provider")
 TIERS = {"small": {"quality": 0.5, "tokens_per_second": 100}}
@@ -29,8 +29,8 @@ def registry(model: dict[str, Any], **provider: object) -> dict[str, Any]:
 
 def test_the_shipped_registry_has_a_price_for_every_model() -> None:
     """What is offered can be estimated; the local ones and OpenRouter's free variants cost nothing, nothing else does."""
-    shipped = parse_registry(
-        tomllib.loads((FOLDER / "providers.toml").read_text()), json.loads((FOLDER / "prices.json").read_text())
+    shipped = build_registry(
+        tomllib.loads((FOLDER / "providers.toml").read_text()), read_prices(json.loads((FOLDER / "prices.json").read_text()))
     )
     assert {"openai", "anthropic", "google", "deepseek", "mistral", "groq", "openrouter", "ollama"} <= set(shipped.providers)
     for model in shipped.models:
@@ -40,7 +40,7 @@ def test_the_shipped_registry_has_a_price_for_every_model() -> None:
 
 def test_a_list_price_is_read_exactly() -> None:
     """Rates per million tokens in nano units, dearer rates for long inputs, and the other names of a model."""
-    read = parse_registry(registry({}), PRICES)
+    read = build_registry(registry({}), read_prices(PRICES))
     base, dearer = Rate(10**9, 2_500_000_000), Rate(3 * 10**9, 4 * 10**9, 500_000_000)
     assert read.price_of("acme", "one") == read.price_of("acme", "one-2026") == Price(base, ((500, dearer),))
     assert read.price_of("acme", "two") is None
@@ -49,13 +49,13 @@ def test_a_list_price_is_read_exactly() -> None:
 
 def test_a_price_in_the_registry_wins_over_the_list() -> None:
     """The edited file overrides the copied one."""
-    read = parse_registry(registry({"price": {"input": "7", "output": "8"}}), PRICES)
+    read = build_registry(registry({"price": {"input": "7", "output": "8"}}), read_prices(PRICES))
     assert read.price_of("acme", "one") == Price(Rate(money.parse("7"), money.parse("8")))
 
 
 def test_whatever_runs_locally_costs_nothing() -> None:
     """Also a model that the registry does not list."""
-    read = parse_registry(registry({}, local=True, address="127.0.0.1:1"), PRICES)
+    read = build_registry(registry({}, local=True, address="127.0.0.1:1"), read_prices(PRICES))
     assert read.price_of("acme", "anything") == FREE
 
 
@@ -75,11 +75,11 @@ def test_whatever_runs_locally_costs_nothing() -> None:
 def test_a_wrong_entry_is_named(model: dict[str, Any], provider: dict[str, Any], says: str) -> None:
     """The message says which entry and what would be right."""
     with pytest.raises(RegistryError, match="acme") as raised:
-        parse_registry(registry(model, **provider), PRICES)
+        build_registry(registry(model, **provider), read_prices(PRICES))
     assert says in str(raised.value)
 
 
 def test_prices_in_another_currency_are_refused() -> None:
     """The ledger is in the currency of the price lists; mixing them would add apples to pears."""
     with pytest.raises(RegistryError, match="USD"):
-        parse_registry(registry({}), {**PRICES, "currency": "EUR"})
+        build_registry(registry({}), read_prices({**PRICES, "currency": "EUR"}))

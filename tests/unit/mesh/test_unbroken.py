@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.integration.flows.unbroken import Unbroken
+from mesh.unbroken import Unbroken
 
 
 async def test_work_goes_on_without_its_caller() -> None:
