@@ -5,6 +5,8 @@ Writes that wait at the same time share one transaction and one fsync (group com
 
 Store functions are coroutines, because on PostgreSQL they will wait for a network. On SQLite nothing in them does, so a
 transaction runs from begin to commit on its connection's thread: one hop there and back (60 to 100 µs), not one a statement.
+Brief ones run on the loop's own thread, and only their commit, which waits for the disk, on the other: two threads that share
+Python's lock and take turns at it cost more than they gain (docs/decisions/0017).
 """
 
 import asyncio
@@ -13,17 +15,16 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import Self, TypeVar
 
 import aiosqlite
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
-from mesh import db_errors, errors, migrations
+from mesh import db_batch, db_errors, errors, migrations
 from mesh.clock import Clock, SystemClock, to_us
+from mesh.db_batch import Job
 from mesh.remembered import Remembered
 from mesh.settings import MeshSettings
 from mesh.transaction import Row, Transaction
@@ -32,6 +33,8 @@ from mesh.transaction import Row, Transaction
 __all__ = ["Database", "Row", "Transaction"]
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+# brief writes of one commit that the loop runs by itself: more would keep it from all else for too long
+_HERE = 64
 # copies of pages that savepoints need go to memory, not to a file each time
 _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY")
 
@@ -49,17 +52,10 @@ class _Connection(aiosqlite.Connection):
         self._tx.put_nowait((future, partial(function, self._conn)))
         return future
 
-
-@dataclass
-class _Job:
-    """A write that waits for its turn, and then for its commit."""
-
-    work: Callable[[Transaction], Awaitable[Any]]
-    context: contextvars.Context
-    done: asyncio.Future[Any]
-    result: Any = None
-    failure: BaseException | None = None
-    callbacks: list[Callable[[], None]] = field(default_factory=list)
+    @property
+    def idle(self) -> sqlite3.Connection:
+        """SQLite's own connection, for whoever knows that its thread has nothing to do."""
+        return self._conn
 
 
 class Database:
@@ -71,7 +67,7 @@ class Database:
         self._settings = settings
         self._writer = writer
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[_Job] = deque()
+        self._waiting: deque[Job] = deque()
         # whether a commit is under way or about to be, and the one that is
         self._writing = False
         self._committing: asyncio.Future[None] | None = None
@@ -94,6 +90,8 @@ class Database:
         try:
             wanted = [step for owner, folder in (("kit", migrations.KIT), *schema) for step in migrations.read(owner, folder)]
             await migrations.apply(database._writer, wanted, to_us((clock or SystemClock()).now()))
+            # from here on it is this class that waits for another process's lock: a brief write must not, where it runs
+            await database._writer.run(lambda connection: connection.execute("PRAGMA busy_timeout = 0").fetchall())
             for _ in range(settings.read_connections):
                 database._readers.put_nowait(await _connect(path, settings, query_only=True))
         except BaseException:
@@ -128,13 +126,16 @@ class Database:
         """Runs `work` in a write transaction; returns when it is on disk. `work` may await the transaction only."""
         return await self.submit(work)
 
-    def submit(self, work: Callable[[Transaction], Awaitable[T]]) -> asyncio.Future[T]:
-        """The same, to be waited for later: it is done whether anybody waits or not."""
+    def submit(self, work: Callable[[Transaction], Awaitable[T]], *, brief: bool = False) -> asyncio.Future[T]:
+        """The same, to be waited for later: it is done whether anybody waits or not.
+
+        `brief`: it takes no longer than other things that the loop does, some tens of statements that find their rows by a key.
+        """
         if self._stopped is None or self._stopped.done():
             raise errors.unavailable("database", reason=ErrorReason.ERROR_REASON_NOT_READY)
         if len(self._waiting) >= self._settings.write_queue:
             raise db_errors.queue_full(self._settings.write_queue)
-        job = _Job(work, contextvars.copy_context(), self._loop.create_future())
+        job = Job(work, contextvars.copy_context(), self._loop.create_future(), brief)
         self._waiting.append(job)
         self._begin_soon()
         return job.done
@@ -166,12 +167,27 @@ class Database:
         """Writes what waits in one commit; what comes meanwhile waits for the next one."""
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._settings.commit_batch))]
         if batch:
-            self._committing = self._writer.begin(partial(_write, batch, self._memory))
+            self._committing = self._written(batch)
             self._committing.add_done_callback(partial(self._committed, batch))
         else:
             self._writing = False
 
-    def _committed(self, batch: list[_Job], ended: asyncio.Future[None]) -> None:
+    def _written(self, batch: list[Job]) -> asyncio.Future[None]:
+        """Lets a batch be written: brief jobs here as far as the commit, others on the connection's thread from the beginning."""
+        if len(batch) <= _HERE and all(job.brief for job in batch):
+            connection = self._writer.idle
+            try:
+                if db_batch.begin(connection):
+                    db_batch.run(batch, self._memory, connection)
+                    return self._writer.begin(partial(db_batch.commit, self._memory))
+            except BaseException as error:  # noqa: BLE001 - told like one of the other thread
+                failed: asyncio.Future[None] = self._loop.create_future()
+                failed.set_exception(error)
+                return failed
+        patience = self._settings.busy_timeout.total_seconds()
+        return self._writer.begin(partial(db_batch.write, batch, self._memory, patience))
+
+    def _committed(self, batch: list[Job], ended: asyncio.Future[None]) -> None:
         self._writing, self._committing = False, None
         try:
             ended.result()
@@ -196,7 +212,7 @@ class Database:
         while self._waiting:
             self._waiting.popleft().done.cancel()
 
-    def _answer(self, job: _Job) -> None:
+    def _answer(self, job: Job) -> None:
         if job.failure is None:
             for callback in job.callbacks:
                 callback()
@@ -207,7 +223,7 @@ class Database:
         else:
             job.done.set_exception(job.failure)
 
-    def _fail(self, batch: list[_Job], error: sqlite3.Error) -> None:
+    def _fail(self, batch: list[Job], error: sqlite3.Error) -> None:
         refusal = db_errors.refusal_of(error, self.path.name)
         log.error("a batch of %d writes failed", len(batch), exc_info=error)
         for job in batch:
@@ -219,62 +235,16 @@ def _read(work: Callable[[Transaction], Awaitable[T]], connection: sqlite3.Conne
     """One read transaction, on the connection's thread."""
     connection.execute("BEGIN")
     try:
-        return _finish(work, Transaction(connection))
+        return db_batch.finish(work, Transaction(connection))
     finally:
         connection.execute("ROLLBACK")
 
 
-def _write(batch: Sequence[_Job], memory: Remembered, connection: sqlite3.Connection) -> None:
-    """One write transaction for all the jobs, on the connection's thread; their answers may leave when it returns."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        memory.begin(connection)
-        if len(batch) == 1:
-            # a savepoint costs a copy of every page that the job changes
-            connection.execute("COMMIT" if _run_job(batch[0], memory, connection) else "ROLLBACK")
-            return
-        for job in batch:
-            connection.execute("SAVEPOINT job")
-            if not _run_job(job, memory, connection):
-                connection.execute("ROLLBACK TO job")
-            connection.execute("RELEASE job")
-        connection.execute("COMMIT")
-    except BaseException:
-        memory.clear()
-        with suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
-
-
-def _run_job(job: _Job, memory: Remembered, connection: sqlite3.Connection) -> bool:
-    """One job in the circumstances of its caller; False when it failed and what it did must be undone."""
-    transaction = Transaction(connection, memory)
-    try:
-        job.result = job.context.run(_finish, job.work, transaction)
-        job.callbacks = transaction.callbacks
-    except Exception as error:
-        if isinstance(error, sqlite3.OperationalError) and db_errors.passes(error):
-            raise
-        job.failure = error
-        transaction.undone()
-        return False
-    return True
-
-
-def _finish(work: Callable[[Transaction], Awaitable[T]], transaction: Transaction) -> T:
-    """Runs a coroutine to its end here and now: nothing that a transaction offers makes it wait."""
-    steps = work(transaction).__await__()
-    try:
-        next(steps)
-    except StopIteration as end:
-        return cast(T, end.value)
-    steps.close()
-    raise RuntimeError("the work of a transaction may await the transaction only: no network, no sleep, no other task")
-
-
 async def _connect(path: Path, settings: MeshSettings, *, query_only: bool = False) -> _Connection:
     def connector() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, isolation_level=None, timeout=settings.busy_timeout.total_seconds())
+        # one thread at a time uses it, but not always the same
+        patience = settings.busy_timeout.total_seconds()
+        connection = sqlite3.connect(path, isolation_level=None, timeout=patience, check_same_thread=False)
         connection.row_factory = sqlite3.Row
         for pragma in (*_PRAGMAS, f"query_only = {int(query_only)}"):
             connection.execute(f"PRAGMA {pragma}")

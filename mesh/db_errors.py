@@ -19,7 +19,7 @@ class StoreRefusal(errors.Refusal):
 
 def passes(error: BaseException) -> bool:
     """Whether an error is of the disk's room or of another process's lock: writing may go on once that has passed."""
-    return _disk_full(error) or _busy(error)
+    return _disk_full(error) or is_busy(error)
 
 
 def refusal_of(error: sqlite3.Error, file: str) -> Exception:
@@ -27,7 +27,7 @@ def refusal_of(error: sqlite3.Error, file: str) -> Exception:
     if _disk_full(error):
         description = f"the disk that holds {file} is full; make room"
         return _of_store(errors.exhausted("disk", description, reason=ErrorReason.ERROR_REASON_DISK_FULL, retry_after=_LATER))
-    if _busy(error):
+    if is_busy(error):
         return _of_store(errors.unavailable("database", detail="another process holds its write lock"))
     return error
 
@@ -46,5 +46,6 @@ def _disk_full(error: BaseException) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
 
 
-def _busy(error: BaseException) -> bool:
+def is_busy(error: BaseException) -> bool:
+    """Whether another process holds a lock that is needed."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

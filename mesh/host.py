@@ -71,8 +71,10 @@ class Host:
         """The service's own settings."""
         return section.load(self._env)
 
-    async def once(self, request: Message, response_type: type[R], effect: Callable[[Transaction], Awaitable[R]]) -> R:
-        """Does a write: one transaction for effect, events and the answer kept under the request_id.
+    async def once(
+        self, request: Message, response_type: type[R], effect: Callable[[Transaction], Awaitable[R]], *, brief: bool = False
+    ) -> R:
+        """Does a write: one transaction for effect, events and the answer kept under the request_id; `brief` as Database has it.
 
         The same request_id again gets the first answer and changes nothing; with another request it is ALREADY_EXISTS.
         """
@@ -85,7 +87,7 @@ class Host:
             await answers.keep(tx, request, response, to_us(self.clock.now()))
             return response
 
-        return await self.db.write(work)
+        return await self.db.submit(work, brief=brief)
 
     async def answered(self, request: Message, response_type: type[R]) -> R | None:
         """The answer given before to this request_id, or None: asked before outside work that must not happen twice."""

@@ -46,7 +46,7 @@ class ReservationService(ReservationServiceServicer):
 
         if ask.dry_run:
             return await self._host.db.read(effect)
-        return await self._host.once(request, api.ReserveResponse, effect)
+        return await self._host.once(request, api.ReserveResponse, effect, brief=True)
 
     async def Settle(self, request: api.SettleRequest, context: Context) -> api.SettleResponse:
         """Ends a reservation with what was used."""
@@ -66,7 +66,7 @@ class ReservationService(ReservationServiceServicer):
             ended = settled.reservation
             return api.SettleResponse(reservation=own_wire.to_reservation(ended), overrun=wire.to_money(ended.overrun))
 
-        return await self._host.once(request, api.SettleResponse, effect)
+        return await self._host.once(request, api.SettleResponse, effect, brief=True)
 
     async def _price(self, tx: Transaction, *, needed: bool) -> None:
         """Makes what is known of prices current: who changed one a moment ago means it to count."""
@@ -86,7 +86,7 @@ class ReservationService(ReservationServiceServicer):
             released = await reserving.release(self._host, tx, self._known, request.reservation_id)
             return api.ReleaseResponse(reservation=own_wire.to_reservation(released))
 
-        return await self._host.once(request, api.ReleaseResponse, effect)
+        return await self._host.once(request, api.ReleaseResponse, effect, brief=True)
 
     async def Extend(self, request: api.ExtendRequest, context: Context) -> api.ExtendResponse:
         """More money, more time, or both."""
@@ -104,7 +104,7 @@ class ReservationService(ReservationServiceServicer):
             )
             return api.ExtendResponse(reservation=own_wire.to_reservation(_made(extended)))
 
-        return await self._host.once(request, api.ExtendResponse, effect)
+        return await self._host.once(request, api.ExtendResponse, effect, brief=True)
 
     async def GetReservation(self, request: api.GetReservationRequest, context: Context) -> api.GetReservationResponse:
         """A reservation."""

@@ -108,7 +108,7 @@ class ProviderService(ProviderServiceServicer):
 
         if request.dry_run:
             return await self._host.db.read(effect)
-        return await self._host.once(request, api.SelectProviderResponse, effect)
+        return await self._host.once(request, api.SelectProviderResponse, effect, brief=True)
 
     async def GetSelection(self, request: api.GetSelectionRequest, context: Context) -> api.GetSelectionResponse:
         """A choice that was made, and why."""
@@ -157,7 +157,7 @@ class ProviderService(ProviderServiceServicer):
                 budgets=[wire.to_standing(standing) for standing in standings],
             )
 
-        return await self._host.once(request, api.TrackBudgetResponse, effect)
+        return await self._host.once(request, api.TrackBudgetResponse, effect, brief=True)
 
     def _usage(self, request: api.TrackBudgetRequest) -> Usage:
         given = request.HasField("cost")

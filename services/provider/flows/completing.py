@@ -72,7 +72,7 @@ class Completing:
         begun = self._host.clock.monotonic()
         wanted = await self._opening.prepare(ask)
         # whoever hangs up meanwhile is noticed at the next step, which is inside of what settles
-        opened = await _whole(self._host.db.submit(lambda tx: self._opening.begin(tx, ask, wanted, deadline)))
+        opened = await _whole(self._host.db.submit(lambda tx: self._opening.begin(tx, ask, wanted, deadline), brief=True))
         if isinstance(opened, Query):
             for event in _again(completion_wire.told_again(opened)):
                 yield event
@@ -190,7 +190,7 @@ class Completing:
         """Tries as long as the reservation stands: what a provider has answered has to be paid for, also when the store is away."""
         while True:
             try:
-                return await self._host.db.write(lambda tx: running.end(tx, failure, answer))
+                return await self._host.db.submit(lambda tx: running.end(tx, failure, answer), brief=True)
             except Refusal as refusal:
                 if not _is_away(refusal) or running.expired:
                     raise

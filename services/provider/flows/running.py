@@ -98,7 +98,7 @@ class Running:
         False when budgets or bursts do not let the other one through; then all is as it was, and why is among what was tried.
         """
         try:
-            query, made, price, per_token = await self._host.db.write(lambda tx: self._move(tx, candidate))
+            query, made, price, per_token = await self._host.db.submit(lambda tx: self._move(tx, candidate), brief=True)
         except _DeniedError as error:
             target, kind = candidate.target, FailureKind.QUOTA_EXHAUSTED
             self._tried.append(Tried(target.provider_id, target.model, kind=kind, detail=reserving.refusal(error.denied).message))
@@ -145,8 +145,8 @@ class Running:
         amount = self._price.cost(0, more) if self._price else 0
         # no longer than it stands anyway: a process that dies must not hold a budget back
         ttl = max(self._deadline - self.elapsed(), timedelta()) + known.settings.settle_grace
-        found = await host.db.write(
-            lambda tx: reserving.extend(host, tx, known, reservation_id, amount=amount, tokens=more, ttl=ttl)
+        found = await host.db.submit(
+            lambda tx: reserving.extend(host, tx, known, reservation_id, amount=amount, tokens=more, ttl=ttl), brief=True
         )
         if isinstance(found, Denied) and found.budgets:
             return found

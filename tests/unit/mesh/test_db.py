@@ -4,6 +4,9 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import closing
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -81,6 +84,65 @@ async def test_the_first_of_a_batch_may_fail(tmp_path: Path, schema: Path) -> No
     results = await asyncio.gather(*(database.write(_inserting(name)) for name in ("kept", "new")), return_exceptions=True)
     assert isinstance(results[0], sqlite3.IntegrityError)
     assert results[1] == "new"
+    await database.close()
+
+
+async def test_brief_writes_share_a_commit_and_undo_only_themselves(tmp_path: Path, schema: Path) -> None:
+    """Those that wait together all run before the first is told of the commit; what fails is not in the file, all else is."""
+    database = await Database.open(tmp_path / "a.db", [("test", schema)])
+    await database.write(_inserting("taken"))
+    course: list[str] = []
+
+    async def work(tx: Transaction, name: str) -> None:
+        course.append(f"ran {name}")
+        tx.after_commit(lambda: course.append(f"committed {name}"))
+        await _insert(tx, name)
+
+    names = ("one", "taken", "two")
+    outcomes = await asyncio.gather(
+        *(database.submit(partial(work, name=name), brief=True) for name in names), return_exceptions=True
+    )
+    assert course == ["ran one", "ran taken", "ran two", "committed one", "committed two"]
+    assert isinstance(outcomes[1], sqlite3.IntegrityError)
+    assert await database.read(_names) == ["one", "taken", "two"]
+    with pytest.raises(sqlite3.IntegrityError):
+        await database.submit(_inserting("taken"), brief=True)
+    await database.close()
+
+
+async def test_brief_and_other_writes_keep_their_order(tmp_path: Path, schema: Path) -> None:
+    """Each finds what those before it wrote, wherever they ran."""
+    database = await Database.open(tmp_path / "a.db", [("test", schema)])
+
+    async def work(tx: Transaction, number: int) -> int:
+        await _insert(tx, f"{number:02}")
+        return len(await _names(tx))
+
+    seen = []
+    for number in range(12):
+        seen.append(database.submit(partial(work, number=number), brief=bool(number % 3)))
+        if number % 4 == 0:
+            await asyncio.sleep(0)
+    assert await asyncio.gather(*seen) == list(range(1, 13))
+    await database.close()
+
+
+async def test_a_brief_write_waits_for_another_process_elsewhere(tmp_path: Path, schema: Path) -> None:
+    """While another process holds the lock the loop goes on; then it is written, or refused when that takes too long."""
+    database = await Database.open(tmp_path / "a.db", [("test", schema)], MeshSettings(busy_timeout=timedelta(milliseconds=300)))
+    with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(errors.Refusal, match="another process holds its write lock"):
+            await database.submit(_inserting("refused"), brief=True)
+        waiting = database.submit(_inserting("waited"), brief=True)
+        turns = 0
+        while turns < 10:
+            await asyncio.sleep(0.005)
+            turns += 1
+        assert not waiting.done()
+        other.execute("COMMIT")
+        assert await waiting == "waited"
+    assert await database.read(_names) == ["waited"]
     await database.close()
 
 
