@@ -55,6 +55,13 @@ def _conversation(vendor: str, roles: list[str], **fields: Schema) -> Schema:
     }
 
 
+_ITEMS: Schema = {"anyOf": [_TEXT, {"type": "array", "items": {"type": "object"}, "minItems": 1}]}
+_RESPONSE: Schema = {
+    "type": "object",
+    "description": "A request in the form of OpenAI's Responses; a field that cannot be honoured is refused by its name.",
+    "properties": {"model": _MODEL, "input": _ITEMS, "instructions": {"type": "string"}, "stream": {"type": "boolean"}},
+    "required": ["model", "input"],
+}
 _ANSWER: Content = {"application/json": {"schema": {"type": "object"}}}
 _STREAMED: Content = _ANSWER | {"text/event-stream": {"schema": {}}}
 _TOKENS: Schema = {"type": "integer", "minimum": 1, "maximum": 10_000_000}
@@ -64,6 +71,7 @@ _SENT: Mapping[str, Content] = {
     f"{_COMPATIBLE}/CreateChatCompletion": {
         "application/json": {"schema": _conversation("OpenAI's chat completions", ["system", "developer", "user"])}
     },
+    f"{_COMPATIBLE}/CreateResponse": {"application/json": {"schema": _RESPONSE}},
     f"{_COMPATIBLE}/CreateMessage": {
         "application/json": {"schema": _conversation("Anthropic's messages", ["user", "assistant"], max_tokens=_TOKENS)}
     },
@@ -78,6 +86,7 @@ _SENT: Mapping[str, Content] = {
 }
 _ANSWERED: Mapping[str, Content] = {
     f"{_COMPATIBLE}/CreateChatCompletion": _STREAMED,
+    f"{_COMPATIBLE}/CreateResponse": _STREAMED,
     f"{_COMPATIBLE}/CreateMessage": _STREAMED,
     f"{_COMPATIBLE}/CountMessageTokens": _ANSWER,
     f"{_COMPATIBLE}/ListCompatibleModels": _ANSWER,

@@ -25,7 +25,7 @@ from services.provider.dialects import catalogue
 from services.provider.dialects.anthropic import reading as anthropic_reading
 from services.provider.dialects.asked import Asked, Unreadable
 from services.provider.dialects.base import JSON, dump
-from services.provider.dialects.doors import AnthropicDoor, Door, OpenAIDoor, StreamWriter
+from services.provider.dialects.doors import AnthropicDoor, Door, OpenAIDoor, ResponsesDoor, StreamWriter
 from services.provider.dialects.troubles import Trouble, of_failure, of_unreadable
 from services.provider.failure import CallFailedError
 from services.provider.flows.known import Known
@@ -69,11 +69,15 @@ class CompatibilityService(CompatibilityServiceServicer):
         self._host = host
         self._completer = completer
         self._known = known
-        self._openai, self._anthropic = OpenAIDoor(), AnthropicDoor()
+        self._openai, self._responses, self._anthropic = OpenAIDoor(), ResponsesDoor(), AnthropicDoor()
 
     def CreateChatCompletion(self, request: HttpBody, context: Context) -> Bodies:
         """A chat completion, whole or as a stream."""
         return self._complete(self._openai, request, context)
+
+    def CreateResponse(self, request: HttpBody, context: Context) -> Bodies:
+        """A response, whole or as a stream."""
+        return self._complete(self._responses, request, context)
 
     def CreateMessage(self, request: HttpBody, context: Context) -> Bodies:
         """A message, whole or as a stream."""
@@ -117,9 +121,9 @@ class CompatibilityService(CompatibilityServiceServicer):
             ask = self._ask(asked, headers)
         except Unreadable as error:
             return self._refused(door, of_unreadable(error), context)
-        return self._streamed(door, asked, ask, context) if asked.stream else self._whole(door, ask, context)
+        return self._streamed(door, asked, ask, context) if asked.stream else self._whole(door, asked, ask, context)
 
-    async def _whole(self, door: Door, ask: Ask, context: Context) -> Bodies:
+    async def _whole(self, door: Door, asked: Asked, ask: Ask, context: Context) -> Bodies:
         try:
             completed = await self._completer.complete(ask)
         except Exception as error:  # noqa: BLE001 - in this dialect, too, everything unexpected ends here
@@ -128,7 +132,7 @@ class CompatibilityService(CompatibilityServiceServicer):
         await context.send_initial_metadata(_headers(completed, "x-tooloo-cost", completed.cost))
         # a provider that told no usage is charged by estimate, and a client that counts should know no less
         answer = replace(completed.answer, usage=completed.usage)
-        yield _body(door.answer(answer, completed.query_id, self._now(), completed.model))
+        yield _body(door.answer(asked, answer, completed.query_id, self._now(), completed.model))
 
     async def _streamed(self, door: Door, asked: Asked, ask: Ask, context: Context) -> Bodies:
         """Headers leave with the first piece: until then a failure still has a status of its own."""

@@ -165,6 +165,9 @@ async def test_a_stream_that_breaks_in_the_middle_is_an_exception(tmp_path: Path
         assert "".join(words) == "hi"
         with pytest.raises(anthropic.APIStatusError, match="before its end"):
             await listen_to_other()
+        async with client.responses.stream(model=MODELS[0], input="hello") as events:
+            with pytest.raises(openai.APIError, match="before its end"):
+                await events.get_final_response()
 
 
 @asynccontextmanager

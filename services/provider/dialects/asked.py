@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.provider.chat import Chat, Image
@@ -13,13 +13,17 @@ _LONGEST_NAME = 256
 
 @dataclass(frozen=True)
 class Asked:
-    """A request at a door. `with_usage`: the caller wants the usage of a stream; `user` is whom the caller names."""
+    """A request at a door. `with_usage`: the caller wants the usage of a stream; `user` is whom the caller names.
+
+    `shown` are fields that the door's dialect shows again in its answer.
+    """
 
     chat: Chat
     model: str
     stream: bool = False
     with_usage: bool = False
     user: str = ""
+    shown: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Unreadable(ValueError):

@@ -1,4 +1,4 @@
-"""Our two compatible doors: how each reads a request, writes an answer or a stream, and tells what went wrong."""
+"""Our compatible doors: how each reads a request, writes an answer or a stream, and tells what went wrong."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,10 +13,13 @@ from services.provider.dialects.asked import Asked
 from services.provider.dialects.openai import answers as openai_answers
 from services.provider.dialects.openai import reading as openai_reading
 from services.provider.dialects.openai.streams import Writer as OpenAIWriter
+from services.provider.dialects.responses import answers as responses_answers
+from services.provider.dialects.responses import reading as responses_reading
+from services.provider.dialects.responses.streams import Writer as ResponsesWriter
 from services.provider.dialects.troubles import Trouble, anthropic_body, anthropic_status, openai_body
 
 NO_HEADERS: Mapping[str, str] = {}
-StreamWriter = OpenAIWriter | AnthropicWriter
+StreamWriter = OpenAIWriter | AnthropicWriter | ResponsesWriter
 
 
 class Door(ABC):
@@ -27,7 +30,7 @@ class Door(ABC):
         """A request; Unreadable for one that is refused."""
 
     @abstractmethod
-    def answer(self, answer: Answer, query_id: str, created: int, model: str) -> dict[str, Any]:
+    def answer(self, asked: Asked, answer: Answer, query_id: str, created: int, model: str) -> dict[str, Any]:
         """A whole answer."""
 
     @abstractmethod
@@ -46,13 +49,33 @@ class OpenAIDoor(Door):
         """A chat completion request."""
         return openai_reading.read(body)
 
-    def answer(self, answer: Answer, query_id: str, created: int, model: str) -> dict[str, Any]:
+    def answer(self, asked: Asked, answer: Answer, query_id: str, created: int, model: str) -> dict[str, Any]:
         """A chat.completion."""
         return openai_answers.write(answer, f"chatcmpl-{query_id}", created, model)
 
     def writer(self, asked: Asked, query_id: str, created: int, model: str) -> OpenAIWriter:
         """Writes chat.completion.chunk events."""
         return OpenAIWriter(f"chatcmpl-{query_id}", created, model, with_usage=asked.with_usage)
+
+    def trouble(self, trouble: Trouble, query_id: str) -> tuple[int, dict[str, Any]]:
+        """OpenAI's error object."""
+        return trouble.status, openai_body(trouble)
+
+
+class ResponsesDoor(Door):
+    """POST /v1/responses."""
+
+    def read(self, body: Any, headers: Mapping[str, str] = NO_HEADERS) -> Asked:
+        """A request for a response."""
+        return responses_reading.read(body)
+
+    def answer(self, asked: Asked, answer: Answer, query_id: str, created: int, model: str) -> dict[str, Any]:
+        """A response."""
+        return responses_answers.write(answer, asked.shown, query_id, created, model)
+
+    def writer(self, asked: Asked, query_id: str, created: int, model: str) -> ResponsesWriter:
+        """Writes the events of a response."""
+        return ResponsesWriter(asked.shown, query_id, created, model)
 
     def trouble(self, trouble: Trouble, query_id: str) -> tuple[int, dict[str, Any]]:
         """OpenAI's error object."""
@@ -66,7 +89,7 @@ class AnthropicDoor(Door):
         """A messages request."""
         return anthropic_reading.read(body, betas=headers.get(anthropic_requests.BETAS, ""))
 
-    def answer(self, answer: Answer, query_id: str, created: int, model: str) -> dict[str, Any]:
+    def answer(self, asked: Asked, answer: Answer, query_id: str, created: int, model: str) -> dict[str, Any]:
         """A message."""
         return anthropic_answers.write(answer, f"msg_{query_id}", model)
 
