@@ -14,14 +14,13 @@ MODEL := build/models/minilm/minilm-l3.onnx
 SMALL_MODEL := build/small-model/.installed
 NATIVE := build/native/libtooloo_bus.so
 CONTRACTS := $(shell find proto -name '*.proto' -o -name 'build_stubs.py')
-CODE := bus envoy gateway mesh services tests bench examples proto/build_stubs.py proto/setup.py
 PYTEST := $(DEV)/python -m pytest
 # tests beside each other, a file to a worker: half of a test's time is waiting for processes
 WORKERS ?= 2
 BESIDE := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help dev start-guaranteed test test-unit test-e2e test-all test-watch qa-gates lint lint-fix types health breaking bench bench-bus bench-provider \
-	chaos fuzz nightly docs lock branch-status install build models small-model clean clean-data
+	chaos fuzz nightly wheels docs lock branch-status install build models small-model clean clean-data
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-18s %s\n", $$1, $$2}'
@@ -155,6 +154,10 @@ chaos: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## 500 kills, 500 power c
 
 fuzz: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Send 3,000 generated requests through the door, and broken bytes into every decoder
 	TOOLOO_FUZZ_CASES=$${TOOLOO_FUZZ_CASES:-3000} TOOLOO_FUZZ_SEED=$${TOOLOO_FUZZ_SEED:-$$(date +%s)} $(PYTEST) tests/fuzz -m "slow or not slow"
+
+wheels: $(DEV_ENV)/.installed ## Build the contracts and the event bus as packages of their own, into build/wheels
+	@$(DEV)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w build/wheels ./proto ./deploy/bus
+	@rm -rf proto/build deploy/bus/build && ls build/wheels/*.whl
 
 docs: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Build the documentation site, with the reference made from the contracts, into build/site
 	@$(DEV)/python -m gateway.handbook

@@ -101,8 +101,12 @@ async def boot(
     ids: Ids = new_id,
     env: Mapping[str, str] | None = None,
     with_bus: bool = True,
+    alone: bool = False,
 ) -> Running:
-    """Brings a service up. `with_bus` False keeps what it tells in the outbox and hears nothing (for the bus itself, and tests)."""
+    """Brings a service up. `with_bus` False keeps what it tells in the outbox and hears nothing (for the bus itself, and tests).
+
+    `alone`: there is no door, so it answers on its public port by itself.
+    """
     extra_contracts.load(settings.extra_contracts)
     async with AsyncExitStack() as stack:
         host = await _open_host(name, settings, clock or SystemClock(), ids, env, stack)
@@ -118,6 +122,8 @@ async def boot(
         _register(server, name, parts, servicer, settings)
         address = f"unix:{_fresh_socket(settings.socket_of(name, replica))}"
         server.add_insecure_port(address)
+        if alone:
+            _take_port(server, name, settings)
         await server.start()
         stack.push_async_callback(server.stop, None)
         tasks = [asyncio.create_task(loop()) for loop in loops]
@@ -146,6 +152,16 @@ def _fresh_socket(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     return path
+
+
+def _take_port(server: grpc.aio.Server, name: str, settings: MeshSettings) -> None:
+    address = f"{settings.listen_address}:{settings.port_of(name)}"
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as error:
+        setting = MeshSettings.env_name(f"{name}_port")
+        raise SettingError(f"{setting}: nothing can listen on {address}, perhaps because something does; choose another") from error
+    log.info("%s answers on %s", name, address)
 
 
 class _ByName:
@@ -252,28 +268,32 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def run(name: str, build: Build) -> None:
-    """The main of a service process: boots, serves until SIGTERM or SIGINT, drains. The replica's number is TOOLOO_REPLICA."""
+def run(name: str, build: Build, *, alone: bool = False) -> None:
+    """The main of a service process: boots, serves until it is told to stop, drains. The replica's number is TOOLOO_REPLICA.
+
+    `alone`: without a process manager and a door; it answers on its public port, and Ctrl-C stops it as SIGTERM does.
+    """
     try:
-        _run(name, build, MeshSettings.load())
+        _run(name, build, MeshSettings.load(), alone=alone)
     except SettingError as error:
         # it says what to do; where it came from is no help
         raise SystemExit(str(error)) from None
 
 
-def _run(name: str, build: Build, settings: MeshSettings) -> None:
+def _run(name: str, build: Build, settings: MeshSettings, *, alone: bool) -> None:
     logs.setup(name, settings.log_level)
     # the supervisor alone hears Ctrl-C; it tells its children by SIGTERM, in order
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_supervisor()
-    uvloop.run(serve(name, build, settings, int(os.environ.get("TOOLOO_REPLICA", "0"))))
+    uvloop.run(serve(name, build, settings, int(os.environ.get("TOOLOO_REPLICA", "0")), alone=alone))
 
 
-async def serve(name: str, build: Build, settings: MeshSettings, replica: int = 0) -> None:
+async def serve(name: str, build: Build, settings: MeshSettings, replica: int = 0, *, alone: bool = False) -> None:
     """Boots and serves until SIGTERM; raises what ended one of the service's tasks."""
     stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    running = await boot(name, build, settings, replica=replica, with_bus=name != "bus")
+    for wish in (signal.SIGTERM, *([signal.SIGINT] if alone else [])):
+        asyncio.get_running_loop().add_signal_handler(wish, stop.set)
+    running = await boot(name, build, settings, replica=replica, with_bus=name != "bus", alone=alone)
     log.info("%s serves on %s", name, running.address)
     settle_heap()
     stopping = asyncio.create_task(stop.wait())

@@ -8,7 +8,11 @@ import ctypes
 from pathlib import Path
 from sys import byteorder
 
-LIBRARY = Path(__file__).resolve().parents[2] / "build" / "native" / "libtooloo_bus.so"
+_NAME = "libtooloo_bus.so"
+_HERE = Path(__file__).resolve()
+# beneath this file where the bus is installed as a package, else where `make build` puts it
+_INSTALLED, _BUILT = _HERE.parent / "lib" / _NAME, _HERE.parents[2] / "build" / "native" / _NAME
+LIBRARY = _INSTALLED if _INSTALLED.exists() else _BUILT
 # so many bytes are looked through in some microseconds
 _SHORT_BYTES = 64 * 1024
 

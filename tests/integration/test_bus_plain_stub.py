@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from tests.integration.bus_bench import running_bus
-from tests.support.bare import BareEnvironment
+from tests.support.bare import CONTRACTS, BareEnvironment
 
 # the blocking stubs, for that is what a stranger's first program uses
 CALLER = """
@@ -68,7 +68,7 @@ print(json.dumps(told))
 
 async def test_a_stranger_publishes_follows_and_pulls(tmp_path: Path) -> None:
     """With acknowledgements that reach the disk, a filter in CEL, and a refusal with its code."""
-    elsewhere = await asyncio.to_thread(BareEnvironment, tmp_path)
+    elsewhere = await asyncio.to_thread(BareEnvironment, tmp_path, CONTRACTS)
     async with running_bus(tmp_path / "data") as bus:
         told = json.loads(await asyncio.to_thread(elsewhere, CALLER, bus.address))
         assert told == {

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.support.bare import BareEnvironment
+from tests.support.bare import CONTRACTS, BareEnvironment
 from tests.support.mesh import Mesh
 
 CALLER = """
@@ -26,6 +26,6 @@ print(answer.session_id)
 
 def test_another_tool_calls_the_mesh_with_the_installed_stubs(mesh: Mesh, tmp_path: Path) -> None:
     """The wheel holds stubs, typing marker and descriptor set, needs nothing of this checkout, and its calls are answered."""
-    elsewhere = BareEnvironment(tmp_path)
+    elsewhere = BareEnvironment(tmp_path, CONTRACTS)
     assert len(elsewhere(CALLER, mesh.target).strip()) == 36
     assert list(elsewhere.folder.rglob("site-packages/tooloo/py.typed"))
