@@ -1,4 +1,4 @@
-"""What all tests share: one mesh a session, properties without a clock, and hanging tests that tell where."""
+"""What all tests share: properties without a clock, slow files first, and hanging tests that tell where."""
 
 import asyncio
 import gc
@@ -13,7 +13,6 @@ import pytest
 
 from mesh.transaction import Transaction
 from tests.support import remembering
-from tests.support.mesh import Mesh, running_mesh
 
 # how long an example may take, or be in the making, is no promise: on a busy machine any may take longer than the defaults allow
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -29,13 +28,6 @@ SLOWEST_FIRST = ("robustness", "journeys", "browser", "fuzz", "conformance", "in
 def what_is_remembered_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a service in this process remembers of its database is compared with the database whenever it is used."""
     monkeypatch.setattr(Transaction, "remembered", remembering.compared)
-
-
-@pytest.fixture(scope="session")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """A whole mesh, started as `make dev` starts it; users who share it must not disturb each other anyway."""
-    with running_mesh(tmp_path_factory.mktemp("mesh") / "var") as running:
-        yield running
 
 
 def pytest_configure() -> None:
