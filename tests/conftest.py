@@ -9,12 +9,16 @@ import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import AsyncGeneratorType
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
 from mesh.transaction import Transaction
 from tests.support import remembering
+
+if TYPE_CHECKING:
+    from tests.support.sharing import SharingFiles
 
 # how long an example may take, or be in the making, is no promise: on a busy machine any may take longer than the defaults allow
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -25,8 +29,8 @@ ssl.create_default_context = functools.cache(ssl.create_default_context)  # type
 
 TESTS = Path(__file__).parent
 _BEFORE_MIDNIGHT = 40
-# folders whose files take longest; the many short ones then fill up whichever worker is free
-SLOWEST_FIRST = ("robustness", "journeys", "browser", "fuzz", "conformance", "integration")
+# folders whose files, or groups of files, take longest; the many short ones then fill up whichever worker is free
+SLOWEST_FIRST = ("browser", "fuzz", "journeys", "robustness", "conformance", "integration")
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +56,17 @@ def pytest_runtest_setup() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow files come first, so that no worker is left alone with one at the end; within a folder the order stays."""
     items.sort(key=_place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "SharingFiles | None":
+    """Files that share a mesh, a browser or far ends go to one worker, which starts those once."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    # imported here: without xdist there is nothing to import
+    from tests.support.sharing import SharingFiles  # noqa: PLC0415 - see above
+
+    return SharingFiles(config, log)
 
 
 def _place(item: pytest.Item) -> int:
