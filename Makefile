@@ -15,8 +15,8 @@ SMALL_MODEL := build/small-model/.installed
 NATIVE := build/native/libtooloo_bus.so
 CONTRACTS := $(shell find proto -name '*.proto' -o -name 'build_stubs.py')
 PYTEST := $(DEV)/python -m pytest
-# tests beside each other, a file to a worker: half of a test's time is waiting for processes
-WORKERS ?= 2
+# tests beside each other, a file to a worker: a third of a test's time is waiting, so two processors have room for three
+WORKERS ?= 3
 BESIDE := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help dev start-guaranteed test test-unit test-e2e test-all test-watch qa-gates lint lint-fix types health breaking bench bench-bus bench-provider \
@@ -96,7 +96,7 @@ start-guaranteed: $(RUN_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Start the m
 health: ## Ask a running mesh how it does
 	@curl -sS --max-time 5 http://127.0.0.1:$${TOOLOO_DOOR_PORT:-3000}/health | $(PYTHON) -m json.tool
 
-test: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Install and run every test but the long ones, two at a time (WORKERS=2)
+test: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Install and run every test but the long ones, three at a time (WORKERS=3)
 	$(PYTEST) $(BESIDE) -m "not slow"
 
 test-unit: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Run the tests that start no process

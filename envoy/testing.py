@@ -11,10 +11,12 @@ from pathlib import Path
 
 import httpx
 
-from envoy import binary, bootstrap
+from envoy import admin, binary, bootstrap
 from envoy.door import Door, Upstream
 from envoy.endpoints import write_endpoints
 from envoy.settings import DoorSettings
+
+_ANSWER_SECONDS = 5.0
 
 # Below the range from which the kernel takes ports for outgoing connections: one of those would be gone again by the time a mesh
 # has booted. Test workers that run beside each other (pytest-xdist: gw0, gw1, …) take them from different thousands.
@@ -74,11 +76,11 @@ async def running_door(door: Door, folder: Path, sockets: Mapping[str, Sequence[
 
 
 async def _ready(door: Door, process: asyncio.subprocess.Process, log: Path) -> None:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.admin_port}") as admin, asyncio.timeout(60):
+    async with admin.client(door.admin_port, _ANSWER_SECONDS) as client, asyncio.timeout(60):
         while True:
             if process.returncode is not None:
                 raise RuntimeError(f"Envoy ended with {process.returncode}; see {log}")
             with contextlib.suppress(httpx.TransportError):
-                if (await admin.get("/ready")).is_success:
+                if (await client.get("/ready")).is_success:
                     return
             await asyncio.sleep(0.02)

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 from tooloo.system.v1.system_service_pb2_grpc import add_SystemServiceServicer_to_server
 
-from envoy import binary, bootstrap
+from envoy import admin, binary, bootstrap
 from envoy.door import Door, Upstream
 from envoy.endpoints import write_endpoints
 from envoy.settings import DoorSettings
@@ -54,8 +54,7 @@ def make_door(settings: MeshSettings) -> Door:
 
 def door_program(door: Door, config: Path) -> Program:
     """Envoy as a program of the supervisor."""
-    # one client for all probes: each new one loads its certificates, which costs more than the probe
-    client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.admin_port}", timeout=_READY_TIMEOUT)
+    client = admin.client(door.admin_port, _READY_TIMEOUT)
 
     async def probe() -> bool:
         with contextlib.suppress(httpx.HTTPError):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 
+from envoy import admin
 from gateway.settings import SystemSettings
 
 log = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ def reopening(admin_port: int) -> Reopen:
     """Tells the Envoy on this machine to open its logs anew."""
 
     async def reopen() -> None:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{admin_port}", timeout=_TIMEOUT_S) as client:
+        async with admin.client(admin_port, _TIMEOUT_S) as client:
             (await client.post("/reopen_logs")).raise_for_status()
 
     return reopen

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import httpx
 
-from envoy import statistics
+from envoy import admin, statistics
 from envoy.statistics import Counted
 from gateway.settings import SystemSettings
 from gateway.traffic import Ring, Sample, Window, tally
@@ -23,7 +23,7 @@ _PATIENCE = 5.0
 
 def asking(admin_port: int) -> Ask:
     """Asks the admin page of the Envoy on this machine what it has counted."""
-    client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{admin_port}", timeout=_TIMEOUT)
+    client = admin.client(admin_port, _TIMEOUT)
 
     async def ask() -> dict[str, Counted]:
         (await client.get(statistics.GATHER)).raise_for_status()

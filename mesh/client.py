@@ -35,6 +35,8 @@ def options(settings: MeshSettings) -> list[tuple[str, Any]]:
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1000),
+        # the door of this machine stands before no proxy of the environment's
+        ("grpc.enable_http_proxy", 0),
         # a restarted server listens on the same path: a channel of our own finds it at once
         ("grpc.use_local_subchannel_pool", 1),
     ]

@@ -1,41 +1,42 @@
-"""What all tests share: one mesh a session, properties without a clock, and hanging tests that tell where."""
+"""What all tests share: properties without a clock, slow files first, and hanging tests that tell where."""
 
 import asyncio
+import functools
 import gc
 import signal
+import ssl
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import AsyncGeneratorType
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
 from mesh.transaction import Transaction
 from tests.support import remembering
-from tests.support.mesh import Mesh, running_mesh
+
+if TYPE_CHECKING:
+    from tests.support.sharing import SharingFiles
 
 # how long an example may take, or be in the making, is no promise: on a busy machine any may take longer than the defaults allow
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 
+# each HTTP client reads the list of certificates anew, 20 to 30 ms of processor; nothing here changes a context that was made
+ssl.create_default_context = functools.cache(ssl.create_default_context)  # type: ignore[assignment] # whoever calls it sees no difference
+
 TESTS = Path(__file__).parent
 _BEFORE_MIDNIGHT = 40
-# folders whose files take longest; the many short ones then fill up whichever worker is free
-SLOWEST_FIRST = ("robustness", "journeys", "browser", "fuzz", "conformance", "integration")
+# folders whose files, or groups of files, take longest; the many short ones then fill up whichever worker is free
+SLOWEST_FIRST = ("browser", "fuzz", "journeys", "robustness", "conformance", "integration")
 
 
 @pytest.fixture(autouse=True)
 def what_is_remembered_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a service in this process remembers of its database is compared with the database whenever it is used."""
     monkeypatch.setattr(Transaction, "remembered", remembering.compared)
-
-
-@pytest.fixture(scope="session")
-def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """A whole mesh, started as `make dev` starts it; users who share it must not disturb each other anyway."""
-    with running_mesh(tmp_path_factory.mktemp("mesh") / "var") as running:
-        yield running
 
 
 def pytest_configure() -> None:
@@ -55,6 +56,17 @@ def pytest_runtest_setup() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow files come first, so that no worker is left alone with one at the end; within a folder the order stays."""
     items.sort(key=_place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "SharingFiles | None":
+    """Files that share a mesh, a browser or far ends go to one worker, which starts those once."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    # imported here: without xdist there is nothing to import
+    from tests.support.sharing import SharingFiles  # noqa: PLC0415 - see above
+
+    return SharingFiles(config, log)
 
 
 def _place(item: pytest.Item) -> int:

@@ -26,6 +26,12 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.enable_retries", 0),
 ]
+_HERE = ("127.", "localhost:", "[::1]:")
+
+
+def _options(target: str) -> list[tuple[str, Any]]:
+    """A mesh on this machine stands behind no proxy of the environment's, one elsewhere may."""
+    return [*_OPTIONS, ("grpc.enable_http_proxy", 0)] if target.startswith(_HERE) else _OPTIONS
 
 
 def _grpc() -> ModuleType:
@@ -52,7 +58,7 @@ class Caller:
 
     @cached_property
     def _channel(self) -> grpc.Channel:
-        channel: grpc.Channel = _grpc().insecure_channel(self._console.target, options=_OPTIONS)
+        channel: grpc.Channel = _grpc().insecure_channel(self._console.target, options=_options(self._console.target))
         return channel
 
     def call(self, name: str, /, **fields: Any) -> Any:

@@ -1,6 +1,6 @@
-"""One Chromium a session in front of the mesh that the journeys share; without a Chromium these tests are left out by name."""
+"""One Chromium in front of one mesh for all these tests; without a Chromium they are left out by name."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
 from tests.browser.room import CHROMIUM, FLAGS, Room, room_in
-from tests.support.mesh import Mesh
+from tests.support.mesh import Mesh, running_mesh
 
 HERE = Path(__file__).resolve().parent
 
@@ -23,7 +23,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="no Chromium on this machine: apt-get install chromium"))
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest.fixture(scope="package")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """A whole mesh, started as `make dev` starts it; users who share it must not disturb each other anyway."""
+    with running_mesh(tmp_path_factory.mktemp("mesh") / "var") as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """A headless Chromium."""
     async with async_playwright() as playwright:

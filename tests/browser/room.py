@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +13,17 @@ from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error,
 
 SHOTS = Path(__file__).resolve().parents[2] / "test-output"
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), "")
+# a switch that is given twice counts as it was given last: what Playwright switches off stands here too
+_OFF = (
+    # two pages of the browser's own behind the address bar of each window, which cost more than most of ours
+    *("WebUIOmniboxPopup", "WebUIOmniboxAimPopup"),
+    *("AvoidUnnecessaryBeforeUnloadCheckSync", "DestroyProfileOnBrowserClose", "HttpsUpgrades", "HttpsFirstBalancedModeAutoEnable"),
+    *("LensOverlay", "MediaRouter", "PaintHolding", "ThirdPartyStoragePartitioning", "AvoidCorsURLLoaderRestartOnRedirect"),
+    *("OptimizationHints", "NetworkTimeServiceQuerying", "AimEnabled", "PreconnectToSearch"),
+)
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", f"--disable-features={','.join(_OFF)}"),
 )
 # the machine may be busy with other things; what comes is waited for, what does not come fails
 expect.set_options(timeout=40_000)
@@ -24,6 +32,8 @@ _AXE = {
     "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]},
     "resultTypes": ["violations"],
 }
+# of those the ones that look at colours; the others find the same in another theme, for themes differ in colours alone
+_AXE_OF_COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}, "resultTypes": ["violations"]}
 # the rows of a list are made alike: axe looks at the first ones, for each costs it time; one that is half scrolled below the search
 # above it would count as a small target
 _LOOK = """async (options) => {
@@ -32,7 +42,8 @@ _LOOK = """async (options) => {
   const exclude = alike.map((each) => [`${each}:nth-of-type(n + 9)`])
   return (await axe.run({ exclude }, options)).violations
 }"""
-THEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
+Theme = Literal["light", "dark"]
+THEMES: tuple[Theme, Theme] = ("light", "dark")
 WIDE, NARROW = ViewportSize(width=1280, height=860), ViewportSize(width=360, height=780)
 
 
@@ -94,26 +105,29 @@ class Room:
         self.listen(page)
         return await self.open(address, page)
 
-    async def axe(self) -> None:
-        """AssertionError with what is wrong and where, when axe finds a violation of WCAG A or AA in either theme."""
+    async def axe(self, whole: Theme = "light") -> None:
+        """AssertionError with what is wrong and where, when axe finds a violation of WCAG A or AA in either theme.
+
+        All rules are asked in the theme `whole`, and those of colours in both.
+        """
         for theme in THEMES:
-            await self._axe(theme)
+            await self._axe(theme, _AXE if theme == whole else _AXE_OF_COLOURS)
 
     async def axe_everywhere(self) -> None:
         """Looks with axe in both themes at 360 px, where nothing may stick out sideways either, and wide, as it leaves the page."""
-        for size in (NARROW, WIDE):
+        for size, whole in zip((NARROW, WIDE), THEMES, strict=True):
             await self.page.set_viewport_size(size)
-            await self.axe()
+            await self.axe(whole)
             wide = await self.page.evaluate("document.documentElement.scrollWidth")
             assert wide <= size["width"], f"the page is {wide} px wide on a screen of {size['width']}"
 
-    async def _axe(self, theme: Literal["light", "dark"]) -> None:
+    async def _axe(self, theme: Theme, rules: Mapping[str, object]) -> None:
         await self.page.emulate_media(color_scheme=theme)
         # what happens to stand half below the frame is no fault of the page
         await self.page.evaluate("scrollTo(0, 0)")
         if not await self.page.evaluate("'axe' in globalThis"):
             await self.page.evaluate(AXE_SCRIPT)
-        found: list[dict[str, Any]] = await self.page.evaluate(_LOOK, _AXE)
+        found: list[dict[str, Any]] = await self.page.evaluate(_LOOK, rules)
         said = [f"{each['id']}: {each['help']}: {node['html'][:200]}" for each in found for node in each["nodes"]]
         assert not said, "\n".join([f"{self.page.url}, {theme}, {self.page.viewport_size}:", *said])
 

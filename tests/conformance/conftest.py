@@ -21,7 +21,7 @@ def way(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsPeer]:
     """One NATS server for all tests, or a cluster of TOOLOO_TEST_NATS_MEMBERS; each test has a stream of its own."""
     with running_nats(tmp_path_factory.mktemp("nats"), members=MEMBERS) as peer:

@@ -15,7 +15,7 @@ CASES = int(os.environ.get("TOOLOO_FUZZ_CASES", "300"))
 SEED = int(os.environ.get("TOOLOO_FUZZ_SEED", "") or 20261126)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A whole mesh that may index a small tree only and reaches nothing outside this machine."""
     print(f"\nseed {SEED}; again with TOOLOO_FUZZ_SEED={SEED}")
@@ -35,7 +35,7 @@ def _check_logs(mesh: Mesh) -> None:
     assert not restarted, restarted
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def known(mesh: Mesh) -> Known:
     """Values that lead somewhere, by the name of their field."""
     return furnish(mesh)

@@ -34,7 +34,7 @@ from mesh import testing
 from mesh.db import Transaction
 from services.provider import money
 from services.provider.__main__ import build
-from tests.integration.test_provider_remote import Far, far_end
+from tests.integration.remote_bench import Far, far_end
 
 if TYPE_CHECKING:
     # exist for type checkers only

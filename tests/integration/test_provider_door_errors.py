@@ -17,8 +17,8 @@ from tooloo.provider.v1 import registry_service_pb2 as registry
 from tooloo.provider.v1.registry_service_pb2_grpc import RegistryServiceStub
 
 from tests.integration.calling_bench import KEY, MODELS, Calling, door_before, door_to_aimock
+from tests.integration.remote_bench import STOP, WORD, Far, Server, far_end
 from tests.integration.test_provider_doors import anthropic_client, openai_client
-from tests.integration.test_provider_remote import STOP, WORD, Far, Server, far_end
 from tests.support import straight
 
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]

@@ -1,8 +1,6 @@
-"""What happens when a model does not answer: another key, another model, a chain, a broken stream, or a refusal that says when."""
+"""What happens when a model does not answer: another key, another model, or a refusal that says when."""
 
 import asyncio
-import json
-import time
 from collections.abc import AsyncIterator
 from datetime import UTC, timedelta
 from pathlib import Path
@@ -11,27 +9,18 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from tooloo.provider.v1 import burst_service_pb2 as bursts
-from tooloo.provider.v1 import chat_pb2, provider_pb2, selection_pb2
+from tooloo.provider.v1 import chat_pb2
 from tooloo.provider.v1 import completion_service_pb2 as api
 from tooloo.provider.v1 import provider_service_pb2 as provider_api
-from tooloo.provider.v1.budget_pb2 import Budget
 from tooloo.provider.v1.burst_service_pb2_grpc import BurstServiceStub
 from tooloo.provider.v1.health_pb2 import FailureKind
-from tooloo.provider.v1.registry_service_pb2 import (
-    ListProviderKeysRequest,
-    ModelDefinition,
-    RegisterModelRequest,
-    SetModelEnabledRequest,
-)
+from tooloo.provider.v1.registry_service_pb2 import ListProviderKeysRequest
 from tooloo.provider.v1.registry_service_pb2_grpc import RegistryServiceStub
-from tooloo.provider.v1.selection_service_pb2 import SetAliasRequest, SetSelectionPolicyRequest
-from tooloo.provider.v1.selection_service_pb2_grpc import SelectionServiceStub
 
 from mesh.ids import new_id
 from tests.integration.completing_bench import (
     BIG,
     COST_OF_BIG,
-    DONE,
     MID,
     OPUS,
     SMALL,
@@ -40,21 +29,15 @@ from tests.integration.completing_bench import (
     Desk,
     Reply,
     attempts_of,
-    begins,
-    chunk,
     desk_on,
     fails,
     nanos,
     refused,
     says,
-    sends,
-    waits,
     words_of,
 )
 
 State = api.GetQueryResponse
-LONG = {"code": "context_length_exceeded"}
-POLICY = {"code": "content_filter"}
 
 
 @pytest.fixture
@@ -154,89 +137,6 @@ async def test_a_refused_key_rests_everywhere(desk: Desk) -> None:
     assert "key-a" not in str(await desk.bench.told()), "no key is told"
 
 
-async def test_a_named_chain(desk: Desk) -> None:
-    """It replaces what the selection would try next."""
-    await desk.chain("cheap", general=[SMALL, OPUS])
-    desk.far.script["big"] = [fails(500)] * 2
-    assert attempts_of((await desk.ask("auto", fallback_chain="cheap")).account)[-1] == (SMALL, "")
-
-
-async def test_the_default_chain(desk: Desk) -> None:
-    """Who names a model has a way out only by a chain; the chain "default" is everybody's."""
-    desk.far.script["big"] = [fails(404)]
-    assert (await refused(desk.ask(BIG))).code is grpc.StatusCode.UNAVAILABLE
-    await desk.chain("default", general=[SMALL])
-    assert attempts_of((await desk.ask(BIG)).account) == [(SMALL, "")], "the model rests after its 404"
-    desk.far.script["mid"] = [fails(404)]
-    assert attempts_of((await desk.ask(MID)).account) == [(MID, "NOT_FOUND"), (SMALL, "")]
-
-
-async def test_a_chain_for_what_is_too_long(desk: Desk) -> None:
-    """CONTEXT_WINDOW goes where more fits: by its own chain, else to a candidate with a larger window."""
-    await desk.chain("long", general=[SMALL], context_window=[OPUS])
-    desk.far.script["big"] = [fails(400, **LONG)]
-    opus = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "hi"}], "stop_reason": "end_turn"}
-    desk.far.script["opus"] = [lambda far: far.answer(200, json.dumps(opus).encode())]
-    assert attempts_of((await desk.ask(BIG, fallback_chain="long")).account) == [(BIG, "CONTEXT_WINDOW"), (OPUS, "")]
-    desk.far.script["big"] = [fails(400, **LONG)]
-    assert attempts_of((await desk.ask("auto")).account) == [(BIG, "CONTEXT_WINDOW"), (MID, "")]
-
-
-async def test_too_long_by_our_estimate(desk: Desk) -> None:
-    """How long a text is in tokens its model knows: one that was named is asked, and what it says leads into the chain."""
-    text = "long " * 4000
-    assert (await desk.ask(SMALL, text=text)).account.model == "small"
-    assert (await desk.ask("auto", text=text * 2)).account.model == "mid", "the best that it fits into by the estimate"
-    await desk.chain("default", context_window=[MID])
-    desk.far.script["small"] = [fails(400, **LONG)]
-    assert attempts_of((await desk.ask(SMALL, text=text)).account) == [(SMALL, "CONTEXT_WINDOW"), (MID, "")]
-
-
-async def test_no_way_out_leads_past_a_policy(desk: Desk) -> None:
-    """What policy or operator keep out is not called: not by a chain, not by an alias's chain, not because a budget is thin."""
-    constraints = selection_pb2.Constraints(forbidden=["brim"])
-    policy = selection_pb2.SelectionPolicy(policy_id="ours", strategy=provider_pb2.STRATEGY_BEST, constraints=constraints)
-    selections = SelectionServiceStub(desk.bench.channel)
-    await selections.SetSelectionPolicy(SetSelectionPolicyRequest(policy=policy))
-    alias = selection_pb2.Alias(alias="best", targets=[selection_pb2.Share(provider_id="acme", model="big", weight=1)])
-    await selections.SetAlias(SetAliasRequest(alias=alias))
-    await desk.chain("default", general=[MID, SMALL])
-    for model in (BIG, "auto", "best"):
-        desk.far.script["big"] = [fails(503)] * 2
-        assert attempts_of((await desk.ask(model, policy_id="ours")).account)[-1] == (SMALL, ""), model
-    await desk.limit("0.004", mode=Budget.MODE_DEGRADE)
-    assert (await desk.ask("auto", policy_id="ours")).account.model == "small"
-    assert "mid" not in desk.far.models
-
-
-async def test_a_model_that_is_switched_off_is_in_no_chain(desk: Desk) -> None:
-    """Its place in a chain is passed over."""
-    await desk.chain("default", general=[MID, SMALL])
-    off = SetModelEnabledRequest(provider_id="brim", model="mid", enabled=False)
-    await RegistryServiceStub(desk.bench.channel).SetModelEnabled(off)
-    desk.far.script["big"] = [fails(404)]
-    assert attempts_of((await desk.ask(BIG)).account) == [(BIG, "NOT_FOUND"), (SMALL, "")]
-
-
-async def test_a_model_without_a_price(desk: Desk) -> None:
-    """It is refused by name, passed over by everything else, and never free."""
-    riddle = ModelDefinition(provider_id="acme", model="riddle", context_window=9000, quality=1.0, tokens_per_second=100.0)
-    await RegistryServiceStub(desk.bench.channel).RegisterModel(RegisterModelRequest(model=riddle))
-    found = await refused(desk.ask("acme/riddle"))
-    assert (found.code, found.metadata["commonest_exclusion"]) == (grpc.StatusCode.FAILED_PRECONDITION, "UNKNOWN_PRICE")
-    await desk.chain("default", general=["acme/riddle", SMALL])
-    assert (await desk.ask("auto")).account.model == "big"
-    desk.far.script["big"] = [fails(404)]
-    assert attempts_of((await desk.ask(BIG)).account) == [(BIG, "NOT_FOUND"), (SMALL, "")]
-    assert "riddle" not in desk.far.models
-
-
-async def test_a_chain_for_what_a_policy_refuses(desk: Desk) -> None:
-    """CONTENT_POLICY goes to another provider."""
-    desk.far.script["big"] = [fails(400, **POLICY)]
-    assert attempts_of((await desk.ask("auto")).account) == [(BIG, "CONTENT_POLICY"), (MID, "")]
-
-
 @pytest.mark.parametrize("status", [400, 422])
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_the_callers_own_mistake(desk: Desk, status: int, streamed: bool) -> None:
@@ -295,87 +195,6 @@ async def test_a_short_retry_after_is_waited_for(desk: Desk) -> None:
     assert await desk.at_rest()
 
 
-@pytest.mark.parametrize("broken", [sends(ends=False), sends(chunk(role="assistant"), ends=False), sends(chunk())])
-async def test_a_stream_that_breaks_before_its_first_token(desk: Desk, broken: Reply) -> None:
-    """Nobody has seen anything of it, so another model begins."""
-    desk.far.script["big"] = [broken] * 3
-    events = await desk.stream("auto")
-    assert [each.WhichOneof("event") for each in events] == ["started", "text", "text", "text", "completed"]
-    assert events[0].started.model == "mid"
-    assert attempts_of(events[-1].completed.account) == [(BIG, "BROKEN_STREAM"), (MID, "")]
-    assert nanos(events[-1].completed.account.cost) == COST_OF_BIG // 2
-    assert await desk.at_rest()
-
-
-async def test_a_stream_that_breaks_after_its_first_token(desk: Desk) -> None:
-    """It ends with a terminal message that says so; what came is charged, and no other model goes on with it."""
-    await desk.limit("1")
-    desk.far.script["big"] = [sends(*map(chunk, ["word " * 7] * 10), ends=False)]
-    events = await desk.stream("auto", text="x" * 346)
-    assert [each.WhichOneof("event") for each in events] == ["started", *["text"] * 10, "failed"]
-    failed = events[-1].failed
-    assert failed.failure == FailureKind.FAILURE_KIND_BROKEN_STREAM
-    assert failed.detail
-    account = failed.account
-    # 350 characters of answer and 346 of question at 3.5 a token, 4 tokens for a message
-    assert (account.usage.input_tokens, account.usage.output_tokens, account.usage_estimated) == (103, 100, True)
-    assert nanos(account.cost) == 103_000 + 1_000_000
-    assert nanos((await desk.standing()).spent) == nanos(account.cost)
-    assert (await desk.query(account.query_id)).state == State.STATE_FAILED
-    assert desk.far.models == ["big"]
-    assert await desk.at_rest()
-    [told] = await desk.told("provider.query.failed")
-    assert nanos(told.cost) == nanos(account.cost)
-
-
-async def test_an_error_within_a_stream(desk: Desk) -> None:
-    """Some providers tell errors as an event; after the first token it is the end, with their words."""
-    error = b'data: {"error": {"message": "overloaded", "type": "server_error"}}\n\n'
-    desk.far.script["big"] = [sends(chunk("one"), error)]
-    failed = (await desk.stream("auto"))[-1].failed
-    assert failed.failure == FailureKind.FAILURE_KIND_SERVER_ERROR
-    assert "overloaded" in failed.detail
-
-
-@pytest.mark.parametrize("by", ["field", "call"])
-async def test_the_deadline_holds(desk: Desk, by: str) -> None:
-    """A far end that never answers costs no more time than the caller gave, and leaves nothing behind."""
-    desk.far.script["big"] = [waits] * 3
-    begun = time.monotonic()
-    if by == "field":
-        found = await refused(desk.ask(BIG, seconds=0.3))
-        assert found.code is grpc.StatusCode.UNAVAILABLE
-        assert found.metadata["failure"] == "TIMEOUT"
-    else:
-        request = api.CompleteRequest(model=BIG)
-        request.messages.add(text="hello")
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await desk.stub.Complete(request, timeout=0.3)
-        assert caught.value.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
-    await desk.settled()
-    assert time.monotonic() - begun < 15, "it waited for its own longest time instead"
-    assert await desk.count("usage") == 0
-
-
-async def test_the_deadline_within_a_stream(desk: Desk) -> None:
-    """What came until then was paid for; the caller is told that it is over."""
-    desk.far.script["big"] = [begins(chunk("one two three"))]
-    events = await desk.stream(BIG, seconds=2)
-    assert words_of(events) == "one two three"
-    assert events[-1].failed.failure == FailureKind.FAILURE_KIND_TIMEOUT
-    assert nanos(events[-1].failed.account.cost) > 0
-    assert await desk.at_rest()
-
-
-async def test_time_for_one_is_no_time_for_all(desk: Desk) -> None:
-    """The second model gets what the first one left of the time."""
-    desk.far.script["big"], desk.far.script["mid"] = [waits] * 2, [waits] * 2
-    await desk.chain("default", general=[MID])
-    found = await refused(desk.ask(BIG, seconds=0.4))
-    assert found.metadata["failure"] == "TIMEOUT"
-    await desk.settled()
-
-
 async def test_a_session_stays_with_who_answered(desk: Desk) -> None:
     """The first model did not answer, the second did: the session goes on with the second, though the first is well again."""
     desk.far.script["big"] = [fails(503)] * 2
@@ -430,11 +249,3 @@ async def test_attempts_of_many_at_once(desk: Desk) -> None:
     total = (await desk.report()).total
     assert nanos(total.cost) == sum(nanos(each.account.cost) for each in answers)
     assert (total.calls, total.input_tokens) == (40, 40 * USED[0])
-
-
-async def test_a_stream_that_says_nothing(desk: Desk) -> None:
-    """An answer without a word is an answer: started, then completed."""
-    desk.far.script["big"] = [sends(chunk(finish="stop", usage=(11, 0)), DONE)]
-    events = await desk.stream(BIG)
-    assert [each.WhichOneof("event") for each in events] == ["started", "completed"]
-    assert events[-1].completed.account.usage.input_tokens == 11

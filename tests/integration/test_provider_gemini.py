@@ -13,7 +13,7 @@ from mesh.clock import SystemClock
 from services.provider.chat import Chat, Image, Message, Role, Text, Tool, ToolCall, ToolResult
 from services.provider.remote.calling import Remote
 from services.provider.target import Target
-from tests.integration.test_provider_remote import Far, far_end
+from tests.integration.remote_bench import Far, far_end
 
 # Google's client inherits from aiohttp's, which that library warns of
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")

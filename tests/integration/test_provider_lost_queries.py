@@ -41,7 +41,7 @@ from tests.integration.completing_bench import (
     usd,
     waits,
 )
-from tests.integration.test_provider_remote import Far, far_end
+from tests.integration.remote_bench import Far, far_end
 
 State = api.GetQueryResponse
 M = TypeVar("M", bound=Message)

@@ -15,8 +15,8 @@ from tooloo.provider.v1.health_pb2 import FallbackChain, FallbackTarget
 
 from tests.integration.calling_bench import Calling, door_before
 from tests.integration.completing_bench import DONE, FarEnd, Reply, body_of, chunk, event, fails, says, sends, usage_alone
+from tests.integration.remote_bench import far_end
 from tests.integration.test_provider_doors import anthropic_client, openai_client
-from tests.integration.test_provider_remote import far_end
 
 GPT, CLAUDE = "openai/gpt-5-mini", "anthropic/claude-haiku-4-5"
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]

@@ -27,7 +27,7 @@ from tests.integration.completing_bench import (
     says,
     words_of,
 )
-from tests.integration.test_provider_remote import Far
+from tests.integration.remote_bench import Far
 
 Change = Callable[[Desk], Awaitable[object]]
 

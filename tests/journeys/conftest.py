@@ -1,6 +1,6 @@
-"""Journeys share one mesh (tests/conftest.py), and another one that is connected to far ends."""
+"""Journeys share one mesh, and another one that is connected to far ends; both end with the last journey."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ import pytest_asyncio
 from tests.peers import oidc
 from tests.peers.github import GithubPeer, github_peer
 from tests.peers.slack import BOT_TOKEN, SlackPeer, slack_peer
-from tests.support.mesh import Mesh
+from tests.support.mesh import Mesh, running_mesh
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,14 @@ class Connected:
     slack: SlackPeer
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest.fixture(scope="package")
+def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
+    """A whole mesh, started as `make dev` starts it; users who share it must not disturb each other anyway."""
+    with running_mesh(tmp_path_factory.mktemp("mesh") / "var") as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def connected(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Connected]:
     """Another mesh, for the journeys that leave this machine or start it anew; its data folder outlives its restarts."""
     mesh = Mesh(tmp_path_factory.mktemp("connected") / "var")

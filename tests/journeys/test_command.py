@@ -95,6 +95,12 @@ def test_every_verb_that_needs_nothing_answers(run: Run, spec: ServiceSpec) -> N
     assert answered or not verbs or spec.name == "integration"
 
 
+def test_a_proxy_of_the_environment_is_passed_by(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mesh on this machine is asked itself, on a machine too that reaches the world by a proxy."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert run("call", "GetHealth")[0] == Code.DONE
+
+
 _BUILT_IN = {
     "status": [],
     "call": ["GetHealth"],

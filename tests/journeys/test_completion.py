@@ -64,6 +64,8 @@ SHELLS = [
         ".config/fish/config.fish",
         ("-i",),
         """
+        # asks for completions at every letter, beside those for which Tab is pressed
+        set -g fish_autosuggestion_enabled 0
         tooloo completion fish > ~/.config/fish/completions/tooloo.fish
         bind \\cb 'commandline >> report; commandline ""'
         """,
@@ -91,10 +93,13 @@ COMPLETED = {
 def on_a_terminal(shell: Shell, home: Path, env: dict[str, str]) -> Iterator[int]:
     """The shell, interactive, in an empty home; gives the other end of its terminal."""
     (home / shell.rc).parent.mkdir(parents=True, exist_ok=True)
-    (home / ".config/fish/completions").mkdir(parents=True, exist_ok=True)
+    # the second one is there already: at its first start fish would read every manual page of the machine
+    for folder in (".config/fish/completions", ".local/share/fish/generated_completions"):
+        (home / folder).mkdir(parents=True, exist_ok=True)
     (home / shell.rc).write_text(shell.settings + "\necho ready >> report\n")
     env = env | {"HOME": str(home), "ZDOTDIR": str(home), "TERM": "xterm", "PATH": f"{FOLDER}:{os.environ['PATH']}"}
     env.pop("XDG_CONFIG_HOME", None)
+    env.pop("XDG_DATA_HOME", None)
     ours, theirs = pty.openpty()
     # without a terminal that controls it, fish stands still
     words = ["setsid", "--ctty", shell.name, *shell.words]

@@ -20,16 +20,21 @@ async def _info(request: Message, context: object) -> system.GetSystemInfoRespon
     return system.GetSystemInfoResponse(version="1")
 
 
-def _door(target: str) -> grpc.aio.Server:
-    """A server that answers the one call."""
+def _handlers() -> grpc.GenericRpcHandler:
+    """The one call, answered."""
     handler = grpc.unary_unary_rpc_method_handler(
         _info,
         request_deserializer=system.GetSystemInfoRequest.FromString,
         response_serializer=system.GetSystemInfoResponse.SerializeToString,
     )
     service, method = CALL.split("/")
+    return grpc.method_handlers_generic_handler(service, {method: handler})
+
+
+def _door(target: str) -> grpc.aio.Server:
+    """A server that answers it."""
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
+    server.add_generic_rpc_handlers((_handlers(),))
     server.add_insecure_port(target)
     return server
 
@@ -65,3 +70,17 @@ async def test_a_door_that_never_comes_ends_the_call(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="streams"):
         await client.call("tooloo.bus.v1.EventBus/Follow", system.GetSystemInfoRequest())
     await client.close()
+
+
+async def test_a_proxy_of_the_environment_is_passed_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The door of this machine is called itself, whatever leads to the world."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((_handlers(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    client = MeshClient(f"127.0.0.1:{port}", MeshSettings())
+    answer = await client.call(CALL, system.GetSystemInfoRequest(), timedelta(seconds=20))
+    assert answer == system.GetSystemInfoResponse(version="1")
+    await client.close()
+    await server.stop(None)
