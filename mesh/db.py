@@ -32,6 +32,9 @@ from mesh.transaction import Row, Transaction
 __all__ = ["Database", "Row", "Transaction"]
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+# before a store that can take nothing is asked again, where nobody waits for an answer
+_AGAIN_S = 0.5
+_WAITS = "%s can be written by nobody here now (%s); this waits until it can"
 # copies of pages that savepoints need go to memory, not to a file each time
 _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY")
 
@@ -78,6 +81,8 @@ class Database:
         self._readers: asyncio.Queue[_Connection] = asyncio.Queue()
         # while it is open: ends by the error that stops the writer
         self._stopped: asyncio.Future[None] | None = None
+        # while it is set, as during a boot, what the store cannot take now is not refused but waits
+        self.patient = False
 
     @classmethod
     async def open(
@@ -87,15 +92,19 @@ class Database:
         settings: MeshSettings | None = None,
         clock: Clock | None = None,
     ) -> Self:
-        """Opens or makes the file and applies the migrations of each (owner, folder); the kit's own come first."""
+        """Opens or makes the file and applies the migrations of each (owner, folder); the kit's own come first.
+
+        Waits while another process holds the file's lock, or the disk is full.
+        """
         settings = settings or MeshSettings()
         path.parent.mkdir(parents=True, exist_ok=True)
-        database = cls(path, settings, await _connect(path, settings))
+        wanted = [step for owner, folder in (("kit", migrations.KIT), *schema) for step in migrations.read(owner, folder)]
+        database = cls(path, settings, await _once_it_can(path, partial(_connect, path, settings)))
         try:
-            wanted = [step for owner, folder in (("kit", migrations.KIT), *schema) for step in migrations.read(owner, folder)]
-            await migrations.apply(database._writer, wanted, to_us((clock or SystemClock()).now()))
+            now_us = to_us((clock or SystemClock()).now())
+            await _once_it_can(path, partial(migrations.apply, database._writer, wanted, now_us))
             for _ in range(settings.read_connections):
-                database._readers.put_nowait(await _connect(path, settings, query_only=True))
+                database._readers.put_nowait(await _once_it_can(path, partial(_connect, path, settings, query_only=True)))
         except BaseException:
             # each connection is a thread: one left open would keep the process from ending
             await database._close_connections()
@@ -178,6 +187,9 @@ class Database:
             for job in batch:
                 self._answer(job)
         except sqlite3.Error as error:
+            if self.patient and db_errors.passes(error):
+                self._wait_with(batch, error)
+                return
             self._fail(batch, error)
             if not db_errors.passes(error):
                 self._stop(error)
@@ -186,6 +198,13 @@ class Database:
                 job.done.cancel()
             self._stop(error)
         self._begin_soon()
+
+    def _wait_with(self, batch: list[_Job], error: sqlite3.Error) -> None:
+        """Writes the same again in a moment, before all else."""
+        log.warning(_WAITS, self.path.name, error)
+        self._waiting.extendleft(reversed(batch))
+        self._writing = True
+        self._loop.call_later(_AGAIN_S, self._begin)
 
     def _stop(self, error: BaseException) -> None:
         if self._stopped is not None and not self._stopped.done():
@@ -249,6 +268,7 @@ def _write(batch: Sequence[_Job], memory: Remembered, connection: sqlite3.Connec
 def _run_job(job: _Job, memory: Remembered, connection: sqlite3.Connection) -> bool:
     """One job in the circumstances of its caller; False when it failed and what it did must be undone."""
     transaction = Transaction(connection, memory)
+    job.failure = None
     try:
         job.result = job.context.run(_finish, job.work, transaction)
         job.callbacks = transaction.callbacks
@@ -270,6 +290,18 @@ def _finish(work: Callable[[Transaction], Awaitable[T]], transaction: Transactio
         return cast(T, end.value)
     steps.close()
     raise RuntimeError("the work of a transaction may await the transaction only: no network, no sleep, no other task")
+
+
+async def _once_it_can(path: Path, work: Callable[[], Awaitable[T]]) -> T:
+    """Does the work when neither a lock of another process nor a full disk is in its way any more."""
+    while True:
+        try:
+            return await work()
+        except sqlite3.Error as error:
+            if not db_errors.passes(error):
+                raise
+            log.warning(_WAITS, path.name, error)
+        await asyncio.sleep(_AGAIN_S)
 
 
 async def _connect(path: Path, settings: MeshSettings, *, query_only: bool = False) -> _Connection:
