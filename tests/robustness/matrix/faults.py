@@ -47,6 +47,9 @@ async def _clock_off(stand: Stand, by: timedelta) -> AsyncIterator[None]:
 async def disk_full(stand: Stand, chance: random.Random) -> AsyncIterator[None]:
     """No room in the service's folder: writes are refused by name, questions are answered."""
     refused = stand.caller.refused["DISK_FULL"]
+    # a write-ahead log that has grown takes writes without growing any more
+    with closing(sqlite3.connect(stand.file, timeout=1)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     stand.disk.fill(_LEFT_BYTES)
 
     async def full() -> bool:

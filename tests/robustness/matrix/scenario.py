@@ -30,6 +30,7 @@ class Scenario(ABC):
 
     async def prepare(self) -> None:
         """Makes what the work needs, once the service serves."""
+        return
 
     @abstractmethod
     async def work(self, number: int) -> None:

@@ -46,8 +46,10 @@ class Work(Scenario):
 
     async def broken(self) -> str:
         """Values, events by type since the beginning, and a user's, count what happened."""
-        ((values,),) = self.stand.rows("SELECT coalesce(sum(value_count), 0) FROM metric_bucket JOIN series USING (series_id)"
-            f" WHERE name = '{_METRIC}' AND width_us = 3600000000")  # fmt: skip
+        ((values,),) = self.stand.rows(
+            "SELECT coalesce(sum(value_count), 0) FROM metric_bucket JOIN series USING (series_id)"
+            " WHERE name = 'matrix' AND width_us = 3600000000"
+        )
         if values != self.logged:
             return f"{values} values, not {self.logged}"
         happened = Counter(event.type for event in await self.stand.told())

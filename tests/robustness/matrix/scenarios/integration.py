@@ -1,5 +1,6 @@
 """Integration: messages to Slack by calls and because of events, with a Slack that is often out of order; each is told once."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -16,7 +17,7 @@ from tests.peers.web import Reply
 from tests.robustness.matrix.scenario import Scenario
 
 _CHANNEL = "#ops"
-_OUT_OF_ORDER = 0.2
+_OUT_OF_ORDER, _CHANGES_SECONDS = 0.3, 0.02
 
 
 class Work(Scenario):
@@ -25,7 +26,11 @@ class Work(Scenario):
     async def open(self, stack: AsyncExitStack) -> Mapping[str, str]:
         """Slack, and a queue that looks often and never gives up."""
         self.peer = stack.enter_context(slack.slack_peer())
+        # a process that is killed leaves half a request
+        stack.callback(self.peer.peer.mistakes.clear)
         self.sent: list[str] = []
+        weather = asyncio.create_task(self._weather())
+        stack.callback(weather.cancel)
         own = {"API_URL": self.peer.api_url, "BOT_TOKEN": BOT_TOKEN, "CHANNEL": _CHANNEL}
         queue = {"POLL": "20ms", "BACKOFF": "50ms", "BACKOFF_CAP": "200ms", "ATTEMPTS": "100"}
         return {
@@ -35,13 +40,11 @@ class Work(Scenario):
 
     async def work(self, number: int) -> None:
         """A message by a call."""
-        self._weather()
         request = pb.NotifySlackRequest(channel=_CHANNEL, text=f"call {number}", request_id=self.request_id())
         self.sent.append((await self.stand.caller.call(self._stub.NotifySlack, request)).message.message_id)
 
     def fact(self, number: int) -> tuple[str, Fact]:
         """A task missed its time."""
-        self._weather()
         return "orchestration", Fact(TaskMissed(task_id=str(number), name=f"task {number}", missed_count=1), f"tasks/{number}")
 
     async def read(self) -> None:
@@ -54,7 +57,6 @@ class Work(Scenario):
 
     async def broken(self) -> str:
         """The queue is empty; every message and every notification stands as sent, and was told once."""
-        self.peer.reply = None
         states = dict(self.stand.rows("SELECT message_id, state FROM slack_messages"))
         if waiting := [state for state in states.values() if state != "sent"]:
             return f"{Counter(waiting)} of {len(states)} messages"
@@ -65,9 +67,11 @@ class Work(Scenario):
         caused = {event.id for event in await self.stand.told("task.missed")}
         return "" if causes == Counter(caused) else f"{causes.total()} notifications of {len(caused)} events"
 
-    def _weather(self) -> None:
+    async def _weather(self) -> None:
         """Slack is out of order now and then."""
-        self.peer.reply = Reply(503) if self.chance.random() < _OUT_OF_ORDER else None
+        while True:
+            self.peer.reply = Reply(503) if self.chance.random() < _OUT_OF_ORDER else None
+            await asyncio.sleep(_CHANGES_SECONDS)
 
     async def _told(self) -> list[events.SlackSent]:
         found = []

@@ -52,7 +52,8 @@ class Work(Scenario):
             await call(reservations.Settle, settle)
             self.spent += _COST
         elif number % 3 == 1:
-            await call(reservations.Extend, pb.ExtendRequest(reservation_id=name, amount=_usd(1), request_id=self.request_id()))
+            extend = pb.ExtendRequest(reservation_id=name, amount=_usd(1), ttl=_SOON, request_id=self.request_id())
+            await call(reservations.Extend, extend)
 
     def fact(self, number: int) -> tuple[str, Fact]:
         """A coach scored an answer."""
