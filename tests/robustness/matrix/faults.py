@@ -1,4 +1,7 @@
-"""The faults of the matrix: each is there while its block lasts, and healed after it."""
+"""The faults of the matrix: each is there while its block lasts, and healed after it.
+
+One that is alone there also demands what must go on meanwhile; beside another one it cannot know.
+"""
 
 import asyncio
 import random
@@ -36,8 +39,9 @@ async def clock_a_day_ahead(stand: Stand, chance: random.Random) -> AsyncIterato
 async def _clock_off(stand: Stand, by: timedelta) -> AsyncIterator[None]:
     stand.wall.set_off(by)
     try:
-        await stand.answers()
-        await stand.goes_on()
+        if stand.alone:
+            await stand.answers()
+            await stand.goes_on()
         yield
     finally:
         stand.wall.set_off(timedelta(0))
@@ -56,8 +60,9 @@ async def disk_full(stand: Stand, chance: random.Random) -> AsyncIterator[None]:
         return stand.caller.refused["DISK_FULL"] > refused
 
     try:
-        await until(full)
-        await stand.scenario.read()
+        if stand.alone:
+            await until(full)
+            await stand.scenario.read()
         yield
     finally:
         stand.disk.make_room()
@@ -67,7 +72,8 @@ async def disk_full(stand: Stand, chance: random.Random) -> AsyncIterator[None]:
 async def store_locked(stand: Stand, chance: random.Random) -> AsyncIterator[None]:
     """Another process holds the write lock: writes are refused, questions are answered."""
     with write_lock(stand.file):
-        await stand.scenario.read()
+        if stand.alone:
+            await stand.scenario.read()
         yield
 
 
@@ -86,13 +92,12 @@ async def locked_at_boot(stand: Stand, chance: random.Random) -> AsyncIterator[N
         await until(waits)
         yield
         assert not await stand.serves()
-    await stand.ready()
 
 
 @asynccontextmanager
 async def killed(stand: Stand, chance: random.Random) -> AsyncIterator[None]:
     """Kill -9 between two writes of a commit, the start after it included, and at a random moment."""
-    for _ in range(_AT_A_COMMIT):
+    for _ in range(_AT_A_COMMIT if stand.alone else 0):
         stand.disk.die_at(chance.randint(1, _DEATHS_DOOR))
         await stand.killed()
     for _ in range(_AT_RANDOM):
@@ -108,7 +113,8 @@ async def bus_away(stand: Stand, chance: random.Random) -> AsyncIterator[None]:
     """The bus is killed: calls are answered all the same, and their events wait."""
     await stand.bus.kill()
     try:
-        await stand.answers()
+        if stand.alone:
+            await stand.answers()
         yield
     finally:
         await stand.bus.start()
@@ -119,7 +125,8 @@ async def callers_give_up(stand: Stand, chance: random.Random) -> AsyncIterator[
     """Every other call is cut off at a random moment, and asked again with the same request_id."""
     stand.caller.gives_up = True
     try:
-        await stand.answers()
+        if stand.alone:
+            await stand.answers()
         yield
     finally:
         stand.caller.gives_up = False
@@ -134,6 +141,8 @@ def write_lock(file: Path) -> Iterator[None]:
         other.execute("ROLLBACK")
 
 
+# both hold the lock
+NEVER_BESIDE = {store_locked, locked_at_boot}
 FAULTS: list[Fault] = [
     clock_an_hour_back,
     clock_a_day_ahead,

@@ -58,6 +58,8 @@ class Stand:
         self.scenario = scenario
         scenario.stand = self
         self.file = data / service / f"{service}.db"
+        # whether the fault of the moment is the only one
+        self.alone = True
         self._numbers = itertools.count()
 
     async def start(self) -> None:
