@@ -8,7 +8,7 @@ from tooloo.bus.v1 import bus_service_pb2 as pb
 
 from tests.robustness.matrix.stand import Stand
 
-_PATIENCE = 15.0
+_PATIENCE = 30.0
 _AGAIN = 0.05
 
 

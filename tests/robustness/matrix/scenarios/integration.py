@@ -34,6 +34,8 @@ class Work(Scenario):
         own = {"API_URL": self.peer.api_url, "BOT_TOKEN": BOT_TOKEN, "CHANNEL": _CHANNEL}
         queue = {"POLL": "20ms", "BACKOFF": "50ms", "BACKOFF_CAP": "200ms", "ATTEMPTS": "100"}
         return {
+            # a connection that this Slack is too busy to take holds up the queue
+            "TOOLOO_INTEGRATION_TIMEOUT": "1s",
             **{f"TOOLOO_INTEGRATION_SLACK_{name}": value for name, value in own.items()},
             **{f"TOOLOO_INTEGRATION_NOTIFY_{name}": value for name, value in queue.items()},
         }
