@@ -42,11 +42,11 @@ def steer(file: Path) -> None:
     with file.open("rb") as opened:
         off = mmap.mmap(opened.fileno(), _BYTES, access=mmap.ACCESS_READ)
 
-    def now_us(_clock: SystemClock) -> int:
+    def now_us(self: SystemClock) -> int:
         return time.time_ns() // 1000 + int.from_bytes(off[:_BYTES], "little", signed=True)
 
-    def now(_clock: SystemClock) -> datetime:
-        return from_us(now_us(_clock)).astimezone(UTC)
+    def now(self: SystemClock) -> datetime:
+        return from_us(now_us(self)).astimezone(UTC)
 
     SystemClock.now_us = now_us  # type: ignore[method-assign] # that is the point
     SystemClock.now = now  # type: ignore[method-assign] # likewise

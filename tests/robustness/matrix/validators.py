@@ -48,7 +48,7 @@ async def all_was_heard(stand: Stand) -> str:
         return "" if error.code() is grpc.StatusCode.NOT_FOUND else str(error.code())
     letters = (await stand.client.stub.ListDeadLetters(pb.ListDeadLettersRequest(subscription=name))).dead_letters
     if letters:
-        return f"dead letters: {letters[0].error}"
+        return f"dead letters: {letters[0].last_error}"
     wanted = {(event.source, event.id) for event in await stand.told(*definition.filter.types)}
     heard = set(stand.rows("SELECT source, event_id FROM inbox"))
     return f"{len(wanted - heard)} of {len(wanted)} events were not handled" if wanted - heard else ""

@@ -1,8 +1,11 @@
 """Analytics: values that are logged and events that are heard; its aggregates are what the log of the bus says."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from tooloo.analytics.v1 import analytics_service_pb2 as pb
 from tooloo.analytics.v1.analytics_service_pb2_grpc import AnalyticsServiceStub
@@ -10,6 +13,11 @@ from tooloo.learning.v1.learning_events_pb2 import TrainingCompleted
 
 from mesh.outbox import Fact
 from tests.robustness.matrix.scenario import Scenario
+
+if TYPE_CHECKING:
+    # exists for type checkers only
+    from tooloo.analytics.v1.analytics_service_pb2_grpc import AnalyticsServiceAsyncStub
+
 
 _METRIC = "matrix"
 _USER = "ada"
@@ -62,5 +70,5 @@ class Work(Scenario):
         return "" if shown == own else f"{shown} events of {_USER}, not {own}"
 
     @property
-    def _stub(self) -> AnalyticsServiceStub:
+    def _stub(self) -> AnalyticsServiceAsyncStub:
         return AnalyticsServiceStub(self.stand.caller.channel)

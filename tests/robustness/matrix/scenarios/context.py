@@ -1,14 +1,22 @@
 """Context: trees that change and are indexed again, and a checkout whose commits move on; an index is what its files are."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tooloo.context.v1 import context_service_pb2 as pb
 from tooloo.context.v1.context_service_pb2_grpc import ContextServiceStub
 
 from tests.robustness.matrix.scenario import Scenario
+
+if TYPE_CHECKING:
+    # exists for type checkers only
+    from tooloo.context.v1.context_service_pb2_grpc import ContextServiceAsyncStub
+
 
 _TREES = 3
 _FILES = 5
@@ -84,5 +92,5 @@ class Work(Scenario):
         fresh.replace(git / "HEAD")
 
     @property
-    def _stub(self) -> ContextServiceStub:
+    def _stub(self) -> ContextServiceAsyncStub:
         return ContextServiceStub(self.stand.caller.channel)

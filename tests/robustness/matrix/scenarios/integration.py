@@ -1,9 +1,12 @@
 """Integration: messages to Slack by calls and because of events, with a Slack that is often out of order; each is told once."""
 
+from __future__ import annotations
+
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from tooloo.integration.v1 import integration_events_pb2 as events
 from tooloo.integration.v1 import integration_service_pb2 as pb
@@ -15,6 +18,11 @@ from tests.peers import slack
 from tests.peers.slack import BOT_TOKEN
 from tests.peers.web import Reply
 from tests.robustness.matrix.scenario import Scenario
+
+if TYPE_CHECKING:
+    # exists for type checkers only
+    from tooloo.integration.v1.integration_service_pb2_grpc import IntegrationServiceAsyncStub
+
 
 _CHANNEL = "#ops"
 _OUT_OF_ORDER, _CHANGES_SECONDS = 0.3, 0.02
@@ -84,5 +92,5 @@ class Work(Scenario):
         return found
 
     @property
-    def _stub(self) -> IntegrationServiceStub:
+    def _stub(self) -> IntegrationServiceAsyncStub:
         return IntegrationServiceStub(self.stand.caller.channel)

@@ -1,8 +1,11 @@
 """Orchestration: runs of two calls, a task that fires every second, intents that start a workflow; each call is applied once."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from google.protobuf import json_format
 from tooloo.orchestration.v1 import orchestration_events_pb2 as events
@@ -17,6 +20,11 @@ from mesh.outbox import Fact
 from mesh.settings import MeshSettings
 from tests.integration.orchestration_bench import ENDED, FarService, start
 from tests.robustness.matrix.scenario import Scenario
+
+if TYPE_CHECKING:
+    # exists for type checkers only
+    from tooloo.orchestration.v1.orchestration_service_pb2_grpc import OrchestrationServiceAsyncStub
+
 
 _INTENT = "greeting"
 _PAGE = 100
@@ -102,5 +110,5 @@ class Work(Scenario):
                 return found
 
     @property
-    def _stub(self) -> OrchestrationServiceStub:
+    def _stub(self) -> OrchestrationServiceAsyncStub:
         return OrchestrationServiceStub(self.stand.caller.channel)

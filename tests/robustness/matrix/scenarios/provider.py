@@ -1,7 +1,10 @@
 """Provider: usage that is tracked, reservations that are settled, released or left to expire; the books balance to the nano."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from google.protobuf.duration_pb2 import Duration
 from google.type.money_pb2 import Money
@@ -15,6 +18,11 @@ from tooloo.provider.v1.reservation_service_pb2_grpc import ReservationServiceSt
 from mesh.outbox import Fact
 from services.provider import money
 from tests.robustness.matrix.scenario import Scenario
+
+if TYPE_CHECKING:
+    # exists for type checkers only
+    from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceAsyncStub
+
 
 _BUDGET = "matrix"
 _COST = 1_234_567
@@ -83,7 +91,7 @@ class Work(Scenario):
         return "" if scores == self.scored else f"{scores} scores counted, not {self.scored}"
 
     @property
-    def _stub(self) -> ProviderServiceStub:
+    def _stub(self) -> ProviderServiceAsyncStub:
         return ProviderServiceStub(self.stand.caller.channel)
 
 
