@@ -54,6 +54,11 @@ def is_disk_full(error: Exception) -> bool:
     return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
 
 
+def is_locked(error: Exception) -> bool:
+    """Whether another process holds the write lock, e.g. a shell that somebody left in the middle of a transaction."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 def is_sync_failure(error: Exception) -> bool:
     """Whether an fsync failed: what it should have brought to the disk may be there, or not, and no later one will tell."""
     return getattr(error, "sqlite_errorcode", 0) in (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)

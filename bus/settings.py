@@ -36,6 +36,7 @@ class BusSettings(Section):
     inline_commit: timedelta = setting(
         timedelta(microseconds=600),
         "Commits that take less on average happen in the loop's own thread; 0s: never. A slower disk gets a thread of its own.",
+        low=0,
     )
     ballast_bytes: int = setting(
         64 * MIB,
@@ -45,9 +46,11 @@ class BusSettings(Section):
     )
     commit_batch: int = setting(512, "Writes that may share one commit.", low=1)
     write_queue: int = setting(8192, "Writes that may wait for the disk; more are refused with RESOURCE_EXHAUSTED.", low=1)
-    unique_age: timedelta = setting(timedelta(days=7), "How long the (source, id) of an event is remembered to refuse repeats.")
+    unique_age: timedelta = setting(
+        timedelta(days=7), "How long the (source, id) of an event is remembered to refuse repeats.", low=0
+    )
     unique_count: int = setting(1_000_000, "Of how many of the newest events the (source, id) is remembered.", low=1000)
-    retention_age: timedelta = setting(timedelta(0), "Events older than this are deleted; 0s keeps them for ever.")
+    retention_age: timedelta = setting(timedelta(0), "Events older than this are deleted; 0s keeps them for ever.", low=0)
     retention_bytes: int = setting(0, "The oldest events are deleted while the log holds more bytes; 0 keeps all.", low=0)
     retention_count: int = setting(0, "The oldest events are deleted while the log holds more than this; 0 keeps all.", low=0)
     retention_types: tuple[str, ...] = setting(
@@ -56,7 +59,7 @@ class BusSettings(Section):
     compact_types: tuple[str, ...] = setting(
         (), "Types of which only the newest event of each subject is kept, e.g. mastery.changed,health.*."
     )
-    compact_after: timedelta = setting(timedelta(days=1), "Only events older than this are compacted away.")
+    compact_after: timedelta = setting(timedelta(days=1), "Only events older than this are compacted away.", low=0)
     compact_subjects: int = setting(
         1_000_000, "How many pairs of type and subject one compaction may hold in memory; it looks no further back.", low=1
     )
@@ -95,6 +98,7 @@ class BusSettings(Section):
     sse_linger: timedelta = setting(
         timedelta(milliseconds=50),
         "How long events gather for a stream over HTTP that was just sent some; after a rest none do.",
+        low=0,
     )
     max_followers: int = setting(20_000, "Followers at a time; more are refused with RESOURCE_EXHAUSTED.", low=1)
     max_subscriptions: int = setting(1000, "Subscriptions that may exist.", low=1)
@@ -103,7 +107,9 @@ class BusSettings(Section):
         4 * MIB, "Events a subscription may hold in memory between reading and delivery.", low=1
     )
     ack_linger: timedelta = setting(
-        timedelta(milliseconds=20), "How long acknowledgements may gather before they are written; a member is told when they are."
+        timedelta(milliseconds=20),
+        "How long acknowledgements may gather before they are written; a member is told when they are.",
+        low=0,
     )
     ack_deadline: timedelta = setting(timedelta(seconds=30), "Ack deadline of a subscription that names none.")
     backoff: tuple[str, ...] = setting(

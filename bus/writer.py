@@ -3,9 +3,9 @@
 While commits are short they happen in the loop's thread, where handing over to another one would cost more than the commit; when
 the disk is slow they happen in a thread of the writer's own (bus/pace.py decides).
 
-A full disk refuses publishes and goes on; any other failure of the disk ends the process, for what it promised can no longer be
-known: an fsync that failed once may claim success the next time (Rebello et al., "Can Applications Recover from fsync Failures?",
-ATC 2020).
+A full disk refuses publishes and goes on, a lock of another process is waited for; any other failure of the disk ends the process,
+for what it promised can no longer be known: an fsync that failed once may claim success the next time (Rebello et al., "Can
+Applications Recover from fsync Failures?", ATC 2020).
 """
 
 import asyncio
@@ -36,6 +36,8 @@ T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], Any]
 EXIT_DISK_FAILED = 74
 _ALONE_BYTES = 64 * 1024
+# how long a commit waits for another process's lock, which in the loop's own thread holds up all else; and then between two tries
+_LOCK_MS, _LOCKED_AGAIN_S = 200, 0.1
 
 
 @dataclass(slots=True)
@@ -58,6 +60,10 @@ class _Waiting:
     noted: bool = False
 
 
+class _Locked(Exception):
+    """Another process holds the write lock; nothing was written."""
+
+
 def end_process(error: BaseException) -> None:
     """Fail-stop: the supervisor starts the process anew, and recovery reads what is really on the disk."""
     log.critical("the log's disk failed; the process ends", exc_info=error)
@@ -78,6 +84,7 @@ class Writer:
         on_failure: Callable[[BaseException], None] = end_process,
     ) -> None:
         self._connection = connection
+        connection.execute(f"PRAGMA busy_timeout = {_LOCK_MS}")
         self._appender = appender
         self._most_waiting, self._most_at_once = settings.write_queue, settings.commit_batch
         self._clock = clock
@@ -154,10 +161,11 @@ class Writer:
             return
         group = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._most_at_once))]
         if self.pace.inline:
-            self._resolve(group, self._attempt(group))
-        else:
-            self._busy = True
-            self._hand_over(group)
+            with suppress(_Locked):
+                self._resolve(group, self._attempt(group))
+                return
+        self._busy = True
+        self._hand_over(group)
 
     def _hand_over(self, group: list[_Waiting]) -> None:
         if self._thread is None:
@@ -167,7 +175,7 @@ class Writer:
 
     def _run(self) -> None:
         while (group := self._groups.get()) is not None:
-            committed = self._attempt(group)
+            committed = self._attempt_until_free(group)
             # the loop may be gone already when the process is being torn down
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._returned, group, committed)
@@ -176,14 +184,29 @@ class Writer:
         self._busy = False
         self._resolve(group, committed)
 
+    def _attempt_until_free(self, group: list[_Waiting]) -> Committed | None:
+        """The same as an attempt, made again for as long as another process holds the lock."""
+        while True:
+            try:
+                return self._attempt(group)
+            except _Locked:
+                log.warning("another process holds the write lock of the log; %d writes wait for it", len(group))
+                time.sleep(_LOCKED_AGAIN_S)
+
     def _attempt(self, group: list[_Waiting]) -> Committed | None:
-        """One transaction; None when the disk was full and it was rolled back. Jobs are tried again on what the ballast gives."""
+        """One transaction; None when the disk was full and it was rolled back. Jobs are tried again on what the ballast gives.
+
+        _Locked when another process writes.
+        """
         if work := self._before_next:
             self._before_next = None
             work(self._connection)
         try:
             return self._commit(group)
-        except Exception as error:  # noqa: BLE001 - whatever it is, what was promised can no longer be kept
+        except Exception as error:
+            if file_store.is_locked(error):
+                self._roll_back()
+                raise _Locked from error
             self._undo(group, error)
         refused = [waiting for waiting in group if isinstance(waiting.outcome, DiskFull)]
         committed = self._commit_on_ballast([waiting for waiting in refused if not isinstance(waiting.work, Append)])
@@ -250,11 +273,14 @@ class Writer:
     def _undo(self, group: list[_Waiting], error: Exception) -> None:
         if not file_store.is_disk_full(error):
             self._on_failure(error)
+        self._roll_back()
+        for waiting in group:
+            waiting.outcome = DiskFull() if file_store.is_disk_full(error) else error
+
+    def _roll_back(self) -> None:
         with suppress(sqlite3.Error):
             self._connection.execute("ROLLBACK")
         self._appender.undo()
-        for waiting in group:
-            waiting.outcome = DiskFull() if file_store.is_disk_full(error) else error
 
     def _resolve(self, group: list[_Waiting], committed: Committed | None) -> None:
         if committed is not None:

@@ -20,7 +20,7 @@ class SystemSettings(Section):
     )
     traffic_length: timedelta = setting(timedelta(minutes=5), "How far back samples of the traffic are kept.")
     traffic_linger: timedelta = setting(
-        timedelta(seconds=30), "How long samples are taken after the last question for the traffic; then nothing is done."
+        timedelta(seconds=30), "How long samples are taken after the last question for the traffic; then nothing is done.", low=0
     )
     access_log_bytes: int = setting(64 * MIB, "Size at which the access log is renamed and a new one begun.", low=64 * 1024)
     access_log_files: int = setting(3, "Renamed access logs that are kept.", low=1, high=100)

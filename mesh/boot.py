@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -110,7 +110,10 @@ async def boot(
     extra_contracts.load(settings.extra_contracts)
     async with AsyncExitStack() as stack:
         host = await _open_host(name, settings, clock or SystemClock(), ids, env, stack)
+        # nobody waits for an answer yet: a lock of another process, or a full disk, is no reason to give up
+        host.db.patient = True
         parts = await build(host)
+        host.db.patient = False
         for close in reversed(parts.close):
             stack.push_async_callback(close)
         incoming = Inbox(host.db, host.clock, parts.handlers)
@@ -262,7 +265,7 @@ async def _begun_again(loop: Loop) -> None:
             return
 
 
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+async def _cancel(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -293,10 +296,16 @@ async def serve(name: str, build: Build, settings: MeshSettings, replica: int = 
     stop = asyncio.Event()
     for wish in (signal.SIGTERM, *([signal.SIGINT] if alone else [])):
         asyncio.get_running_loop().add_signal_handler(wish, stop.set)
-    running = await boot(name, build, settings, replica=replica, with_bus=name != "bus", alone=alone)
+    stopping = asyncio.create_task(stop.wait())
+    booting = asyncio.create_task(boot(name, build, settings, replica=replica, with_bus=name != "bus", alone=alone))
+    # one that waits for its store may be told to stop
+    await asyncio.wait((stopping, booting), return_when=asyncio.FIRST_COMPLETED)
+    if not booting.done():
+        await _cancel([booting])
+        return
+    running = booting.result()
     log.info("%s serves on %s", name, running.address)
     settle_heap()
-    stopping = asyncio.create_task(stop.wait())
     failing = asyncio.create_task(running.failed())
     try:
         await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)

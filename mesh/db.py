@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 # brief writes of one commit that the loop runs by itself: more would keep it from all else for too long
 _HERE = 64
+# before a store that can take nothing is asked again, where nobody waits for an answer
+_AGAIN_S = 0.5
+_WAITS = "%s can be written by nobody here now (%s); this waits until it can"
 # copies of pages that savepoints need go to memory, not to a file each time
 _PRAGMAS = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON", "temp_store = MEMORY")
 
@@ -74,6 +77,8 @@ class Database:
         self._readers: asyncio.Queue[_Connection] = asyncio.Queue()
         # while it is open: ends by the error that stops the writer
         self._stopped: asyncio.Future[None] | None = None
+        # while it is set, as during a boot, what the store cannot take now is not refused but waits
+        self.patient = False
 
     @classmethod
     async def open(
@@ -83,17 +88,21 @@ class Database:
         settings: MeshSettings | None = None,
         clock: Clock | None = None,
     ) -> Self:
-        """Opens or makes the file and applies the migrations of each (owner, folder); the kit's own come first."""
+        """Opens or makes the file and applies the migrations of each (owner, folder); the kit's own come first.
+
+        Waits while another process holds the file's lock, or the disk is full.
+        """
         settings = settings or MeshSettings()
         path.parent.mkdir(parents=True, exist_ok=True)
-        database = cls(path, settings, await _connect(path, settings))
+        wanted = [step for owner, folder in (("kit", migrations.KIT), *schema) for step in migrations.read(owner, folder)]
+        database = cls(path, settings, await _once_it_can(path, partial(_connect, path, settings)))
         try:
-            wanted = [step for owner, folder in (("kit", migrations.KIT), *schema) for step in migrations.read(owner, folder)]
-            await migrations.apply(database._writer, wanted, to_us((clock or SystemClock()).now()))
+            now_us = to_us((clock or SystemClock()).now())
+            await _once_it_can(path, partial(migrations.apply, database._writer, wanted, now_us))
             # from here on it is this class that waits for another process's lock: a brief write must not, where it runs
             await database._writer.run(lambda connection: connection.execute("PRAGMA busy_timeout = 0").fetchall())
             for _ in range(settings.read_connections):
-                database._readers.put_nowait(await _connect(path, settings, query_only=True))
+                database._readers.put_nowait(await _once_it_can(path, partial(_connect, path, settings, query_only=True)))
         except BaseException:
             # each connection is a thread: one left open would keep the process from ending
             await database._close_connections()
@@ -194,6 +203,9 @@ class Database:
             for job in batch:
                 self._answer(job)
         except sqlite3.Error as error:
+            if self.patient and db_errors.passes(error):
+                self._wait_with(batch, error)
+                return
             self._fail(batch, error)
             if not db_errors.passes(error):
                 self._stop(error)
@@ -202,6 +214,13 @@ class Database:
                 job.done.cancel()
             self._stop(error)
         self._begin_soon()
+
+    def _wait_with(self, batch: list[Job], error: sqlite3.Error) -> None:
+        """Writes the same again in a moment, before all else."""
+        log.warning(_WAITS, self.path.name, error)
+        self._waiting.extendleft(reversed(batch))
+        self._writing = True
+        self._loop.call_later(_AGAIN_S, self._begin)
 
     def _stop(self, error: BaseException) -> None:
         if self._stopped is not None and not self._stopped.done():
@@ -238,6 +257,18 @@ def _read(work: Callable[[Transaction], Awaitable[T]], connection: sqlite3.Conne
         return db_batch.finish(work, Transaction(connection))
     finally:
         connection.execute("ROLLBACK")
+
+
+async def _once_it_can(path: Path, work: Callable[[], Awaitable[T]]) -> T:
+    """Does the work when neither a lock of another process nor a full disk is in its way any more."""
+    while True:
+        try:
+            return await work()
+        except sqlite3.Error as error:
+            if not db_errors.passes(error):
+                raise
+            log.warning(_WAITS, path.name, error)
+        await asyncio.sleep(_AGAIN_S)
 
 
 async def _connect(path: Path, settings: MeshSettings, *, query_only: bool = False) -> _Connection:

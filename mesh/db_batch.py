@@ -93,6 +93,8 @@ def _undo(memory: Remembered, connection: sqlite3.Connection) -> None:
 def _run_job(job: Job, memory: Remembered, connection: sqlite3.Connection) -> bool:
     """One job in the circumstances of its caller; False when it failed and what it did must be undone."""
     transaction = Transaction(connection, memory)
+    # it may be tried again
+    job.failure = None
     try:
         job.result = job.context.run(finish, job.work, transaction)
         job.callbacks = transaction.callbacks

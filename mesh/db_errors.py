@@ -43,7 +43,9 @@ def _of_store(refusal: errors.Refusal) -> StoreRefusal:
 
 
 def _disk_full(error: BaseException) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    """Whether there is no room for its files, or for the index of the write-ahead log, which lies beside them."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
 
 
 def is_busy(error: BaseException) -> bool:

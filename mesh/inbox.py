@@ -31,6 +31,10 @@ class Deliveries(Protocol):
         """Batches for ever; reconnects by itself."""
         ...
 
+    def keep(self) -> None:
+        """What is held is waited for, however long it takes: it is no longer taken for hung."""
+        ...
+
     async def settle(self, acks: Sequence[int], nacks: Sequence[Nack] = ()) -> None:
         """Acknowledges and gives back by position."""
         ...
@@ -56,22 +60,23 @@ class Inbox:
     async def run(self, deliveries: Deliveries) -> None:
         """Handles batches for ever; an event that fails goes back to the bus, which counts and delays it."""
         async for batch in deliveries.batches():
-            errors = await self._handle_batch(batch)
+            errors = await self._handle_batch(batch, deliveries)
             await deliveries.settle(
                 [delivery.position for delivery, error in zip(batch, errors, strict=True) if not error],
                 [Nack(delivery.position, error=error) for delivery, error in zip(batch, errors, strict=True) if error],
             )
 
-    async def _handle_batch(self, batch: Sequence[Delivery]) -> list[str]:
+    async def _handle_batch(self, batch: Sequence[Delivery], deliveries: Deliveries) -> list[str]:
         """What went wrong with each event, or "".
 
-        A store that can take nothing, as on a full disk, is waited for: given back each would count as a failure of the event, and
-        after some of those it is a dead letter.
+        A store that can take nothing, as on a full disk, is waited for: given back, or let go as hung, each would count as a
+        failure of the event, and after some of those it is a dead letter.
         """
         results = await self._try_each(batch)
         while waiting := [place for place, result in enumerate(results) if isinstance(result, StoreRefusal)]:
             log.warning("%d events wait for the store: %s", len(waiting), results[waiting[0]])
             await asyncio.sleep(_STORE_AGAIN_S)
+            deliveries.keep()
             again = await self._try_each([batch[place] for place in waiting])
             for place, result in zip(waiting, again, strict=True):
                 results[place] = result

@@ -18,6 +18,7 @@ from mesh.catalogue import DOOR_PORT, SERVICES
 CHECKOUT = Path(__file__).resolve().parent.parent
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
+_SHORTEST = timedelta(milliseconds=1)
 # sockaddr_un holds 108 bytes; the file name needs some of them
 _LONGEST_SOCKET_FOLDER = 80
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
@@ -28,7 +29,10 @@ class SettingError(ValueError):
 
 
 def setting(default: Any, doc: str, *, low: float | None = None, high: float | None = None, secret: bool = False) -> Any:
-    """A field of a Section: its default, a sentence for the reference, bounds for numbers, and whether it must never be shown."""
+    """A field of a Section: its default, a sentence for the reference, bounds, and whether it must never be shown.
+
+    Bounds of a duration are seconds. One that gives no `low` is at least a millisecond: a loop that waits for none never rests.
+    """
     return dataclasses.field(default=default, metadata={"doc": doc, "low": low, "high": high, "secret": secret})
 
 
@@ -147,6 +151,10 @@ def _parse(name: str, hint: Any, raw: object, limits: Mapping[str, Any]) -> obje
     except (ValueError, TypeError, OverflowError) as error:
         raise SettingError(f"{name} is {raw!r}, which is no {_type_name(hint)}: {error}") from error
     low, high = limits["low"], limits["high"]
+    if isinstance(value, timedelta):
+        least = _SHORTEST if low is None else timedelta(seconds=low)
+        if value < least:
+            raise SettingError(f"{name} is {raw!r}; it must be at least {show(least)}")
     # the other way round a NaN would pass, which is neither below nor above
     if isinstance(value, int | float) and not ((low is None or value >= low) and (high is None or value <= high)):
         raise SettingError(f"{name} is {value}; it must be between {low} and {high}")
@@ -220,7 +228,9 @@ class MeshSettings(_Ports):
     )
     log_level: str = setting("INFO", "Least severe log level that is written: DEBUG, INFO, WARNING or ERROR.")
     reflection: bool = setting(True, "Answer gRPC server reflection; turn it off in production.")
-    drain_grace: timedelta = setting(timedelta(seconds=5), "How long running calls may take to end when a process is told to stop.")
+    drain_grace: timedelta = setting(
+        timedelta(seconds=5), "How long running calls may take to end when a process is told to stop.", low=0
+    )
     max_message_bytes: int = setting(4 * 1024 * 1024, "Largest gRPC message in bytes, in and out.", low=1024)
     max_concurrent_rpcs: int = setting(2048, "Calls a process answers at a time; more are refused with RESOURCE_EXHAUSTED.", low=1)
     call_deadline: timedelta = setting(timedelta(seconds=10), "Deadline of a call to another service when the caller sets none.")
@@ -228,14 +238,18 @@ class MeshSettings(_Ports):
     commit_batch: int = setting(256, "Transactions that may share one commit.", low=1)
     write_queue: int = setting(4096, "Transactions that may wait for the writer; more are refused with RESOURCE_EXHAUSTED.", low=1)
     read_connections: int = setting(2, "Connections for reads beside the writer.", low=1, high=64)
-    busy_timeout: timedelta = setting(timedelta(seconds=5), "How long a statement waits for another process's write.")
-    request_id_age: timedelta = setting(timedelta(days=7), "How long the answer of a request_id is kept.")
+    busy_timeout: timedelta = setting(timedelta(seconds=5), "How long a statement waits for another process's write.", low=0)
+    request_id_age: timedelta = setting(timedelta(days=7), "How long the answer of a request_id is kept.", low=0)
     outbox_batch: int = setting(200, "Events the outbox publishes at a time.", low=1, high=1000)
     outbox_interval: timedelta = setting(
-        timedelta(milliseconds=50), "Shortest time between two publishes of the outbox; events that come meanwhile go together."
+        timedelta(milliseconds=50),
+        "Shortest time between two publishes of the outbox; events that come meanwhile go together.",
+        low=0,
     )
     inbox_batch: int = setting(200, "Events the inbox takes at a time.", low=1, high=1000)
-    inbox_age: timedelta = setting(timedelta(days=30), "How long the inbox remembers which events were handled; at least 1d.")
+    inbox_age: timedelta = setting(
+        timedelta(days=30), "How long the inbox remembers which events were handled; at least 1d.", low=86400
+    )
     restart_backoff: timedelta = setting(
         timedelta(milliseconds=200), "Wait before a died process is started again; doubles with each death in a row."
     )

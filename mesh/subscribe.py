@@ -122,6 +122,12 @@ class Subscription:
         if request.credit_events:
             await self._write(request)
 
+    def keep(self) -> None:
+        """Holds what is held for ten minutes from now: whoever handles it has not hung but waits, e.g. for room on the disk."""
+        now = self._clock.monotonic()
+        self._held = dict.fromkeys(self._held, now)
+        self._late = dict.fromkeys(self._late, now)
+
     async def ack(self, event: Event) -> None:
         """Acknowledges one event."""
         await self.settle([event.position])

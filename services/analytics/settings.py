@@ -24,7 +24,7 @@ class AnalyticsSettings(Section):
     forget_interval: timedelta = setting(timedelta(minutes=10), "How often what is older than its retention is dropped.")
     max_series: int = setting(10_000, "Distinct sets of labels over all metrics; a value of one more is refused.", low=1)
     max_series_per_metric: int = setting(500, "Distinct sets of labels of one metric; a value of one more is refused.", low=1)
-    max_metric_ahead: timedelta = setting(timedelta(minutes=5), "How far in the future the time of a logged value may lie.")
+    max_metric_ahead: timedelta = setting(timedelta(minutes=5), "How far in the future the time of a logged value may lie.", low=0)
     max_points: int = setting(1500, "Steps that one query of a metric may have.", low=1, high=100_000)
     max_query_buckets: int = setting(20_000, "Buckets that one query may read.", low=1)
     max_overview_span: timedelta = setting(timedelta(days=31), "Longest span of an overview.")
@@ -33,7 +33,7 @@ class AnalyticsSettings(Section):
     health_interval: timedelta = setting(timedelta(seconds=15), "How often each service's health is looked at.")
     health_window: timedelta = setting(timedelta(minutes=15), "Span of time that a service's health is judged by.")
     health_samples: int = setting(20, "Samples that a part of a health score needs before it counts.", low=1)
-    health_known: timedelta = setting(timedelta(seconds=60), "Known time that the availability part needs before it counts.")
+    health_known: timedelta = setting(timedelta(seconds=60), "Known time that the availability part needs before it counts.", low=0)
     health_latency_target: timedelta = setting(timedelta(seconds=2), "95th percentile of durations up to which latency scores 1.")
     health_delay_target: timedelta = setting(
         timedelta(seconds=1), "95th percentile of events' delay up to which freshness scores 1."

@@ -27,5 +27,5 @@ class LearningSettings(Section):
     forecast_cards: int = setting(1000, "Cards that a forecast of the workload follows, those due first.", low=1, high=100_000)
     curve_reviews: int = setting(1000, "Reviews of a card that its forgetting curve is made from, the newest.", low=1, high=100_000)
     provider_credit: timedelta = setting(
-        timedelta(days=1), "How long after a provider was selected for a domain the scores of that domain are counted to it."
+        timedelta(days=1), "How long after a provider was selected for a domain the scores of that domain are counted to it.", low=0
     )

@@ -10,6 +10,7 @@ from cronsim import CronSim, CronSimError
 
 # after this nothing fires, so that arithmetic stays inside the calendar
 _LAST_MOMENT = datetime(2200, 1, 1, tzinfo=UTC)
+_REPEATED = timedelta(hours=3)
 
 
 class InvalidSchedule(ValueError):
@@ -29,7 +30,7 @@ class Once:
 
 @dataclass(frozen=True)
 class Every:
-    """Fires at start + k x interval, k = 1, 2, ...; the rhythm does not drift."""
+    """Fires at start + k x interval, k = 1, 2, ..., or less once the clock is set back; the rhythm does not drift."""
 
     interval: timedelta
     start: datetime
@@ -89,7 +90,7 @@ def fires(schedule: Schedule, after: datetime) -> Iterator[datetime]:
 
 
 def _every_times(schedule: Every, after: datetime) -> Iterator[datetime]:
-    step = max(1, (after - schedule.start) // schedule.interval + 1)
+    step = (after - schedule.start) // schedule.interval + 1
     while True:
         yield schedule.start + step * schedule.interval
         step += 1
@@ -98,6 +99,19 @@ def _every_times(schedule: Every, after: datetime) -> Iterator[datetime]:
 def next_fire(schedule: Schedule, after: datetime) -> datetime | None:
     """The first fire after a moment, or None when there are no more."""
     return next(fires(schedule, after), None)
+
+
+def after_set_back(schedule: Schedule, last: datetime, now: datetime) -> datetime | None:
+    """When it fires next if the clock was set back behind `last`, its newest fire or when it was made; None: as before.
+
+    It goes on from now where it would else rest for longer than between two fires, or than three hours: a time of day that comes
+    again within those is not repeated, as in Debian's cron. What was to fire once has done so.
+    """
+    coming = fires(schedule, now)
+    first, second = next(coming, None), next(coming, None)
+    if isinstance(schedule, Once) or first is None or second is None:
+        return None
+    return first if last - now > min(second - first, _REPEATED) else None
 
 
 @dataclass(frozen=True)

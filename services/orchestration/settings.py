@@ -22,7 +22,7 @@ class OrchestrationSettings(Section):
         _MODELS, "Folder that keeps the trained classifier, named after its examples; it is made anew when it is not there."
     )
     classifier_wait: timedelta = setting(
-        timedelta(seconds=20), "How long AnalyzeIntent waits for the classifier while it is trained after the first start."
+        timedelta(seconds=20), "How long AnalyzeIntent waits for the classifier while it is trained after the first start.", low=0
     )
     training_timeout: timedelta = setting(timedelta(minutes=5), "Longest time for training the classifier; then it is tried again.")
     max_nodes: int = setting(200, "Nodes that a DAG may have.", low=1, high=256)
@@ -34,8 +34,10 @@ class OrchestrationSettings(Section):
     )
     node_timeout: timedelta = setting(timedelta(seconds=30), "Longest time for one attempt of a node that sets none.")
     node_attempts: int = setting(3, "Attempts of a node that sets no retry rule.", low=1, high=10)
-    node_backoff: timedelta = setting(timedelta(milliseconds=200), "Wait before a node's second attempt; it doubles each time.")
-    longest_backoff: timedelta = setting(timedelta(minutes=1), "Longest wait between two attempts of a node.")
+    node_backoff: timedelta = setting(
+        timedelta(milliseconds=200), "Wait before a node's second attempt; it doubles each time.", low=0
+    )
+    longest_backoff: timedelta = setting(timedelta(minutes=1), "Longest wait between two attempts of a node.", low=0)
     running_nodes: int = setting(32, "Calls of nodes on the way at a time, over all runs of a process.", low=1)
     active_runs: int = setting(64, "Runs that a process drives at a time; more wait their turn.", low=1)
     unfinished_runs: int = setting(10_000, "Runs that may be unfinished; more are refused with RESOURCE_EXHAUSTED.", low=1)
@@ -43,7 +45,7 @@ class OrchestrationSettings(Section):
     poll_interval: timedelta = setting(
         timedelta(seconds=1), "How often a process looks for runs and tasks that another one left or made."
     )
-    keep_runs: timedelta = setting(timedelta(days=30), "How long ended runs are kept.")
+    keep_runs: timedelta = setting(timedelta(days=30), "How long ended runs are kept.", low=0)
     max_workflows: int = setting(10_000, "Versions of workflows that may be kept.", low=1)
     max_tasks: int = setting(10_000, "Tasks that may be kept.", low=1)
     catch_up_fires: int = setting(1, "Fires of a task that are made up after they were missed, the newest first.", low=1, high=100)

@@ -63,6 +63,21 @@ async def due_tasks(tx: Transaction, now_us: int, limit: int) -> list[str]:
     return [row["task_id"] for row in rows]
 
 
+async def tasks_ahead(tx: Transaction, now_us: int) -> list[str]:
+    """Ids of active tasks that fired last, or were made, after now: the clock was set back."""
+    rows = await tx.fetch_all(
+        "SELECT task_id FROM tasks WHERE status = 'active' AND COALESCE(last_fire_us, created_us) > :now_us", {"now_us": now_us}
+    )
+    return [row["task_id"] for row in rows]
+
+
+async def forget_fires(tx: Transaction, task_id: str, after_us: int) -> None:
+    """Forgets a task's fires after a time, so that they can be made again."""
+    await tx.execute(
+        "DELETE FROM task_fires WHERE task_id = :task_id AND fire_us > :after_us", {"task_id": task_id, "after_us": after_us}
+    )
+
+
 async def next_due_us(tx: Transaction) -> int | None:
     """When the next active task fires, or None."""
     row = await tx.fetch_one("SELECT MIN(next_fire_us) AS next_us FROM tasks WHERE status = 'active'")

@@ -112,7 +112,7 @@ class Condition:
         drain, cooldown, breaker = self.drain, self.cooldown, self.breaker
         if drain is not None and (drain.until is None or now < drain.until):
             return Out(resource, Cause.OPERATOR, drain.since, drain.until, f"taken out of rotation: {drain.reason}")
-        if cooldown is not None and now < cooldown.until:
+        if cooldown is not None and cooldown.lasts(now):
             reason = f"{cooldown.cause.name}: {cooldown.detail}" if cooldown.detail else cooldown.cause.name
             return Out(resource, Cause.COOLDOWN, cooldown.since, cooldown.until, reason)
         if breaker.phase(now) is Phase.OPEN:

@@ -66,15 +66,15 @@ class Breaker:
     trials: tuple[Trial, ...] = ()
 
     def phase(self, now: datetime) -> Phase:
-        """What it does with calls at that time."""
+        """What it does with calls at that time; one that opened later, for the clock was set back, takes trials."""
         if self.opened is None:
             return Phase.CLOSED
-        return Phase.OPEN if now < self.until else Phase.HALF_OPEN
+        return Phase.OPEN if self.opened <= now < self.until else Phase.HALF_OPEN
 
     def has_room(self, rule: Rule, now: datetime) -> bool:
         """Whether one more call may pass now."""
         phase = self.phase(now)
-        return phase is Phase.CLOSED or (phase is Phase.HALF_OPEN and len(self._running(now)) < rule.trials)
+        return phase is Phase.CLOSED or (phase is Phase.HALF_OPEN and len(self._running(rule, now)) < rule.trials)
 
     def admit(self, rule: Rule, call_id: str, now: datetime) -> "Breaker | None":
         """The breaker with this call let through; a trial when it is half-open. None: it may not pass."""
@@ -82,12 +82,12 @@ class Breaker:
             return None
         if self.phase(now) is Phase.CLOSED:
             return self
-        return replace(self, trials=(*self._running(now), Trial(call_id, now + rule.lease)))
+        return replace(self, trials=(*self._running(rule, now), Trial(call_id, now + rule.lease)))
 
     def open(self, rule: Rule, now: datetime, chance: Chance) -> "Breaker":
         """Opened, or opened again for longer."""
         opens = self.opens + 1
-        return replace(self, opened=self.opened or now, until=now + rule.open_for(opens, chance), opens=opens, trials=())
+        return replace(self, opened=min(self.opened or now, now), until=now + rule.open_for(opens, chance), opens=opens, trials=())
 
     def close(self, now: datetime) -> "Breaker":
         """Closed; what failed before counts no more."""
@@ -107,5 +107,6 @@ class Breaker:
         again = phase is Phase.HALF_OPEN or (phase is Phase.CLOSED and trips)
         return self.open(rule, now, chance) if again else self
 
-    def _running(self, now: datetime) -> tuple[Trial, ...]:
-        return tuple(trial for trial in self.trials if trial.until > now)
+    def _running(self, rule: Rule, now: datetime) -> tuple[Trial, ...]:
+        """Those whose lease has not ended; one of more than twice its length is of a clock that was ahead."""
+        return tuple(trial for trial in self.trials if now < trial.until <= now + 2 * rule.lease)

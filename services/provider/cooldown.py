@@ -95,10 +95,14 @@ class Cooldown:
     until: datetime
     times: int = 1
 
+    def lasts(self, now: datetime) -> bool:
+        """Whether it rests still; not when it is to begin later, for then the clock was set back."""
+        return self.since <= now < self.until
+
 
 def after_failure(before: Cooldown | None, failure: Failure, lengths: Lengths, now: datetime) -> Cooldown:
     """The rest that a failure leads to; one that already lasts longer is not cut short."""
-    resting = before is not None and before.until > now
+    resting = before is not None and before.lasts(now)
     again = before is not None and before.cause is failure.kind
     # failures of calls that were on their way when the rest began are the same news
     times = before.times + (0 if resting else 1) if before is not None and again else 1

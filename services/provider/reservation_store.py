@@ -86,6 +86,20 @@ async def due(tx: Transaction, now: datetime, limit: int) -> list[Reservation]:
     return [_reservation(row) for row in rows]
 
 
+async def begin_again(tx: Transaction, now: datetime) -> None:
+    """Lets open reservations that were made after now, for the clock was set back, have their whole time from now on."""
+    ahead = {"now_us": to_us(now)}
+    # every write makes forgotten what is remembered of the table
+    if await tx.fetch_one(
+        "SELECT 1 FROM reservation WHERE state = 1 AND created_us > :now_us AND expires_us > created_us LIMIT 1", ahead
+    ):
+        await tx.execute(
+            "UPDATE reservation SET expires_us = :now_us + expires_us - created_us"
+            " WHERE state = 1 AND created_us > :now_us AND expires_us > created_us",
+            ahead,
+        )
+
+
 async def open_ones(tx: Transaction, after: tuple[int, str], limit: int) -> list[Reservation]:
     """At most `limit` open reservations by expiry and id, those after that pair (microseconds, id)."""
     rows = await tx.fetch_all(

@@ -69,23 +69,31 @@ class ProviderSettings(Section):
     health_bucket: timedelta = setting(timedelta(seconds=30), "Granularity of the rolling health windows; at least 1s.")
     health_buckets: int = setting(10, "How many such buckets a health window holds.", low=2, high=60)
     health_memory: timedelta = setting(
-        timedelta(hours=1), "How long after it ended a cooldown still makes the next one of its kind longer."
+        timedelta(hours=1), "How long after it ended a cooldown still makes the next one of its kind longer.", low=0
     )
     breaker_in_row: int = setting(5, "Failures in a row that open a model's breaker.", low=1, high=1000)
     breaker_ratio: float = setting(0.5, "Share of failed calls in the health window that opens it.", low=0.01, high=1)
     breaker_least_calls: int = setting(10, "Calls there must be in the window before that share counts.", low=1, high=100_000)
-    breaker_open: timedelta = setting(timedelta(seconds=30), "How long it stays open the first time; doubled each time in a row.")
-    breaker_longest_open: timedelta = setting(timedelta(minutes=10), "How long it stays open at most.")
+    breaker_open: timedelta = setting(
+        timedelta(seconds=30), "How long it stays open the first time; doubled each time in a row.", low=0
+    )
+    breaker_longest_open: timedelta = setting(timedelta(minutes=10), "How long it stays open at most.", low=0)
     breaker_trials: int = setting(1, "Trial calls at a time while it is half-open.", low=1, high=100)
     breaker_lease: timedelta = setting(timedelta(minutes=2), "After how long a trial call that was not heard of again is given up.")
     cooldown_rate_limited: timedelta = setting(
-        timedelta(seconds=5), "How long a key rests for a model after 429 without Retry-After; doubled each time in a row."
+        timedelta(seconds=5), "How long a key rests for a model after 429 without Retry-After; doubled each time in a row.", low=0
     )
-    cooldown_quota: timedelta = setting(timedelta(hours=1), "How long a key rests after 402; doubled each time in a row.")
-    cooldown_unauthenticated: timedelta = setting(timedelta(hours=1), "How long a key rests after 401 or 403; doubled likewise.")
-    cooldown_not_found: timedelta = setting(timedelta(minutes=10), "How long a model rests after 404; doubled each time in a row.")
-    cooldown_longest: timedelta = setting(timedelta(hours=6), "Longest cooldown that nobody asked for.")
-    longest_retry_after: timedelta = setting(timedelta(hours=1), "Longest Retry-After that is honoured; a longer one is cut.")
+    cooldown_quota: timedelta = setting(timedelta(hours=1), "How long a key rests after 402; doubled each time in a row.", low=0)
+    cooldown_unauthenticated: timedelta = setting(
+        timedelta(hours=1), "How long a key rests after 401 or 403; doubled likewise.", low=0
+    )
+    cooldown_not_found: timedelta = setting(
+        timedelta(minutes=10), "How long a model rests after 404; doubled each time in a row.", low=0
+    )
+    cooldown_longest: timedelta = setting(timedelta(hours=6), "Longest cooldown that nobody asked for.", low=0)
+    longest_retry_after: timedelta = setting(
+        timedelta(hours=1), "Longest Retry-After that is honoured; a longer one is cut.", low=0
+    )
     availability_sweep: timedelta = setting(timedelta(seconds=1), "How often the ends of cooldowns and open times are told.")
     retries_rate_limited: int = setting(1, "Waits for Retry-After of a target when nothing else is left to try.", low=0, high=10)
     retries_timeout: int = setting(0, "Further calls of the same target after a timeout.", low=0, high=10)
@@ -95,14 +103,16 @@ class ProviderSettings(Section):
     retries_broken_stream: int = setting(
         0, "Further calls of the same target after a stream that broke before its first token.", low=0, high=10
     )
-    retry_base: timedelta = setting(timedelta(milliseconds=250), "Backoff before a first retry: from 0 to this; then doubled.")
-    retry_longest: timedelta = setting(timedelta(seconds=8), "Longest backoff.")
+    retry_base: timedelta = setting(
+        timedelta(milliseconds=250), "Backoff before a first retry: from 0 to this; then doubled.", low=0
+    )
+    retry_longest: timedelta = setting(timedelta(seconds=8), "Longest backoff.", low=0)
     retry_share: float = setting(0.2, "Retries of a process, as a share of its calls within `retry_window`.", low=0, high=10)
     retry_minimum: float = setting(1.0, "Retries a second that are always allowed.", low=0, high=10_000)
     retry_window: timedelta = setting(timedelta(seconds=10), "Window of the retry budget; at least 1s.")
     attempt_timeout: timedelta = setting(timedelta(minutes=10), "How long one call to a provider may take.")
     first_token_timeout: timedelta = setting(timedelta(minutes=1), "How long the first token of a stream may take.")
-    least_attempt: timedelta = setting(timedelta(milliseconds=50), "With less time than this left no call is begun.")
+    least_attempt: timedelta = setting(timedelta(milliseconds=50), "With less time than this left no call is begun.", low=0)
     max_attempts: int = setting(8, "Calls to providers that one request may lead to.", low=1, high=100)
     max_targets: int = setting(4, "Different models that one request may try.", low=1, high=100)
     max_fallback_chains: int = setting(1000, "Fallback chains there may be.", low=1, high=100_000)
@@ -111,7 +121,7 @@ class ProviderSettings(Section):
     max_label_length: int = setting(128, "Longest value of such a label, in characters.", low=1, high=200)
     max_burst_policies: int = setting(200, "Burst policies there may be.", low=1, high=10_000)
     burst_max_wait: timedelta = setting(
-        timedelta(seconds=30), "Longest time that a burst policy in mode QUEUE may let a call wait for its turn."
+        timedelta(seconds=30), "Longest time that a burst policy in mode QUEUE may let a call wait for its turn.", low=0
     )
     reservation_ttl: timedelta = setting(
         timedelta(minutes=10), "How long a reservation stands that gives no time of its own; then it expires."
@@ -119,7 +129,7 @@ class ProviderSettings(Section):
     reservation_longest: timedelta = setting(timedelta(hours=24), "Longest time that a reservation may ask for.")
     reservation_sweep: timedelta = setting(timedelta(seconds=1), "How often reservations are looked for whose time has run out.")
     reservation_keep: timedelta = setting(
-        timedelta(days=30), "How long an ended reservation is kept, so that late settlements find it."
+        timedelta(days=30), "How long an ended reservation is kept, so that late settlements find it.", low=0
     )
     reserve_worst_case: bool = setting(
         False,
@@ -136,7 +146,9 @@ class ProviderSettings(Section):
     estimate_step: float = setting(
         0.02, "How far one call moves the estimate towards its share, in standard deviations.", low=0.0, high=1
     )
-    estimate_keep: timedelta = setting(timedelta(days=90), "How long what was learned of a user is kept without a call of theirs.")
+    estimate_keep: timedelta = setting(
+        timedelta(days=90), "How long what was learned of a user is kept without a call of theirs.", low=0
+    )
     max_csv_rows: int = setting(50_000, "Rows that a report as CSV may have.", low=1, high=1_000_000)
     explained_selections: int = setting(1000, "Newest selections of which every candidate is kept; 0: none.", low=0, high=1_000_000)
     max_report_span: timedelta = setting(timedelta(days=1100), "Longest time that a report may cover.")
@@ -147,15 +159,19 @@ class ProviderSettings(Section):
     query_timeout: timedelta = setting(
         timedelta(minutes=10), "Longest time for one query, retries and waiting included; a caller may ask for less."
     )
-    settle_grace: timedelta = setting(timedelta(minutes=1), "How long after its deadline a query that was not settled is given up.")
+    settle_grace: timedelta = setting(
+        timedelta(minutes=1), "How long after its deadline a query that was not settled is given up.", low=0
+    )
     top_up_tokens: int = setting(256, "Output tokens that a stream sets aside at once when it needs more.", low=1, high=1_000_000)
-    query_keep: timedelta = setting(timedelta(days=30), "How long queries are kept, and answers of queries with a request id.")
+    query_keep: timedelta = setting(
+        timedelta(days=30), "How long queries are kept, and answers of queries with a request id.", low=0
+    )
     default_policy: str = setting("", "Policy that decides for requests that name none; empty: the weights of these settings.")
     max_policies: int = setting(1000, "Selection policies there may be.", low=1, high=100_000)
     max_aliases: int = setting(1000, "Aliases there may be.", low=1, high=100_000)
-    session_time: timedelta = setting(timedelta(hours=1), "How long a session stays with its model after its last request.")
+    session_time: timedelta = setting(timedelta(hours=1), "How long a session stays with its model after its last request.", low=0)
     prefix_time: timedelta = setting(
-        timedelta(minutes=5), "How long a provider is taken to keep the beginning of a prompt in its cache."
+        timedelta(minutes=5), "How long a provider is taken to keep the beginning of a prompt in its cache.", low=0
     )
     learned_quality_weight: float = setting(
         0.7, "Share of quality against cost when the strategy LEARNED is asked for without `quality_weight`, 0..1.", low=0, high=1
@@ -165,7 +181,7 @@ class ProviderSettings(Section):
     )
     learned_outcomes: int = setting(5000, "Outcomes that learned selection remembers; the newest stay.", low=1, high=20_000)
     learned_half_life: timedelta = setting(timedelta(days=60), "After this time an outcome counts half as much; at least 1h.")
-    learned_rating_time: timedelta = setting(timedelta(days=14), "How long a selection's prompt can still be rated.")
+    learned_rating_time: timedelta = setting(timedelta(days=14), "How long a selection's prompt can still be rated.", low=0)
     learned_failure_weight: float = setting(
         0.2, "What an answer that was malformed, cut off or refused counts, a rating counting 1.", low=0, high=1
     )

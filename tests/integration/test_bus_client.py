@@ -10,7 +10,7 @@ import pytest
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.bus.v1 import subscription_pb2
 
-from mesh import testing
+from mesh import subscribe, testing
 from mesh.deliveries import Nack
 from mesh.errors import Refusal
 from mesh.follow import BusClient
@@ -278,3 +278,21 @@ async def test_an_expression_restricts_what_the_easy_helpers_give(tmp_path: Path
             if len(followed) == 2:
                 break
         assert (handled, followed) == ([4], [4, 5])
+
+
+async def test_what_is_kept_is_held_for_as_long_as_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A member that waits for its disk says so: no event is let go as hung, which would count as a failed delivery of it."""
+    monkeypatch.setattr(subscribe, "_EXTEND_SECONDS", 0.02)
+    monkeypatch.setattr(subscribe, "_LONGEST_HOLD_SECONDS", 0.2)
+    async with running_bus(tmp_path, {"TOOLOO_BUS_ACK_DEADLINE": "200ms"}) as bus, client_of(bus) as client:
+        await client.publish([event(1)])
+        async with client.subscription("reader") as member:
+            batches = member.batches()
+            (held,) = await anext(batches)
+            for _ in range(20):
+                await asyncio.sleep(0.05)
+                member.keep()
+            await member.settle([held.position])
+            await client.publish([event(2)])
+            # had it been let go, it would have come again first
+            assert [(number_of(each.event), each.attempt) for each in await anext(batches)] == [(2, 1)]

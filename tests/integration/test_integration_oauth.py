@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -290,6 +291,19 @@ async def test_a_lease_that_a_killed_process_left_ends(bench: Bench) -> None:
     await bench.running.restart()
     bench.clock.advance(timedelta(seconds=31))
     assert (await bench.check()).verified
+
+
+async def test_a_lease_of_a_clock_that_was_ahead_holds_nobody_up(bench: Bench) -> None:
+    """A process that died while refreshing, and a clock that was put right by a day: the next one refreshes."""
+    await bench.connect()
+    found = await bench.stored()
+    ahead = bench.clock.now() + timedelta(days=1)
+    assert await bench.running.host.db.write(lambda tx: store.lease_refresh(tx, found, ahead, ahead + timedelta(seconds=30)))
+    now = bench.clock.now()
+    a_moment_before = now - timedelta(seconds=1)
+    for at, taken in ((now, True), (a_moment_before, False)):
+        until = at + timedelta(seconds=30)
+        assert await bench.running.host.db.write(partial(store.lease_refresh, connection=found, now=at, until=until)) is taken
 
 
 async def test_a_grant_that_the_user_took_back_lapses(bench: Bench, issuer: str) -> None:

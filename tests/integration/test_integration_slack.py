@@ -164,11 +164,11 @@ async def test_a_message_that_no_disk_takes_is_not_sent_again(
     refusals: list[str] = []
     update = store.update_slack_message
 
-    async def full(tx: Transaction, message_id: str, state: str, message: bytes, next_us: int) -> None:
+    async def full(tx: Transaction, message_id: str, state: str, message: bytes, *times: int) -> None:
         if len(refusals) < 3:
             refusals.append(message_id)
             raise errors.exhausted("disk", "full")
-        await update(tx, message_id, state, message, next_us)
+        await update(tx, message_id, state, message, *times)
 
     monkeypatch.setattr(store, "update_slack_message", full)
     await bench.running.hear(alert())
@@ -394,3 +394,19 @@ def test_the_shipped_rules_fit_the_events_they_name() -> None:
             enum = next(field.enum_type for field in descriptor.fields if field.json_name == name)
             assert enum
             assert set(values) <= set(enum.values_by_name)
+
+
+@pytest.mark.parametrize("reply", [Reply(503), slack.limited(30)], ids=["out of order", "asks to wait"])
+async def test_what_was_put_off_before_the_clock_was_set_back(bench: Bench, peer: SlackPeer, reply: Reply) -> None:
+    """It does not wait until the clock has caught up, nor do messages of callers."""
+    peer.reply = reply
+    await bench.running.hear(alert())
+    await until(lambda: _put_off(bench))
+    bench.clock.advance(-timedelta(days=1))
+    peer.reply = None
+    await until(lambda: _any_in(bench, SENT))
+    assert (await notify(bench)).message.state == SENT
+
+
+async def _put_off(bench: Bench) -> bool:
+    return any(message.last_error for message in await listed(bench))

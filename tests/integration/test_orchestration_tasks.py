@@ -204,6 +204,26 @@ async def test_resumed_after_the_clock_was_set_back(bench: Timed) -> None:
     assert (await bench.fired(task_id, 2)).last_fire_time.ToDatetime(tzinfo=UTC) == NOON + 2 * MINUTE
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["running", "started anew"])
+async def test_rhythms_go_on_after_the_clock_was_set_back(bench: Timed, again: bool) -> None:
+    """By an hour: what fires each minute does not rest for that hour. A time of the day that has been is not repeated."""
+    often, daily = [(await bench.schedule(rhythm)).task_id for rhythm in ({"every": "60s"}, {"cron": "1 12 * * *"})]
+    bench.clock.advance(MINUTE)
+    for task_id in (often, daily):
+        await bench.fired(task_id, 1)
+    bench.clock.advance(-timedelta(hours=1))
+    if again:
+        await bench.running.restart()
+    async with asyncio.timeout(30):
+        while (await bench.task(often)).next_fire_time.ToDatetime(tzinfo=UTC) > NOON - 58 * MINUTE:  # noqa: ASYNC110 # nothing tells
+            await asyncio.sleep(0.01)
+    bench.clock.advance(MINUTE)
+    await bench.fired(often, 2)
+    bench.clock.advance(timedelta(hours=1))
+    await bench.fired(often, 3)
+    assert (await bench.task(daily)).fire_count == 1
+
+
 async def test_what_a_done_task_refuses(bench: Timed) -> None:
     """A task that has fired for the last time can be neither paused nor resumed, only deleted."""
     task_id = (await bench.schedule({"at": "2026-11-22T12:01:00Z"})).task_id

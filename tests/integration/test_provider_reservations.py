@@ -110,6 +110,18 @@ async def test_what_is_reserved_keeps_others_out_of_selection_and_checks(caller:
     assert (await caller.provider.SelectProvider(api.SelectProviderRequest(high_quality=True))).model == "big"
 
 
+async def test_a_reservation_of_a_clock_that_was_ahead_expires_all_the_same(caller: Caller) -> None:
+    """Once the clock is put right its whole time begins anew: money is not held for as long as the clock had been ahead."""
+    await caller.limit("1")
+    await caller.reserve("1", ttl=Duration(seconds=60))
+    caller.clock.advance(-timedelta(days=1))
+    for seconds, held in ((59, "1"), (1, "0")):
+        await caller.expire()
+        caller.clock.advance(timedelta(seconds=seconds))
+        await caller.expire()
+        assert (await caller.standing()).reserved == usd(held)
+
+
 async def test_what_expires_is_free_told_and_settled_late(caller: Caller) -> None:
     """After its time it holds nothing and is told once; a settlement that comes then is recorded and told as reconciled."""
     await caller.limit("1")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mesh.follow import BusClient
-from tests.robustness.bus_process import ROOT
+from tests.robustness.process import ROOT
 from tests.robustness.record import Handled, Membership, Publisher
 from tests.robustness.traffic import handle_into, publish_until
 

@@ -145,7 +145,7 @@ class Notifying:
         return await self._slacking.send(message, await self._slacking.sender(message.user_id))
 
     async def _keep_sent(self, tx: Transaction, sent: SlackMessage) -> None:
-        await store.update_slack_message(tx, sent.message_id, store.SENT, sent.SerializeToString(), 0)
+        await store.update_slack_message(tx, sent.message_id, store.SENT, sent.SerializeToString())
         await store.trim_slack_messages(tx, self._settings.slack_history)
         await self._host.tell(tx, events.slack_sent(sent))
 
@@ -166,10 +166,10 @@ class Notifying:
             due = now + (error.wait if isinstance(error, Limited) else self._wait_after(message.attempts))
             message.next_attempt_time.FromDatetime(due)
             state, next_us = store.PENDING, to_us(due)
-        await self._host.db.write(lambda tx: self._keep_unsent(tx, message, state, next_us))
+        await self._host.db.write(lambda tx: self._keep_unsent(tx, message, state, next_us, to_us(now)))
 
-    async def _keep_unsent(self, tx: Transaction, message: SlackMessage, state: str, next_us: int) -> None:
-        await store.update_slack_message(tx, message.message_id, state, message.SerializeToString(), next_us)
+    async def _keep_unsent(self, tx: Transaction, message: SlackMessage, state: str, next_us: int, since_us: int) -> None:
+        await store.update_slack_message(tx, message.message_id, state, message.SerializeToString(), next_us, since_us)
         await store.trim_slack_messages(tx, self._settings.slack_history)
 
     def _wait_after(self, attempt: int) -> timedelta:

@@ -67,8 +67,8 @@ class Slacking:
         try:
             posted = await self._post(call, sender)
         except Limited as limit:
-            until = self._host.clock.now() + limit.wait
-            await self._host.db.write(lambda tx: pauses.pause(tx, REMOTE, sender.identity, until))
+            now, wait = self._host.clock.now(), limit.wait
+            await self._host.db.write(lambda tx: pauses.pause(tx, REMOTE, sender.identity, now, now + wait))
             raise
         except Refused as error:
             connection = sender.connection if error.code in slack.DEAD_TOKEN else None
@@ -83,10 +83,9 @@ class Slacking:
         return await self.send(message, self._by(await self._keeper.fresh(connection, force=True)), renewed=True)
 
     async def _mind_pause(self, identity: str) -> None:
-        until = await self._host.db.read(lambda tx: pauses.paused_until(tx, REMOTE, identity))
         now = self._host.clock.now()
-        if until and until > now:
-            raise Limited(until - now)
+        if left := await self._host.db.read(lambda tx: pauses.wait(tx, REMOTE, identity, now)):
+            raise Limited(left)
 
     def _call(self, message: slack_message_pb2.SlackMessage, sender: Sender) -> Call:
         if sender.token:

@@ -103,10 +103,9 @@ class Syncing:
         return await self._keeper.fresh(found) if found else None
 
     async def _mind_pause(self, identity: str) -> None:
-        until = await self._host.db.read(lambda tx: pauses.paused_until(tx, REMOTE, identity))
         now = self._host.clock.now()
-        if until and until > now:
-            raise refusals.limited(REMOTE, until - now)
+        if left := await self._host.db.read(lambda tx: pauses.wait(tx, REMOTE, identity, now)):
+            raise refusals.limited(REMOTE, left)
 
     async def _read(self, reading: Reading, owner: str, repo: str) -> Repository:
         limits = self._settings
@@ -135,8 +134,8 @@ class Syncing:
     ) -> errors.Refusal:
         """What our caller is told; a limit is noted down first, so that nobody asks again before its end."""
         if isinstance(error, Limited):
-            until = self._host.clock.now() + error.wait
-            await self._host.db.write(lambda tx: pauses.pause(tx, REMOTE, identity, until))
+            now, wait = self._host.clock.now(), error.wait
+            await self._host.db.write(lambda tx: pauses.pause(tx, REMOTE, identity, now, now + wait))
         if isinstance(error, Refused) and error.status in github.MISSING:
             return errors.not_found("github repository", f"{request.owner}/{request.repo}")
         if connection and _not_taken(error):

@@ -89,12 +89,16 @@ async def replace_tokens(tx: Transaction, connection: Connection) -> bool:
 
 
 async def lease_refresh(tx: Transaction, connection: Connection, now: datetime, until: datetime) -> bool:
-    """Takes the right to refresh this version of the tokens; False while someone else has it."""
+    """Takes the right to refresh this version of the tokens; False while someone else has it.
+
+    A lease that ends later than twice the time of one taken now was taken before the clock was set back; it counts no more.
+    """
     changed = await tx.execute(
         "UPDATE connections SET lease_us = :until_us"
-        " WHERE user_id = :user_id AND provider = :provider AND version = :version AND lease_us <= :now_us",
+        " WHERE user_id = :user_id AND provider = :provider AND version = :version"
+        " AND (lease_us <= :now_us OR lease_us > :latest_us)",
         {**_key(connection.user_id, connection.provider), "version": connection.version}
-        | {"until_us": to_us(until), "now_us": to_us(now)},
+        | {"until_us": to_us(until), "now_us": to_us(now), "latest_us": to_us(until + (until - now))},
     )
     return changed == 1
 

@@ -12,27 +12,31 @@ PENDING, SENT, FAILED = "pending", "sent", "failed"
 async def insert_slack_message(tx: Transaction, row: dict[str, Any]) -> bool:
     """Keeps a new message; False when its event has become one already."""
     inserted = await tx.execute(
-        "INSERT INTO slack_messages (message_id, state, message, cause_event_id, correlation_id, traceparent, next_us, created_us)"
-        " VALUES (:message_id, :state, :message, :cause_event_id, :correlation_id, :traceparent, :next_us, :created_us)"
+        "INSERT INTO slack_messages (message_id, state, message, cause_event_id, correlation_id, traceparent, next_us,"
+        " since_us, created_us) VALUES (:message_id, :state, :message, :cause_event_id, :correlation_id, :traceparent, :next_us,"
+        " :created_us, :created_us)"
         " ON CONFLICT DO NOTHING",
         row,
     )
     return inserted == 1
 
 
-async def update_slack_message(tx: Transaction, message_id: str, state: str, message: bytes, next_us: int) -> None:
-    """Keeps how far a message has come."""
+async def update_slack_message(
+    tx: Transaction, message_id: str, state: str, message: bytes, next_us: int = 0, since_us: int = 0
+) -> None:
+    """Keeps how far a message has come; one that waits until `next_us` has waited since `since_us`."""
     await tx.execute(
-        "UPDATE slack_messages SET state = :state, message = :message, next_us = :next_us WHERE message_id = :message_id",
-        {"message_id": message_id, "state": state, "message": message, "next_us": next_us},
+        "UPDATE slack_messages SET state = :state, message = :message, next_us = :next_us, since_us = :since_us"
+        " WHERE message_id = :message_id",
+        {"message_id": message_id, "state": state, "message": message, "next_us": next_us, "since_us": since_us},
     )
 
 
 async def due_slack_messages(tx: Transaction, now: datetime, limit: int) -> list[Row]:
-    """Waiting messages whose time has come, oldest first."""
+    """Waiting messages whose time has come, oldest first; those too that were put off before the clock was set back."""
     return await tx.fetch_all(
-        "SELECT message, correlation_id, traceparent FROM slack_messages WHERE state = :pending AND next_us <= :now_us"
-        " ORDER BY next_us, message_id LIMIT :limit",
+        "SELECT message, correlation_id, traceparent FROM slack_messages WHERE state = :pending"
+        " AND (next_us <= :now_us OR since_us > :now_us) ORDER BY next_us, message_id LIMIT :limit",
         {"pending": PENDING, "now_us": to_us(now), "limit": limit},
     )
 

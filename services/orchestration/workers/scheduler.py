@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 
 from tooloo.orchestration.v1 import dag_pb2, task_pb2
@@ -28,6 +28,8 @@ class Scheduler:
         self._settings = settings
         self._starter = starter
         self._woken = asyncio.Event()
+        # the latest time that was seen; before the first look nobody knows what the clock did meanwhile
+        self._seen = datetime.max.replace(tzinfo=UTC)
 
     def wake(self) -> None:
         """Says that a task was made or changed."""
@@ -43,10 +45,33 @@ class Scheduler:
     async def fire_due(self) -> int:
         """Fires every task that is due now, up to a batch; gives their number."""
         now = self._host.clock.now()
+        if now < self._seen:
+            await self._begin_again(now)
+        self._seen = now
         due = await self._host.db.read(lambda tx: task_store.due_tasks(tx, to_us(now), _TASKS_AT_A_TIME))
         for task_id in due:
             await self._host.db.write(partial(self._fire, task_id=task_id, now=now))
         return len(due)
+
+    async def _begin_again(self, now: datetime) -> None:
+        """After the clock was set back: rhythms that would rest until it has caught up go on from now."""
+        for task_id in await self._host.db.read(lambda tx: task_store.tasks_ahead(tx, to_us(now))):
+            await self._host.db.write(partial(self._rewind, task_id=task_id, now=now))
+
+    async def _rewind(self, tx: Transaction, task_id: str, now: datetime) -> None:
+        task = await task_store.find_task(tx, task_id)
+        if task is None or task.status != "active" or task.next_fire_us is None:
+            return
+        rhythm = wire.schedule_of(task_pb2.Schedule.FromString(task.schedule), task.created_us)
+        last = from_us(task.created_us if task.last_fire_us is None else task.last_fire_us)
+        try:
+            following = schedule.after_set_back(rhythm, last, now)
+        except schedule.InvalidSchedule:
+            # it is told when it is due
+            return
+        if following:
+            await task_store.forget_fires(tx, task_id, to_us(now))
+            await task_store.save_task(tx, replace(task, next_fire_us=to_us(following)))
 
     async def _seconds_to_next(self) -> float:
         """At most the poll interval: another process may make a task, and the wall clock may be set."""

@@ -215,7 +215,7 @@ def _rest(ledger: Ledger, outcome: Outcome) -> None:
 
 def _without_rest(ledger: Ledger, before: Condition) -> Condition:
     """A success while it rests comes from a call that began before, and ends no rest."""
-    resting = before.cooldown is not None and before.cooldown.until > ledger.now
+    resting = before.cooldown is not None and before.cooldown.lasts(ledger.now)
     return before if resting else replace(before, cooldown=None)
 
 

@@ -237,6 +237,7 @@ async def expire(host: Host, tx: Transaction, known: Known, limit: int) -> int:
     Their turns at burst policies stay used: whether the call was made is not known, and credit comes back by itself.
     """
     now = host.clock.now()
+    await reservation_store.begin_again(tx, now)
     due = await reservation_store.due(tx, now, limit)
     for reservation in due:
         await _free(host, tx, known, reservation, now)

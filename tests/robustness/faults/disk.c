@@ -2,8 +2,8 @@
  *
  * Watched are the files under TOOLOO_DISK_FOLDER. What the process does to them is written to TOOLOO_DISK_TAPE, in order:
  * writes with their content, truncations, syncs, files made, removed and renamed. TOOLOO_DISK_CONTROL is a file of 64-bit numbers
- * that the test may change at any time (enum below): room that is left, how long a sync takes, which sync fails, and whether the
- * process dies before it does anything more: SIGKILL from outside may come between a write and its place on the tape.
+ * that the test may change at any time (enum below): room that is left, how long a sync takes, which sync fails, and at how many
+ * writes or syncs from now the process dies before it does it: SIGKILL from outside may come between a write and its place on the tape.
  * TOOLOO_DISK_SYNCHRONOUS (OFF, NORMAL) is what SQLite is told instead of the level it asks for: the control of the experiment.
  */
 #define _GNU_SOURCE
@@ -80,7 +80,7 @@ static uint64_t file_of(int fd) { return fd >= 0 && fd < FILES ? files[fd] : 0; 
 /* From here to the unlock nothing else happens to the disk. */
 static void enter(void) {
     pthread_mutex_lock(&lock);
-    if (control && control[DIE])
+    if (control && control[DIE] && !--control[DIE])
         kill(getpid(), SIGKILL);
 }
 

@@ -79,9 +79,13 @@ class Disk:
     @contextmanager
     def deadly(self) -> Iterator[None]:
         """Whoever writes or syncs in the block is killed before it does: never between a write and its place on the tape."""
-        self._set("die", 1)
+        self.die_at(1)
         yield
-        self._set("die", 0)
+        self.die_at(0)
+
+    def die_at(self, number: int) -> None:
+        """Whoever does the write or sync of this number from now (1: the next) is killed before it does it; 0: nobody is."""
+        self._set("die", number)
 
     @property
     def taped(self) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh import errors
+from mesh import db_errors, errors
 from mesh.db import Database, Transaction
 from mesh.migrations import MigrationError
 from mesh.settings import MeshSettings
@@ -263,3 +263,14 @@ def _target(entry: Path) -> str:
         return str(entry.readlink())
     except OSError:
         return ""
+
+
+@pytest.mark.parametrize(
+    ("code", "refused"), [(sqlite3.SQLITE_FULL, True), (sqlite3.SQLITE_IOERR_SHMSIZE, True), (sqlite3.SQLITE_IOERR_WRITE, False)]
+)
+def test_what_there_is_no_room_for_is_refused_by_name(code: int, refused: bool) -> None:
+    """The database, or the index of its write-ahead log, which grows too; an error of writing is none that passes."""
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = code
+    assert db_errors.passes(error) is refused
+    assert ("the disk that holds a.db is full" in str(db_errors.refusal_of(error, "a.db"))) is refused

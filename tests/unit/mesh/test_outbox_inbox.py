@@ -161,6 +161,7 @@ async def test_a_store_that_can_take_nothing_is_waited_for(database: Database, m
         for _ in range(3):
             await waits.acquire()
     assert (deliveries.acks, deliveries.nacks) == ([], [])
+    assert deliveries.kept >= 2
     await database.write(lambda tx: tx.execute("PRAGMA max_page_count = 1000000"))
     await running
     assert (deliveries.acks, deliveries.nacks) == (list(range(1, 101)), [])
@@ -187,6 +188,11 @@ class OneBatch:
         self._batch = batch
         self.acks: list[int] = []
         self.nacks: list[Nack] = []
+        self.kept = 0
+
+    def keep(self) -> None:
+        """Takes note."""
+        self.kept += 1
 
     async def batches(self) -> AsyncIterator[list[Delivery]]:
         """The batch."""

@@ -22,6 +22,7 @@ class Sample(Section):
     ratio: float = setting(0.5, "How much.", low=0, high=1)
     on: bool = setting(False, "Whether.")
     wait: timedelta = setting(timedelta(seconds=1), "How long.")
+    age: timedelta = setting(timedelta(days=2), "How old.", low=86400)
     names: tuple[str, ...] = setting(("a",), "Which.")
     token: str = setting("", "What opens the door.", secret=True)
 
@@ -42,6 +43,8 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
         ("ON", "perhaps", "true or false"),
         ("WAIT", "5 parsecs", "30s"),
         ("WAIT", "99999999999d", "is no duration"),
+        ("WAIT", "0s", "at least 0.001s"),
+        ("AGE", "23h", "at least 86400s"),
         ("RATIO", "nan", "between 0 and 1"),
     ],
 )

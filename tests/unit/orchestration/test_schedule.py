@@ -36,6 +36,28 @@ schedules = st.one_of(
 )
 
 
+@pytest.mark.parametrize(
+    ("rhythm", "back", "goes_on"),
+    [
+        (Every(MINUTE, NOON), timedelta(hours=1), True),
+        (Every(MINUTE, NOON), timedelta(seconds=59), False),
+        (Every(timedelta(hours=2), NOON), timedelta(hours=1), False),
+        # made while the clock was a day ahead
+        (Every(timedelta(hours=2), NOON + timedelta(days=1)), timedelta(days=1), True),
+        (Cron("* * * * *", ""), timedelta(hours=1), True),
+        (Cron("0 12 * * *", ""), timedelta(hours=2), False),
+        (Cron("0 12 * * *", ""), timedelta(days=1), True),
+        (Once(NOON), timedelta(days=1), False),
+    ],
+)
+def test_what_goes_on_after_the_clock_was_set_back(rhythm: schedule.Schedule, back: timedelta, goes_on: bool) -> None:
+    """What would rest for longer than from one fire to the next, or than three hours, fires next after now."""
+    now = NOON - back
+    following = schedule.after_set_back(rhythm, NOON, now)
+    assert following == (schedule.next_fire(rhythm, now) if goes_on else None)
+    assert following is None or following > now
+
+
 @given(schedules, moments)
 def test_fires_grow_strictly(rhythm: schedule.Schedule, after: datetime) -> None:
     """Every fire is later than the one before and than the moment asked about; asking again from a fire gives the next one."""

@@ -123,3 +123,19 @@ def test_open_times_are_capped_however_often_it_opens(opens: int, chance: float)
 def test_open_times_differ_between_breakers() -> None:
     """Those that open at the same moment do not come back at the same moment."""
     assert RULE.open_for(1, lambda: 0.0) != RULE.open_for(1, lambda: 0.9)
+
+
+def test_a_breaker_of_a_clock_that_was_ahead_takes_a_trial() -> None:
+    """It does not stay open until the clock has caught up, nor do trials that were lost keep others off; it opens as ever."""
+    ahead = START + timedelta(days=1)
+    opened = Breaker().open(RULE, ahead, lambda: 0.5)
+    on_trial = opened
+    for name in ("a", "b"):
+        on_trial = on_trial.admit(RULE, name, ahead + 60 * SECOND) or on_trial
+    assert not on_trial.has_room(RULE, ahead + 60 * SECOND)
+    for breaker in (opened, on_trial):
+        assert breaker.phase(START) is Phase.HALF_OPEN
+        tried = breaker.admit(RULE, "c", START)
+        assert tried is not None
+        assert tried.after_failure(RULE, START, lambda: 0.5, trips=True).phase(START) is Phase.OPEN
+        assert tried.after_success(START).phase(START) is Phase.CLOSED

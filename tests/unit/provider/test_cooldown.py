@@ -74,3 +74,13 @@ def test_a_rest_is_never_cut_short_and_late_news_do_not_lengthen_the_next(steps:
             assert (rest.times, rest.since) == (before.times, before.since)
         elif before is not None:
             assert (rest.times, rest.since) == (before.times + 1, now)
+
+
+def test_a_rest_of_a_clock_that_was_ahead_is_over() -> None:
+    """It does not last until the clock has caught up, and a failure after it begins a rest of the usual length."""
+    failure = Failure(FailureKind.RATE_LIMITED)
+    ahead = cooldown.after_failure(None, failure, LENGTHS, NOW + timedelta(days=1))
+    assert ahead.lasts(NOW + timedelta(days=1))
+    assert not ahead.lasts(NOW)
+    again = cooldown.after_failure(ahead, failure, LENGTHS, NOW)
+    assert (again.since, again.lasts(NOW), again.until < NOW + timedelta(hours=1)) == (NOW, True, True)

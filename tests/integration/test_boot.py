@@ -1,0 +1,96 @@
+"""A boot whose store is away for now: it waits, says so, is not ready meanwhile, and can be told to stop."""
+
+import asyncio
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from mesh import db, testing
+from mesh.host import Host, Parts
+from mesh.migrations import MigrationError
+from tests.robustness.process import MeshProcess
+from tests.support.waiting import until
+
+SOON = {"TOOLOO_BUSY_TIMEOUT": "1ms"}
+
+
+@contextmanager
+def write_lock(file: Path) -> Iterator[sqlite3.Connection]:
+    """Another process holds the write lock, until it rolls back."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+        other.execute("BEGIN IMMEDIATE")
+        yield other
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a database says while it waits, a little while at a time."""
+    said: list[str] = []
+    monkeypatch.setattr(db, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(db.log, "warning", lambda text, *values: said.append(text % values))
+    return said
+
+
+async def _nothing(host: Host) -> Parts:
+    return Parts([])
+
+
+async def test_a_locked_store_is_waited_for(tmp_path: Path, waits: list[str]) -> None:
+    """The migrations wait for the lock of another process; then the service starts."""
+    service = testing.running("system", _nothing, tmp_path, settings=SOON)
+    with write_lock(tmp_path / "system" / "system.db") as other:
+        starting = asyncio.create_task(service.__aenter__())
+        await until(lambda: len(waits) > 2)
+        assert not starting.done()
+        assert "system.db can be written by nobody here now (database is locked)" in waits[0]
+        other.execute("ROLLBACK")
+        assert await (await starting).told() == []
+        await service.__aexit__(None, None, None)
+
+
+async def test_what_a_service_writes_while_it_boots_waits_too(tmp_path: Path, waits: list[str]) -> None:
+    """Writes of build() wait in their order, and each is done once; after the boot the same is refused."""
+    locked: list[sqlite3.Connection] = []
+
+    async def build(host: Host) -> Parts:
+        await host.db.write(lambda tx: tx.execute("CREATE TABLE seen (number INTEGER)"))
+        locked[0].execute("BEGIN IMMEDIATE")
+        writes = [host.db.submit(lambda tx: tx.execute("INSERT INTO seen SELECT count(*) FROM seen")) for _ in range(3)]
+        await until(lambda: len(waits) > 2)
+        locked[0].execute("ROLLBACK")
+        await asyncio.gather(*writes)
+        return Parts([])
+
+    with write_lock(tmp_path / "system" / "system.db") as other:
+        other.execute("ROLLBACK")
+        locked.append(other)
+        async with testing.running("system", build, tmp_path, settings=SOON) as running:
+            assert other.execute("SELECT number FROM seen").fetchall() == [(0,), (1,), (2,)]
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Exception, match="another process holds its write lock"):
+                await running.host.db.write(lambda tx: tx.execute("DELETE FROM seen"))
+
+
+async def test_a_store_that_no_wait_can_help_ends_the_boot(tmp_path: Path, waits: list[str]) -> None:
+    """A file of a newer version is told at once."""
+    async with testing.running("system", _nothing, tmp_path, settings=SOON) as running:
+        await running.host.db.write(lambda tx: tx.execute("INSERT INTO schema_migrations VALUES ('kit', 1000, 'x', 'x', 0)"))
+    with pytest.raises(MigrationError):
+        await testing.running("system", _nothing, tmp_path, settings=SOON).__aenter__()
+    assert waits == []
+
+
+async def test_a_process_that_waits_for_its_store_can_be_stopped(tmp_path: Path) -> None:
+    """SIGTERM ends it in good order, although it does not serve yet; its log says what it waited for."""
+    output = tmp_path / "log"
+    env = {**SOON, "TOOLOO_LOG_LEVEL": "WARNING"}
+    process = MeshProcess("learning", "services.learning", tmp_path, tmp_path, env, output=output)
+    with write_lock(process.folder / "learning.db"):
+        await process.start()
+        await until(lambda: "learning.db can be written by nobody here" in output.read_text())
+        assert await process.stop() == 0

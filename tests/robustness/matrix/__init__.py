@@ -1,0 +1,1 @@
+"""Every service under every fault, and what must hold once each fault is healed."""
