@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
 
 from bus.batches import GONE, Append, Appended
 from bus.jetstream import removal
-from bus.jetstream.connection import Connection
+from bus.jetstream.connection import Connection, Incoming
 from bus.jetstream.messages import item_of
+from bus.jetstream.notes import Notes
 from bus.jetstream.settings import NatsSettings
 from bus.jetstream.stream import Extent, Stream
 from bus.jetstream.sync import NotSynced, check_sync
@@ -21,7 +23,7 @@ from bus.jetstream.types import Types
 from bus.jetstream.writer import Writer
 from bus.settings import BusSettings, retention_of_types
 from bus.slices import Chunk, cut
-from bus.storage import EventLog
+from bus.storage import DiskFull, EventLog
 from mesh.clock import Clock, from_us, to_us
 
 _READS_AT_ONCE = 32
@@ -33,18 +35,28 @@ class JetStreamLog(EventLog):
     way = "jetstream"
 
     def __init__(
-        self, connection: Connection, stream: Stream, types: Types, settings: BusSettings, nats: NatsSettings, clock: Clock
+        self,
+        connection: Connection,
+        stream: Stream,
+        notes: Notes,
+        types: Types,
+        settings: BusSettings,
+        nats: NatsSettings,
+        clock: Clock,
     ) -> None:
-        """On a connection and a stream that stand; start() reads the rest."""
+        """On a connection, a stream and notes that stand; start() reads the rest."""
         super().__init__(types.rows, settings, clock)
         if nats.replicas > 1:
             self.durability = pb.PublishResponse.DURABILITY_QUORUM_FSYNC
         self._connection = connection
         self._stream = stream
+        self._notes = notes
         self._nats = nats
         self._types = types
-        self._tail = Tail(self, stream, types, settings, nats, clock)
+        self._tail = Tail(self, stream, notes, types, settings, nats, clock)
         self._bytes = 0
+        # what an erase takes nobody may be noting meanwhile
+        self._removing = asyncio.Lock()
         self._writer: Writer
         self._on_failure: Callable[[BaseException], None]
         self._forget_subject: Callable[[str], Awaitable[None]]
@@ -163,27 +175,23 @@ class JetStreamLog(EventLog):
         await self._check_sync()
         extent = await self._measure()
         up_to = min(await self._plan(extent), keep_from - 1, self.head)
-        deleted = 0
-        if extent.messages and up_to >= extent.first:
-            # who reads on must be told that positions are gone before they are
-            self.first = up_to + 1
-            deleted = await self._stream.purge(up_to)
+        deleted = await self._purge(extent.first - 1, up_to) if extent.messages else 0
         now = self._clock.now()
         for pattern, age in retention_of_types(self._settings.retention_types):
             up_to = min(await self.position_before(now - age), keep_from - 1)
             for name in self._types.matching(pattern):
-                expired = await self._stream.purge(up_to, f"{self._nats.prefix}.{name}.>")
-                if expired:
-                    self._tail.forget_all()
-                deleted += expired
+                deleted += await self._purge(extent.first - 1, up_to, f"{self._nats.prefix}.{name}.*")
+        await self._notes.forget_ids(self.head - self._nats.unique_count)
         if deleted:
             await self._measure()
         return deleted
 
     async def erase(self, subject: str) -> int:
         """Takes every event of a subject out of the log and what subscriptions keep of it. Returns their number."""
-        removed = await self._remove(await removal.of_subject(self._stream, self._tail.places(subject), self.head))
-        self._tail.window.forget_subject(subject)
+        async with self._removing:
+            removed = await self._remove(await removal.of_subject(self._stream, self._tail.places(subject), self.head))
+            self._tail.window.forget_subject(subject)
+            await self._notes.forget_subject(subject, self._types.depths)
         await self._forget_subject(subject)
         return removed
 
@@ -193,7 +201,8 @@ class JetStreamLog(EventLog):
         removed = 0
         for name in dict.fromkeys(name for pattern in patterns for name in self._types.matching(pattern)):
             place = f"{self._nats.prefix}.{name}.*"
-            removed += await self._remove(await removal.superseded(self._stream, place, self.head, bounds))
+            async with self._removing:
+                removed += await self._remove(await removal.superseded(self._stream, place, self.head, bounds))
         return removed
 
     async def _measure(self) -> Extent:
@@ -238,15 +247,62 @@ class JetStreamLog(EventLog):
             up_to = max(up_to, extent.last - int(settings.retention_bytes * extent.messages / extent.bytes))
         return up_to
 
+    async def _purge(self, after: int, up_to: int, place: str = "") -> int:
+        """Deletes messages beyond a position and up to another, all or those of a type; a part at a time, each noted first."""
+        deleted = 0
+        while after < up_to:
+            async with self._removing:
+                messages, after = await self._stream.read(after, up_to, self._settings.read_bytes, place or ">")
+                if not messages:
+                    continue
+                if place:
+                    self._tail.forget_all()
+                else:
+                    # who reads on must be told that positions are gone before they are
+                    self.first = max(self.first, after + 1)
+                deleted += await self._let_go(partial(self._note, messages), partial(self._stream.purge, after, place))
+        return deleted
+
     async def _remove(self, positions: Sequence[int]) -> int:
         """Erases events from the stream, and from memory."""
+        if positions:
+            ids = self._tail.window.keys_at(frozenset(positions))
+            await self._let_go(partial(self._notes.note_ids, ids), partial(self._erase, positions))
+            await self._measure()
+        return len(positions)
+
+    async def _erase(self, positions: Sequence[int]) -> int:
         for position in positions:
             await self._stream.erase(position)
             self._tail.forget(position)
         self.removed += len(positions)
-        if positions:
-            await self._measure()
         return len(positions)
+
+    async def _note(self, messages: Sequence[Incoming]) -> None:
+        """Notes what outlives these messages: ids that are still remembered, and versions, unless something newer stands."""
+        ids: dict[int, bytes] = {}
+        versions: dict[str, int] = {}
+        for message in messages:
+            item = item_of(message, self._types, self._nats.prefix)
+            if item is None:
+                continue
+            if message.sequence > self.head - self._nats.unique_count:
+                ids[message.sequence] = item.key
+            if (self._tail.window.newest_of(item.subject) or 0) <= message.sequence:
+                versions[message.subject.removeprefix(f"{self._nats.prefix}.")] = message.sequence
+        await self._notes.note_ids(ids)
+        await self._notes.note_versions(versions)
+
+    async def _let_go(self, note: Callable[[], Awaitable[None]], remove: Callable[[], Awaitable[int]]) -> int:
+        """Notes what outlives events, then removes them; returns how many."""
+        try:
+            await note()
+        except DiskFull:
+            # what goes makes room for what is noted of it
+            gone = await remove()
+            await note()
+            return gone
+        return await remove()
 
     def _count(self, done: asyncio.Future[Appended]) -> None:
         if not done.cancelled() and done.exception() is None:

@@ -35,3 +35,12 @@ def test_an_erased_subject_is_forgotten() -> None:
     window.add(b"a", "s", 1)
     window.forget_subject("s")
     assert window.newest_of("s") is None
+
+
+def test_an_id_without_its_subject_says_nothing_of_versions() -> None:
+    """What is read at a start: something newer of the subject may be gone."""
+    window = Window(10)
+    window.add(b"a", "", 1)
+    window.add(b"b", "s", 2)
+    assert (window.position_of(b"a"), window.newest_of("")) == (1, None)
+    assert window.keys_at({1, 2, 3}) == {1: b"a", 2: b"b"}
