@@ -5,10 +5,10 @@ Everything above them (followers, dealing, filters, dead letters) is one code fo
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
@@ -21,6 +21,8 @@ from bus.ranges import AckState
 from bus.settings import BusSettings
 from bus.slices import Chunk
 from mesh.clock import Clock
+
+T = TypeVar("T")
 
 
 class BeforeRetention(Exception):
@@ -74,6 +76,8 @@ class EventLog(ABC):
         self.published = 0
         self.duplicates = 0
         self.removed = 0
+        # how often something left the log, or what is kept of it, before its time: what was read before is not told any more
+        self.left = 0
         self.filter_failures = 0
         self.reading_ahead = 0
 
@@ -166,6 +170,14 @@ class EventLog(ABC):
     def may_read_ahead(self) -> bool:
         """Whether one more reader may read ahead."""
         return self.reading_ahead < self._settings.read_ahead
+
+    async def undisturbed(self, read: Callable[[], Awaitable[T]]) -> T:
+        """What a read gives while nothing leaves the log: who is told that a subject is erased may trust that nobody gets it now."""
+        while True:
+            left = self.left
+            found = await read()
+            if left == self.left:
+                return found
 
     @abstractmethod
     async def events(self, positions: Iterable[int]) -> dict[int, Event]:

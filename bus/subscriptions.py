@@ -144,7 +144,7 @@ class Subscriptions:
         running = self.running(name)
         await running.written()
         max_bytes = self._settings.read_bytes
-        found = await self._store.dead_letters(name, after, limit + 1, max_bytes)
+        found = await self._log.undisturbed(lambda: self._store.dead_letters(name, after, limit + 1, max_bytes))
         fitting = bisect.bisect_right(list(accumulate(len(letter.event) for letter in found)), max_bytes)
         count = min(limit, max(1, fitting))
         return found[:count], len(found) > count
@@ -152,7 +152,8 @@ class Subscriptions:
     async def dead_letter(self, name: str, position: int) -> StoredDeadLetter | None:
         """The dead letter of the event at a position; None when there is none."""
         await self.running(name).written()
-        found = await self._store.dead_letters(name, position - 1, 1, self._settings.read_bytes)
+        max_bytes = self._settings.read_bytes
+        found = await self._log.undisturbed(lambda: self._store.dead_letters(name, position - 1, 1, max_bytes))
         return found[0] if found and found[0].position == position else None
 
     async def drop_dead_letters(self, name: str, positions: Sequence[int] | None) -> int:

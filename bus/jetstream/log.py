@@ -193,6 +193,7 @@ class JetStreamLog(EventLog):
             self._tail.window.forget_subject(subject)
             await self._notes.forget_subject(subject, self._types.depths)
         await self._forget_subject(subject)
+        self.left += 1
         return removed
 
     async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: int) -> int:
@@ -276,6 +277,7 @@ class JetStreamLog(EventLog):
             await self._stream.erase(position)
             self._tail.forget(position)
         self.removed += len(positions)
+        self.left += 1
         return len(positions)
 
     async def _note(self, messages: Sequence[Incoming]) -> None:
