@@ -6,7 +6,19 @@ Times are seconds of a clock that only grows and are always given by the caller.
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 
-from bus.deliveries import DEADLINE_PASSED, FILTER_FAILED, MAX_DELIVERIES, PARKED, STREAM_BROKE, Changes, Dead, Entry, Policy, Retry
+from bus.deliveries import (
+    DEADLINE_PASSED,
+    FILTER_FAILED,
+    LONGEST_RETRY_ERROR,
+    MAX_DELIVERIES,
+    PARKED,
+    STREAM_BROKE,
+    Changes,
+    Dead,
+    Entry,
+    Policy,
+    Retry,
+)
 from bus.entries import Entries
 from bus.ranges import AckState
 from bus.runs import Run, Runs
@@ -281,7 +293,8 @@ class Dealer:
             self._bury(entry, MAX_DELIVERIES, error)
             return
         entry.due, entry.error, entry.recorded = now + (wait if asked is None else asked), error, True
-        retry = Retry(entry.position, entry.subject, entry.attempts, entry.due, error, asked or 0.0)
+        kept = error[:LONGEST_RETRY_ERROR]
+        retry = Retry(entry.position, entry.subject, entry.attempts, entry.due, kept, asked or 0.0)
         self.changes.retries[entry.position] = retry
         self._entries.give_back(entry)
         self.in_flight -= 1

@@ -10,6 +10,8 @@ MAX_DELIVERIES = "max_deliveries"
 FILTER_FAILED = "filter_failed"
 DEADLINE_PASSED = "the ack deadline passed"
 STREAM_BROKE = "the member's stream broke"
+# of the error of an event that waits for its next delivery; its dead letter has the last one whole
+LONGEST_RETRY_ERROR = 512
 # deadlines of what is settled that may stay in memory, beside twice as many as there is unsettled
 SETTLED_DEADLINES = 1000
 

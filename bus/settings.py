@@ -112,6 +112,12 @@ class BusSettings(Section):
     max_deliveries: int = setting(
         10, "Deliveries before an event becomes a dead letter, for a subscription that names none.", low=1
     )
+    redrive_batch: int = setting(
+        500,
+        "Dead letters given out again in one write, fewer of large events (read_bytes); more take several, one after another.",
+        low=1,
+        high=10_000,
+    )
     max_in_flight: int = setting(1000, "Events out at a time of a subscription that names no limit.", low=1)
     max_unsettled: int = setting(
         20_000,

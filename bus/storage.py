@@ -172,7 +172,7 @@ class EventLog(ABC):
         return self.reading_ahead < self._settings.read_ahead
 
     async def undisturbed(self, read: Callable[[], Awaitable[T]]) -> T:
-        """What a read gives while nothing leaves the log: who is told that a subject is erased may trust that nobody gets it now."""
+        """What a read gives while nothing leaves the log: after an erase was answered nobody is given what it took."""
         while True:
             left = self.left
             found = await read()
@@ -236,6 +236,16 @@ class StoredDeadLetter:
     create_time_us: int
 
 
+@dataclass(frozen=True)
+class Some:
+    """The next dead letters beyond a position, of all or of `positions`: so many at most, and bytes of events, one at least."""
+
+    positions: Sequence[int] | None
+    after: int
+    most: int
+    max_bytes: int
+
+
 class SubscriptionStore(Protocol):
     """Where every subscription stands. A call is atomic, and durable when it returns; DiskFull or QueueFull when it cannot be."""
 
@@ -277,8 +287,8 @@ class SubscriptionStore(Protocol):
     async def dead_letter_counts(self) -> Mapping[str, int]:
         """How many dead letters each subscription keeps; those without any are left out."""
 
-    async def redrive(self, name: str, positions: Sequence[int] | None, now_us: int) -> list[Retry]:
-        """Turns dead letters (None: all) into retries with fresh attempts, each exactly once."""
+    async def redrive(self, name: str, some: Some, now_us: int) -> list[Retry]:
+        """Turns dead letters into retries with fresh attempts, each exactly once; in one write."""
 
     async def drop(self, name: str, positions: Sequence[int] | None) -> int:
         """Drops dead letters (None: all) for good; returns how many."""

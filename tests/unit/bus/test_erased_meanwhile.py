@@ -1,6 +1,5 @@
 """What was erased while somebody read it: once the erase has been answered, nobody is given it, however slowly they read."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from bus.core import Core, open_core
 from bus.settings import BusSettings
 from mesh.clock import SystemClock
 from tests.support.events import sample
+from tests.support.waiting import until
 
 ADA, BOB = "people/ada", "people/bob"
 BEGINNING = StartAt(beginning=True)
@@ -49,7 +49,7 @@ async def test_a_follower_that_is_slow_to_take_a_part(tmp_path: Path) -> None:
     """Of a part that makes several messages the rest is read anew; what else is in it comes once."""
     async with core_on(tmp_path, message_events=1, recent_bytes=1_000_000) as core:
         await filled(core)
-        answers = core.service.Follow(pb.FollowRequest(start=BEGINNING, stamp_positions=True), None)  # type: ignore[arg-type]
+        answers = core.service.Follow(pb.FollowRequest(start=BEGINNING, stamp_positions=True), None)
         got: list[tuple[int, str]] = []
         async for encoded in answers:
             answer = pb.FollowResponse.FromString(encoded)
@@ -68,7 +68,7 @@ async def test_a_read_that_was_under_way(tmp_path: Path, monkeypatch: pytest.Mon
         await filled(core)
         monkeypatch.setattr(core.log, "read", erasing_meanwhile(core, core.log.read))
         request = pb.ReadEventsRequest(filter=EventFilter(cel=cel))
-        answer = await core.service.ReadEvents(request, None)  # type: ignore[arg-type]
+        answer = await core.service.ReadEvents(request, None)
         assert [(event.position, event.subject) for event in answer.events] == [(1, BOB), (3, BOB), (5, BOB)]
 
 
@@ -80,8 +80,7 @@ async def test_a_list_of_dead_letters_that_was_under_way(tmp_path: Path, monkeyp
         running = core.subscriptions.running("reader")
         member = running.join(first := pb.PullRequest(subscription="reader", credit_events=10))
         running.handle(member, first)
-        while len((await core.subscriptions.dead_letters("reader", 0, 10))[0]) < 2:
-            await asyncio.sleep(0.01)
+        await until(lambda: running.dealer.acks.floor == 2)
         store = core.subscriptions._store
         monkeypatch.setattr(store, "dead_letters", erasing_meanwhile(core, store.dead_letters))
         found, _ = await core.subscriptions.dead_letters("reader", 0, 10)
