@@ -85,7 +85,9 @@ class BusSettings(Section):
     scan_bytes: int = setting(
         32 * MIB, "Events looked through at a time for a filter that matches few of them, in bytes.", low=1024
     )
-    message_bytes: int = setting(512 * 1024, "A delivery is filled up to this many bytes: a larger publish comes in several, a larger event alone.", low=1024)
+    message_bytes: int = setting(
+        512 * 1024, "A delivery is filled up to this many bytes: a larger publish comes in several, a larger event alone.", low=1024
+    )
     message_events: int = setting(2000, "A delivery holds at most this many events.", low=1, high=100_000)
     heartbeat: timedelta = setting(timedelta(seconds=5), "Longest silence of a stream that asked for no other.")
     shortest_heartbeat: timedelta = setting(

@@ -19,8 +19,8 @@ from bus.ranges import AckState
 from bus.refusals import too_many
 from bus.settings import BusSettings
 from bus.storage import DiskFull, EventLog, Some, Stored, SubscriptionStore
-from bus.uncancelled import uncancelled
 from mesh.clock import Clock, to_us
+from mesh.unbroken import unbroken
 
 _STOP_SECONDS = 2.0
 # a fencing token that no stream has
@@ -213,7 +213,7 @@ class Running:
         self._fence([member for member in self._members if member.is_to_be_sent(text)])
         self.dispatcher.read_again()
 
-    @uncancelled
+    @unbroken
     async def redrive(self, positions: Sequence[int] | None) -> int:
         """Deals dead letters out again, some in each write; returns how many. Broken off, the others are letters as before."""
         some = Some(positions, 0, self._settings.redrive_batch, self._settings.read_bytes)
@@ -224,7 +224,7 @@ class Running:
             some = replace(some, after=retries[-1].position)
         return count
 
-    @uncancelled
+    @unbroken
     async def written(self) -> None:
         """Returns when everything answered so far is on disk."""
         await self._writer.write()

@@ -24,7 +24,7 @@ from bus.jetstream.letter import Letter
 from bus.jetstream.retries import Waiting
 from bus.jetstream.state import State
 from bus.storage import DiskFull, Some, Stored, StoredDeadLetter
-from bus.uncancelled import uncancelled
+from mesh.unbroken import unbroken
 
 _STATES, _RETRIES, _LETTERS, _KEPT = "subscription", "retry", "letter", "kept"
 # dead letters of one batch, with the events that are kept of them, the values of their retries, and the state beside them
@@ -77,25 +77,25 @@ class JetStreamSubscriptionStore:
         """Every subscription, by name."""
         return [state.stored(name) for name, state in sorted(self._states.items())]
 
-    @uncancelled
+    @unbroken
     async def insert(self, stored: Stored) -> None:
         """Makes a subscription."""
         async with self._locks[stored.name]:
             await self._write(stored.name, State.of(stored, self._epoch))
 
-    @uncancelled
+    @unbroken
     async def update_definition(self, name: str, definition: bytes) -> None:
         """Replaces a definition."""
         async with self._locks[name]:
             await self._write(name, replace(self._states[name], definition=definition))
 
-    @uncancelled
+    @unbroken
     async def set_paused(self, name: str, paused: bool) -> None:
         """Pauses or resumes."""
         async with self._locks[name]:
             await self._write(name, replace(self._states[name], paused=paused))
 
-    @uncancelled
+    @unbroken
     async def delete(self, name: str) -> None:
         """Deletes a subscription with its retries and dead letters."""
         async with self._locks[name]:
@@ -107,7 +107,7 @@ class JetStreamSubscriptionStore:
             await self._guarded(name, None, ())
             del self._states[name]
 
-    @uncancelled
+    @unbroken
     async def move(self, name: str, floor: int) -> None:
         """Moves a subscription: all up to `floor` counts as settled, nothing beyond it; dead letters stay, redriven or not."""
         async with self._locks[name]:
@@ -133,7 +133,7 @@ class JetStreamSubscriptionStore:
         entry = await self._bucket.get(_key(_KEPT, name, position))
         return entry.value if entry else None
 
-    @uncancelled
+    @unbroken
     async def apply(
         self, name: str, floor: int, ranges: bytes, changes: Changes, us_of: Callable[[float], int], now_us: int
     ) -> None:
@@ -167,7 +167,7 @@ class JetStreamSubscriptionStore:
         """How many dead letters each subscription keeps."""
         return {name: len(positions) for name, positions in self._letters.items() if positions}
 
-    @uncancelled
+    @unbroken
     async def redrive(self, name: str, some: Some, now_us: int) -> list[Retry]:
         """Turns dead letters into retries with fresh attempts, each exactly once; the event goes along."""
         async with self._locks[name]:
@@ -176,7 +176,7 @@ class JetStreamSubscriptionStore:
             sizes = accumulate(len(letter.event) for letter in letters)
             return await self._redrive(name, letters[: max(1, bisect_right(list(sizes), some.max_bytes))], now_us)
 
-    @uncancelled
+    @unbroken
     async def drop(self, name: str, positions: Sequence[int] | None) -> int:
         """Drops dead letters (None: all) for good."""
         async with self._locks[name]:
@@ -191,7 +191,7 @@ class JetStreamSubscriptionStore:
             async with self._locks[name]:
                 await self._erase_subject(name, subject)
 
-    @uncancelled
+    @unbroken
     async def _erase_subject(self, name: str, subject: str) -> None:
         state = self._states.get(name)
         if state is None:
