@@ -1,4 +1,4 @@
-"""Work that must not stop half-way because its caller hung up: what was done elsewhere or stored would part from what is known here."""
+"""Work that must not stop half-way because its caller hung up: what was done elsewhere, or stored, has to be known here."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
