@@ -30,7 +30,9 @@ class Tail:
         self._log = log
         # bytes stored since the stream was measured
         self.grown = 0
-        self.window = Window(nats.unique_count)
+        # what NATS still takes for a repeat the bus must know as one, or it could never store it nor say where it stands
+        self._young = 2 * nats.duplicate_window
+        self.window = Window(nats.unique_count, self._young.total_seconds(), clock.monotonic)
         self._stream = stream
         self._notes = notes
         self._types = types
@@ -44,7 +46,8 @@ class Tail:
         """Begins at the end of the stream, and reads which ids its newest events have, and those that are gone had."""
         self._still_ours = still_ours
         self._log.head = extent.last
-        after = max(self._log.head - self.window.size, 0)
+        young = await self._stream.position_before(to_us(self._clock.now() - self._young), extent)
+        after = max(min(self._log.head - self.window.size, young), 0)
         ids = dict(position_and_key for position_and_key in await self._notes.ids() if position_and_key[0] > after)
         while after < self._log.head:
             messages, after = await self._stream.read(after, self._log.head, self._settings.recent_bytes)
