@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
 
 from bus.batches import GONE, Append, Appended
 from bus.jetstream import removal
-from bus.jetstream.connection import Connection, Incoming
+from bus.jetstream.connection import Connection
 from bus.jetstream.messages import item_of
 from bus.jetstream.notes import Notes
 from bus.jetstream.settings import NatsSettings
@@ -20,10 +19,11 @@ from bus.jetstream.stream import Extent, Stream
 from bus.jetstream.sync import NotSynced, check_sync
 from bus.jetstream.tail import Tail
 from bus.jetstream.types import Types
+from bus.jetstream.upkeep import Upkeep
 from bus.jetstream.writer import Writer
 from bus.settings import BusSettings, retention_of_types
 from bus.slices import Chunk, cut
-from bus.storage import DiskFull, EventLog
+from bus.storage import EventLog
 from mesh.clock import Clock, from_us, to_us
 
 _READS_AT_ONCE = 32
@@ -50,13 +50,11 @@ class JetStreamLog(EventLog):
             self.durability = pb.PublishResponse.DURABILITY_QUORUM_FSYNC
         self._connection = connection
         self._stream = stream
-        self._notes = notes
         self._nats = nats
         self._types = types
         self._tail = Tail(self, stream, notes, types, settings, nats, clock)
         self._bytes = 0
-        # what an erase takes nobody may be noting meanwhile
-        self._removing = asyncio.Lock()
+        self._upkeep = Upkeep(self, stream, notes, self._tail, types, nats)
         self._writer: Writer
         self._on_failure: Callable[[BaseException], None]
         self._forget_subject: Callable[[str], Awaitable[None]]
@@ -125,7 +123,7 @@ class JetStreamLog(EventLog):
         if chunk is not None:
             return chunk
         messages, scanned = await self._stream.read(after, self.head, max_bytes or self._settings.read_bytes)
-        batches = self._tail.batches(messages)
+        batches = self._tail.batches([message for message in messages if not self._upkeep.was_erased(message.sequence)])
         return Chunk([part for batch in batches if (part := cut(batch, after, wanted))], scanned)
 
     def read_now(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk | None:
@@ -173,25 +171,23 @@ class JetStreamLog(EventLog):
         Bytes are judged by the mean size of an event, for a stream tells no more. That every write is synced is asked again, too.
         """
         await self._check_sync()
+        await self._upkeep.turn()
         extent = await self._measure()
         up_to = min(await self._plan(extent), keep_from - 1, self.head)
-        deleted = await self._purge(extent.first - 1, up_to) if extent.messages else 0
+        deleted = await self._upkeep.purge(extent.first - 1, up_to) if extent.messages else 0
         now = self._clock.now()
         for pattern, age in retention_of_types(self._settings.retention_types):
             up_to = min(await self.position_before(now - age), keep_from - 1)
             for name in self._types.matching(pattern):
-                deleted += await self._purge(extent.first - 1, up_to, f"{self._nats.prefix}.{name}.*")
-        await self._notes.forget_ids(self.head - self._nats.unique_count)
+                deleted += await self._upkeep.purge(extent.first - 1, up_to, name)
         if deleted:
             await self._measure()
         return deleted
 
     async def erase(self, subject: str) -> int:
         """Takes every event of a subject out of the log and what subscriptions keep of it. Returns their number."""
-        async with self._removing:
-            removed = await self._remove(await removal.of_subject(self._stream, self._tail.places(subject), self.head))
-            self._tail.window.forget_subject(subject)
-            await self._notes.forget_subject(subject, self._types.depths)
+        removed = await self._upkeep.erase(subject)
+        await self._measure()
         await self._forget_subject(subject)
         self.left += 1
         return removed
@@ -201,9 +197,9 @@ class JetStreamLog(EventLog):
         bounds = removal.Bounds(to_us(self._clock.now() - min_age) + 1, keep_from, self._settings.compact_subjects)
         removed = 0
         for name in dict.fromkeys(name for pattern in patterns for name in self._types.matching(pattern)):
-            place = f"{self._nats.prefix}.{name}.*"
-            async with self._removing:
-                removed += await self._remove(await removal.superseded(self._stream, place, self.head, bounds))
+            removed += await self._upkeep.compact(name, bounds)
+        if removed:
+            await self._measure()
         return removed
 
     async def _measure(self) -> Extent:
@@ -247,64 +243,6 @@ class JetStreamLog(EventLog):
         if settings.retention_bytes and extent.bytes > settings.retention_bytes:
             up_to = max(up_to, extent.last - int(settings.retention_bytes * extent.messages / extent.bytes))
         return up_to
-
-    async def _purge(self, after: int, up_to: int, place: str = "") -> int:
-        """Deletes messages beyond a position and up to another, all or those of a type; a part at a time, each noted first."""
-        deleted = 0
-        while after < up_to:
-            async with self._removing:
-                messages, after = await self._stream.read(after, up_to, self._settings.read_bytes, place or ">")
-                if not messages:
-                    continue
-                if place:
-                    self._tail.forget_all()
-                else:
-                    # who reads on must be told that positions are gone before they are
-                    self.first = max(self.first, after + 1)
-                deleted += await self._let_go(partial(self._note, messages), partial(self._stream.purge, after, place))
-        return deleted
-
-    async def _remove(self, positions: Sequence[int]) -> int:
-        """Erases events from the stream, and from memory."""
-        if positions:
-            ids = self._tail.window.keys_at(frozenset(positions))
-            await self._let_go(partial(self._notes.note_ids, ids), partial(self._erase, positions))
-            await self._measure()
-        return len(positions)
-
-    async def _erase(self, positions: Sequence[int]) -> int:
-        for position in positions:
-            await self._stream.erase(position)
-            self._tail.forget(position)
-        self.removed += len(positions)
-        self.left += 1
-        return len(positions)
-
-    async def _note(self, messages: Sequence[Incoming]) -> None:
-        """Notes what outlives these messages: ids that are still remembered, and versions, unless something newer stands."""
-        ids: dict[int, bytes] = {}
-        versions: dict[str, int] = {}
-        for message in messages:
-            item = item_of(message, self._types, self._nats.prefix)
-            if item is None:
-                continue
-            if message.sequence > self.head - self._nats.unique_count:
-                ids[message.sequence] = item.key
-            if (self._tail.window.newest_of(item.subject) or 0) <= message.sequence:
-                versions[message.subject.removeprefix(f"{self._nats.prefix}.")] = message.sequence
-        await self._notes.note_ids(ids)
-        await self._notes.note_versions(versions)
-
-    async def _let_go(self, note: Callable[[], Awaitable[None]], remove: Callable[[], Awaitable[int]]) -> int:
-        """Notes what outlives events, then removes them; returns how many."""
-        try:
-            await note()
-        except DiskFull:
-            # what goes makes room for what is noted of it
-            gone = await remove()
-            await note()
-            return gone
-        return await remove()
 
     def _count(self, done: asyncio.Future[Appended]) -> None:
         if not done.cancelled() and done.exception() is None:

@@ -58,7 +58,8 @@ class Tail:
 
     def measured(self, extent: Extent) -> None:
         """Takes over what the stream holds."""
-        self._log.first = extent.first if extent.messages else 0
+        # what is about to be deleted counts as gone already: it may still have stood when the stream was asked
+        self._log.first = max(self._log.first, extent.first) if extent.messages else 0
         self.grown = 0
 
     def recent(self, after: int, max_bytes: int) -> list[Batch] | None:

@@ -177,6 +177,26 @@ async def test_a_repeat_that_nats_alone_would_know_is_told_by_its_position(tmp_p
         assert await bus.publish(event(5)) == [1205]
 
 
+async def test_what_a_replica_still_has_of_an_erased_subject_is_not_read(
+    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any replica answers a read, and one that lags has not heard of the erase yet."""
+    async with Opened(settings)() as opened:
+        log = opened.log
+        await log.publish([event(1, subject="a"), event(2, subject="b")])
+        log._tail.forget_all()
+        stale = await log._stream.read(0, 2, 1_000_000)
+        assert [message.sequence for message in stale[0]] == [1, 2]
+        await log.erase("a")
+
+        async def lagging(*_: object) -> Any:
+            return stale
+
+        monkeypatch.setattr(log._stream, "read", lagging)
+        chunk = await log.read(0)
+        assert [position for piece in chunk.slices for position in piece.positions] == [2]
+
+
 async def test_a_single_message_that_nats_takes_for_a_repeat_is_not_taken_for_stored(settings: dict[str, str]) -> None:
     """It says so in a good answer; whoever took that for the new message's would wait for it in vain."""
     async with Opened(settings)() as opened:
