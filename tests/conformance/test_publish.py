@@ -199,6 +199,16 @@ async def test_the_largest_publish_is_all_or_none(bus: BusBench) -> None:
     assert [one.id for one in await read_all(bus, page_size=1000)] == [one.id for one in thousand]
 
 
+async def test_a_refusal_of_long_texts_fits_into_the_headers_of_its_answer(bus: BusBench) -> None:
+    """The code is the bus's own, and every field at fault is named."""
+    wrong = [event(number) for number in range(3)]
+    for one in wrong:
+        one.data.type_url = "x/" + "\N{PILE OF POO}" * 3000
+    told = await refused(bus.stub.Publish(pb.PublishRequest(events=wrong)))
+    assert (told.code, told.reason) == ("INVALID_ARGUMENT", "EVENT_DATA_MISMATCH")
+    assert told.fields == [f"events[{number}].data" for number in range(3)]
+
+
 async def test_versions_that_differ_are_told_whatever_the_subjects_are(bus: BusBench) -> None:
     """Also those named as a part of the refusal, and the longest; of many as many as its headers have room for."""
     for subject in ("code", "detail", "message", "reason", "\N{PILE OF POO}" * 512):
