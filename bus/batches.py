@@ -10,6 +10,8 @@ from tooloo.event.v1.event_pb2 import Event
 from bus import native
 
 TYPE_BYTES = 2
+# of those whose version differs: a refusal has to fit into the headers of its answer
+_SUBJECTS_SHOWN, _SUBJECT_SHOWN = 3, 64
 # the number of no type: what stood there was erased or compacted away
 GONE = 0
 
@@ -95,7 +97,7 @@ class VersionConflict(Exception):
     """An expected version differs; `standing` is the position of the newest event of each subject that does."""
 
     def __init__(self, standing: Mapping[str, int]) -> None:
-        super().__init__(
-            "another version stands: " + ", ".join(f"{subject} is at {position}" for subject, position in standing.items())
-        )
+        shown = [f"{subject[:_SUBJECT_SHOWN]} is at {position}" for subject, position in list(standing.items())[:_SUBJECTS_SHOWN]]
+        more = [f"{len(standing) - len(shown)} more"] if len(standing) > len(shown) else []
+        super().__init__(f"another version stands: {', '.join(shown + more)}")
         self.standing = standing

@@ -16,7 +16,6 @@ from tooloo.error.v1.error_reason_pb2 import ErrorReason
 from tooloo.event.v1.event_pb2 import Event
 
 from bus.filters import Filter
-from bus.follower import Follower
 from bus.refusals import refusing
 from bus.storage import EventLog
 from mesh import cloudevents, errors, page
@@ -50,13 +49,13 @@ class CloudEventCalls(EventBusServicer):
         with refusing():
             self._log.check_start(after)
             while True:
-                found = await self._page(Follower(self._log, wanted, after), after, size)
+                found = await self._page(wanted, after, size)
                 if found.events or found.progress_position >= found.head_position:
                     return httpbody_pb2.HttpBody(content_type=BATCH, data=batch_of(found.events))
                 after = found.progress_position
 
-    async def _page(self, follower: Follower, after: int, size: int) -> pb.ReadEventsResponse:
-        """At most `size` events of a follower, and how far that looked."""
+    async def _page(self, wanted: Filter, after: int, size: int) -> pb.ReadEventsResponse:
+        """At most `size` wanted events beyond a position, and how far that looked."""
         raise NotImplementedError
 
 

@@ -263,41 +263,32 @@ class Dealer:
         self.in_flight -= 1
 
     def _count_acked(self, token: int, count: int) -> None:
-        changes = self.changes
         self.in_flight -= count
-        changes.settled += count
-        changes.acked[token] = changes.acked.get(token, 0) + count
+        self.changes.count(token, count)
 
     def _settled(self, entry: Entry) -> None:
         """Notes what has to be written of an entry that is out of the way."""
-        position = entry.position
-        self.acks.settle(position, position)
-        self.changes.retries.pop(position, None)
-        if entry.recorded:
-            self.changes.forgotten.add(position)
+        self.acks.settle(entry.position, entry.position)
+        self.changes.forget(entry)
 
     def _fail(self, entry: Entry, now: float, error: str, wait: float, *, asked: float | None = None) -> None:
         if entry.attempts >= self.policy.max_deliveries:
             self._bury(entry, MAX_DELIVERIES, error)
             return
         entry.due, entry.error, entry.recorded = now + (wait if asked is None else asked), error, True
-        retry = Retry(entry.position, entry.subject, entry.attempts, entry.due, error, asked or 0.0)
-        self.changes.retries[entry.position] = retry
+        self.changes.wait(entry, asked)
         self._entries.give_back(entry)
         self.in_flight -= 1
 
     def _bury(self, entry: Entry, reason: str, error: str) -> None:
         """Makes a dead letter of an entry that somebody holds."""
-        if self.policy.keep_dead_letters:
-            self.changes.dead[entry.position] = Dead(entry.position, entry.subject, reason, entry.attempts, error)
+        dead = Dead(entry.position, entry.subject, reason, entry.attempts, error)
+        self.changes.bury(dead, keep=self.policy.keep_dead_letters)
         self._entries.settle(entry.position, entry.holder)
         self._settled(entry)
         self.in_flight -= 1
-        self.changes.settled += 1
 
     def _park_unseen(self, position: int, subject: str, error: str) -> None:
         """Makes a dead letter of an event that was never dealt out."""
         self.acks.settle(position, position)
-        if self.policy.keep_dead_letters:
-            self.changes.dead[position] = Dead(position, subject, FILTER_FAILED, 0, error)
-        self.changes.settled += 1
+        self.changes.bury(Dead(position, subject, FILTER_FAILED, 0, error), keep=self.policy.keep_dead_letters)

@@ -10,6 +10,8 @@ MAX_DELIVERIES = "max_deliveries"
 FILTER_FAILED = "filter_failed"
 DEADLINE_PASSED = "the ack deadline passed"
 STREAM_BROKE = "the member's stream broke"
+# of the error of an event that waits for its next delivery; its dead letter has the last one whole
+LONGEST_RETRY_ERROR = 512
 # deadlines of what is settled that may stay in memory, beside twice as many as there is unsettled
 SETTLED_DEADLINES = 1000
 
@@ -85,6 +87,28 @@ class Changes:
 
     def __bool__(self) -> bool:
         return bool(self.settled or self.retries or self.forgotten or self.dead)
+
+    def count(self, token: int, acked: int) -> None:
+        """So many acknowledgements of a token's are to be on the disk."""
+        self.settled += acked
+        self.acked[token] = self.acked.get(token, 0) + acked
+
+    def wait(self, entry: Entry, asked: float | None) -> None:
+        """An event waits for its next delivery."""
+        error = entry.error[:LONGEST_RETRY_ERROR]
+        self.retries[entry.position] = Retry(entry.position, entry.subject, entry.attempts, entry.due, error, asked or 0.0)
+
+    def forget(self, entry: Entry) -> None:
+        """An event that is out of the way waits no more."""
+        self.retries.pop(entry.position, None)
+        if entry.recorded:
+            self.forgotten.add(entry.position)
+
+    def bury(self, dead: Dead, *, keep: bool) -> None:
+        """An event is settled for good; its dead letter is kept, or not."""
+        if keep:
+            self.dead[dead.position] = dead
+        self.settled += 1
 
     def add(self, later: "Changes") -> None:
         """Takes in what was gathered later."""

@@ -250,9 +250,10 @@ class Dispatcher:
     def _has_work(self) -> bool:
         """Whether the task has something to do now, or earlier than it thinks."""
         dealer = self._dealer
+        if not self._resting or dealer.cursor < self._log.head or dealer.ready(self._clock.monotonic()):
+            return True
         due = dealer.next_due()
-        news = dealer.cursor < self._log.head or dealer.ready(self._clock.monotonic())
-        return news or not self._resting or (due is not None and due < self._rests_until)
+        return due is not None and due < self._rests_until
 
     def _no_bodies(self) -> Bodies:
         return Bodies(self._log, self._store, self._name, self._settings.subscription_cache_bytes)

@@ -32,6 +32,10 @@ class Follower:
         self._after = chunk.scanned
         return Part(chunk.scanned, chunk.slices)
 
+    def go_back(self, after: int) -> None:
+        """Reads on from an earlier position: what was read beyond it was not told."""
+        self._after = after
+
     async def follow(self, heartbeat: float) -> AsyncIterator[Part]:
         """Parts until the log ends its waits: first a sign of life with where it stands, then events; a sign after each silence.
 

@@ -32,13 +32,16 @@ class Matcher:
 
     async def judged(self, after: int, max_bytes: int = 0) -> tuple[Chunk, dict[int, str]]:
         """As read(), but with the events that the expression fails on; their errors come second, by position."""
-        chunk = await self._ahead.read(after, max_bytes)
-        failures: dict[int, str] = {}
-        if self._filter.by_type_alone:
-            return chunk, failures
-        chosen = [part for whole in chunk.slices if (part := await self._chosen(whole, failures))]
+        left = None
+        while left != self._log.left:
+            # what left the log while it was read or judged is not told any more
+            left = self._log.left
+            chunk = await self._ahead.read(after, max_bytes)
+            failures: dict[int, str] = {}
+            if not self._filter.by_type_alone:
+                chunk = Chunk([part for whole in chunk.slices if (part := await self._chosen(whole, failures))], chunk.scanned)
         self._log.filter_failures += len(failures)
-        return Chunk(chosen, chunk.scanned), failures
+        return chunk, failures
 
     def now(self, after: int) -> Chunk | None:
         """As read(), when nothing has to be waited for and no event has to be looked at; else None."""

@@ -91,7 +91,9 @@ class Member:
     def send_slices(self, pieces: Sequence[Slice], message_bytes: int, message_events: int) -> None:
         """Queues neighbouring events on their first delivery."""
         for group in packed(pieces, message_bytes, message_events):
-            count, size = sum(len(part.positions) for part in group), sum(part.stamped_size() for part in group)
+            count = sum([len(part.positions) for part in group])
+            # to count its bytes every event is looked at
+            size = sum([part.stamped_size() for part in group]) if self._counts_bytes else 0
             self._push(_Delivery(count, size, group))
 
     def _queue_entries(self, entries: Sequence[Entry], bodies: Mapping[int, bytes]) -> None:

@@ -47,7 +47,7 @@ class ReadAhead:
     @property
     def _state(self) -> tuple[int, int]:
         """What changes when something leaves the log."""
-        return self._log.removed, self._log.first
+        return self._log.left, self._log.first
 
     def _begin(self, after: int, max_bytes: int) -> None:
         reading = asyncio.create_task(self._log.read(after, self._types, max_bytes))

@@ -85,7 +85,7 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
             if request.HasField("from_time") and not request.page_token:
                 after = max(after, await self._log.position_before(request.from_time.ToDatetime(tzinfo=UTC)))
             self._log.check_start(after)
-            response = await self._page(Follower(self._log, definitions.checked_filter(request.filter), after), after, size)
+            response = await self._page(definitions.checked_filter(request.filter), after, size)
         if response.progress_position < response.head_position:
             response.next_page_token = page.encode_token({"after": response.progress_position}, query)
         return response
@@ -101,7 +101,7 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
                 async for part in follower.follow(heartbeat):
                     if not part.slices:
                         yield await self._heartbeat(part.progress)
-                    for response in self._follow_responses(part, stamp=request.stamp_positions):
+                    for response in self._follow_responses(part, follower, stamp=request.stamp_positions):
                         yield response
         raise draining()
 
@@ -174,7 +174,10 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
         text = metrics.exposition(stats, self._log.filter_failures, self._subscriptions.redeliveries())
         return httpbody_pb2.HttpBody(content_type=metrics.CONTENT_TYPE, data=text)
 
-    async def _page(self, follower: Follower, after: int, size: int) -> pb.ReadEventsResponse:
+    async def _page(self, wanted: Filter, after: int, size: int) -> pb.ReadEventsResponse:
+        return await self._log.undisturbed(lambda: self._read_page(Follower(self._log, wanted, after), after, size))
+
+    async def _read_page(self, follower: Follower, after: int, size: int) -> pb.ReadEventsResponse:
         response = pb.ReadEventsResponse(progress_position=after)
         bytes_left = self._settings.read_bytes
         for _ in range(_PARTS_PER_READ):
@@ -198,10 +201,15 @@ class EventBusService(CloudEventCalls, SubscriptionCalls):
         response.lag.CopyFrom(definitions.duration_message(await self._log.age_of(progress + 1)))
         return response.SerializeToString()
 
-    def _follow_responses(self, part: Part, *, stamp: bool) -> Iterator[bytes]:
+    def _follow_responses(self, part: Part, follower: Follower, *, stamp: bool) -> Iterator[bytes]:
         """A header and, behind it, stored bytes for each message: protobuf reads both as one."""
         groups = list(packed(part.slices, self._settings.message_bytes, self._settings.message_events))
+        left, progress = self._log.left, part.progress
         for number, group in enumerate(groups, 1):
+            if left != self._log.left:
+                # something left the log while the message before was sent: the rest is read anew
+                follower.go_back(progress)
+                return
             first, last = group[0].positions[0], group[-1].last
             progress = part.progress if number == len(groups) else last
             header = pb.FollowResponse(first_position=first, progress_position=progress, head_position=self._log.head)

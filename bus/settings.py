@@ -88,7 +88,9 @@ class BusSettings(Section):
     scan_bytes: int = setting(
         32 * MIB, "Events looked through at a time for a filter that matches few of them, in bytes.", low=1024
     )
-    message_bytes: int = setting(512 * 1024, "A delivery is filled up to this many bytes.", low=1024)
+    message_bytes: int = setting(
+        512 * 1024, "A delivery is filled up to this many bytes: a larger publish comes in several, a larger event alone.", low=1024
+    )
     message_events: int = setting(2000, "A delivery holds at most this many events.", low=1, high=100_000)
     heartbeat: timedelta = setting(timedelta(seconds=5), "Longest silence of a stream that asked for no other.")
     shortest_heartbeat: timedelta = setting(
@@ -117,6 +119,12 @@ class BusSettings(Section):
     )
     max_deliveries: int = setting(
         10, "Deliveries before an event becomes a dead letter, for a subscription that names none.", low=1
+    )
+    redrive_batch: int = setting(
+        500,
+        "Dead letters given out again in one write, fewer of large events (read_bytes); more take several, one after another.",
+        low=1,
+        high=10_000,
     )
     max_in_flight: int = setting(1000, "Events out at a time of a subscription that names no limit.", low=1)
     max_unsettled: int = setting(

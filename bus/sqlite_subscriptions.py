@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from bus import subscription_store as sql
 from bus.deliveries import Changes, Retry
 from bus.log import Log
-from bus.storage import Stored, StoredDeadLetter
+from bus.storage import Some, Stored, StoredDeadLetter
 
 
 class SqliteSubscriptionStore:
@@ -64,9 +64,9 @@ class SqliteSubscriptionStore:
         """How many dead letters each subscription keeps."""
         return await self._log.query(sql.dead_letter_counts)
 
-    async def redrive(self, name: str, positions: Sequence[int] | None, now_us: int) -> list[Retry]:
+    async def redrive(self, name: str, some: Some, now_us: int) -> list[Retry]:
         """Turns dead letters into retries with fresh attempts."""
-        return await self._log.run(lambda connection: sql.redrive(connection, name, positions, now_us))
+        return await self._log.run(lambda connection: sql.redrive(connection, name, some, now_us))
 
     async def drop(self, name: str, positions: Sequence[int] | None) -> int:
         """Drops dead letters for good."""

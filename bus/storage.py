@@ -5,10 +5,10 @@ Everything above them (followers, dealing, filters, dead letters) is one code fo
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
@@ -21,6 +21,8 @@ from bus.ranges import AckState
 from bus.settings import BusSettings
 from bus.slices import Chunk
 from mesh.clock import Clock
+
+T = TypeVar("T")
 
 
 class BeforeRetention(Exception):
@@ -74,6 +76,8 @@ class EventLog(ABC):
         self.published = 0
         self.duplicates = 0
         self.removed = 0
+        # how often something left the log, or what is kept of it, before its time: what was read before is not told any more
+        self.left = 0
         self.filter_failures = 0
         self.reading_ahead = 0
 
@@ -167,6 +171,14 @@ class EventLog(ABC):
         """Whether one more reader may read ahead."""
         return self.reading_ahead < self._settings.read_ahead
 
+    async def undisturbed(self, read: Callable[[], Awaitable[T]]) -> T:
+        """What a read gives while nothing leaves the log: after an erase was answered nobody is given what it took."""
+        while True:
+            left = self.left
+            found = await read()
+            if left == self.left:
+                return found
+
     @abstractmethod
     async def events(self, positions: Iterable[int]) -> dict[int, Event]:
         """The events at some positions, those that are kept, each with its position."""
@@ -224,6 +236,16 @@ class StoredDeadLetter:
     create_time_us: int
 
 
+@dataclass(frozen=True)
+class Some:
+    """The next dead letters beyond a position, of all or of `positions`: so many at most, and bytes of events, one at least."""
+
+    positions: Sequence[int] | None
+    after: int
+    most: int
+    max_bytes: int
+
+
 class SubscriptionStore(Protocol):
     """Where every subscription stands. A call is atomic, and durable when it returns; DiskFull or QueueFull when it cannot be."""
 
@@ -265,8 +287,8 @@ class SubscriptionStore(Protocol):
     async def dead_letter_counts(self) -> Mapping[str, int]:
         """How many dead letters each subscription keeps; those without any are left out."""
 
-    async def redrive(self, name: str, positions: Sequence[int] | None, now_us: int) -> list[Retry]:
-        """Turns dead letters (None: all) into retries with fresh attempts, each exactly once."""
+    async def redrive(self, name: str, some: Some, now_us: int) -> list[Retry]:
+        """Turns dead letters into retries with fresh attempts, each exactly once; in one write."""
 
     async def drop(self, name: str, positions: Sequence[int] | None) -> int:
         """Drops dead letters (None: all) for good; returns how many."""

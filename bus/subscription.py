@@ -18,9 +18,9 @@ from bus.member import Member
 from bus.ranges import AckState
 from bus.refusals import too_many
 from bus.settings import BusSettings
-from bus.storage import DiskFull, EventLog, Stored, SubscriptionStore
-from bus.uncancelled import uncancelled
+from bus.storage import DiskFull, EventLog, Some, Stored, SubscriptionStore
 from mesh.clock import Clock, to_us
+from mesh.unbroken import unbroken
 
 _STOP_SECONDS = 2.0
 # a fencing token that no stream has
@@ -213,21 +213,29 @@ class Running:
         self._fence([member for member in self._members if member.is_to_be_sent(text)])
         self.dispatcher.read_again()
 
-    @uncancelled
+    @unbroken
     async def redrive(self, positions: Sequence[int] | None) -> int:
-        """Deals dead letters out again; returns how many."""
-        async with self._writer.lock:
-            await self._writer.write_changes()
-            now_us = to_us(self._clock.now())
-            retries = await self._store.redrive(self.name, positions, now_us)
-            self.dealer.carry(retries)
-        self.dispatcher.wake()
-        return len(retries)
+        """Deals dead letters out again, some in each write; returns how many. Broken off, the others are letters as before."""
+        some = Some(positions, 0, self._settings.redrive_batch, self._settings.read_bytes)
+        count = 0
+        while retries := await self._redrive(some):
+            count += len(retries)
+            # never one twice: what is a letter again meanwhile waits for the next call
+            some = replace(some, after=retries[-1].position)
+        return count
 
-    @uncancelled
+    @unbroken
     async def written(self) -> None:
         """Returns when everything answered so far is on disk."""
         await self._writer.write()
+
+    async def _redrive(self, some: Some) -> list[Retry]:
+        async with self._writer.lock:
+            await self._writer.write_changes()
+            retries = await self._store.redrive(self.name, some, to_us(self._clock.now()))
+            self.dealer.carry(retries)
+        self.dispatcher.wake()
+        return retries
 
     def _install(self, acks: AckState) -> None:
         """Begins to deal anew from an ack state."""

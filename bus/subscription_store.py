@@ -1,7 +1,8 @@
 """Every SQL statement of subscriptions, retries and dead letters; run inside the log's transactions."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 from tooloo.event.v1.event_pb2 import Event
 
@@ -9,7 +10,7 @@ from bus import batch_store, file_store, native
 from bus.batches import GONE, CorruptBatch
 from bus.deliveries import Changes, Retry
 from bus.ranges import AckState
-from bus.storage import Stored, StoredDeadLetter
+from bus.storage import Some, Stored, StoredDeadLetter
 
 
 def next_epoch(connection: sqlite3.Connection) -> int:
@@ -162,9 +163,9 @@ def erase_subject(connection: sqlite3.Connection, subject: str) -> None:
     connection.execute("DELETE FROM retries WHERE subject = ?", (subject,))
 
 
-def redrive(connection: sqlite3.Connection, name: str, positions: Sequence[int] | None, now_us: int) -> list[Retry]:
-    """Turns dead letters (None: all) into retries with fresh attempts, each exactly once; the event goes along."""
-    chosen = _chosen(connection, name, positions)
+def redrive(connection: sqlite3.Connection, name: str, some: Some, now_us: int) -> list[Retry]:
+    """Turns dead letters into retries with fresh attempts, each exactly once; the event goes along."""
+    chosen = list(_chosen(connection, name, some))
     connection.executemany(
         "INSERT INTO retries (subscription, position, subject, attempts, due_us, error, event, checksum) "
         "SELECT subscription, position, subject, 0, ?, '', event, checksum FROM dead_letters "
@@ -183,14 +184,23 @@ def drop(connection: sqlite3.Connection, name: str, positions: Sequence[int] | N
     return _delete_dead(connection, name, positions)
 
 
-def _chosen(connection: sqlite3.Connection, name: str, positions: Sequence[int] | None) -> list[tuple[int, str]]:
+def _chosen(connection: sqlite3.Connection, name: str, some: Some) -> Iterator[tuple[int, str]]:
     """Position and subject of dead letters, by their keys: a subscription may keep many, and the log's writer waits meanwhile."""
-    every = "SELECT position, subject FROM dead_letters WHERE subscription = ?"
-    if positions is None:
-        return connection.execute(f"{every} ORDER BY position", (name,)).fetchall()
-    one = f"{every} AND position = ?"
-    found = (connection.execute(one, (name, position)).fetchone() for position in sorted(set(positions)))
-    return [row for row in found if row]
+    every = "SELECT position, subject, length(event) FROM dead_letters WHERE subscription = ?"
+    if some.positions is None:
+        found: Iterable[tuple[int, str, int]] = connection.execute(
+            f"{every} AND position > ? ORDER BY position LIMIT ?", (name, some.after, some.most)
+        )
+    else:
+        wanted = sorted({position for position in some.positions if position > some.after})
+        each = (connection.execute(f"{every} AND position = ?", (name, position)).fetchone() for position in wanted)
+        found = islice((row for row in each if row), some.most)
+    size = 0
+    for position, subject, length in found:
+        if size and size + length > some.max_bytes:
+            return
+        size += length
+        yield position, subject
 
 
 def _delete_dead(connection: sqlite3.Connection, name: str, positions: Iterable[int]) -> int:

@@ -16,9 +16,9 @@ from bus.refusals import not_found, too_many
 from bus.settings import BusSettings
 from bus.storage import EventLog, Stored, StoredDeadLetter, SubscriptionStore
 from bus.subscription import Running
-from bus.uncancelled import uncancelled
 from mesh import errors
 from mesh.clock import Clock, to_us
+from mesh.unbroken import unbroken
 
 log = logging.getLogger(__name__)
 # tokens of one start of the process; the start's number is above them, so that no token comes twice
@@ -68,7 +68,7 @@ class Subscriptions:
             raise not_found(name)
         return found
 
-    @uncancelled
+    @unbroken
     async def create(self, wanted: Subscription) -> tuple[Subscription, bool]:
         """Makes a subscription, or gives the same that stands; the second value says whether it was made."""
         definitions.checked_filter(wanted.filter, "subscription.filter")
@@ -83,7 +83,7 @@ class Subscriptions:
             )
         return await self.describe(standing), False
 
-    @uncancelled
+    @unbroken
     async def update(self, name: str, wanted: Subscription) -> Subscription:
         """Gives a subscription another definition; where it stands stays."""
         running = self.running(name)
@@ -98,7 +98,7 @@ class Subscriptions:
                 await running.redefine(definition)
         return await self.describe(running)
 
-    @uncancelled
+    @unbroken
     async def delete(self, name: str) -> None:
         """Deletes a subscription with its dead letters; its streams end with NOT_FOUND."""
         async with self._changing:
@@ -109,14 +109,14 @@ class Subscriptions:
             running.end_streams(not_found(name))
             await running.stop()
 
-    @uncancelled
+    @unbroken
     async def seek(self, name: str, start: StartAt) -> Subscription:
         """Moves a subscription to another place in the log."""
         running = self.running(name)
         await running.seek(await self.floor_of(start))
         return await self.describe(running)
 
-    @uncancelled
+    @unbroken
     async def set_paused(self, name: str, paused: bool) -> Subscription:
         """Pauses or resumes a subscription."""
         running = self.running(name)
@@ -144,7 +144,7 @@ class Subscriptions:
         running = self.running(name)
         await running.written()
         max_bytes = self._settings.read_bytes
-        found = await self._store.dead_letters(name, after, limit + 1, max_bytes)
+        found = await self._log.undisturbed(lambda: self._store.dead_letters(name, after, limit + 1, max_bytes))
         fitting = bisect.bisect_right(list(accumulate(len(letter.event) for letter in found)), max_bytes)
         count = min(limit, max(1, fitting))
         return found[:count], len(found) > count
@@ -152,7 +152,8 @@ class Subscriptions:
     async def dead_letter(self, name: str, position: int) -> StoredDeadLetter | None:
         """The dead letter of the event at a position; None when there is none."""
         await self.running(name).written()
-        found = await self._store.dead_letters(name, position - 1, 1, self._settings.read_bytes)
+        max_bytes = self._settings.read_bytes
+        found = await self._log.undisturbed(lambda: self._store.dead_letters(name, position - 1, 1, max_bytes))
         return found[0] if found and found[0].position == position else None
 
     async def drop_dead_letters(self, name: str, positions: Sequence[int] | None) -> int:
@@ -172,7 +173,7 @@ class Subscriptions:
         self._log.check_start(after)
         return max(after, (self._log.first or self._log.head + 1) - 1)
 
-    @uncancelled
+    @unbroken
     async def erase(self, subject: str) -> int:
         """Takes every event of a subject out of the log, and out of what is about to be delivered; returns their number."""
         erased = await self._log.erase(subject)
@@ -180,7 +181,7 @@ class Subscriptions:
             running.erased(subject)
         return erased
 
-    @uncancelled
+    @unbroken
     async def compact(self, patterns: Sequence[str], min_age: timedelta) -> int:
         """Keeps of each subject only the newest event of each type named; what is not settled stays. Returns how many are gone."""
         return await self._log.compact(patterns, min_age, self._keep_from())

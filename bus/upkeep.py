@@ -62,6 +62,7 @@ class Upkeep:
         """Takes every event of a subject out of the log and what subscriptions keep of it, from the file too; returns how many."""
         removed = await self.remove(removal.of_subject(subject), overwrite=True)
         await self._writer.run(lambda connection: self._forget_subject(connection, subject), noted=True)
+        self._log.left += 1
         # pages that are free since something else was deleted may hold text of it too, and so may the write-ahead log
         while await self._writer.run(partial(file_store.overwrite_free_pages, most=_PAGES_AT_A_TIME)):
             pass
@@ -87,6 +88,7 @@ class Upkeep:
                 self._recent.replace(batch)
         removed = sum(len(cut.indexes) for cut in cuts)
         self._log.removed += removed
+        self._log.left += bool(cuts)
         return removed
 
     def _plan(self, connection: sqlite3.Connection, keep_from: int) -> tuple[int, int]:

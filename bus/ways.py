@@ -27,7 +27,7 @@ class Way:
 
 
 _FILE_WINDOW = "the newest `TOOLOO_BUS_UNIQUE_COUNT` events, at most `TOOLOO_BUS_UNIQUE_AGE` old; kept in the file"
-_FILE_VERSIONS = "as long as the log is, also when retention has deleted the event"
+_VERSIONS = "as long as the log is, also when retention has deleted the event"
 _FILE_ERASING = "overwritten in the file, and the write-ahead log is cut"
 _NO_ROOM = "publishes are refused (DISK_FULL), reads and acknowledgements go on, and it heals by itself"
 _FILE_TOOLS = "`python -m bus.maintenance verify` and `backup`"
@@ -39,7 +39,7 @@ IN_PROCESS = Way(
     "DURABILITY_FSYNC; DURABILITY_MEMORY without a path",
     _ONE_FILE,
     _FILE_WINDOW,
-    _FILE_VERSIONS,
+    _VERSIONS,
     "age, bytes, count, type, compaction",
     _FILE_ERASING,
     _NO_ROOM,
@@ -52,7 +52,7 @@ SQLITE = Way(
     "DURABILITY_FSYNC",
     _ONE_FILE,
     _FILE_WINDOW,
-    _FILE_VERSIONS,
+    _VERSIONS,
     "age, bytes, count, type, compaction",
     _FILE_ERASING,
     _NO_ROOM,
@@ -64,8 +64,8 @@ JETSTREAM = Way(
     "`TOOLOO_BUS_WAY=jetstream`, `TOOLOO_BUS_NATS_...`",
     "DURABILITY_FSYNC with one replica, DURABILITY_QUORUM_FSYNC with three or five",
     "one total order, one stream",
-    "the newest `TOOLOO_BUS_NATS_UNIQUE_COUNT` events; read again from the stream at each start",
-    "as long as an event of the subject is kept; without one it is 0 again after a start, or `TOOLOO_BUS_NATS_UNIQUE_COUNT` events",
+    "the newest `TOOLOO_BUS_NATS_UNIQUE_COUNT` events; read again from the stream at each start, of what is gone from its notes",
+    _VERSIONS,
     "age, count, type, compaction; bytes by the mean size of an event",
     "overwritten in the stream (NATS's secure delete); with replicas it may stand in their replication logs until these are cut",
     f"{_NO_ROOM}; that is when a limit of NATS is reached: on a disk that is really full NATS itself stops",

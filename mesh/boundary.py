@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from mesh import call, errors
+from mesh.headers import fitting_message, fitting_status
 from mesh.ids import Ids, new_id
 from mesh.soundness import unsound_fields
 
@@ -160,10 +161,10 @@ class Boundary(grpc.aio.ServerInterceptor):
         if isinstance(error, grpc.aio.AbortError):
             raise error
         refusal = self._refusal(error, method)
-        status = refusal.status()
+        status = fitting_status(refusal.status())
         await context.abort(
             refusal.code,
-            refusal.message[:_MAX_MESSAGE],
+            fitting_message(refusal.message[:_MAX_MESSAGE]),
             trailing_metadata=(("grpc-status-details-bin", status.SerializeToString()),),
         )
 

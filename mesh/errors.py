@@ -47,8 +47,8 @@ class Refusal(Exception):
         return status_pb2.Status(code=self.code.value[0], message=self.message, details=packed)
 
 
-def refused(code: grpc.StatusCode, reason: ErrorReason.ValueType, message: str, *details: Message, **metadata: str) -> Refusal:
-    """The general refusal; the functions below are the table's rows."""
+def refused(code: grpc.StatusCode, reason: ErrorReason.ValueType, message: str, /, *details: Message, **metadata: str) -> Refusal:
+    """The general refusal; the functions below are the table's rows. A key of the metadata may be any word, e.g. a subject."""
     info = error_details_pb2.ErrorInfo(reason=reason_name(reason), domain=DOMAIN, metadata=metadata)
     return Refusal(code, message, (info, *details))
 
@@ -102,7 +102,7 @@ def already_exists(
     )
 
 
-def aborted(detail: str, **metadata: str) -> Refusal:
+def aborted(detail: str, /, **metadata: str) -> Refusal:
     """ABORTED because someone changed the thing in between; `metadata` holds what stands now."""
     return refused(grpc.StatusCode.ABORTED, ErrorReason.ERROR_REASON_VERSION_CONFLICT, detail, **metadata)
 

@@ -1,10 +1,12 @@
-"""Work that must not stop half-way because its caller hung up: another system has already acted, so its answer has to be kept."""
+"""Work that must not stop half-way because its caller hung up: what was done elsewhere, or stored, has to be known here."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -39,3 +41,16 @@ class Unbroken:
     async def close(self) -> None:
         """Waits for what is under way; every call out has a time limit, so it ends."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+_methods = Unbroken()
+
+
+def unbroken(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """The same method, of which every call goes on to its end when its caller is cancelled."""
+
+    @wraps(work)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await _methods.run(work(*args, **kwargs))
+
+    return run

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from bus.jetstream.connection import BATCH, EXPECTED_LAST_OF_SUBJECT, ApiError, Connection, Outgoing, Unreachable, WrongSequence
@@ -94,6 +95,28 @@ class Bucket:
     async def put(self, key: str, value: bytes) -> None:
         """Sets a key, whatever it held; DiskFull, Unreachable."""
         await self._connection.publish([self._message(Change(key, value))])
+
+    async def put_all(self, changes: Sequence[Change]) -> None:
+        """Sets keys, whatever they held, many at a time; waits for as long as NATS is away. DiskFull."""
+        messages = [self._message(change) for change in changes]
+        for start in range(0, len(messages), BATCH):
+            part = messages[start : start + BATCH]
+            await self.patiently(partial(self._connection.publish, part))
+
+    async def matching(self, pattern: str) -> list[Entry]:
+        """The values whose keys fit a pattern with NATS's wildcards, a request each."""
+        found: list[Entry] = []
+        after = 0
+        while (message := await self._stream.next_from(after + 1, self._subject(pattern))) is not None:
+            after = message.sequence
+            if message.headers.get(_OPERATION) not in _DELETED:
+                found.append(Entry(message.payload, after))
+        return found
+
+    async def overwrite_matching(self, pattern: str) -> None:
+        """As overwrite(), for every key that fits a pattern with NATS's wildcards."""
+        for entry in await self.matching(pattern):
+            await self._stream.erase(entry.revision)
 
     async def remove(self, keys: Iterable[str]) -> None:
         """Removes keys together with every trace of them; not guarded."""

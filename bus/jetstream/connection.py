@@ -178,9 +178,13 @@ class Connection:
             raise Unreachable(f"NATS cannot be written to now: {error}") from error
         answer = await self._request(last.subject, last.payload, headers)
         try:
-            return int(_answer(answer.data)["seq"])
+            stored = _answer(answer.data)
         except ApiError as error:
             raise _failure(error) from error
+        if stored.get("duplicate"):
+            # of a single message NATS says so in a good answer, with the sequence of the first one
+            raise DuplicateIds(f"NATS has its id at {stored['seq']}")
+        return int(stored["seq"])
 
     async def _request(self, subject: str, body: bytes, headers: dict[str, str]) -> Msg:
         with self._replies.expected() as (inbox, reply):

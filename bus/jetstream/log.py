@@ -13,11 +13,13 @@ from bus.batches import GONE, Append, Appended
 from bus.jetstream import removal
 from bus.jetstream.connection import Connection
 from bus.jetstream.messages import item_of
+from bus.jetstream.notes import Notes
 from bus.jetstream.settings import NatsSettings
 from bus.jetstream.stream import Extent, Stream
 from bus.jetstream.sync import NotSynced, check_sync
 from bus.jetstream.tail import Tail
 from bus.jetstream.types import Types
+from bus.jetstream.upkeep import Upkeep
 from bus.jetstream.writer import Writer
 from bus.settings import BusSettings, retention_of_types
 from bus.slices import Chunk, cut
@@ -33,9 +35,16 @@ class JetStreamLog(EventLog):
     way = "jetstream"
 
     def __init__(
-        self, connection: Connection, stream: Stream, types: Types, settings: BusSettings, nats: NatsSettings, clock: Clock
+        self,
+        connection: Connection,
+        stream: Stream,
+        notes: Notes,
+        types: Types,
+        settings: BusSettings,
+        nats: NatsSettings,
+        clock: Clock,
     ) -> None:
-        """On a connection and a stream that stand; start() reads the rest."""
+        """On a connection, a stream and notes that stand; start() reads the rest."""
         super().__init__(types.rows, settings, clock)
         if nats.replicas > 1:
             self.durability = pb.PublishResponse.DURABILITY_QUORUM_FSYNC
@@ -43,8 +52,9 @@ class JetStreamLog(EventLog):
         self._stream = stream
         self._nats = nats
         self._types = types
-        self._tail = Tail(self, stream, types, settings, nats, clock)
+        self._tail = Tail(self, stream, notes, types, settings, nats, clock)
         self._bytes = 0
+        self._upkeep = Upkeep(self, stream, notes, self._tail, types, nats)
         self._writer: Writer
         self._on_failure: Callable[[BaseException], None]
         self._forget_subject: Callable[[str], Awaitable[None]]
@@ -113,7 +123,7 @@ class JetStreamLog(EventLog):
         if chunk is not None:
             return chunk
         messages, scanned = await self._stream.read(after, self.head, max_bytes or self._settings.read_bytes)
-        batches = self._tail.batches(messages)
+        batches = self._tail.batches([message for message in messages if not self._upkeep.was_erased(message.sequence)])
         return Chunk([part for batch in batches if (part := cut(batch, after, wanted))], scanned)
 
     def read_now(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk | None:
@@ -161,30 +171,25 @@ class JetStreamLog(EventLog):
         Bytes are judged by the mean size of an event, for a stream tells no more. That every write is synced is asked again, too.
         """
         await self._check_sync()
+        await self._upkeep.turn()
         extent = await self._measure()
         up_to = min(await self._plan(extent), keep_from - 1, self.head)
-        deleted = 0
-        if extent.messages and up_to >= extent.first:
-            # who reads on must be told that positions are gone before they are
-            self.first = up_to + 1
-            deleted = await self._stream.purge(up_to)
+        deleted = await self._upkeep.purge(extent.first - 1, up_to) if extent.messages else 0
         now = self._clock.now()
         for pattern, age in retention_of_types(self._settings.retention_types):
             up_to = min(await self.position_before(now - age), keep_from - 1)
             for name in self._types.matching(pattern):
-                expired = await self._stream.purge(up_to, f"{self._nats.prefix}.{name}.>")
-                if expired:
-                    self._tail.forget_all()
-                deleted += expired
+                deleted += await self._upkeep.purge(extent.first - 1, up_to, name)
         if deleted:
             await self._measure()
         return deleted
 
     async def erase(self, subject: str) -> int:
         """Takes every event of a subject out of the log and what subscriptions keep of it. Returns their number."""
-        removed = await self._remove(await removal.of_subject(self._stream, self._tail.places(subject), self.head))
-        self._tail.window.forget_subject(subject)
+        removed = await self._upkeep.erase(subject)
+        await self._measure()
         await self._forget_subject(subject)
+        self.left += 1
         return removed
 
     async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: int) -> int:
@@ -192,8 +197,9 @@ class JetStreamLog(EventLog):
         bounds = removal.Bounds(to_us(self._clock.now() - min_age) + 1, keep_from, self._settings.compact_subjects)
         removed = 0
         for name in dict.fromkeys(name for pattern in patterns for name in self._types.matching(pattern)):
-            place = f"{self._nats.prefix}.{name}.*"
-            removed += await self._remove(await removal.superseded(self._stream, place, self.head, bounds))
+            removed += await self._upkeep.compact(name, bounds)
+        if removed:
+            await self._measure()
         return removed
 
     async def _measure(self) -> Extent:
@@ -237,16 +243,6 @@ class JetStreamLog(EventLog):
         if settings.retention_bytes and extent.bytes > settings.retention_bytes:
             up_to = max(up_to, extent.last - int(settings.retention_bytes * extent.messages / extent.bytes))
         return up_to
-
-    async def _remove(self, positions: Sequence[int]) -> int:
-        """Erases events from the stream, and from memory."""
-        for position in positions:
-            await self._stream.erase(position)
-            self._tail.forget(position)
-        self.removed += len(positions)
-        if positions:
-            await self._measure()
-        return len(positions)
 
     def _count(self, done: asyncio.Future[Appended]) -> None:
         if not done.cancelled() and done.exception() is None:

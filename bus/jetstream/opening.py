@@ -5,13 +5,14 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 
 from bus.jetstream.ballast import Ballast
 from bus.jetstream.bucket import Bucket
 from bus.jetstream.connection import Connection, Unreachable
 from bus.jetstream.log import JetStreamLog
+from bus.jetstream.notes import Notes
 from bus.jetstream.ownership import Ownership
 from bus.jetstream.settings import NatsSettings
 from bus.jetstream.stream import Stream, log_config
@@ -46,13 +47,13 @@ async def open_jetstream(
     stack.push_async_callback(connection.close)
     _check_payload(connection, settings)
     stream = Stream(connection, nats.stream)
-    bucket = Bucket(connection, f"{nats.stream}-state")
-    await _made(stream, bucket, nats)
+    bucket, notes = Bucket(connection, f"{nats.stream}-state"), Bucket(connection, f"{nats.stream}-notes")
+    await _made(stream, (bucket, notes), nats)
     ownership = Ownership(bucket, nats.owner or socket.gethostname(), nats.lease.total_seconds(), on_lost)
     await ownership.take()
     stack.push_async_callback(ownership.release)
-    event_log = JetStreamLog(connection, stream, await Types.load(bucket), settings, nats, clock)
     ballast = Ballast(bucket, nats.ballast_bytes)
+    event_log = JetStreamLog(connection, stream, Notes(notes, ballast), await Types.load(bucket), settings, nats, clock)
     store = JetStreamSubscriptionStore(bucket, ballast, ownership.epoch, event_log.events, on_lost)
     await event_log.start(ownership.check, store.erase_subject, ballast.take, on_lost)
     stack.push_async_callback(event_log.close)
@@ -72,13 +73,14 @@ def _check_payload(connection: Connection, settings: BusSettings) -> None:
         )
 
 
-async def _made(stream: Stream, bucket: Bucket, nats: NatsSettings) -> None:
-    """Makes stream and bucket; waits for a cluster that has no leader yet or is not whole, and raises Unreachable in the end."""
+async def _made(stream: Stream, buckets: Iterable[Bucket], nats: NatsSettings) -> None:
+    """Makes stream and buckets; waits for a cluster that has no leader yet or is not whole, and raises Unreachable in the end."""
     backoff, until = Backoff(), time.monotonic() + nats.boot_timeout.total_seconds()
     while True:
         try:
             await stream.ensure(log_config(nats))
-            await bucket.ensure(nats.replicas)
+            for bucket in buckets:
+                await bucket.ensure(nats.replicas)
         except Unreachable as error:
             if time.monotonic() > until:
                 raise

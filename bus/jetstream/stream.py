@@ -54,9 +54,9 @@ class Stream:
         """The message at a sequence; None when it is not kept."""
         return await self._connection.stored(self.name, seq=sequence)
 
-    async def next_from(self, sequence: int) -> Incoming | None:
-        """The first message at or after a sequence; None when there is none."""
-        return await self._connection.stored(self.name, seq=sequence, next_by_subj=">")
+    async def next_from(self, sequence: int, subject: str = ">") -> Incoming | None:
+        """The first message at or after a sequence, of those under a NATS subject; None when there is none."""
+        return await self._connection.stored(self.name, seq=sequence, next_by_subj=subject)
 
     async def last_of(self, subject: str) -> Incoming | None:
         """The newest message under a NATS subject, which may hold wildcards."""

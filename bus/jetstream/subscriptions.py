@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from tooloo.event.v1.event_pb2 import Event
 
@@ -22,13 +23,12 @@ from bus.jetstream.connection import BATCH, WrongSequence
 from bus.jetstream.letter import Letter
 from bus.jetstream.retries import Waiting
 from bus.jetstream.state import State
-from bus.storage import DiskFull, Stored, StoredDeadLetter
-from bus.uncancelled import uncancelled
+from bus.storage import DiskFull, Some, Stored, StoredDeadLetter
+from mesh.unbroken import unbroken
 
 _STATES, _RETRIES, _LETTERS, _KEPT = "subscription", "retry", "letter", "kept"
 # dead letters of one batch, with the events that are kept of them, the values of their retries, and the state beside them
 _LETTERS_PER_BATCH = BATCH // 3 - 1
-_LONGEST_ERROR = 512
 # dead letters that are read side by side
 _LETTERS_AT_ONCE = 32
 Events = Callable[[Sequence[int]], Awaitable[dict[int, Event]]]
@@ -77,25 +77,25 @@ class JetStreamSubscriptionStore:
         """Every subscription, by name."""
         return [state.stored(name) for name, state in sorted(self._states.items())]
 
-    @uncancelled
+    @unbroken
     async def insert(self, stored: Stored) -> None:
         """Makes a subscription."""
         async with self._locks[stored.name]:
             await self._write(stored.name, State.of(stored, self._epoch))
 
-    @uncancelled
+    @unbroken
     async def update_definition(self, name: str, definition: bytes) -> None:
         """Replaces a definition."""
         async with self._locks[name]:
             await self._write(name, replace(self._states[name], definition=definition))
 
-    @uncancelled
+    @unbroken
     async def set_paused(self, name: str, paused: bool) -> None:
         """Pauses or resumes."""
         async with self._locks[name]:
             await self._write(name, replace(self._states[name], paused=paused))
 
-    @uncancelled
+    @unbroken
     async def delete(self, name: str) -> None:
         """Deletes a subscription with its retries and dead letters."""
         async with self._locks[name]:
@@ -107,7 +107,7 @@ class JetStreamSubscriptionStore:
             await self._guarded(name, None, ())
             del self._states[name]
 
-    @uncancelled
+    @unbroken
     async def move(self, name: str, floor: int) -> None:
         """Moves a subscription: all up to `floor` counts as settled, nothing beyond it; dead letters stay, redriven or not."""
         async with self._locks[name]:
@@ -133,7 +133,7 @@ class JetStreamSubscriptionStore:
         entry = await self._bucket.get(_key(_KEPT, name, position))
         return entry.value if entry else None
 
-    @uncancelled
+    @unbroken
     async def apply(
         self, name: str, floor: int, ranges: bytes, changes: Changes, us_of: Callable[[float], int], now_us: int
     ) -> None:
@@ -144,9 +144,8 @@ class JetStreamSubscriptionStore:
             retries = dict(self._states[name].retries)
             for retry in changes.retries.values():
                 kept = retry.position in retries and retries[retry.position].kept
-                error = retry.error[:_LONGEST_ERROR]
                 asked_us = int(retry.asked * 1e6)
-                retries[retry.position] = Waiting(retry.subject, retry.attempts, us_of(retry.due), error, kept, asked_us)
+                retries[retry.position] = Waiting(retry.subject, retry.attempts, us_of(retry.due), retry.error, kept, asked_us)
             gone = [p for p in (*changes.forgotten, *changes.dead) if p in retries and p not in changes.retries]
             dead = list(changes.dead.values())
             letters = await self._bucket.patiently(lambda: self._new_letters(name, dead, now_us))
@@ -162,30 +161,22 @@ class JetStreamSubscriptionStore:
         """Dead letters beyond a position, oldest first."""
         known = sorted(self._letters.get(name, {}))
         chosen = known[bisect_right(known, after) :][:limit]
-        found: list[StoredDeadLetter] = []
-        for start in range(0, len(chosen), _LETTERS_AT_ONCE):
-            keys = [_key(_LETTERS, name, position) for position in chosen[start : start + _LETTERS_AT_ONCE]]
-            entries = await asyncio.gather(*map(self._bucket.get, keys))
-            found += [Letter.decode(entry.value).stored() for entry in entries if entry]
-            if sum(len(letter.event) for letter in found) > max_bytes:
-                break
-        return found
+        return [letter.stored() for letter in await self._read_letters(name, chosen, max_bytes)]
 
     async def dead_letter_counts(self) -> Mapping[str, int]:
         """How many dead letters each subscription keeps."""
         return {name: len(positions) for name, positions in self._letters.items() if positions}
 
-    @uncancelled
-    async def redrive(self, name: str, positions: Sequence[int] | None, now_us: int) -> list[Retry]:
-        """Turns dead letters (None: all) into retries with fresh attempts, each exactly once; the event goes along."""
+    @unbroken
+    async def redrive(self, name: str, some: Some, now_us: int) -> list[Retry]:
+        """Turns dead letters into retries with fresh attempts, each exactly once; the event goes along."""
         async with self._locks[name]:
-            redriven: list[Retry] = []
-            chosen = self._chosen(name, positions)
-            for start in range(0, len(chosen), _LETTERS_PER_BATCH):
-                redriven += await self._redrive_some(name, chosen[start : start + _LETTERS_PER_BATCH], now_us)
-            return redriven
+            chosen = [position for position in self._chosen(name, some.positions) if position > some.after]
+            letters = await self._read_letters(name, chosen[: min(some.most, _LETTERS_PER_BATCH)], some.max_bytes)
+            sizes = accumulate(len(letter.event) for letter in letters)
+            return await self._redrive(name, letters[: max(1, bisect_right(list(sizes), some.max_bytes))], now_us)
 
-    @uncancelled
+    @unbroken
     async def drop(self, name: str, positions: Sequence[int] | None) -> int:
         """Drops dead letters (None: all) for good."""
         async with self._locks[name]:
@@ -200,7 +191,7 @@ class JetStreamSubscriptionStore:
             async with self._locks[name]:
                 await self._erase_subject(name, subject)
 
-    @uncancelled
+    @unbroken
     async def _erase_subject(self, name: str, subject: str) -> None:
         state = self._states.get(name)
         if state is None:
@@ -228,22 +219,29 @@ class JetStreamSubscriptionStore:
             return
         await self._bucket.remove([_key(_STATES, name)])
 
-    async def _redrive_some(self, name: str, positions: Sequence[int], now_us: int) -> list[Retry]:
-        entries = [await self._bucket.get(_key(_LETTERS, name, position)) for position in positions]
+    async def _redrive(self, name: str, letters: Sequence[Letter], now_us: int) -> list[Retry]:
+        if not letters:
+            return []
         retries = dict(self._states[name].retries)
         changes: list[Change] = []
-        redriven: list[Retry] = []
-        for position, entry in zip(positions, entries, strict=True):
-            if entry is None:
-                continue
-            letter = Letter.decode(entry.value)
-            retries[position] = Waiting(letter.subject, 0, now_us, "", kept=True)
-            changes.append(Change(_key(_KEPT, name, position), letter.event))
-            changes.append(Change(_key(_LETTERS, name, position), None))
-            redriven.append(Retry(position, letter.subject, 0, 0.0, "", redriven=True))
+        for letter in letters:
+            retries[letter.position] = Waiting(letter.subject, 0, now_us, "", kept=True)
+            changes.append(Change(_key(_KEPT, name, letter.position), letter.event))
+            changes.append(Change(_key(_LETTERS, name, letter.position), None))
         await self._write(name, replace(self._states[name], retries=retries), changes)
-        self._strike(name, positions)
-        return redriven
+        self._strike(name, [letter.position for letter in letters])
+        return [Retry(letter.position, letter.subject, 0, 0.0, "", redriven=True) for letter in letters]
+
+    async def _read_letters(self, name: str, positions: Sequence[int], max_bytes: int) -> list[Letter]:
+        """The letters at these positions, no more once their events take more than so many bytes."""
+        found: list[Letter] = []
+        for start in range(0, len(positions), _LETTERS_AT_ONCE):
+            keys = [_key(_LETTERS, name, position) for position in positions[start : start + _LETTERS_AT_ONCE]]
+            entries = await asyncio.gather(*map(self._bucket.get, keys))
+            found += [Letter.decode(entry.value) for entry in entries if entry]
+            if sum(len(letter.event) for letter in found) > max_bytes:
+                break
+        return found
 
     async def _new_letters(self, name: str, dead: Sequence[Dead], now_us: int) -> list[Letter]:
         if not dead:

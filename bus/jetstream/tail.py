@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 from bus.batches import Batch
 from bus.jetstream.connection import Incoming
 from bus.jetstream.messages import Item, batches_of, item_of
+from bus.jetstream.notes import Notes
 from bus.jetstream.settings import NatsSettings
 from bus.jetstream.stream import Extent, Stream
 from bus.jetstream.subjects import every_type
@@ -24,13 +25,16 @@ class Tail:
     """Moved by the writer alone, and the head of the log with it, over what NATS has acknowledged."""
 
     def __init__(
-        self, log: EventLog, stream: Stream, types: Types, settings: BusSettings, nats: NatsSettings, clock: Clock
+        self, log: EventLog, stream: Stream, notes: Notes, types: Types, settings: BusSettings, nats: NatsSettings, clock: Clock
     ) -> None:
         self._log = log
         # bytes stored since the stream was measured
         self.grown = 0
-        self.window = Window(nats.unique_count)
+        # what NATS still takes for a repeat the bus must know as one, or it could never store it nor say where it stands
+        self._young = 2 * nats.duplicate_window
+        self.window = Window(nats.unique_count, self._young.total_seconds(), clock.monotonic)
         self._stream = stream
+        self._notes = notes
         self._types = types
         self._settings = settings
         self._prefix = nats.prefix
@@ -39,17 +43,23 @@ class Tail:
         self._still_ours: Callable[[], Awaitable[None]]
 
     async def start(self, extent: Extent, still_ours: Callable[[], Awaitable[None]]) -> None:
-        """Begins at the end of the stream, and reads which ids its newest events have."""
+        """Begins at the end of the stream, and reads which ids its newest events have, and those that are gone had."""
         self._still_ours = still_ours
         self._log.head = extent.last
-        after = max(self._log.first - 1, self._log.head - self.window.size, 0)
+        young = await self._stream.position_before(to_us(self._clock.now() - self._young), extent)
+        after = max(min(self._log.head - self.window.size, young), 0)
+        ids = dict(position_and_key for position_and_key in await self._notes.ids() if position_and_key[0] > after)
         while after < self._log.head:
             messages, after = await self._stream.read(after, self._log.head, self._settings.recent_bytes)
-            self._remember(messages)
+            ids.update((sequence, item.key) for sequence, item in self._items(messages))
+        for position, key in sorted(ids.items()):
+            # not its subject: what a newer event of it says may be noted alone
+            self.window.add(key, "", position)
 
     def measured(self, extent: Extent) -> None:
         """Takes over what the stream holds."""
-        self._log.first = extent.first if extent.messages else 0
+        # what is about to be deleted counts as gone already: it may still have stood when the stream was asked
+        self._log.first = max(self._log.first, extent.first) if extent.messages else 0
         self.grown = 0
 
     def recent(self, after: int, max_bytes: int) -> list[Batch] | None:
@@ -81,13 +91,15 @@ class Tail:
         if remembered is not None:
             return remembered
         found = await asyncio.gather(*(self._stream.last_of(place) for place in self.places(subject)))
-        return max((message.sequence for message in found if message), default=0)
+        standing = max((message.sequence for message in found if message), default=0)
+        return max(standing, await self._notes.version_of(subject, self._types.depths))
 
     async def catch_up(self) -> None:
         """Takes in what stands beyond the head: from an attempt whose answer was lost, or from the owner before this one."""
         await self._still_ours()
         while (message := await self._stream.next_from(self._log.head + 1)) is not None:
-            self._remember([message])
+            for sequence, item in self._items([message]):
+                self.window.add(item.key, item.subject, sequence)
             self._advance(message.sequence, self.batches([message]))
 
     def stored(self, items: Sequence[Item]) -> None:
@@ -99,22 +111,17 @@ class Tail:
         batches = batches_of(enumerate(items, first), to_us(self._clock.now()), self._settings.coalesce_bytes)
         self._advance(self._log.head + len(items), batches)
 
-    def batches(self, messages: Iterable[Incoming]) -> list[Batch]:
+    def batches(self, messages: Sequence[Incoming]) -> list[Batch]:
         """Stored messages as batches; what no bus wrote is passed over."""
-        time_us = 0
-        entries = []
-        for message in messages:
-            time_us = time_us or message.time_us
-            item = item_of(message, self._types, self._prefix)
-            if item is not None:
-                entries.append((message.sequence, item))
-        return list(batches_of(entries, time_us, self._settings.coalesce_bytes))
+        time_us = messages[0].time_us if messages else 0
+        return list(batches_of(self._items(messages), time_us, self._settings.coalesce_bytes))
 
-    def _remember(self, messages: Iterable[Incoming]) -> None:
+    def _items(self, messages: Sequence[Incoming]) -> Iterator[tuple[int, Item]]:
+        """What is an event, with its position."""
         for message in messages:
             item = item_of(message, self._types, self._prefix)
             if item is not None:
-                self.window.add(item.key, item.subject, message.sequence)
+                yield message.sequence, item
 
     def _advance(self, head: int, batches: Iterable[Batch]) -> None:
         for batch in batches:

@@ -150,8 +150,12 @@ class Writer:
                 if placed.fresh:
                     await self._commit(placed.fresh)
             except (WrongSequence, DuplicateIds):
+                head = self._log.head
                 with suppress(Unreachable):
                     await self._tail.catch_up()
+                if self._log.head == head:
+                    # NATS knows an id that nothing shows any more: soon it does not either
+                    await asyncio.sleep(backoff.wait())
             except DiskFull:
                 log.error("NATS has no room: %d publishes are refused", len(group))  # noqa: TRY400 - it says all there is to say
                 self.disk_full = True

@@ -197,3 +197,27 @@ async def test_the_largest_publish_is_all_or_none(bus: BusBench) -> None:
     assert await bus.publish(*thousand) == list(range(1, 1001))
     await bus.bench.restart()
     assert [one.id for one in await read_all(bus, page_size=1000)] == [one.id for one in thousand]
+
+
+async def test_a_refusal_of_long_texts_fits_into_the_headers_of_its_answer(bus: BusBench) -> None:
+    """The code is the bus's own, and every field at fault is named."""
+    wrong = [event(number) for number in range(3)]
+    for one in wrong:
+        one.data.type_url = "x/" + "\N{PILE OF POO}" * 3000
+    told = await refused(bus.stub.Publish(pb.PublishRequest(events=wrong)))
+    assert (told.code, told.reason) == ("INVALID_ARGUMENT", "EVENT_DATA_MISMATCH")
+    assert told.fields == [f"events[{number}].data" for number in range(3)]
+
+
+async def test_versions_that_differ_are_told_whatever_the_subjects_are(bus: BusBench) -> None:
+    """Also those named as a part of the refusal, and the longest; of many as many as its headers have room for."""
+    for subject in ("code", "detail", "message", "reason", "\N{PILE OF POO}" * 512):
+        other = pb.PublishRequest(events=[event(1, subject=subject)], expected_versions={subject: 5})
+        told = await refused(bus.stub.Publish(other))
+        assert (told.code, told.reason, told.metadata) == ("ABORTED", "VERSION_CONFLICT", {subject: "0"})
+    subjects = [f"{number:0>100}" for number in range(500)]
+    events = [event(number, subject=subject) for number, subject in enumerate(subjects)]
+    told = await refused(bus.stub.Publish(pb.PublishRequest(events=events, expected_versions=dict.fromkeys(subjects, 5))))
+    assert (told.code, told.reason) == ("ABORTED", "VERSION_CONFLICT")
+    assert 10 <= len(told.metadata) <= 30
+    assert set(told.metadata.values()) == {"0"}

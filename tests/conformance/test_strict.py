@@ -6,7 +6,7 @@ from google.protobuf import duration_pb2
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.bus.v1.subscription_pb2 import EventFilter, Subscription
 
-from tests.conformance.asking import LONG, dead_letters, next_answer
+from tests.conformance.asking import LONG, SOON, dead_letters, next_answer
 from tests.integration.bus_bench import PATIENCE, BusBench, Puller, event
 from tests.support.events import sized
 
@@ -126,6 +126,34 @@ async def test_dead_letters_of_large_events_come_in_pages_that_fit(bus: BusBench
         pages.append([letter.position for letter in page.dead_letters])
         token = page.next_page_token
     assert pages == [[1, 2], [3, 4, 5]]
+
+
+async def test_a_dead_letter_of_the_largest_event_is_whole(bus: BusBench) -> None:
+    """Listed, shown and given out again, with the whole error of its last delivery, over a restart; many together."""
+    await bus.subscribe(max_deliveries=2)
+    largest, count, error = 250_000, 8, "\N{PILE OF POO}" * 2048
+    everything = range(1, count + 1)
+    for number in everything:
+        await bus.publish(sized(number, largest, f"s/{number}"))
+    puller = await Puller(bus.stub).open()
+    for attempt in (1, 2):
+        assert sorted(await puller.take(count)) == [(number, attempt) for number in everything]
+        for number in everything:
+            await puller.say(nacks=[pb.Nack(position=number, error=error, retry_after=SOON)])
+    await bus.settled(count)
+    await bus.bench.restart()
+    shown = await bus.stub.GetDeadLetter(pb.GetDeadLetterRequest(subscription="reader", position=count))
+    listed = await bus.stub.ListDeadLetters(pb.ListDeadLettersRequest(subscription="reader", page_size=1))
+    for letter in (shown.dead_letter, listed.dead_letters[0]):
+        assert (letter.attempts, letter.last_error) == (2, error)
+        assert letter.event.ByteSize() > largest
+    assert (await bus.stub.RedriveDeadLetters(pb.RedriveDeadLettersRequest(subscription="reader", all=True))).redriven == count
+    await bus.bench.restart()
+    again = await Puller(bus.stub).open()
+    assert sorted(await again.take(count)) == [(number, 1) for number in everything]
+    await again.say(ack=list(everything))
+    await bus.settled(count)
+    assert (await bus.standing()).dead_letters == 0
 
 
 async def test_a_token_of_before_a_restart_settles_nothing(bus: BusBench) -> None:

@@ -14,9 +14,9 @@ from tooloo.event.v1.event_pb2 import Event
 
 from mesh.cloudevents import BATCH, JSON, STRUCTURED, from_cloudevent, to_cloudevent
 from mesh.ids import new_id
+from tests.integration.bus_asking import read_all, refused
 from tests.integration.bus_bench import event, number_of
 from tests.integration.bus_door import BusDoor, bus_door
-from tests.integration.test_bus_log import read_all, refused
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PATH = "/api/v1/cloudevents"

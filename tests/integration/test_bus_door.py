@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from google.protobuf import json_format
 
+from tests.integration.bus_asking import read_all
 from tests.integration.bus_bench import event, number_of
 from tests.integration.bus_door import BusDoor, EventSource, bus_door
-from tests.integration.test_bus_log import read_all
 
 PUBLISH, READ, FOLLOW = "/api/v1/events/publish", "/api/v1/events", "/api/v1/events/follow"
 

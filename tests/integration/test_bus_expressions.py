@@ -8,8 +8,8 @@ from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.bus.v1 import subscription_pb2
 
 from mesh.reconnect import refusal_of
+from tests.integration.bus_asking import next_with_events, read_all, read_sse, refused
 from tests.integration.bus_bench import BusBench, Puller, event, number_of, running_bus
-from tests.integration.test_bus_log import next_with_events, read_all, read_sse, refused
 from tests.integration.test_bus_subscriptions import dead_letters
 
 # only service.started has a pid, so this fails on service.stopped

@@ -1,14 +1,12 @@
 """The log through its server: publish, uniqueness, versions, reading, following, and what is refused."""
 
 import asyncio
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
-from google.api import httpbody_pb2
-from google.protobuf import duration_pb2, timestamp_pb2
+from google.protobuf import timestamp_pb2
 from google.rpc import error_details_pb2
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.bus.v1 import subscription_pb2
@@ -17,33 +15,8 @@ from tooloo.event.v1.event_pb2 import Event
 from bus.log import Log
 from mesh.ids import new_id
 from mesh.reconnect import refusal_of
-from tests.integration.bus_bench import PATIENCE, BusBench, event, number_of, running_bus
-
-
-async def refused(call: object) -> tuple[grpc.StatusCode, str, list[str]]:
-    """Code, reason and violated fields of a call that must be refused."""
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call  # type: ignore[misc]  # any awaitable call of a stub
-    refusal = refusal_of(caught.value)
-    fields = [
-        violation.field
-        for detail in refusal.details
-        if isinstance(detail, error_details_pb2.BadRequest)
-        for violation in detail.field_violations
-    ]
-    return refusal.code, refusal.reason, fields
-
-
-async def read_all(bus: BusBench, **request: object) -> list[Event]:
-    """Every event that a read gives, over all its pages."""
-    found: list[Event] = []
-    token = ""
-    while True:
-        answer = await bus.stub.ReadEvents(pb.ReadEventsRequest(page_token=token, **request))  # type: ignore[arg-type]  # passed on
-        found.extend(answer.events)
-        token = answer.next_page_token
-        if not token:
-            return found
+from tests.integration.bus_asking import next_with_events, read_all, refused
+from tests.integration.bus_bench import PATIENCE, event, number_of, running_bus
 
 
 async def test_publish_gives_growing_positions_and_reads_back_the_same_bytes(tmp_path: Path) -> None:
@@ -228,135 +201,6 @@ async def test_retention_deletes_what_is_settled_and_names_the_range_that_stands
         assert await bus.publish(event(5)) == [5]
 
 
-async def test_follow_gives_the_past_then_the_present_and_beats(tmp_path: Path) -> None:
-    """A follower gets what stands after its start, then what comes, and heartbeats that carry head and progress meanwhile."""
-    async with running_bus(tmp_path) as bus:
-        await bus.publish(event(1), event(2))
-        call = bus.stub.Follow(
-            pb.FollowRequest(
-                start=subscription_pb2.StartAt(after_position=1),
-                filter=subscription_pb2.EventFilter(types=["service.started"]),
-                heartbeat=duration_pb2.Duration(nanos=50_000_000),
-            )
-        )
-        opening = await call.read()
-        assert isinstance(opening, pb.FollowResponse)
-        assert (len(opening.events), opening.progress_position, opening.head_position) == (0, 1, 2)
-        past = await call.read()
-        assert isinstance(past, pb.FollowResponse)
-        assert ([number_of(one) for one in past.events], past.first_position) == ([2], 2)
-        await bus.publish(event(3), event(4, kind="stopped"), event(5))
-        live = await next_with_events(call)
-        assert [live.first_position + offset for offset in live.offsets] == [3, 5]
-        await bus.publish(event(6, kind="stopped"))
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                beat = await call.read()
-                assert isinstance(beat, pb.FollowResponse)
-                assert not beat.events
-                if beat.progress_position == 6:
-                    break
-        call.cancel()
-
-
-async def next_with_events(call: grpc.aio.UnaryStreamCall[pb.FollowRequest, pb.FollowResponse]) -> pb.FollowResponse:
-    """The next answer that is no heartbeat."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            answer = await call.read()
-            assert isinstance(answer, pb.FollowResponse)
-            if answer.events:
-                return answer
-
-
-async def test_a_slow_follower_falls_back_to_the_disk(tmp_path: Path) -> None:
-    """With almost no memory for recent batches a follower still gets every event in order."""
-    async with running_bus(tmp_path, {"TOOLOO_BUS_RECENT_BYTES": "1", "TOOLOO_BUS_READ_BYTES": "1024"}) as bus:
-        call = bus.stub.Follow(pb.FollowRequest(start=subscription_pb2.StartAt(beginning=True), stamp_positions=True))
-        for number in range(30):
-            await bus.publish(*(event(number) for _ in range(10)))
-        found: list[int] = []
-        while len(found) < 300:
-            found.extend(one.position for one in (await next_with_events(call)).events)
-        assert found == list(range(1, 301))
-        call.cancel()
-
-
-async def read_sse(bus: BusBench, until: int, *, last_event_id: str = "", **request: object) -> list[dict[str, str]]:
-    """Reads Server-Sent Events until the event with this position; each as its fields."""
-    metadata = (("last-event-id", last_event_id),) if last_event_id else ()
-    call = bus.stub.FollowSse(pb.FollowSseRequest(**request), metadata=metadata)  # type: ignore[arg-type]  # passed on
-    text = ""
-    async with asyncio.timeout(PATIENCE):
-        while f"id: {until}\nevent:" not in text:
-            body = await call.read()
-            assert isinstance(body, httpbody_pb2.HttpBody)
-            assert body.content_type == "text/event-stream"
-            text += body.data.decode()
-    call.cancel()
-    assert text.startswith("retry: ")
-    return [
-        dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
-        for block in text.split("\n\n")
-        if "\nevent:" in block
-    ]
-
-
-async def test_sse_carries_the_event_as_json_and_resumes(tmp_path: Path) -> None:
-    """Id is the position, event the type, data the event as JSON with its Any printed; Last-Event-ID goes on behind it."""
-    async with running_bus(tmp_path) as bus:
-        await bus.publish(event(1), event(2, kind="stopped"), event(3))
-        blocks = await read_sse(bus, 3, from_beginning=True, types=["service.started"])
-        assert [(block["id"], block["event"]) for block in blocks] == [("1", "service.started"), ("3", "service.started")]
-        data = json.loads(blocks[0]["data"])
-        assert (data["position"], data["data"]["pid"]) == ("1", 1)
-        assert data["data"]["@type"].endswith("tooloo.system.v1.ServiceStarted")
-        resumed = await read_sse(bus, 3, last_event_id="1")
-        assert [block["id"] for block in resumed] == ["2", "3"]
-        code, _, fields = await refused(bus.stub.FollowSse(pb.FollowSseRequest(), metadata=(("last-event-id", "x"),)).read())
-        assert (code, fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["Last-Event-ID"])
-
-
-async def test_sse_opens_at_once_and_beats(tmp_path: Path) -> None:
-    """Headers come before any event, and silence is filled with comments that move the bookmark."""
-    async with running_bus(tmp_path) as bus:
-        await bus.publish(event(1))
-        call = bus.stub.FollowSse(pb.FollowSseRequest())
-        async with asyncio.timeout(PATIENCE):
-            await call.initial_metadata()
-            text = ""
-            while ": heartbeat" not in text:
-                body = await call.read()
-                assert isinstance(body, httpbody_pb2.HttpBody)
-                text += body.data.decode()
-        assert ": heartbeat head=1\nid: 1\n\n" in text
-        call.cancel()
-
-
-async def test_draining_ends_streams_with_a_last_word(tmp_path: Path) -> None:
-    """A follower is told that the bus drains: UNAVAILABLE over gRPC, a last message over SSE."""
-    async with running_bus(tmp_path) as bus:
-        sse = bus.stub.FollowSse(pb.FollowSseRequest())
-        follow = bus.stub.Follow(pb.FollowRequest())
-        await sse.read()
-        await follow.read()
-        await bus.bench.drain()
-        text = ""
-        async with asyncio.timeout(PATIENCE):
-            while isinstance(body := await sse.read(), httpbody_pb2.HttpBody):
-                text += body.data.decode()
-        assert "event: end" in text
-        code, reason, _ = await refused(read_to_end(follow))
-        assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "NOT_READY")
-
-
-async def read_to_end(call: grpc.aio.UnaryStreamCall[pb.FollowRequest, pb.FollowResponse]) -> None:
-    """Reads until the stream ends."""
-    async with asyncio.timeout(PATIENCE):
-        while isinstance(await call.read(), pb.FollowResponse):
-            pass
-
-
 async def test_catalogue_and_stats_tell_what_is_so(tmp_path: Path) -> None:
     """The catalogue lists types with their owners; the figures count what happened."""
     async with running_bus(tmp_path) as bus:
@@ -396,26 +240,3 @@ async def test_backup_is_a_whole_log(tmp_path: Path) -> None:
     assert copy.head == 10
     assert [number_of(one) for one in (await copy.events(range(1, 11))).values()] == list(range(10))
     await copy.close()
-
-
-async def test_a_stream_over_http_gathers_what_comes_at_once(tmp_path: Path) -> None:
-    """The first event after a rest leaves alone; those that come right behind it leave together."""
-    async with running_bus(tmp_path, {"TOOLOO_BUS_SSE_LINGER": "3s"}) as bus, asyncio.timeout(PATIENCE):
-        stream = bus.stub.FollowSse(pb.FollowSseRequest())
-        parts: list[int] = []
-
-        async def read(events: int) -> None:
-            while sum(parts) < events:
-                body = await stream.read()
-                assert isinstance(body, httpbody_pb2.HttpBody)
-                if count := body.data.count(b"data:"):
-                    parts.append(count)
-
-        await stream.read()
-        await bus.publish(event(1))
-        await read(1)
-        for number in (2, 3, 4):
-            await bus.publish(event(number))
-        await read(4)
-        assert parts == [1, 3]
-        stream.cancel()

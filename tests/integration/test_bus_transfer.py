@@ -18,8 +18,8 @@ from mesh.cloudevents import to_cloudevent
 from mesh.follow import BusClient
 from mesh.ids import new_id
 from tests.contracts.samples import event_of
+from tests.integration.bus_asking import read_all
 from tests.integration.bus_bench import BusBench, event, number_of, running_bus
-from tests.integration.test_bus_log import read_all
 
 ROOT = Path(__file__).resolve().parents[2]
 

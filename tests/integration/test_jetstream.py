@@ -16,7 +16,7 @@ from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
 from tooloo.system.v1 import system_events_pb2
 
-from bus.jetstream.connection import Connection, Outgoing, Unreachable
+from bus.jetstream.connection import Connection, DuplicateIds, Outgoing, Unreachable
 from bus.jetstream.log import JetStreamLog
 from bus.jetstream.opening import open_jetstream
 from bus.jetstream.ownership import OwnershipLost
@@ -161,6 +161,50 @@ async def test_an_answer_that_was_lost_is_found_in_the_stream(settings: dict[str
         appended = await opened.log.publish([event(2), event(3)])
         assert (list(appended.positions), appended.duplicates, lost) == ([2, 3], 0, [3])
         assert opened.log.head == 3
+
+
+async def test_a_repeat_that_nats_alone_would_know_is_told_by_its_position(tmp_path: Path, settings: dict[str, str]) -> None:
+    """More events came since than ids are remembered, sooner than NATS forgets; alone, among new ones and after a restart."""
+    async with running_bus(tmp_path, {**settings, "TOOLOO_BUS_NATS_UNIQUE_COUNT": "1000"}) as bus:
+        first, second, third = event(1), event(2), event(3)
+        await bus.publish(first, second, third)
+        for _ in range(3):
+            await bus.publish(*(event(number) for number in range(400)))
+        assert await bus.publish(first) == [1]
+        assert await bus.publish(event(4), second) == [1204, 2]
+        await bus.bench.restart()
+        assert await bus.publish(third) == [3]
+        assert await bus.publish(event(5)) == [1205]
+
+
+async def test_what_a_replica_still_has_of_an_erased_subject_is_not_read(
+    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any replica answers a read, and one that lags has not heard of the erase yet."""
+    async with Opened(settings)() as opened:
+        log = opened.log
+        await log.publish([event(1, subject="a"), event(2, subject="b")])
+        log._tail.forget_all()
+        stale = await log._stream.read(0, 2, 1_000_000)
+        assert [message.sequence for message in stale[0]] == [1, 2]
+        await log.erase("a")
+
+        async def lagging(*_: object) -> Any:
+            return stale
+
+        monkeypatch.setattr(log._stream, "read", lagging)
+        chunk = await log.read(0)
+        assert [position for piece in chunk.slices for position in piece.positions] == [2]
+
+
+async def test_a_single_message_that_nats_takes_for_a_repeat_is_not_taken_for_stored(settings: dict[str, str]) -> None:
+    """It says so in a good answer; whoever took that for the new message's would wait for it in vain."""
+    async with Opened(settings)() as opened:
+        connection = opened.log._connection
+        message = Outgoing(f"{opened.nats.prefix}.service.started.a", b"", {"Nats-Msg-Id": "1"})
+        assert await connection.publish([message]) == 1
+        with pytest.raises(DuplicateIds):
+            await connection.publish([message])
 
 
 @pytest.mark.parametrize("lost", ["1", "2", "3"])

@@ -11,7 +11,8 @@ from tooloo.bus.v1.bus_service_pb2 import Nack
 from tooloo.bus.v1.subscription_pb2 import StartAt, Subscription
 
 from bus.core import Core
-from bus.storage import DiskFull
+from bus.settings import BusSettings
+from bus.storage import Closed, DiskFull
 from mesh.errors import Refusal
 from tests.support.events import sample
 from tests.support.waiting import turns
@@ -110,6 +111,52 @@ async def test_a_redrive_that_was_cut_off_is_one(tmp_path: Path) -> None:
         await Held(store_of(core), "redrive").cut_off(running.redrive(None))
         assert await letters(core) == []
         assert await reader.until(2) == [1, 1]
+        await reader.end()
+
+
+async def test_a_redrive_that_ends_between_two_writes_is_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill, or a disk that fails: what was written is delivered, the others are letters still, and each comes once."""
+    async with subscribed(tmp_path, BusSettings(redrive_batch=2)) as (core, running):
+        reader = Reader(running, credit_events=100)
+        await core.log.publish([sample(number) for number in range(1, 6)])
+        assert await reader.until(5) == [1, 2, 3, 4, 5]
+        reader.say(nacks=[Nack(position=number, park=True) for number in range(1, 6)])
+        assert await letters(core) == [1, 2, 3, 4, 5]
+        store = store_of(core)
+        redrive, calls = store.redrive, iter([None, Closed()])
+
+        async def ends(*args: Any) -> Any:
+            if failure := next(calls, None):
+                raise failure
+            return await redrive(*args)
+
+        monkeypatch.setattr(store, "redrive", ends)
+        with pytest.raises(Closed):
+            await running.redrive(None)
+        assert await letters(core) == [3, 4, 5]
+        assert await reader.until(7) == [1, 2, 3, 4, 5, 1, 2]
+        # a letter again by now: the call that goes on with the others is the one that gives it out
+        reader.say(nacks=[Nack(position=1, park=True)])
+        assert await letters(core) == [1, 3, 4, 5]
+        assert await running.redrive(None) == 4
+        assert await reader.until(11) == [1, 2, 3, 4, 5, 1, 2, 1, 3, 4, 5]
+        await reader.end()
+
+
+async def test_a_letter_that_is_one_again_is_not_given_out_again_by_the_same_call(tmp_path: Path) -> None:
+    """Each once, however fast whoever gets it parks it again."""
+    async with subscribed(tmp_path, BusSettings(redrive_batch=1)) as (core, running):
+        reader = Reader(running, credit_events=100)
+        await core.log.publish([sample(number) for number in range(1, 5)])
+        assert await reader.until(4) == [1, 2, 3, 4]
+        reader.say(nacks=[Nack(position=number, park=True) for number in range(1, 5)])
+        assert await letters(core) == [1, 2, 3, 4]
+        redriving = asyncio.create_task(running.redrive(None))
+        for count in range(5, 9):
+            got = await reader.until(count)
+            reader.say(nacks=[Nack(position=got[-1], park=True)])
+        assert await redriving == 4
+        assert await letters(core) == [1, 2, 3, 4]
         await reader.end()
 
 

@@ -62,10 +62,9 @@ class Reader:
 
 
 @asynccontextmanager
-async def subscribed(path: Path, **definition: Any) -> AsyncIterator[tuple[Core, Running]]:
+async def subscribed(path: Path, settings: BusSettings | None = None, **definition: Any) -> AsyncIterator[tuple[Core, Running]]:
     """A bus with one subscription, at rest."""
-    settings = BusSettings()
-    async with open_core(settings, SystemClock(), path / "log.db") as core:
+    async with open_core(settings or BusSettings(), SystemClock(), path / "log.db") as core:
         await core.subscriptions.create(Subscription(name=NAME, **definition))
         yield core, core.subscriptions.running(NAME)
 

@@ -11,7 +11,7 @@ from bus import subscription_store as store
 from bus.log import Log
 from bus.ranges import AckState
 from bus.settings import BusSettings
-from bus.storage import Stored
+from bus.storage import Some, Stored
 from mesh.clock import ManualClock
 
 NAME = "reader"
@@ -47,7 +47,17 @@ def steps_of(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection]
 
 def redrive(connection: sqlite3.Connection, name: str, positions: Sequence[int] | None) -> int:
     """How many were redriven."""
-    return len(store.redrive(connection, name, positions, 0))
+    return len(store.redrive(connection, name, Some(positions, 0, MANY, MANY), 0))
+
+
+def batches(connection: sqlite3.Connection, most: int, max_bytes: int) -> list[int]:
+    """How many letters each write takes until none is left."""
+    counts: list[int] = []
+    after = 0
+    while retries := store.redrive(connection, NAME, Some(None, after, most, max_bytes), 0):
+        counts.append(len(retries))
+        after = retries[-1].position
+    return counts
 
 
 def failed(error: BaseException) -> None:
@@ -67,4 +77,15 @@ async def test_one_of_many_is_found_by_its_key(tmp_path: Path, work: Callable[..
     assert await log.run(lambda connection: work(connection, NAME, None)) == MANY - 1
     assert await log.query(store.dead_letter_counts) == {}
     assert await log.run(lambda connection: work(connection, NAME, None)) == 0
+    await log.close()
+
+
+async def test_a_redrive_of_all_takes_some_in_each_write(tmp_path: Path) -> None:
+    """At most so many, and so many bytes of their events, one at least."""
+    log = await Log.open(tmp_path / "log.db", BusSettings(), ManualClock(datetime(2026, 1, 1, tzinfo=UTC)), failed)
+    await log.run(filled)
+    enlarge = "UPDATE dead_letters SET event = zeroblob(100) WHERE position > 1500 AND position <= 1510"
+    await log.run(lambda connection: connection.execute(enlarge))
+    counts = await log.run(lambda connection: batches(connection, 500, 250))
+    assert counts == [500, 500, 500, 2, 2, 2, 2, 492]
     await log.close()
