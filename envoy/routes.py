@@ -42,7 +42,8 @@ CALLERS_HEADERS = (
 )
 EXPOSED_HEADERS = (
     *("grpc-message", "grpc-status", "grpc-status-details-bin", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry"),
-    *("x-tooloo-cost", "x-tooloo-estimated-cost", "x-tooloo-model", "x-tooloo-provider", "x-tooloo-query-id"),
+    *("x-tooloo-cost", "x-tooloo-dropped", "x-tooloo-estimated", "x-tooloo-estimated-cost"),
+    *("x-tooloo-model", "x-tooloo-provider", "x-tooloo-query-id"),
 )
 GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-accept-encoding", "grpc-encoding")
 # HTTP allows names that gRPC does not; `-bin` and grpc-... mean something to gRPC that a REST caller cannot mean, but grpc-timeout

@@ -98,13 +98,17 @@ class Message:
 
 @dataclass(frozen=True)
 class Tool:
-    """A function that the model may ask for; `parameters` is a JSON Schema."""
+    """A function that the model may ask for; `parameters` is a JSON Schema.
+
+    `extra` are fields that only the caller's dialect knows, by dialect: others go without them.
+    """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     strict: bool | None = None
     cache: str = ""
+    extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from services.provider.dialects.base import JSON, dump
 from services.provider.dialects.doors import AnthropicDoor, Door, OpenAIDoor, StreamWriter
 from services.provider.dialects.troubles import Trouble, of_failure, of_unreadable
 from services.provider.failure import CallFailedError
+from services.provider.flows import targets
 from services.provider.flows.known import Known
 
 log = logging.getLogger(__name__)
@@ -117,15 +118,16 @@ class CompatibilityService(CompatibilityServiceServicer):
             ask = self._ask(asked, headers)
         except Unreadable as error:
             return self._refused(door, of_unreadable(error), context)
-        return self._streamed(door, asked, ask, context) if asked.stream else self._whole(door, ask, context)
+        return self._streamed(door, asked, ask, context) if asked.stream else self._whole(door, asked, ask, context)
 
-    async def _whole(self, door: Door, ask: Ask, context: Context) -> Bodies:
+    async def _whole(self, door: Door, asked: Asked, ask: Ask, context: Context) -> Bodies:
         try:
             completed = await self._completer.complete(ask)
         except Exception as error:  # noqa: BLE001 - in this dialect, too, everything unexpected ends here
             yield await self._refusal(door, self._trouble(error), context)
             return
-        await context.send_initial_metadata(_headers(completed, "x-tooloo-cost", completed.cost))
+        dropped = self._left_out(door, asked, completed)
+        await context.send_initial_metadata(_headers(completed, "x-tooloo-cost", completed.cost, dropped))
         # a provider that told no usage is charged by estimate, and a client that counts should know no less
         answer = replace(completed.answer, usage=completed.usage)
         yield _body(door.answer(answer, completed.query_id, self._now(), completed.model))
@@ -144,8 +146,9 @@ class CompatibilityService(CompatibilityServiceServicer):
                         continue
                     if data := _bytes_of(piece, writer):
                         if not sent:
-                            sent, headers = True, _headers(started, "x-tooloo-estimated-cost", started.estimated_cost)
-                            await context.send_initial_metadata(headers)
+                            sent, dropped = True, self._left_out(door, asked, started)
+                            cost = started.estimated_cost
+                            await context.send_initial_metadata(_headers(started, "x-tooloo-estimated-cost", cost, dropped))
                         yield HttpBody(content_type=SSE, data=data)
         except Exception as error:  # noqa: BLE001 - see above
             trouble = self._trouble(error)
@@ -167,6 +170,9 @@ class CompatibilityService(CompatibilityServiceServicer):
             policy_id=callers.named(headers, callers.POLICY),
             fallback_chain=callers.named(headers, callers.CHAIN),
         )
+
+    def _left_out(self, door: Door, asked: Asked, told: Started | Completed) -> str:
+        return door.left_out(asked, targets.left_out(self._known, asked.chat, told.provider_id, told.model))
 
     def _now(self) -> int:
         return int(self._host.clock.now().timestamp())
@@ -238,12 +244,13 @@ def _bytes_of(piece: Delta | Completed, writer: StreamWriter | None) -> bytes:
     return writer.write(piece)
 
 
-def _headers(told: Started | Completed, cost_name: str, cost: int | None) -> tuple[tuple[str, str], ...]:
+def _headers(told: Started | Completed, cost_name: str, cost: int | None, dropped: str) -> tuple[tuple[str, str], ...]:
     found = [
         ("x-tooloo-query-id", told.query_id),
         ("x-tooloo-provider", told.provider_id),
         ("x-tooloo-model", told.model),
         (cost_name, money.show(cost) if cost is not None else ""),
+        (callers.DROPPED, dropped),
     ]
     return tuple([(name, value) for name, value in found if value and value.isascii() and value.isprintable()])
 

@@ -1,7 +1,8 @@
 """Our two compatible doors: how each reads a request, writes an answer or a stream, and tells what went wrong."""
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from services.provider.chat import Answer
@@ -15,12 +16,18 @@ from services.provider.dialects.openai import reading as openai_reading
 from services.provider.dialects.openai.streams import Writer as OpenAIWriter
 from services.provider.dialects.troubles import Trouble, anthropic_body, anthropic_status, openai_body
 
+# what a header may hold of a name that a caller made up
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_MOST_NAMES = 32
 NO_HEADERS: Mapping[str, str] = {}
 StreamWriter = OpenAIWriter | AnthropicWriter
 
 
 class Door(ABC):
     """One dialect as our callers speak it."""
+
+    # what it calls otherwise than OpenAI does
+    words: Mapping[str, str] = {}
 
     @abstractmethod
     def read(self, body: Any, headers: Mapping[str, str] = NO_HEADERS) -> Asked:
@@ -33,6 +40,11 @@ class Door(ABC):
     @abstractmethod
     def writer(self, asked: Asked, query_id: str, created: int, model: str) -> StreamWriter:
         """Writes a stream."""
+
+    def left_out(self, asked: Asked, names: Iterable[str]) -> str:
+        """What of a request did not go along, as a header says it: what nobody read, and what the other dialect had no word for."""
+        own = (self.words.get(name, name) for name in names)
+        return ", ".join(list(filter(_NAME.fullmatch, dict.fromkeys((*own, *asked.unread))))[:_MOST_NAMES])
 
     @abstractmethod
     def trouble(self, trouble: Trouble, query_id: str) -> tuple[int, dict[str, Any]]:
@@ -61,6 +73,13 @@ class OpenAIDoor(Door):
 
 class AnthropicDoor(Door):
     """POST /v1/messages."""
+
+    words: Mapping[str, str] = {
+        "max_completion_tokens": "max_tokens",
+        "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+        "reasoning_effort": "thinking",
+        "stop": "stop_sequences",
+    }
 
     def read(self, body: Any, headers: Mapping[str, str] = NO_HEADERS) -> Asked:
         """A messages request."""
