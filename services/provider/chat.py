@@ -154,6 +154,12 @@ class Chat:
         return frozenset({"tools"} if self.tools else ()) | frozenset({"vision"} if pictured else ())
 
     @property
+    def picture_bytes(self) -> int:
+        """Characters of the pictures that came along."""
+        parts = (part for message in self.messages for part in message.parts)
+        return sum(len(part.data) for part in parts if isinstance(part, Image))
+
+    @property
     def beginning(self) -> tuple[object, ...]:
         """What is likely to come again word for word, and so be cached: instructions before all else, and tools."""
         first = next((place for place, message in enumerate(self.messages) if message.role is not Role.SYSTEM), len(self.messages))

@@ -30,6 +30,7 @@ from services.provider.dialects.troubles import Trouble, of_failure, of_unreadab
 from services.provider.failure import CallFailedError
 from services.provider.flows import targets
 from services.provider.flows.known import Known
+from services.provider.flows.room import LARGE, Room
 
 log = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -66,10 +67,11 @@ _DECODE = json.JSONDecoder(parse_constant=_no_number).decode
 class CompatibilityService(CompatibilityServiceServicer):
     """Answers tooloo.provider.v1.CompatibilityService."""
 
-    def __init__(self, host: Host, completer: Completer, known: Known) -> None:
+    def __init__(self, host: Host, completer: Completer, known: Known, room: Room) -> None:
         self._host = host
         self._completer = completer
         self._known = known
+        self._room = room
         self._openai, self._anthropic = OpenAIDoor(), AnthropicDoor()
 
     def CreateChatCompletion(self, request: HttpBody, context: Context) -> Bodies:
@@ -83,7 +85,7 @@ class CompatibilityService(CompatibilityServiceServicer):
     async def CountMessageTokens(self, request: HttpBody, context: Context) -> Bodies:
         """An estimate by characters; the header x-tooloo-estimated says so."""
         try:
-            asked = anthropic_reading.read(_parsed(request), counting=True)
+            asked = anthropic_reading.read(_parsed(request.data), counting=True)
         except Unreadable as error:
             yield await self._refusal(self._anthropic, of_unreadable(error), context)
             return
@@ -112,9 +114,22 @@ class CompatibilityService(CompatibilityServiceServicer):
 
     def _complete(self, door: Door, request: HttpBody, context: Context) -> Bodies:
         """The answer of one generator: each that hands on what another yields costs as much as a statement."""
+        data = request.data
+        return self._in_room(door, data, context) if len(data) > LARGE else self._answered(door, data, context)
+
+    async def _in_room(self, door: Door, data: bytes, context: Context) -> Bodies:
+        try:
+            with self._room.taken(len(data)):
+                async with aclosing(self._answered(door, data, context)) as bodies:
+                    async for body in bodies:
+                        yield body
+        except errors.Refusal as error:
+            yield await self._refusal(door, _of_refusal(error), context)
+
+    def _answered(self, door: Door, data: bytes, context: Context) -> Bodies:
         try:
             headers = callers.headers_of(context.invocation_metadata() or ())
-            asked = door.read(_parsed(request), headers)
+            asked = door.read(_parsed(data), headers)
             ask = self._ask(asked, headers)
         except Unreadable as error:
             return self._refused(door, of_unreadable(error), context)
@@ -222,9 +237,9 @@ def _for_now(refusal: errors.Refusal) -> bool:
     return isinstance(info, ErrorInfo) and info.metadata.get("commonest_exclusion") == "UNAVAILABLE"
 
 
-def _parsed(request: HttpBody) -> object:
+def _parsed(data: bytes) -> object:
     try:
-        text = request.data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
         value = _DECODE(text)
         if _SURROGATE.search(text):
             dump(value)

@@ -16,6 +16,7 @@ from services.provider.completing_port import AUTO, Ask, Completed, Completer, Q
 from services.provider.failure import Failure, FailureKind
 from services.provider.flows import targets
 from services.provider.flows.known import Known
+from services.provider.flows.room import Room
 from services.provider.selection_wire import from_constraints
 from services.provider.strategies import Strategy
 from services.provider.wire import from_duration, from_labels
@@ -30,16 +31,18 @@ _SOON = timedelta(seconds=1)
 class CompletionService(CompletionServiceServicer):
     """Answers tooloo.provider.v1.CompletionService."""
 
-    def __init__(self, host: Host, known: Known, completer: Completer) -> None:
+    def __init__(self, host: Host, known: Known, completer: Completer, room: Room) -> None:
         self._host = host
         self._known = known
         self._completer = completer
+        self._room = room
 
     async def Complete(self, request: api.CompleteRequest, context: Context) -> api.CompleteResponse:
         """The whole answer."""
         ask = self._ask(request, context)
         try:
-            completed = await self._completer.complete(ask)
+            with self._room.taken(ask.chat.picture_bytes):
+                completed = await self._completer.complete(ask)
         except QueryFailedError as error:
             raise refusal(error) from error
         await self._tell_dropped(ask, completed, context)
@@ -51,13 +54,14 @@ class CompletionService(CompletionServiceServicer):
         """The answer as it comes."""
         begun, ask = False, self._ask(request, context, stream=True)
         try:
-            async with aclosing(self._completer.stream(ask)) as events:
-                async for event in events:
-                    begun = True
-                    if isinstance(event, Started):
-                        await self._tell_dropped(ask, event, context)
-                    for message in completion_wire.to_events(event):
-                        yield message
+            with self._room.taken(ask.chat.picture_bytes):
+                async with aclosing(self._completer.stream(ask)) as events:
+                    async for event in events:
+                        begun = True
+                        if isinstance(event, Started):
+                            await self._tell_dropped(ask, event, context)
+                        for message in completion_wire.to_events(event):
+                            yield message
         except QueryFailedError as error:
             if not begun:
                 raise refusal(error) from error

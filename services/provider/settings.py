@@ -150,6 +150,12 @@ class ProviderSettings(Section):
     settle_grace: timedelta = setting(timedelta(minutes=1), "How long after its deadline a query that was not settled is given up.")
     top_up_tokens: int = setting(256, "Output tokens that a stream sets aside at once when it needs more.", low=1, high=1_000_000)
     query_keep: timedelta = setting(timedelta(days=30), "How long queries are kept, and answers of queries with a request id.")
+    large_requests_bytes: int = setting(
+        256 * 1024 * 1024,
+        "Bytes of requests over 1 MiB, as those with pictures are, that a process works on at a time; they take about five times as"
+        " much memory. More are refused with RetryInfo.",
+        low=1024 * 1024,
+    )
     default_policy: str = setting("", "Policy that decides for requests that name none; empty: the weights of these settings.")
     max_policies: int = setting(1000, "Selection policies there may be.", low=1, high=100_000)
     max_aliases: int = setting(1000, "Aliases there may be.", low=1, high=100_000)

@@ -1,21 +1,28 @@
 """What users of the official clients do at the compatible doors and no other test looks at: real packages, real Envoy."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
+import anthropic
+import httpx
 import openai
 import pytest
+import pytest_asyncio
 from tooloo.provider.v1 import chat_pb2
 from tooloo.provider.v1.completion_service_pb2 import CompleteRequest, StreamCompleteRequest
 from tooloo.provider.v1.completion_service_pb2_grpc import CompletionServiceStub
 
 from tests.integration.calling_bench import Calling, door_before
-from tests.integration.completing_bench import DONE, FarEnd, body_of, chunk, event, sends, usage_alone
+from tests.integration.completing_bench import DONE, FarEnd, begins, body_of, chunk, event, sends, usage_alone
 from tests.integration.test_provider_doors import anthropic_client, openai_client
 from tests.integration.test_provider_remote import far_end
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+MIB = 1024 * 1024
+# of a request with pictures, so that a test of it need not move 32
+LIMIT = 6 * MIB
 GPT, CLAUDE, GEMINI = "openai/gpt-5-mini", "anthropic/claude-haiku-4-5", "google/gemini-2.5-flash"
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 TOOL: dict[str, Any] = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
@@ -28,20 +35,29 @@ CLAUDE_SAYS = (
 )
 
 
-@pytest.fixture
-async def far() -> AsyncIterator[FarEnd]:
-    """The far end of all providers."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[FarEnd, Calling]]:
+    """The far end of all providers and the door before it, once for all tests."""
     found = FarEnd()
     async with far_end(found.answer) as server:
         found.url = server.url
-        yield found
+        folder, room = tmp_path_factory.mktemp("clients"), str(8 * MIB)
+        async with door_before(server.url, folder, large_bytes=LIMIT, large_requests_bytes=room) as running:
+            yield found, running
 
 
 @pytest.fixture
-async def calling(far: FarEnd, tmp_path: Path) -> AsyncIterator[Calling]:
-    """The door before it."""
-    async with door_before(far.url, tmp_path) as running:
-        yield running
+def far(world: tuple[FarEnd, Calling]) -> FarEnd:
+    """The far end, which was asked nothing yet."""
+    world[0].asked.clear()
+    world[0].script.clear()
+    return world[0]
+
+
+@pytest.fixture
+def calling(world: tuple[FarEnd, Calling]) -> Calling:
+    """The door."""
+    return world[1]
 
 
 def call(index: int, arguments: str, **begin: str) -> bytes:
@@ -105,3 +121,80 @@ async def test_native_callers_are_told_too(far: FarEnd, calling: Calling) -> Non
     whole = stub.Complete(CompleteRequest(**{**fields, "model": GPT}))
     assert "x-tooloo-dropped" not in dict(await whole.initial_metadata())
     await whole
+
+
+def picture(size: int) -> tuple[list[Any], list[Any]]:
+    """A message with a picture of so many bytes in base64, as each client sends it."""
+    data = "A" * size
+    theirs = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
+    ours = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+    return [{"role": "user", "content": [ours]}], [{"role": "user", "content": [theirs]}]
+
+
+async def test_a_large_picture_arrives(far: FarEnd, calling: Calling) -> None:
+    """From both clients, over REST and natively: larger than any other request may be."""
+    ours, theirs = picture(5 * MIB)
+    image = chat_pb2.ChatPart(image=chat_pb2.ImagePart(media_type="image/png", data=b"A" * (5 * MIB)))
+    native = chat_pb2.ChatMessage(role=chat_pb2.ROLE_USER, parts=[image])
+    async with openai_client(calling) as client, anthropic_client(calling) as other, httpx.AsyncClient() as rest:
+        await client.chat.completions.create(model=GPT, messages=ours)
+        await other.messages.create(model=GPT, max_tokens=9, messages=theirs)
+        part = {"image": {"mediaType": "image/png", "data": "A" * (5 * MIB)}}
+        answer = await rest.post(f"{calling.url}/api/v1/completions/create", json={"messages": [{"parts": [part]}], "model": GPT})
+        assert answer.status_code == 200, answer.text
+        refused = await rest.post(f"{calling.url}/api/v1/budget/track", json={"model": "A" * (5 * MIB)})
+        assert (refused.status_code, "door.max_request_bytes" in refused.text) == (413, True)
+    await CompletionServiceStub(calling.service.channel).Complete(CompleteRequest(messages=[native], model=GPT))
+    assert [len(asked.body) > 5 * MIB for asked in far.asked] == [True] * 4
+
+
+async def test_a_request_that_is_too_large(far: FarEnd, calling: Calling) -> None:
+    """413 in the words of either vendor, with the limit and the setting's name, also when the length is not told beforehand."""
+    ours, theirs = picture(7 * MIB)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(7):
+            yield b" " * MIB
+
+    async with openai_client(calling) as client, anthropic_client(calling) as other, httpx.AsyncClient() as rest:
+        with pytest.raises(openai.APIStatusError, match=f"more than {LIMIT} bytes; see the setting large_message_bytes") as caught:
+            await client.chat.completions.create(model=GPT, messages=ours)
+        assert (caught.value.status_code, caught.value.code, caught.value.type) == (413, "too_large", "request_too_large")
+        with pytest.raises(anthropic.APIStatusError, match="large_message_bytes") as other_caught:
+            await other.messages.create(model=GPT, max_tokens=9, messages=theirs)
+        assert other_caught.value.status_code == 413
+        assert other_caught.value.body == {
+            "type": "error",
+            "error": {"type": "request_too_large", "message": str(caught.value.message).partition(" - ")[2], "code": "too_large"},
+            "request_id": other_caught.value.response.headers["x-request-id"],
+        }
+        headers = {"content-type": "application/json"}
+        answer = await rest.post(f"{calling.url}/v1/messages", content=pieces(), headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
+    assert far.asked == []
+
+
+async def test_too_many_large_requests_at_a_time(far: FarEnd, calling: Calling) -> None:
+    """The second waits for the first: 429 with Retry-After, which the clients heed; a small one needs no room."""
+    hold = asyncio.Event()
+    far.script["gpt-5-mini"] = [begins(chunk("Hi"), then=hold, last=(chunk(finish="stop"), DONE))]
+    ours, theirs = picture(5 * MIB)
+    async with openai_client(calling) as client, anthropic_client(calling) as other:
+        first = await client.chat.completions.create(model=GPT, messages=ours, stream=True)
+        with pytest.raises(anthropic.RateLimitError, match="large_requests_bytes") as caught:
+            await other.messages.create(model=GPT, max_tokens=9, messages=theirs)
+        assert caught.value.response.headers["retry-after"] == "1"
+        assert "x-should-retry" not in caught.value.response.headers
+        await client.chat.completions.create(model=GPT, messages=HELLO)
+        hold.set()
+        assert [each async for each in first]
+        await other.messages.create(model=GPT, max_tokens=9, messages=theirs)
+
+
+async def test_an_answer_of_the_door_itself(calling: Calling) -> None:
+    """What Envoy refuses is in the vendors' words, too; our own API keeps a Status."""
+    async with httpx.AsyncClient(base_url=calling.url) as rest:
+        theirs = await rest.put("/v1/messages?beta=true", json={})
+        assert (theirs.status_code, theirs.json()["error"]["type"]) == (404, "not_found_error")
+        ours = await rest.put("/api/v1/completions/create", json={})
+        assert (ours.status_code, ours.json()["code"]) == (404, 5)
