@@ -35,6 +35,7 @@ REPLIES = (
         *(413, code_pb2.RESOURCE_EXHAUSTED, "TOO_LARGE"),
         "The request's body is larger than the door lets through; see the settings door.max_request_bytes and large_message_bytes.",
     ),
+    Reply(415, code_pb2.INVALID_ARGUMENT, "MALFORMED_BODY", "Send the body as it is: the door takes no content-encoding."),
     Reply(
         421, code_pb2.PERMISSION_DENIED, "FORBIDDEN", "The door does not answer under this host name; see the setting door.hosts."
     ),
@@ -62,7 +63,8 @@ _CALLED_NATIVELY = (
 # Anthropic's words; OpenAI's clients go by the status
 TYPES = {
     400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-    405: "invalid_request_error", 408: "timeout_error", 413: "request_too_large", 429: "rate_limit_error",
+    405: "invalid_request_error", 408: "timeout_error", 413: "request_too_large", 415: "invalid_request_error",
+    429: "rate_limit_error",
     431: "request_too_large", 503: "overloaded_error", 504: "timeout_error",
 }  # fmt: skip
 

@@ -39,7 +39,12 @@ UNREACHED = "connect-failure,refused-stream,reset-before-request"
 CALLERS_HEADERS = (
     *("authorization", "content-type", "grpc-timeout", "idempotency-key"),
     *("last-event-id", "traceparent", "x-grpc-web", "x-user-agent"),
-    *("anthropic-version", "x-api-key", "x-tooloo-fallback-chain", "x-tooloo-labels", "x-tooloo-policy", "x-tooloo-session"),
+    *("x-tooloo-fallback-chain", "x-tooloo-labels", "x-tooloo-policy", "x-tooloo-session"),
+    # of the official clients of OpenAI and Anthropic, which say what they run on
+    *("anthropic-beta", "anthropic-dangerous-direct-browser-access", "anthropic-version", "x-api-key"),
+    *("openai-organization", "openai-project"),
+    *(f"x-stainless-{name}" for name in ("arch", "async", "lang", "os", "package-version", "retry-count", "runtime")),
+    *(f"x-stainless-{name}" for name in ("runtime-version", "timeout", "read-timeout", "helper", "helper-method", "stream-helper")),
 )
 EXPOSED_HEADERS = (
     *("grpc-message", "grpc-status", "grpc-status-details-bin", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry"),
@@ -206,6 +211,7 @@ def _rest(door: Door, upstreams: tuple[Upstream, ...]) -> Iterator[Config]:
 
     Those that may carry large bytes come first, each time: they differ in the limit alone.
     """
+    yield _compressed()
     grpc_services = tuple(name for upstream in upstreams for name in upstream.grpc_services)
     # only a route to a cluster has CORS; the call itself is looked up again, so any of them will do
     cluster, limit = upstreams[0].name, door.settings.max_request_bytes
@@ -223,6 +229,17 @@ def _rest(door: Door, upstreams: tuple[Upstream, ...]) -> Iterator[Config]:
     for path in _paths(larger):
         yield from _rest_route({"safe_regex": {"regex": path}}, cluster, most)
     yield from _rest_route({"prefix": "/"}, cluster, limit)
+
+
+def _compressed() -> Config:
+    """Refuses a body that is compressed: nobody here would take it for anything but broken JSON."""
+    coded = {"name": "content-encoding", "string_match": {"exact": "identity"}, "invert_match": True}
+    present = {"name": "content-encoding", "present_match": True}
+    return {
+        "match": {"prefix": "/", "headers": [present, coded]},
+        "direct_response": {"status": 415},
+        "typed_per_filter_config": {TRANSCODER: off()},
+    }
 
 
 def _methods(grpc_services: Sequence[str]) -> list[contracts.Method]:

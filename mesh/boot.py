@@ -74,18 +74,19 @@ class Running:
 
 
 def make_server(
-    settings: MeshSettings, boundary: Boundary, open_streams: int = 0, receive_bytes: int | None = None
+    settings: MeshSettings, boundary: Boundary, open_streams: int = 0, message_bytes: int | None = None
 ) -> grpc.aio.Server:
     """A gRPC server with the mesh's limits; `open_streams` of long life do not count among its calls.
 
-    `receive_bytes` is the largest message that it takes; None: as all others.
+    `message_bytes` is the largest message that it takes and gives; None: as all others.
     """
+    most = message_bytes or settings.max_message_bytes
     return grpc.aio.server(
         interceptors=(boundary,),
         maximum_concurrent_rpcs=settings.max_concurrent_rpcs + open_streams,
         options=[
-            ("grpc.max_receive_message_length", receive_bytes or settings.max_message_bytes),
-            ("grpc.max_send_message_length", settings.max_message_bytes),
+            ("grpc.max_receive_message_length", most),
+            ("grpc.max_send_message_length", most),
             ("grpc.so_reuseport", 0),
             ("grpc.http2.max_frame_size", 1024 * 1024),
             # the door asks for a sign of life every few seconds; by default that counts as abuse and ends the connection

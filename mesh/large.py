@@ -39,7 +39,7 @@ def _is_large(field: FieldDescriptor) -> bool:
 
 
 def message_bytes(grpc_services: Sequence[str], settings: MeshSettings) -> int:
-    """The largest message that a server of these services takes."""
+    """The largest message that a server of these services takes, and gives: what is asked so may be answered so."""
     pool, class_of = descriptor_pool.Default(), message_factory.GetMessageClass
     methods = [method for name in grpc_services for method in pool.FindServiceByName(name).methods]
     if not any(may_be_large(class_of(method.input_type), class_of(method.output_type)) for method in methods):

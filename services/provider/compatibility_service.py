@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
@@ -95,7 +95,8 @@ class CompatibilityService(CompatibilityServiceServicer):
     async def ListCompatibleModels(self, request: api.ListCompatibleModelsRequest, context: Context) -> Bodies:
         """Models and aliases by id."""
         aliases = await self._host.db.read(self._names)
-        yield _body(catalogue.listed(self._known.registry.models, aliases, request.limit, request.after_id))
+        models, limit = self._known.registry.models, request.limit
+        yield _body(catalogue.listed(models, aliases, limit, request.after_id, request.before_id))
 
     async def GetCompatibleModel(self, request: api.GetCompatibleModelRequest, context: Context) -> Bodies:
         """One model or alias."""
@@ -145,7 +146,8 @@ class CompatibilityService(CompatibilityServiceServicer):
         await context.send_initial_metadata(_headers(completed, "x-tooloo-cost", completed.cost, dropped))
         # a provider that told no usage is charged by estimate, and a client that counts should know no less
         answer = replace(completed.answer, usage=completed.usage)
-        yield _body(door.answer(answer, completed.query_id, self._now(), completed.model))
+        for piece in _in_pieces(_body(door.answer(answer, completed.query_id, self._now(), completed.model))):
+            yield piece
 
     async def _streamed(self, door: Door, asked: Asked, ask: Ask, context: Context) -> Bodies:
         """Headers leave with the first piece: until then a failure still has a status of its own."""
@@ -164,7 +166,8 @@ class CompatibilityService(CompatibilityServiceServicer):
                             sent, dropped = True, self._left_out(door, asked, started)
                             cost = started.estimated_cost
                             await context.send_initial_metadata(_headers(started, "x-tooloo-estimated-cost", cost, dropped))
-                        yield HttpBody(content_type=SSE, data=data)
+                        for part in _in_pieces(HttpBody(content_type=SSE, data=data)):
+                            yield part
         except Exception as error:  # noqa: BLE001 - see above
             trouble = self._trouble(error)
             if not sent or writer is None:
@@ -268,6 +271,13 @@ def _headers(told: Started | Completed, cost_name: str, cost: int | None, droppe
         (callers.DROPPED, dropped),
     ]
     return tuple([(name, value) for name, value in found if value and value.isascii() and value.isprintable()])
+
+
+def _in_pieces(body: HttpBody) -> Iterable[HttpBody]:
+    """A body as messages of a size that everybody takes; the door puts them together."""
+    if len(data := body.data) <= LARGE:
+        return (body,)
+    return (HttpBody(content_type=body.content_type, data=data[at : at + LARGE]) for at in range(0, len(data), LARGE))
 
 
 def _body(value: object) -> HttpBody:

@@ -1,6 +1,7 @@
 """What users of the official clients do at the compatible doors and no other test looks at: real packages, real Envoy."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,6 +15,7 @@ from tooloo.provider.v1 import chat_pb2
 from tooloo.provider.v1.completion_service_pb2 import CompleteRequest, StreamCompleteRequest
 from tooloo.provider.v1.completion_service_pb2_grpc import CompletionServiceStub
 
+from envoy.routes import CALLERS_HEADERS
 from tests.integration.calling_bench import Calling, door_before
 from tests.integration.completing_bench import DONE, FarEnd, begins, body_of, chunk, event, sends, usage_alone
 from tests.integration.test_provider_doors import anthropic_client, openai_client
@@ -198,3 +200,57 @@ async def test_an_answer_of_the_door_itself(calling: Calling) -> None:
         assert (theirs.status_code, theirs.json()["error"]["type"]) == (404, "not_found_error")
         ours = await rest.put("/api/v1/completions/create", json={})
         assert (ours.status_code, ours.json()["code"]) == (404, 5)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_long_answer(far: FarEnd, calling: Calling, streamed: bool) -> None:
+    """Longer than any other message may be: what was paid for arrives, whole and as one piece of a stream."""
+    text = "x" * (5 * MIB)
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    body = json.dumps({"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}).encode()
+    far.script["gpt-5-mini"] = [lambda far: far.answer(200, body)] * 2
+    async with openai_client(calling) as client, anthropic_client(calling) as other:
+        if streamed:
+            async with client.chat.completions.stream(model=GPT, messages=HELLO) as stream:
+                assert (await stream.get_final_completion()).choices[0].message.content == text
+            async with other.messages.stream(model=GPT, max_tokens=9, messages=HELLO) as events:
+                said = await events.get_final_text()
+        else:
+            answer = await client.chat.completions.create(model=GPT, messages=HELLO)
+            assert answer.choices[0].message.content == text
+            message = await other.messages.create(model=GPT, max_tokens=9, messages=HELLO)
+            said = "".join(block.text for block in message.content if block.type == "text")
+    assert said == text
+
+
+async def test_models_are_listed_backwards(calling: Calling) -> None:
+    """With `before_id` Anthropic's client goes back page by page, and comes to an end."""
+    async with anthropic_client(calling) as client:
+        ids = [model.id async for model in client.models.list()]
+        async with asyncio.timeout(20):
+            back = [model.id async for model in client.models.list(before_id=ids[-1], limit=1)]
+        assert back == ids[-2::-1]
+        page = await client.models.list(before_id=ids[-1], limit=2)
+        assert ([model.id for model in page.data], page.has_more) == (ids[-3:-1], True)
+
+
+async def test_a_compressed_body(calling: Calling) -> None:
+    """Refused as what it is, not as broken JSON, and in the words of whoever is asked."""
+    body = gzip.compress(json.dumps({"model": GPT, "messages": HELLO}).encode())
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    async with httpx.AsyncClient(base_url=calling.url) as rest:
+        for path in ("/v1/messages", "/api/v1/completions/create"):
+            answer = await rest.post(path, content=body, headers=headers)
+            told = answer.json()
+            assert (answer.status_code, "no content-encoding" in told.get("error", told)["message"]) == (415, True)
+        plain = await rest.post("/v1/messages", json={}, headers={"content-encoding": "identity"})
+        assert plain.status_code == 400
+
+
+async def test_headers_that_official_clients_add_may_come_from_a_page(calling: Calling) -> None:
+    """A browser asks first whether they may be sent; each client names what it runs on, the languages alike."""
+    async with openai_client(calling) as client, anthropic_client(calling) as other:
+        sent = {name.lower() for each in (client, other) for name in each.default_headers}
+    sent |= {"x-stainless-retry-count", "x-stainless-timeout", "anthropic-dangerous-direct-browser-access"}
+    # browsers send these by themselves
+    assert {name for name in sent if name not in CALLERS_HEADERS} <= {"accept", "user-agent"}

@@ -103,7 +103,7 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise Unreadable(self.path(name), "must be a number", "invalid_type")
         if not low <= value <= high:
-            raise Unreadable(self.path(name), f"must be between {low:g} and {high:g}")
+            raise Unreadable(self.path(name), f"must be between {low} and {high}")
         return value
 
     def integer(self, name: str, low: int, high: int) -> int | None:
