@@ -10,7 +10,7 @@ from envoy.door import Door, Upstream
 from envoy.endpoints import endpoints_file, replace_json, write_endpoints
 from envoy.errors import local_replies
 from envoy.filters import Config, http_filters, named, typed
-from envoy.routes import route_config
+from envoy.routes import paths_of_others, route_config
 from envoy.settings import MIB, DoorSettings, seconds
 from envoy.statistics import call_statistics
 from mesh import contracts
@@ -106,13 +106,14 @@ def _listener(door: Door, name: str, port: int, upstreams: tuple[Upstream, ...])
 
 
 def _manager(door: Door, name: str, port: int, upstreams: tuple[Upstream, ...]) -> Config:
+    grpc_services = [service for upstream in upstreams for service in upstream.grpc_services]
     return typed(
         "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix=name,
         codec_type="AUTO",
-        http_filters=http_filters(door, [service for upstream in upstreams for service in upstream.grpc_services]),
+        http_filters=http_filters(door, grpc_services),
         route_config=route_config(door, upstreams, port, pages=name == "door"),
-        local_reply_config=local_replies(),
+        local_reply_config=local_replies(paths_of_others(grpc_services), door.large_bytes),
         access_log=[_access_log(door), call_statistics()],
         always_set_request_id_in_response=True,
         server_name="tooloo",

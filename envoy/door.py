@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from envoy.settings import DoorSettings
+from mesh.settings import MeshSettings
 
 MESH_SERVICE = "tooloo.system.v1.SystemService"
 
@@ -31,6 +32,8 @@ class Door:
     access_log: Path
     address: str = "127.0.0.1"
     settings: DoorSettings = field(default_factory=DoorSettings)
+    # largest body of a call that may carry large bytes (mesh/large.py)
+    large_bytes: int = MeshSettings.large_message_bytes
 
     @property
     def grpc_services(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Envoy's own refusals in the shape of every other refusal: a google.rpc.Status with an ErrorInfo, as JSON and for gRPC callers."""
 
 from base64 import b64encode
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
@@ -30,7 +31,11 @@ REPLIES = (
     Reply(404, code_pb2.NOT_FOUND, "UNKNOWN_CALL", "There is no such call; /openapi.json lists all of them."),
     Reply(405, code_pb2.UNIMPLEMENTED, "UNKNOWN_CALL", "The call does not take this HTTP method."),
     Reply(408, code_pb2.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", "The request was not complete in time."),
-    Reply(413, code_pb2.RESOURCE_EXHAUSTED, "TOO_LARGE", "The request's body is larger than the door lets through."),
+    Reply(
+        *(413, code_pb2.RESOURCE_EXHAUSTED, "TOO_LARGE"),
+        "The request's body is larger than the door lets through; see the settings door.max_request_bytes and large_message_bytes.",
+    ),
+    Reply(415, code_pb2.INVALID_ARGUMENT, "MALFORMED_BODY", "Send the body as it is: the door takes no content-encoding."),
     Reply(
         421, code_pb2.PERMISSION_DENIED, "FORBIDDEN", "The door does not answer under this host name; see the setting door.hosts."
     ),
@@ -55,12 +60,25 @@ _CALLED_NATIVELY = (
 )
 
 
-def local_replies() -> dict[str, Any]:
-    """The local_reply_config of a listener: mappers for native gRPC, then one for each status, then one for the rest."""
+# Anthropic's words; OpenAI's clients go by the status
+TYPES = {
+    400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+    405: "invalid_request_error", 408: "timeout_error", 413: "request_too_large", 415: "invalid_request_error",
+    429: "rate_limit_error",
+    431: "request_too_large", 503: "overloaded_error", 504: "timeout_error",
+}  # fmt: skip
+
+
+def local_replies(paths_of_others: Sequence[str] = (), large_bytes: int = 0) -> dict[str, Any]:
+    """The local_reply_config of a listener: mappers for native gRPC, then one for each status, then one for the rest.
+
+    Before all of them stand those for paths of other vendors' APIs, as regular expressions: their clients look for an `error`.
+    """
     rest = Reply(400, code_pb2.UNKNOWN, "INTERNAL")
+    theirs = [_theirs("|".join(paths_of_others), reply, large_bytes) for reply in REPLIES] if paths_of_others else []
     native = [_native(reply) for reply in REPLIES if reply.status in NATIVE_CODES]
-    rest_of_native = {"filter": _all(*_CALLED_NATIVELY), "body_format_override": _text("%LOCAL_REPLY_BODY%")}
-    return {"mappers": [*native, rest_of_native, *map(_mapper, REPLIES), {**_mapper(rest), "filter": _status("GE", rest.status)}]}
+    native.append({"filter": _all(*_CALLED_NATIVELY), "body_format_override": _text("%LOCAL_REPLY_BODY%")})
+    return {"mappers": [*theirs, *native, *map(_mapper, REPLIES), {**_mapper(rest), "filter": _status("GE", rest.status)}]}
 
 
 def _all(*filters: dict[str, Any]) -> dict[str, Any]:
@@ -69,6 +87,23 @@ def _all(*filters: dict[str, Any]) -> dict[str, Any]:
 
 def _text(message: str) -> dict[str, Any]:
     return {"text_format_source": {"inline_string": message}}
+
+
+def _theirs(paths: str, reply: Reply, large_bytes: int) -> dict[str, Any]:
+    """A refusal as the clients of OpenAI and of Anthropic both read it: each finds its own fields in the same object."""
+    match = {"safe_regex": {"regex": f"({paths})([?].*)?"}}
+    by_path = [{"header_filter": {"header": {"name": name, "string_match": match}}} for name in (":path", "x-envoy-original-path")]
+    message = reply.message
+    if reply.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        message = f"The request has more than {large_bytes} bytes; see the setting large_message_bytes."
+    error = {"type": TYPES.get(reply.status, "api_error"), "message": message, "code": reply.reason.lower()}
+    body = {"type": "error", "error": error, "request_id": "%REQ(X-REQUEST-ID)%"}
+    retry = [{"header": {"key": "retry-after", "value": RETRY_PAUSE.removesuffix("s")}}] if reply.retry else []
+    return {
+        "filter": _all({"or_filter": {"filters": by_path}}, *_matches(reply)),
+        "body_format_override": {"json_format": body, "content_type": "application/json", "omit_empty_values": True},
+        "headers_to_add": retry,
+    }
 
 
 def _native(reply: Reply) -> dict[str, Any]:

@@ -135,7 +135,8 @@ def transcoder(door: Door, grpc_services: Sequence[str], *, any_query: bool = Fa
             "reject_binding_body_field_collisions": True,
         },
         ignore_unknown_query_parameters=any_query,
-        max_request_body_size=door.settings.max_request_bytes,
+        # what a call may have is bounded by the buffer before it
+        max_request_body_size=max(door.settings.max_request_bytes, door.large_bytes),
         max_response_body_size=door.settings.max_response_bytes,
     )
 
@@ -145,10 +146,9 @@ def whole_body(door: Door) -> Config:
     return typed("extensions.filters.http.buffer.v3.Buffer", max_request_bytes=door.settings.max_request_bytes)
 
 
-def bounded(door: Door) -> Config:
-    """Per-route configuration that switches `whole_body` on."""
-    limit = {"max_request_bytes": door.settings.max_request_bytes}
-    return typed("extensions.filters.http.buffer.v3.BufferPerRoute", buffer=limit)
+def bounded(most: int) -> Config:
+    """Per-route configuration that switches `whole_body` on, for bodies of at most so many bytes."""
+    return typed("extensions.filters.http.buffer.v3.BufferPerRoute", buffer={"max_request_bytes": most})
 
 
 def off() -> Config:

@@ -6,7 +6,7 @@ second kind.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
 from envoy.door import MESH_SERVICE, Door, Upstream
@@ -33,16 +33,23 @@ from envoy.pages import LARGEST_FILE, page_routes, site_routes
 from envoy.settings import DoorSettings, seconds
 from envoy.statistics import STREAM, UNARY
 from mesh import contracts
+from mesh.large import may_be_large
 
 UNREACHED = "connect-failure,refused-stream,reset-before-request"
 CALLERS_HEADERS = (
     *("authorization", "content-type", "grpc-timeout", "idempotency-key"),
     *("last-event-id", "traceparent", "x-grpc-web", "x-user-agent"),
-    *("anthropic-version", "x-api-key", "x-tooloo-fallback-chain", "x-tooloo-labels", "x-tooloo-policy", "x-tooloo-session"),
+    *("x-tooloo-fallback-chain", "x-tooloo-labels", "x-tooloo-policy", "x-tooloo-session"),
+    # of the official clients of OpenAI and Anthropic, which say what they run on
+    *("anthropic-beta", "anthropic-dangerous-direct-browser-access", "anthropic-version", "x-api-key"),
+    *("openai-organization", "openai-project"),
+    *(f"x-stainless-{name}" for name in ("arch", "async", "lang", "os", "package-version", "retry-count", "runtime")),
+    *(f"x-stainless-{name}" for name in ("runtime-version", "timeout", "read-timeout", "helper", "helper-method", "stream-helper")),
 )
 EXPOSED_HEADERS = (
     *("grpc-message", "grpc-status", "grpc-status-details-bin", "retry-after", "retry-after-ms", "x-request-id", "x-should-retry"),
-    *("x-tooloo-cost", "x-tooloo-estimated-cost", "x-tooloo-model", "x-tooloo-provider", "x-tooloo-query-id"),
+    *("x-tooloo-cost", "x-tooloo-dropped", "x-tooloo-estimated", "x-tooloo-estimated-cost"),
+    *("x-tooloo-model", "x-tooloo-provider", "x-tooloo-query-id"),
 )
 GRPC_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "grpc-accept-encoding", "grpc-encoding")
 # HTTP allows names that gRPC does not; `-bin` and grpc-... mean something to gRPC that a REST caller cannot mean, but grpc-timeout
@@ -200,25 +207,54 @@ def _unknown_grpc() -> Iterator[Config]:
 
 
 def _rest(door: Door, upstreams: tuple[Upstream, ...]) -> Iterator[Config]:
-    """REST paths. Which of them exist is the transcoder's knowledge; `Accept` chooses how a stream is written."""
+    """REST paths. Which of them exist is the transcoder's knowledge; `Accept` chooses how a stream is written.
+
+    Those that may carry large bytes come first, each time: they differ in the limit alone.
+    """
+    yield _compressed()
     grpc_services = tuple(name for upstream in upstreams for name in upstream.grpc_services)
     # only a route to a cluster has CORS; the call itself is looked up again, so any of them will do
-    cluster = upstreams[0].name
-    if paths := _paths_of_others(grpc_services):
+    cluster, limit = upstreams[0].name, door.settings.max_request_bytes
+    most = max(limit, door.large_bytes)
+    if paths := paths_of_others(grpc_services):
         lenient = {TRANSCODER: transcoder(door, grpc_services, any_query=True)}
-        yield _rest_route(door, {"safe_regex": {"regex": "|".join(paths)}}, cluster, lenient)
-    if any(_is_json_stream(method) for method in contracts.methods().values() if method.service in grpc_services):
+        yield from _rest_route({"safe_regex": {"regex": "|".join(paths)}}, cluster, most, lenient)
+    larger = [method for method in _methods(grpc_services) if may_be_large(method.request, method.response)]
+    if any(_is_json_stream(method) for method in _methods(grpc_services)):
         for content_type, style in STREAM_STYLES.items():
             styled = {TRANSCODER: transcoder(door, grpc_services, **{style: True})}
-            yield _rest_route(door, {"prefix": "/"} | _accepting(content_type), cluster, styled)
-    yield _rest_route(door, {"prefix": "/"}, cluster)
+            for path in _paths(filter(_is_json_stream, larger)):
+                yield from _rest_route({"safe_regex": {"regex": path}} | _accepting(content_type), cluster, most, styled)
+            yield from _rest_route({"prefix": "/"} | _accepting(content_type), cluster, limit, styled)
+    for path in _paths(larger):
+        yield from _rest_route({"safe_regex": {"regex": path}}, cluster, most)
+    yield from _rest_route({"prefix": "/"}, cluster, limit)
 
 
-def _paths_of_others(grpc_services: Sequence[str]) -> list[str]:
+def _compressed() -> Config:
+    """Refuses a body that is compressed: nobody here would take it for anything but broken JSON."""
+    coded = {"name": "content-encoding", "string_match": {"exact": "identity"}, "invert_match": True}
+    present = {"name": "content-encoding", "present_match": True}
+    return {
+        "match": {"prefix": "/", "headers": [present, coded]},
+        "direct_response": {"status": 415},
+        "typed_per_filter_config": {TRANSCODER: off()},
+    }
+
+
+def _methods(grpc_services: Sequence[str]) -> list[contracts.Method]:
+    return [method for method in contracts.methods().values() if method.service in grpc_services]
+
+
+def paths_of_others(grpc_services: Sequence[str]) -> list[str]:
     """Paths, as regular expressions, of the calls that speak another vendor's API, whose clients add what we do not know."""
-    methods = [method for method in contracts.methods().values() if method.service in grpc_services and _is_byte_stream(method)]
-    paths = [method.http.path for method in methods if method.http and not method.http.path.startswith(OUR_API)]
-    return [VARIABLE.sub(".+", re.escape(path)) for path in paths]
+    methods = [method for method in _methods(grpc_services) if _is_byte_stream(method)]
+    return [path for path in _paths(methods) if not path.startswith(OUR_API)]
+
+
+def _paths(methods: Iterable[contracts.Method]) -> list[str]:
+    """Their paths as regular expressions."""
+    return [VARIABLE.sub(".+", re.escape(method.http.path)) for method in methods if method.http]
 
 
 def _is_json_stream(method: contracts.Method) -> bool:
@@ -239,9 +275,19 @@ def _accepting(content_type: str) -> Config:
     return {"headers": [{"name": "accept", "string_match": {"contains": content_type}}]}
 
 
-def _rest_route(door: Door, match: Config, cluster: str, filters: Config | None = None) -> Config:
+def _rest_route(match: Config, cluster: str, most: int, filters: Config | None = None) -> Iterator[Config]:
+    """A route for bodies of at most so many bytes, after one that refuses those that say that they are larger.
+
+    Up to twice as many bytes are read first: many clients send all before they read, and would miss an answer that comes earlier.
+    """
+    longer = {"name": "content-length", "range_match": {"start": most + 1, "end": 2**63 - 1}}
+    yield {
+        "match": match | {"headers": [*match.get("headers", ()), longer]},
+        "direct_response": {"status": 413},
+        "typed_per_filter_config": {TRANSCODER: off(), BUFFER: bounded(2 * most)},
+    }
     removals = [{"remove": name} for name in GRPC_HEADERS]
     fresh = {"append": set_header("cache-control", "no-store", keep=True)}
     unfit = {"remove_on_match": {"key_matcher": {"safe_regex": {"regex": NOT_METADATA}}}}
-    common = {HEADERS: headers([*removals, fresh], removals, [unfit]), BUFFER: bounded(door)}
-    return {"match": match, "route": {"cluster": cluster}, "typed_per_filter_config": common | (filters or {})}
+    common = {HEADERS: headers([*removals, fresh], removals, [unfit]), BUFFER: bounded(most)}
+    yield {"match": match, "route": {"cluster": cluster}, "typed_per_filter_config": common | (filters or {})}

@@ -31,7 +31,7 @@ class DoorSettings(Section):
     max_connections: int = setting(4096, "Connections of callers at a time, over all ports.", low=16)
     max_streams: int = setting(256, "Calls at a time over one HTTP/2 connection.", low=1)
     max_calls: int = setting(1024, "Calls at a time to one service; more are refused with 503.", low=1)
-    max_heap_mib: int = setting(512, "Memory at which Envoy refuses new requests instead of growing.", low=128)
+    max_heap_mib: int = setting(1024, "Memory at which Envoy refuses new requests instead of growing.", low=128)
     buffer_bytes: int = setting(32 * KIB, "Buffer of a connection before the sender is slowed down.", low=4 * KIB)
     headers_timeout: timedelta = setting(timedelta(seconds=10), "How long a caller may take to send a request's headers.")
     idle_timeout: timedelta = setting(timedelta(minutes=60), "How long a connection may stand without any call.")

@@ -49,6 +49,7 @@ def make_door(settings: MeshSettings) -> Door:
         access_log=data / "log" / "access.jsonl",
         address=settings.listen_address,
         settings=DoorSettings.load(),
+        large_bytes=settings.large_message_bytes,
     )
 
 

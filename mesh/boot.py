@@ -18,7 +18,7 @@ import grpc
 import uvloop
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from mesh import answers, catalogue, extra_contracts, inbox, logs
+from mesh import answers, catalogue, extra_contracts, inbox, large, logs
 from mesh.boundary import Boundary
 from mesh.client import MeshClient
 from mesh.clock import Clock, SystemClock, to_us
@@ -73,14 +73,20 @@ class Running:
         await self.stack.aclose()
 
 
-def make_server(settings: MeshSettings, boundary: Boundary, open_streams: int = 0) -> grpc.aio.Server:
-    """A gRPC server with the mesh's limits; `open_streams` of long life do not count among its calls."""
+def make_server(
+    settings: MeshSettings, boundary: Boundary, open_streams: int = 0, message_bytes: int | None = None
+) -> grpc.aio.Server:
+    """A gRPC server with the mesh's limits; `open_streams` of long life do not count among its calls.
+
+    `message_bytes` is the largest message that it takes and gives; None: as all others.
+    """
+    most = message_bytes or settings.max_message_bytes
     return grpc.aio.server(
         interceptors=(boundary,),
         maximum_concurrent_rpcs=settings.max_concurrent_rpcs + open_streams,
         options=[
-            ("grpc.max_receive_message_length", settings.max_message_bytes),
-            ("grpc.max_send_message_length", settings.max_message_bytes),
+            ("grpc.max_receive_message_length", most),
+            ("grpc.max_send_message_length", most),
             ("grpc.so_reuseport", 0),
             ("grpc.http2.max_frame_size", 1024 * 1024),
             # the door asks for a sign of life every few seconds; by default that counts as abuse and ends the connection
@@ -120,7 +126,8 @@ async def boot(
         loops: list[Loop] = [host.db.failed, lambda: _keep_house(host), *(partial(_begun_again, loop) for loop in parts.background)]
         if with_bus:
             loops += await _join_bus(host, parts, incoming, stack)
-        server = make_server(settings, Boundary(ids, parts.self_validating), parts.open_streams)
+        most = large.message_bytes(catalogue.service(name).grpc_services, settings)
+        server = make_server(settings, Boundary(ids, parts.self_validating), parts.open_streams, most)
         servicer = health.aio.HealthServicer()
         _register(server, name, parts, servicer, settings)
         address = f"unix:{_fresh_socket(settings.socket_of(name, replica))}"

@@ -232,6 +232,11 @@ class MeshSettings(_Ports):
         timedelta(seconds=5), "How long running calls may take to end when a process is told to stop.", low=0
     )
     max_message_bytes: int = setting(4 * 1024 * 1024, "Largest gRPC message in bytes, in and out.", low=1024)
+    large_message_bytes: int = setting(
+        32 * 1024 * 1024,
+        "Largest request in bytes of a call that may carry large bytes, such as a chat with pictures; in JSON as base64.",
+        low=1024,
+    )
     max_concurrent_rpcs: int = setting(2048, "Calls a process answers at a time; more are refused with RESOURCE_EXHAUSTED.", low=1)
     call_deadline: timedelta = setting(timedelta(seconds=10), "Deadline of a call to another service when the caller sets none.")
     call_attempts: int = setting(4, "Attempts of a call to another service that answers UNAVAILABLE.", low=1, high=5)

@@ -74,7 +74,7 @@ def _resident(process: psutil.Process) -> float:
     return float(sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))) / MIB
 
 
-def _ours(mesh: Mesh) -> Memory:
+def memory_of(mesh: Mesh) -> Memory:
     """The provider service alone, and Envoy, which all services share."""
     by_name = {"services.provider": 0.0, "envoy": 0.0}
     for child in psutil.Process(mesh.pid).children(recursive=True):
@@ -148,7 +148,7 @@ async def main(seconds: float) -> int:
             ):
                 ports = {DIRECT: int(mock.url.rpartition(":")[2]), OURS: mesh.door_port, THEIRS: port, WITH_BUDGETS: other}
                 found = await measure(ports, seconds)
-                return 0 if show(found, _ours(mesh), _resident(psutil.Process(process.pid))) else 1
+                return 0 if show(found, memory_of(mesh), _resident(psutil.Process(process.pid))) else 1
 
 
 if __name__ == "__main__":

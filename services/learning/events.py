@@ -1,5 +1,6 @@
 """What the learning service tells, and what it does with what it hears."""
 
+from collections.abc import Sequence
 from datetime import UTC
 
 from fsrs import Rating
@@ -58,8 +59,10 @@ def training_completed(session: Session) -> Fact:
     return Fact(message, _session_subject(session), _attributes(session))
 
 
-def feedback_given(session: Session, closed: Round, rating: Rating, provider: tuple[str, str] | None) -> Fact:
-    """A round was scored; `provider` is the (id, model) that the score is counted to."""
+def feedback_given(
+    session: Session, closed: Round, rating: Rating, provider: tuple[str, str] | None, aliases: Sequence[str] = ()
+) -> Fact:
+    """A round was scored; `provider` is the (id, model) that the score is counted to, `aliases` other names of its domain."""
     provider_id, model = provider or ("", "")
     message = learning_events_pb2.CoachFeedbackGiven(
         user_id=session.user_id,
@@ -73,6 +76,7 @@ def feedback_given(session: Session, closed: Round, rating: Rating, provider: tu
         rating=card_pb2.Rating.ValueType(rating),
         provider_id=provider_id,
         model=model,
+        domain_aliases=aliases,
     )
     return Fact(message, _session_subject(session), _round_attributes(session, closed))
 

@@ -23,6 +23,7 @@ from services.provider.flows import accounts, availability, conditions, known, s
 from services.provider.flows.advising import Advisor
 from services.provider.flows.completing import Completing
 from services.provider.flows.keyring import Keyring
+from services.provider.flows.room import Room
 from services.provider.registry_service import RegistryService
 from services.provider.remote.calling import Remote
 from services.provider.report_service import ReportService
@@ -48,11 +49,12 @@ async def build(host: Host) -> Parts:
         answer_bytes=settings.call_answer_bytes,
     )
     completer = Completing(host, knows, keyring, advisor, remote)
+    room = Room(settings.large_requests_bytes)
     return Parts(
         servicers=[
             (add_ProviderServiceServicer_to_server, ProviderService(host, knows, advisor)),
-            (add_CompletionServiceServicer_to_server, CompletionService(host, knows, completer)),
-            (add_CompatibilityServiceServicer_to_server, CompatibilityService(host, completer, knows)),
+            (add_CompletionServiceServicer_to_server, CompletionService(host, knows, completer, room)),
+            (add_CompatibilityServiceServicer_to_server, CompatibilityService(host, completer, knows, room)),
             (add_RegistryServiceServicer_to_server, RegistryService(host, knows, keyring)),
             (add_SelectionServiceServicer_to_server, SelectionService(host, knows)),
             (add_AvailabilityServiceServicer_to_server, AvailabilityService(host, knows)),

@@ -8,8 +8,8 @@
             case GiveUp(failure, tried): ...refuse...
 
 Times are lengths since the request began. It ends always: each attempt uses up a retry, a key or a target, and `max_attempts`
-bounds them all. It never waits past the deadline. What rests (a key after 429) or is used up (a key after 401) stays so for the
-whole request, whatever its retries do.
+bounds those that ask somebody. It never waits past the deadline. What rests (a key after 429) or is used up (a key after 401) stays
+so for the whole request, whatever its retries do.
 """
 
 from collections.abc import Callable
@@ -117,6 +117,11 @@ class State:
         """What was tried, each once."""
         return frozenset(attempt.target for attempt in self.tried)
 
+    @property
+    def asked(self) -> list[Attempt]:
+        """Attempts at which somebody was asked: who cannot be told in its dialect was not, and uses up no limit."""
+        return [made for made in self.tried if not (made.failure and made.failure.of_dialect)]
+
 
 def begin(plan: Plan, limits: Limits) -> State:
     """The state before the first attempt."""
@@ -170,7 +175,7 @@ def without(state: State, candidate: Candidate, *, may_retry: Callable[[], bool]
 
 
 def _used_up(state: State) -> bool:
-    return len(state.tried) >= state.limits.max_attempts
+    return len(state.asked) >= state.limits.max_attempts
 
 
 def _in_time(state: State, resume: timedelta) -> bool:
@@ -217,7 +222,7 @@ def _failures(state: State, target: Target, kind: FailureKind) -> int:
 def _moved_on(state: State, failed: Candidate, failure: Failure) -> State:
     """The course without the candidate that failed, turned into the chain of the failure's cause."""
     left = state.plan.onward(cause_of(failure.kind), failed, state.left[1:], state.targets)
-    if len(state.targets) >= state.limits.max_targets:
+    if len({made.target for made in state.asked}) >= state.limits.max_targets:
         left = ()
     return replace(state, left=tuple(item for item in left if _keys(state, item)))
 
@@ -249,8 +254,7 @@ def _may_come_back(state: State, item: Limited) -> bool:
 def _to_tell(state: State, remaining: timedelta) -> Failure:
     """The last failure of somebody who was asked, else the last; without any attempt, why there was none."""
     if state.tried:
-        asked = (made.failure for made in reversed(state.tried) if not (made.failure and made.failure.of_dialect))
-        failure = next(asked, state.tried[-1].failure)
+        failure = (state.asked or state.tried)[-1].failure
         if failure is None:
             raise ValueError("the request has its answer; there is nothing left to ask")
         return failure

@@ -9,6 +9,8 @@ from services.provider import labels as rules
 from services.provider.dialects.asked import Unreadable
 
 LABELS, SESSION = "x-tooloo-labels", "x-tooloo-session"
+# what of a request did not go along to who answered it
+DROPPED = "x-tooloo-dropped"
 POLICY, CHAIN = "x-tooloo-policy", "x-tooloo-fallback-chain"
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _KEY = "key"

@@ -98,13 +98,17 @@ class Message:
 
 @dataclass(frozen=True)
 class Tool:
-    """A function that the model may ask for; `parameters` is a JSON Schema."""
+    """A function that the model may ask for; `parameters` is a JSON Schema.
+
+    `extra` are fields that only the caller's dialect knows, by dialect: others go without them.
+    """
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     strict: bool | None = None
     cache: str = ""
+    extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,12 @@ class Chat:
         """Capabilities that a model must have for it."""
         pictured = any(isinstance(part, Image) for message in self.messages for part in message.parts)
         return frozenset({"tools"} if self.tools else ()) | frozenset({"vision"} if pictured else ())
+
+    @property
+    def picture_bytes(self) -> int:
+        """Characters of the pictures that came along."""
+        parts = (part for message in self.messages for part in message.parts)
+        return sum(len(part.data) for part in parts if isinstance(part, Image))
 
     @property
     def beginning(self) -> tuple[object, ...]:

@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
@@ -28,7 +28,9 @@ from services.provider.dialects.base import JSON, dump
 from services.provider.dialects.doors import AnthropicDoor, Door, OpenAIDoor, ResponsesDoor, StreamWriter
 from services.provider.dialects.troubles import Trouble, of_failure, of_unreadable
 from services.provider.failure import CallFailedError
+from services.provider.flows import targets
 from services.provider.flows.known import Known
+from services.provider.flows.room import LARGE, Room
 
 log = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -65,10 +67,11 @@ _DECODE = json.JSONDecoder(parse_constant=_no_number).decode
 class CompatibilityService(CompatibilityServiceServicer):
     """Answers tooloo.provider.v1.CompatibilityService."""
 
-    def __init__(self, host: Host, completer: Completer, known: Known) -> None:
+    def __init__(self, host: Host, completer: Completer, known: Known, room: Room) -> None:
         self._host = host
         self._completer = completer
         self._known = known
+        self._room = room
         self._openai, self._responses, self._anthropic = OpenAIDoor(), ResponsesDoor(), AnthropicDoor()
 
     def CreateChatCompletion(self, request: HttpBody, context: Context) -> Bodies:
@@ -86,7 +89,7 @@ class CompatibilityService(CompatibilityServiceServicer):
     async def CountMessageTokens(self, request: HttpBody, context: Context) -> Bodies:
         """An estimate by characters; the header x-tooloo-estimated says so."""
         try:
-            asked = anthropic_reading.read(_parsed(request), counting=True)
+            asked = anthropic_reading.read(_parsed(request.data), counting=True)
         except Unreadable as error:
             yield await self._refusal(self._anthropic, of_unreadable(error), context)
             return
@@ -96,7 +99,8 @@ class CompatibilityService(CompatibilityServiceServicer):
     async def ListCompatibleModels(self, request: api.ListCompatibleModelsRequest, context: Context) -> Bodies:
         """Models and aliases by id."""
         aliases = await self._host.db.read(self._names)
-        yield _body(catalogue.listed(self._known.registry.models, aliases, request.limit, request.after_id))
+        models, limit = self._known.registry.models, request.limit
+        yield _body(catalogue.listed(models, aliases, limit, request.after_id, request.before_id))
 
     async def GetCompatibleModel(self, request: api.GetCompatibleModelRequest, context: Context) -> Bodies:
         """One model or alias."""
@@ -115,9 +119,22 @@ class CompatibilityService(CompatibilityServiceServicer):
 
     def _complete(self, door: Door, request: HttpBody, context: Context) -> Bodies:
         """The answer of one generator: each that hands on what another yields costs as much as a statement."""
+        data = request.data
+        return self._in_room(door, data, context) if len(data) > LARGE else self._answered(door, data, context)
+
+    async def _in_room(self, door: Door, data: bytes, context: Context) -> Bodies:
+        try:
+            with self._room.taken(len(data)):
+                async with aclosing(self._answered(door, data, context)) as bodies:
+                    async for body in bodies:
+                        yield body
+        except errors.Refusal as error:
+            yield await self._refusal(door, _of_refusal(error), context)
+
+    def _answered(self, door: Door, data: bytes, context: Context) -> Bodies:
         try:
             headers = callers.headers_of(context.invocation_metadata() or ())
-            asked = door.read(_parsed(request), headers)
+            asked = door.read(_parsed(data), headers)
             ask = self._ask(asked, headers)
         except Unreadable as error:
             return self._refused(door, of_unreadable(error), context)
@@ -129,10 +146,12 @@ class CompatibilityService(CompatibilityServiceServicer):
         except Exception as error:  # noqa: BLE001 - in this dialect, too, everything unexpected ends here
             yield await self._refusal(door, self._trouble(error), context)
             return
-        await context.send_initial_metadata(_headers(completed, "x-tooloo-cost", completed.cost))
+        dropped = self._left_out(door, asked, completed)
+        await context.send_initial_metadata(_headers(completed, "x-tooloo-cost", completed.cost, dropped))
         # a provider that told no usage is charged by estimate, and a client that counts should know no less
         answer = replace(completed.answer, usage=completed.usage)
-        yield _body(door.answer(asked, answer, completed.query_id, self._now(), completed.model))
+        for piece in _in_pieces(_body(door.answer(asked, answer, completed.query_id, self._now(), completed.model))):
+            yield piece
 
     async def _streamed(self, door: Door, asked: Asked, ask: Ask, context: Context) -> Bodies:
         """Headers leave with the first piece: until then a failure still has a status of its own."""
@@ -148,9 +167,11 @@ class CompatibilityService(CompatibilityServiceServicer):
                         continue
                     if data := _bytes_of(piece, writer):
                         if not sent:
-                            sent, headers = True, _headers(started, "x-tooloo-estimated-cost", started.estimated_cost)
-                            await context.send_initial_metadata(headers)
-                        yield HttpBody(content_type=SSE, data=data)
+                            sent, dropped = True, self._left_out(door, asked, started)
+                            cost = started.estimated_cost
+                            await context.send_initial_metadata(_headers(started, "x-tooloo-estimated-cost", cost, dropped))
+                        for part in _in_pieces(HttpBody(content_type=SSE, data=data)):
+                            yield part
         except Exception as error:  # noqa: BLE001 - see above
             trouble = self._trouble(error)
             if not sent or writer is None:
@@ -171,6 +192,9 @@ class CompatibilityService(CompatibilityServiceServicer):
             policy_id=callers.named(headers, callers.POLICY),
             fallback_chain=callers.named(headers, callers.CHAIN),
         )
+
+    def _left_out(self, door: Door, asked: Asked, told: Started | Completed) -> str:
+        return door.left_out(asked, targets.left_out(self._known, asked.chat, told.provider_id, told.model))
 
     def _now(self) -> int:
         return int(self._host.clock.now().timestamp())
@@ -220,9 +244,9 @@ def _for_now(refusal: errors.Refusal) -> bool:
     return isinstance(info, ErrorInfo) and info.metadata.get("commonest_exclusion") == "UNAVAILABLE"
 
 
-def _parsed(request: HttpBody) -> object:
+def _parsed(data: bytes) -> object:
     try:
-        text = request.data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
         value = _DECODE(text)
         if _SURROGATE.search(text):
             dump(value)
@@ -242,14 +266,22 @@ def _bytes_of(piece: Delta | Completed, writer: StreamWriter | None) -> bytes:
     return writer.write(piece)
 
 
-def _headers(told: Started | Completed, cost_name: str, cost: int | None) -> tuple[tuple[str, str], ...]:
+def _headers(told: Started | Completed, cost_name: str, cost: int | None, dropped: str) -> tuple[tuple[str, str], ...]:
     found = [
         ("x-tooloo-query-id", told.query_id),
         ("x-tooloo-provider", told.provider_id),
         ("x-tooloo-model", told.model),
         (cost_name, money.show(cost) if cost is not None else ""),
+        (callers.DROPPED, dropped),
     ]
     return tuple([(name, value) for name, value in found if value and value.isascii() and value.isprintable()])
+
+
+def _in_pieces(body: HttpBody) -> Iterable[HttpBody]:
+    """A body as messages of a size that everybody takes; the door puts them together."""
+    if len(data := body.data) <= LARGE:
+        return (body,)
+    return (HttpBody(content_type=body.content_type, data=data[at : at + LARGE]) for at in range(0, len(data), LARGE))
 
 
 def _body(value: object) -> HttpBody:

@@ -11,10 +11,12 @@ from tooloo.provider.v1.completion_service_pb2_grpc import CompletionServiceServ
 
 from mesh import answers, errors
 from mesh.host import Host
-from services.provider import chat_wire, completion_wire, query_store
-from services.provider.completing_port import AUTO, Ask, Completer, QueryFailedError
+from services.provider import callers, chat_wire, completion_wire, query_store
+from services.provider.completing_port import AUTO, Ask, Completed, Completer, QueryFailedError, Started
 from services.provider.failure import Failure, FailureKind
+from services.provider.flows import targets
 from services.provider.flows.known import Known
+from services.provider.flows.room import Room
 from services.provider.selection_wire import from_constraints
 from services.provider.strategies import Strategy
 from services.provider.wire import from_duration, from_labels
@@ -29,33 +31,45 @@ _SOON = timedelta(seconds=1)
 class CompletionService(CompletionServiceServicer):
     """Answers tooloo.provider.v1.CompletionService."""
 
-    def __init__(self, host: Host, known: Known, completer: Completer) -> None:
+    def __init__(self, host: Host, known: Known, completer: Completer, room: Room) -> None:
         self._host = host
         self._known = known
         self._completer = completer
+        self._room = room
 
     async def Complete(self, request: api.CompleteRequest, context: Context) -> api.CompleteResponse:
         """The whole answer."""
+        ask = self._ask(request, context)
         try:
-            return completion_wire.to_response(await self._completer.complete(self._ask(request, context)))
+            with self._room.taken(ask.chat.picture_bytes):
+                completed = await self._completer.complete(ask)
         except QueryFailedError as error:
             raise refusal(error) from error
+        await self._tell_dropped(ask, completed, context)
+        return completion_wire.to_response(completed)
 
     async def StreamComplete(
         self, request: api.StreamCompleteRequest, context: Context
     ) -> AsyncIterator[api.StreamCompleteResponse]:
         """The answer as it comes."""
-        begun = False
+        begun, ask = False, self._ask(request, context, stream=True)
         try:
-            async with aclosing(self._completer.stream(self._ask(request, context, stream=True))) as events:
-                async for event in events:
-                    begun = True
-                    for message in completion_wire.to_events(event):
-                        yield message
+            with self._room.taken(ask.chat.picture_bytes):
+                async with aclosing(self._completer.stream(ask)) as events:
+                    async for event in events:
+                        begun = True
+                        if isinstance(event, Started):
+                            await self._tell_dropped(ask, event, context)
+                        for message in completion_wire.to_events(event):
+                            yield message
         except QueryFailedError as error:
             if not begun:
                 raise refusal(error) from error
             yield completion_wire.to_failed(error)
+
+    async def _tell_dropped(self, ask: Ask, told: Started | Completed, context: Context) -> None:
+        if names := targets.left_out(self._known, ask.chat, told.provider_id, told.model):
+            await context.send_initial_metadata(((callers.DROPPED, ", ".join(names)),))
 
     async def GetQuery(self, request: api.GetQueryRequest, context: Context) -> api.GetQueryResponse:
         """What was tried, used and spent."""

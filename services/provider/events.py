@@ -23,7 +23,7 @@ from mesh.clock import Clock
 from mesh.db import Transaction
 from mesh.inbox import Handler
 from mesh.outbox import Fact
-from services.provider import budget_store, chat_wire, quality, selection_store, store, wire
+from services.provider import budget_store, chat_wire, domain_store, quality, selection_store, store, wire
 from services.provider.availability import Out, Priority, Resource
 from services.provider.budget import Standing, reached
 from services.provider.failure import Failure
@@ -32,6 +32,9 @@ from services.provider.quality import Feedback
 from services.provider.query import Query
 from services.provider.reservation import Reservation
 from services.provider.selection_store import Observed
+
+# of a domain; the bus takes any number of them
+_MOST_ALIASES = 200
 
 
 def selected(selection: store.Selection) -> Fact:
@@ -195,6 +198,8 @@ def handlers(clock: Clock, remembered: int) -> dict[str, Handler]:
         # the bus takes any number as a score
         if given.provider_id and given.model and given.domain and 0 <= given.score <= 1:
             domain, model = quality.domain_of(given.domain), (given.provider_id, given.model)
+            # learning finds a domain under any of its names, and callers select by them
+            await domain_store.put_names(tx, domain, set(map(quality.domain_of, given.domain_aliases[:_MOST_ALIASES])))
             known = (await store.feedback_in(tx, domain)).get(model, Feedback())
             await store.put_feedback(tx, model, domain, known.plus(given.score))
             outcome = Observed(f"coach/{event.id}", clock.now(), model, given.score, 1.0)

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+# the learning service cuts longer ones
+_LONGEST_DOMAIN = 64
+
 
 @dataclass(frozen=True)
 class Feedback:
@@ -34,4 +37,5 @@ def expected(prior: float, prior_weight: float, feedback: Feedback) -> float:
 
 def domain_of(focus_area: str) -> str:
     """The domain that a focus area stands for, written as the learning service tells it: "Knot  theory" is "knot-theory"."""
-    return "-".join(focus_area.casefold().replace("/", " ").replace("_", " ").split()).strip("-")
+    words = focus_area.casefold().replace("/", " ").replace("_", " ").split()
+    return "-".join(words)[:_LONGEST_DOMAIN].strip("-")

@@ -173,12 +173,14 @@ class RegistryService(RegistryServiceServicer):
 
     async def ListProviderKeys(self, request: api.ListProviderKeysRequest, context: Context) -> api.ListProviderKeysResponse:
         """Keys by provider and id."""
+        await self._host.db.read(self._known.look)
         stored, used = await self._host.db.read(partial(_keys, provider_id=request.provider_id))
         found = [self._key(key, used) for key in stored]
         found += [
             form.to_environment_key(name, hint_of(key), used.get((name, ENVIRONMENT)))
             for name, key in self._known.environment_keys.items()
-            if request.provider_id in ("", name)
+            # that of a provider that was deleted is nobody's
+            if request.provider_id in ("", name) and name in self._known.registry.providers
         ]
         found.sort(key=lambda key: (key.provider_id, key.key_id))
         shown, token = _page(request, found, lambda key: [key.provider_id, key.key_id])

@@ -166,6 +166,12 @@ class ProviderSettings(Section):
     query_keep: timedelta = setting(
         timedelta(days=30), "How long queries are kept, and answers of queries with a request id.", low=0
     )
+    large_requests_bytes: int = setting(
+        256 * 1024 * 1024,
+        "Bytes of requests over 1 MiB, as those with pictures are, that a process works on at a time; they take about five times as"
+        " much memory. More are refused with RetryInfo.",
+        low=1024 * 1024,
+    )
     default_policy: str = setting("", "Policy that decides for requests that name none; empty: the weights of these settings.")
     max_policies: int = setting(1000, "Selection policies there may be.", low=1, high=100_000)
     max_aliases: int = setting(1000, "Aliases there may be.", low=1, high=100_000)

@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from envoy.door import Door
 from envoy.settings import DoorSettings
 from envoy.testing import door_on_free_ports, running_door
 from mesh import boot, catalogue, contracts, testing
@@ -56,21 +57,25 @@ class Calling:
 
 
 @asynccontextmanager
-async def service_before(url: str, folder: Path, build: boot.Build = build) -> AsyncIterator[testing.Bench]:
-    """The service whose providers are all at this address."""
+async def service_before(url: str, folder: Path, build: boot.Build = build, **more: str) -> AsyncIterator[testing.Bench]:
+    """The service whose providers are all at this address; `more` are settings of the provider by name."""
     registry = folder / "registry.toml"
     registry.write_text(REGISTRY.format(url=url, address=url.removeprefix("http://")))
     quick = {"TOOLOO_PROVIDER_RETRY_BASE": "10ms", "TOOLOO_PROVIDER_RETRY_LONGEST": "50ms"}
-    settings = {"TOOLOO_PROVIDER_REGISTRY_FILE": str(registry), **quick}
+    own = {f"TOOLOO_PROVIDER_{name.upper()}": value for name, value in more.items()}
+    settings = {"TOOLOO_PROVIDER_REGISTRY_FILE": str(registry), **quick, **own}
     async with testing.running("provider", build, folder / "data", settings=settings) as service:
         yield service
 
 
 @asynccontextmanager
-async def door_before(url: str, folder: Path, build: boot.Build = build) -> AsyncIterator[Calling]:
+async def door_before(
+    url: str, folder: Path, build: boot.Build = build, large_bytes: int = Door.large_bytes, **more: str
+) -> AsyncIterator[Calling]:
     """The same, behind Envoy. `build` may be tests.support.straight's, where nothing is tried again and nothing cools down."""
-    async with service_before(url, folder, build) as service:
+    async with service_before(url, folder, build, **more) as service:
         door = door_on_free_ports(folder, {"provider": catalogue.service("provider").grpc_services}, DoorSettings())
+        door = replace(door, large_bytes=large_bytes)
         door.descriptors.write_bytes(contracts.descriptor_path().read_bytes())
         socket = Path(service.address.removeprefix("unix:"))
         async with running_door(door, folder, {"provider": [socket]}):

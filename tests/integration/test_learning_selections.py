@@ -43,6 +43,8 @@ async def test_scores_are_counted_to_the_provider_selected_last(bench: Bench) ->
     (event, _) = [event for event in await bench.running.told() if event.type == "coach.feedback.given"]
     assert event.data.Unpack(given)
     assert (given.provider_id, given.model) == ("new", "m")
+    # by which others know the domain
+    assert list(given.domain_aliases) == ["py", "python3", "python-programming"]
 
 
 async def test_scores_are_not_counted_to_the_provider_of_another_user(bench: Bench) -> None:

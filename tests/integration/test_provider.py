@@ -191,6 +191,30 @@ async def test_the_same_request_id_records_once(caller: Caller) -> None:
     assert len(await caller.events("provider.selected")) == 1
 
 
+async def test_a_domain_under_another_name(caller: Caller) -> None:
+    """What was learned under the domain's id counts for who selects by an alias, also what was earned while that was a topic."""
+
+    async def quality(area: str) -> float:
+        answer = await caller.stub.SelectProvider(api.SelectProviderRequest(focus_area=area))
+        return next(item.parts.quality.value for item in answer.candidates if item.model == "big")
+
+    async def hear(domain: str, score: float, *aliases: str) -> None:
+        given = CoachFeedbackGiven(domain=domain, score=score, provider_id="acme", model="big", domain_aliases=aliases)
+        await caller.bench.hear(given)
+
+    await hear("maths", 0.0)
+    await hear("mathematics", 1.0, "maths", "high-school-algebra", "mathematics")
+    both = (0.8 * 10 + 1) / 12
+    for area in ("Mathematics", "maths", "High_School / Algebra"):
+        assert await quality(area) == pytest.approx(both), area
+    assert await quality("music") == 0.8
+    # the curriculum has changed: it is a domain of its own now
+    await hear("maths", 1.0)
+    assert await quality("maths") == pytest.approx((0.8 * 10 + 1) / 11)
+    await hear("mathematics", 1.0)
+    assert await quality("high school algebra") == 0.8
+
+
 async def test_coach_feedback_moves_the_quality_of_that_domain_once(caller: Caller) -> None:
     """Ten low scores in python halve what is expected of the model there; other domains keep the prior; a repeat counts once."""
     for _ in range(10):

@@ -320,3 +320,16 @@ async def test_a_key_of_the_environment_works_on(tmp_path: Path, monkeypatch: py
         [opened] = await service.host.db.read(lambda tx: keyring.keys_of(tx, "acme", "x"))
         assert (opened.key_id, opened.secret) == ("environment", "key-of-the-environment")
         assert "key-of-the-environment" not in repr(opened)
+
+
+async def test_a_key_of_the_environment_goes_with_its_provider(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No call uses it any more once its provider is deleted, so it is not listed either; with a new one of that id it is back."""
+    monkeypatch.setenv("ACME_TEST_KEY", "key-of-the-environment")
+    async with testing.running("provider", build, tmp_path / "data", settings=settings(tmp_path)) as service:
+        calls, everything = registry(service), api.ListProviderKeysRequest()
+        await calls.DeleteProvider(api.DeleteProviderRequest(provider_id="acme"))
+        assert not (await calls.ListProviderKeys(everything)).keys
+        assert not (await calls.ListProviderKeys(api.ListProviderKeysRequest(provider_id="acme"))).keys
+        again = api.ProviderDefinition(provider_id="acme", base_url="https://acme.example/v1")
+        await calls.RegisterProvider(api.RegisterProviderRequest(provider=again))
+        assert [key.key_id for key in (await calls.ListProviderKeys(everything)).keys] == ["environment"]

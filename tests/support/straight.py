@@ -18,6 +18,7 @@ from services.provider.completing_port import Ask, Completed, Started
 from services.provider.flows import known
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
+from services.provider.flows.room import Room
 from services.provider.registry import Model, Registry
 from services.provider.registry_service import RegistryService
 from services.provider.remote.calling import Remote
@@ -87,7 +88,7 @@ async def build(host: Host) -> Parts:
     knows = known.read(host.settings_of(ProviderSettings), {})
     keyring = await Keyring.open(host, knows)
     remote = Remote(host.clock)
-    doors = CompatibilityService(host, Straight(host, knows, keyring, remote), knows)
+    doors = CompatibilityService(host, Straight(host, knows, keyring, remote), knows, Room(knows.settings.large_requests_bytes))
     return Parts(
         servicers=[
             (add_RegistryServiceServicer_to_server, RegistryService(host, knows, keyring)),

@@ -9,12 +9,15 @@ from services.provider.chat import Chat, Image
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,(.*)", re.DOTALL)
 _LONGEST_NAME = 256
+_PLACE = re.compile(r"\[\d+\]")
+_EMPTY: tuple[Any, ...] = ("", [], {}, False)
 
 
 @dataclass(frozen=True)
 class Asked:
     """A request at a door. `with_usage`: the caller wants the usage of a stream; `user` is whom the caller names.
 
+    `unread` are fields inside of others that nobody here has a word for, as a path without places: "messages.annotations".
     `shown` are fields that the door's dialect shows again in its answer.
     """
 
@@ -23,6 +26,7 @@ class Asked:
     stream: bool = False
     with_usage: bool = False
     user: str = ""
+    unread: tuple[str, ...] = ()
     shown: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -38,11 +42,24 @@ class Unreadable(ValueError):
 class Fields:
     """A JSON object of a request; null counts as not given, as the vendors have it."""
 
-    def __init__(self, value: Any, where: str = "") -> None:
+    def __init__(self, value: Any, where: str = "", outer: "Fields | None" = None) -> None:
         if not isinstance(value, dict):
             raise Unreadable(where, "must be an object", "invalid_type")
         self._given: dict[str, Any] = {name: field for name, field in value.items() if field is not None}
         self._where = where
+        # every object inside of the outermost one
+        self._inner: list[Fields] = [] if outer is None else outer._inner
+        if outer is not None:
+            self._inner.append(self)
+
+    def within(self, value: Any, where: str) -> "Fields":
+        """An object inside of this one; `where` is its whole path."""
+        return Fields(value, where, self)
+
+    def unread(self) -> tuple[str, ...]:
+        """Paths, without places, of what was given inside of other fields and read by nobody; what is empty says nothing."""
+        left = [f"{inner._where}.{name}" for inner in self._inner for name, value in inner._given.items() if value not in _EMPTY]
+        return tuple(dict.fromkeys(_PLACE.sub("", path) for path in left)) if left else ()
 
     def path(self, name: str) -> str:
         """The field as a caller writes it."""
@@ -88,7 +105,7 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise Unreadable(self.path(name), "must be a number", "invalid_type")
         if not low <= value <= high:
-            raise Unreadable(self.path(name), f"must be between {low:g} and {high:g}")
+            raise Unreadable(self.path(name), f"must be between {low} and {high}")
         return value
 
     def integer(self, name: str, low: int, high: int) -> int | None:
@@ -117,7 +134,7 @@ class Fields:
     def table(self, name: str) -> "Fields | None":
         """An object; None without one."""
         value = self._given.pop(name, None)
-        return None if value is None else Fields(value, self.path(name))
+        return None if value is None else Fields(value, self.path(name), self)
 
     def mapping(self, name: str) -> dict[str, Any]:
         """An object as it came; empty without one."""
@@ -129,6 +146,15 @@ class Fields:
     def rest(self) -> dict[str, Any]:
         """What was not read yet."""
         return dict(self._given)
+
+    def close(self) -> None:
+        """All of it counts as read: it goes on as it came."""
+        self._given.clear()
+
+    def pass_over(self, *names: str) -> None:
+        """Fields that say nothing that is not known, or that somebody reads elsewhere."""
+        for name in names:
+            self._given.pop(name, None)
 
     def refuse(self, name: str, why: str) -> None:
         """Refuses the field when it is given."""
@@ -150,6 +176,15 @@ def texts_or_one(fields: Fields, name: str, most: int) -> tuple[str, ...]:
     if len(found) > most:
         raise Unreadable(fields.path(name), f"may hold at most {most}")
     return tuple(found)
+
+
+def cache_of(fields: Fields) -> str:
+    """How long the prompt up to here is to be kept, as Anthropic marks it; "" when it is not marked."""
+    mark = fields.table("cache_control")
+    if mark is None:
+        return ""
+    mark.pass_over("type")
+    return mark.text("ttl") or "5m"
 
 
 def image_of_url(url: str, where: str, detail: str = "") -> Image:

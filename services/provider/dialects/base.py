@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from services.provider.chat import Answer, Chat, Delta, Foreign, Role
+from services.provider.chat import Answer, Chat, Delta, Foreign, Image, Role, ToolResult
 from services.provider.dialects.halves import mended_value
 from services.provider.failure import CallFailedError, Failure, FailureKind
 from services.provider.target import Target
@@ -57,6 +57,22 @@ class Dialect(ABC):
     @abstractmethod
     def request(self, chat: Chat, target: Target, *, stream: bool) -> Outgoing:
         """The HTTP request without the key; Unsupported for what the dialect cannot say."""
+
+    @abstractmethod
+    def body(self, chat: Chat, target: Target) -> dict[str, Any]:
+        """The body as the dialect has it, without `stream`; a provider's manner changes it after that."""
+
+    def left_out(self, chat: Chat, target: Target) -> list[str]:
+        """What of a conversation does not go along, or not as given, by OpenAI's names; what is only a wish is not refused."""
+        drop = target.manner.drop
+        dropped = [name for name in self.body(chat, target) if name in drop] if drop else []
+        return [*dropped, *self.without_word(chat, target.model)]
+
+    def without_word(self, chat: Chat, model: str) -> Iterator[str]:
+        """That which the dialect itself has no word for."""
+        if any(tool.strict for tool in chat.tools):
+            yield "tools.strict"
+        yield from unknown_of(chat, self.name)
 
     @abstractmethod
     def credentials(self, target: Target) -> dict[str, str]:
@@ -121,12 +137,40 @@ def with_a_turn(chat: Chat) -> Chat:
     return replace(chat, messages=tuple(replace(message, role=Role.USER) for message in chat.messages))
 
 
+def unknown_of(chat: Chat, dialect: str) -> Iterator[str]:
+    """Wishes that no dialect but OpenAI's has a word for, and those about a tool that this one has none for."""
+    if any(message.name for message in chat.messages):
+        yield "messages.name"
+    if any(isinstance(part, Image) and part.detail not in ("", "auto") for message in chat.messages for part in message.parts):
+        yield "image_url.detail"
+    yield from unknown_of_tools(chat, dialect)
+
+
+def unknown_of_tools(chat: Chat, dialect: str) -> Iterator[str]:
+    """Fields of tools that only another dialect knows."""
+    for tool in chat.tools:
+        for other, fields in tool.extra.items():
+            if other != dialect:
+                yield from (f"tools.{name}" for name in fields)
+
+
+def one_call_at_most(chat: Chat, dialect: str) -> None:
+    """Unsupported for a wish that whoever acts on the answer counts on, in a dialect that has no word for it."""
+    if chat.parallel_tools is False and chat.tools and chat.tool_choice != "none":
+        raise Unsupported(f"parallel_tool_calls: the {dialect} dialect cannot keep a model to one call at a time")
+
+
 def own_part(part: Foreign, dialect: str) -> dict[str, Any]:
     """A part that only this dialect knows; Unsupported when it is another's."""
     if part.dialect != dialect:
         kind = part.value.get("type", "unnamed")
         raise Unsupported(f"a part of type {kind!r}: only providers that speak the {part.dialect} dialect know it")
     return dict(part.value)
+
+
+def words_of_result(part: ToolResult) -> str:
+    """What a tool gave, for a dialect that has no word for one that failed."""
+    return f"Error: {part.text}" if part.is_error and not part.text.startswith("Error") else part.text
 
 
 def parsed(text: str) -> Any:

@@ -11,10 +11,13 @@ OURS = "tooloo"
 _EPOCH = "1970-01-01T00:00:00Z"
 
 
-def listed(models: Iterable[Model], aliases: Iterable[str] = (), limit: int = 0, after: str = "") -> dict[str, Any]:
-    """What may be asked for as a model, by id: models, aliases, "auto"; `limit` 0: all."""
-    found = [entry for entry in _entries(models, aliases) if entry["id"] > after]
-    shown = found[:limit] if limit else found
+def listed(
+    models: Iterable[Model], aliases: Iterable[str] = (), limit: int = 0, after: str = "", before: str = ""
+) -> dict[str, Any]:
+    """What may be asked for as a model, by id: models, aliases, "auto"; `limit` 0: all. With `before` those right before it."""
+    found = [entry for entry in _entries(models, aliases) if entry["id"] > after and not (before and entry["id"] >= before)]
+    cut = slice(-limit, None) if before else slice(limit)
+    shown = found[cut] if limit else found
     ids = [entry["id"] for entry in shown]
     ends = {"first_id": ids[0] if ids else None, "last_id": ids[-1] if ids else None}
     return {"object": "list", "data": shown, "has_more": len(shown) < len(found), **ends}

@@ -1,7 +1,8 @@
 """Our compatible doors: how each reads a request, writes an answer or a stream, and tells what went wrong."""
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from services.provider.chat import Answer
@@ -18,12 +19,18 @@ from services.provider.dialects.responses import reading as responses_reading
 from services.provider.dialects.responses.streams import Writer as ResponsesWriter
 from services.provider.dialects.troubles import Trouble, anthropic_body, anthropic_status, openai_body
 
+# what a header may hold of a name that a caller made up
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_MOST_NAMES = 32
 NO_HEADERS: Mapping[str, str] = {}
 StreamWriter = OpenAIWriter | AnthropicWriter | ResponsesWriter
 
 
 class Door(ABC):
     """One dialect as our callers speak it."""
+
+    # what it calls otherwise than OpenAI does
+    words: Mapping[str, str] = {}
 
     @abstractmethod
     def read(self, body: Any, headers: Mapping[str, str] = NO_HEADERS) -> Asked:
@@ -36,6 +43,11 @@ class Door(ABC):
     @abstractmethod
     def writer(self, asked: Asked, query_id: str, created: int, model: str) -> StreamWriter:
         """Writes a stream."""
+
+    def left_out(self, asked: Asked, names: Iterable[str]) -> str:
+        """What of a request did not go along, as a header says it: what nobody read, and what the other dialect had no word for."""
+        own = (self.words.get(name, name) for name in names)
+        return ", ".join(list(filter(_NAME.fullmatch, dict.fromkeys((*own, *asked.unread))))[:_MOST_NAMES])
 
     @abstractmethod
     def trouble(self, trouble: Trouble, query_id: str) -> tuple[int, dict[str, Any]]:
@@ -65,6 +77,13 @@ class OpenAIDoor(Door):
 class ResponsesDoor(Door):
     """POST /v1/responses."""
 
+    words: Mapping[str, str] = {
+        "max_completion_tokens": "max_output_tokens",
+        "reasoning_effort": "reasoning.effort",
+        "response_format": "text.format",
+        "verbosity": "text.verbosity",
+    }
+
     def read(self, body: Any, headers: Mapping[str, str] = NO_HEADERS) -> Asked:
         """A request for a response."""
         return responses_reading.read(body)
@@ -84,6 +103,13 @@ class ResponsesDoor(Door):
 
 class AnthropicDoor(Door):
     """POST /v1/messages."""
+
+    words: Mapping[str, str] = {
+        "max_completion_tokens": "max_tokens",
+        "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+        "reasoning_effort": "thinking",
+        "stop": "stop_sequences",
+    }
 
     def read(self, body: Any, headers: Mapping[str, str] = NO_HEADERS) -> Asked:
         """A messages request."""

@@ -23,3 +23,15 @@ def unfit(dialect: str, chat: Chat, model: str = "") -> str:
     except Unsupported as error:
         return str(error)
     return ""
+
+
+def left_out(chat: Chat, target: Target) -> tuple[str, ...]:
+    """What of a conversation does not go along to a target, or not as it was given, by OpenAI's names."""
+    speaks = DIALECTS.get(target.dialect)
+    if speaks is None:
+        return ()
+    try:
+        return tuple(dict.fromkeys(speaks.left_out(chat, target)))
+    except Unsupported:
+        # it was answered before the provider was called otherwise
+        return ()

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mesh.db import Transaction
-from services.provider import budget_store, quality, store
+from services.provider import budget_store, domain_store, quality, store
 from services.provider.availability import Availability
 from services.provider.budget import Budget, Standing, cost_pressure
 from services.provider.fallback import Target
@@ -98,7 +98,7 @@ async def gather(
     seen = Seen(
         await store.provider_healths(tx),
         await store.model_healths(tx),
-        await store.feedback_in(tx, quality.domain_of(focus_area)) if focus_area else await store.feedback_overall(tx),
+        await _feedback(tx, focus_area),
         common,
         available,
         await _watched(tx, known, shares, available.now),
@@ -108,6 +108,13 @@ async def gather(
     outs = {name: _provider_out(known, seen, provider) for name, provider in known.registry.providers.items()}
     options = [_option(known, seen, told, model, size, outs[model.provider_id]) for model in known.registry.models]
     return Offers(options, max((item.pressure for item in common), default=1.0))
+
+
+async def _feedback(tx: Transaction, focus_area: str) -> dict[tuple[str, str], Feedback]:
+    """What models earned where the request is about, by any of its names; in all domains together when it names none."""
+    if not focus_area:
+        return await store.feedback_overall(tx)
+    return await store.feedback_in(tx, await domain_store.named(tx, quality.domain_of(focus_area)))
 
 
 async def _watched(tx: Transaction, known: Known, shares: Sequence[tuple[Budget, str]], now: datetime) -> list[Watched]:

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from operator import attrgetter
 
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
@@ -21,7 +20,7 @@ from services.provider.flows.advising import Advisor
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
 from services.provider.keys import Key
-from services.provider.options import Exclusion, Ranked
+from services.provider.options import Exclusion, Option, Ranked
 from services.provider.pricing import Price
 from services.provider.query import Query, State
 from services.provider.reservation import Denied, Reservation
@@ -239,12 +238,21 @@ def from_there(plan: Plan, left: Sequence[Candidate]) -> Plan:
 
 
 def _price_of_best(known: Known, ranked: Sequence[Ranked]) -> Price | None:
-    """The price of the model of the highest quality that could be called: against it is measured what routing saves."""
+    """The price of the model of the highest quality that could be called: against it is measured what routing saves.
+
+    Of several that are equally good it is the cheapest: whoever always takes the best has no reason to pay more, and what nobody
+    would have spent is not saved.
+    """
     providers = {item.option.provider_id for item in ranked}
     could = {provider_id for provider_id in providers if fallbacks.may_call(known, provider_id)}
     options = [item.option for item in ranked if item.option.provider_id in could]
-    best = max(options, key=attrgetter("quality"), default=None)
+    best = min(options, key=best_first, default=None)
     return None if best is None else known.price_of(*best.key)
+
+
+def best_first(option: Option) -> tuple[float, bool, int, Target]:
+    """What sorts models by quality, the equally good by cost, and those by name."""
+    return -option.quality, option.cost is None, option.cost or 0, option.key
 
 
 def _nobody(known: Known, seen: Availability, fitting: Sequence[Ranked], model: str) -> errors.Refusal:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from mesh import errors
 from services.provider.attempts import Try
+from services.provider.chat import Chat
+from services.provider.dialects import table
 from services.provider.flows.known import Known
 from services.provider.keys import Key
 from services.provider.target import Target, Timeouts
@@ -19,3 +21,9 @@ def target_of(known: Known, keys: Mapping[str, tuple[Key, ...]], attempt: Try) -
     limits = provider.timeouts
     first_byte, total = min(limits.first_byte, attempt.first_token_timeout), min(limits.total, attempt.timeout)
     return provider.target(model, secret, attempt.key_id, Timeouts(limits.connect, first_byte, limits.idle, total))
+
+
+def left_out(known: Known, chat: Chat, provider_id: str, name: str) -> tuple[str, ...]:
+    """What of a conversation did not go along to who answered it, by OpenAI's names."""
+    provider, model = known.registry.providers.get(provider_id), known.registry.model(provider_id, name)
+    return table.left_out(chat, provider.target(model)) if provider and model else ()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import io
 import ipaddress
 import os
 import socket
@@ -17,6 +18,8 @@ from services.provider.remote.transport import ConnectError, CutError, ProtocolE
 
 # what aiohttp would add by itself; a compressed stream comes late
 _UNASKED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+# aiohttp writes what is smaller at once
+_LARGE = 1024 * 1024
 _UNBOUNDED = aiohttp.ClientTimeout(total=None)
 
 
@@ -106,7 +109,7 @@ class Pool:
         waits = aiohttp.ClientTimeout(total=None, connect=connect)
         try:
             async with asyncio.timeout(seconds):
-                response = await self._posted(url, {"headers": headers, "data": body, "allow_redirects": False, "timeout": waits})
+                response = await self._posted(url, body, {"headers": headers, "allow_redirects": False, "timeout": waits})
         except aiohttp.ConnectionTimeoutError as error:
             raise ConnectError(f"no connection within {connect:.3g} s") from error
         except TimeoutError as error:
@@ -118,7 +121,7 @@ class Pool:
         self.busy += 1
         return Exchange(self, response, now + total)
 
-    async def _posted(self, url: str, request: dict[str, Any]) -> aiohttp.ClientResponse:
+    async def _posted(self, url: str, body: bytes, request: dict[str, Any]) -> aiohttp.ClientResponse:
         """The head of the answer. Where a kept connection ends without one, the far end closed it as idle: once more on a new one.
 
         So do curl and browsers: a far end that has said nothing has hardly begun, and a burst after a pause would fail as a whole.
@@ -126,17 +129,22 @@ class Pool:
         made = _Made()
         _made.set(made)
         try:
-            return await self._kept.post(url, **request)
+            return await self._kept.post(url, data=_payload(body), **request)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientConnectionResetError) as error:
             begun = isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
             if begun or made.connection:
                 raise
-        return await self._new.post(url, **request)
+        return await self._new.post(url, data=_payload(body), **request)
 
     async def close(self) -> None:
         """Ends every connection."""
         await self._kept.close()
         await self._new.close()
+
+
+def _payload(body: bytes) -> bytes | io.BytesIO:
+    """A body as aiohttp wants it: a large one piece by piece, so that nobody else waits while it is written."""
+    return body if len(body) <= _LARGE else io.BytesIO(body)
 
 
 def _connector(most: int, tls: ssl.SSLContext, **kept: Any) -> aiohttp.TCPConnector:

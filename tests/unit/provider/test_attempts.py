@@ -247,6 +247,15 @@ def test_a_cooldown_is_not_skipped_by_retries() -> None:
     assert done == [(ONE, "k1"), (TWO, "k2"), 0.5, (TWO, "k2"), 29.5, (ONE, "k1")]
 
 
+def test_who_was_not_asked_uses_up_no_limit() -> None:
+    """A request that most dialects have no word for comes to the model that has one, however many better ones are passed over."""
+    others = [Target(f"other{number}", "m") for number in range(9)]
+    plan = Plan(tuple(map(Candidate, (*others, ONE, TWO))))
+    unfit = Failure(FailureKind.BAD_REQUEST, of_dialect=True)
+    found = run(plan, *[unfit] * 9, limited(), SUCCESS)
+    assert found == [(target, "") for target in (*others, ONE, TWO)]
+
+
 def test_a_retry_after_beyond_the_deadline_is_not_waited_for() -> None:
     """It ends at once with the provider's own answer instead of sleeping into the deadline."""
     assert run(Plan((Candidate(ONE),)), limited(60)) == [(ONE, ""), FailureKind.RATE_LIMITED]

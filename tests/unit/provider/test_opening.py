@@ -1,7 +1,9 @@
 """Who may answer a query: the names that a caller may use, and what is left of a plan once somebody can be paid for."""
 
+import itertools
+
 from services.provider.fallback import Candidate, Cause, Plan, Target
-from services.provider.flows.opening import from_there, in_order, named
+from services.provider.flows.opening import best_first, from_there, in_order, named
 from services.provider.options import Exclusion, Option, Ranked
 
 
@@ -11,6 +13,15 @@ def _ranked(provider_id: str, model: str, cost: int = 1, exclusion: Exclusion | 
 
 def _candidate(model: str) -> Candidate:
     return Candidate(Target("acme", model))
+
+
+def test_the_best_is_the_same_whatever_the_order() -> None:
+    """Of the equally good the cheapest, one without a price last, and then by name: what routing saved is measured against it."""
+    unknown = Option("acme", "unknown", None, 1000, 0.9, 100.0, 1.0)
+    dear, cheap, same = (Option("acme", name, cost, 1000, 0.9, 100.0, 1.0) for name, cost in (("a", 9), ("b", 3), ("c", 3)))
+    worse = Option("acme", "free", 0, 1000, 0.8, 100.0, 1.0)
+    for order in itertools.permutations((unknown, dear, cheap, same, worse)):
+        assert sorted(order, key=best_first) == [cheap, same, dear, unknown, worse]
 
 
 A, B, C, D = map(_candidate, "abcd")

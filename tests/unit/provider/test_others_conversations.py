@@ -8,6 +8,8 @@ import pytest
 from services.provider.chat import Chat, Message, Role, Text, Tool, ToolCall, ToolResult
 from services.provider.dialects.anthropic import requests
 from services.provider.dialects.gemini import requests as gemini
+from services.provider.dialects.ollama import requests as ollama
+from services.provider.dialects.openai import requests as openai
 
 # of Anthropic, OpenAI, Kimi, OpenAI's Responses, and one that is too long
 IDS = ["toolu_01Qimu3Y5DwauzoDUuBv2DmZ", "call_1", "functions.weather:0", "fc_1|call_2", "x" * 65]
@@ -70,3 +72,11 @@ def test_instructions_alone() -> None:
     assert googles == {"contents": [{"role": "user", "parts": [{"text": "Be"}, {"text": " brief."}]}]}
     said = requests.write(Chat((*chat.messages, Message(Role.USER, (Text("Hi"),)))), "claude-haiku-4-5")
     assert (said["system"], len(said["messages"])) == (words, 1)
+
+
+def test_a_tool_that_failed() -> None:
+    """Said in words where the dialect has no mark for it."""
+    failed = Message(Role.TOOL, (ToolResult("1", "no such city", is_error=True), ToolResult("2", "20")))
+    for dialect in (openai, ollama):
+        said = dialect.write(Chat((Message(Role.USER, (Text("Hi"),)), failed)), "m")["messages"][1:]
+        assert [message["content"] for message in said] == ["Error: no such city", "20"]

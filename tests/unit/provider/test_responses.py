@@ -81,8 +81,9 @@ def test_events_end_with_what_the_whole_answer_says(answer: Answer, cut: int) ->
 def test_what_was_answered_can_be_sent_back(answer: Answer) -> None:
     """The output of a response is the input of the next request, as the vendor's guides have it."""
     whole = responses.write(answer, {}, "q", 1, "m")
-    chat = chat_of(input=[{"role": "user", "content": "go on"}, *whole["output"]])
-    assert chat.messages == (Message(Role.USER, (Text("go on"),)), Message(Role.ASSISTANT, answer.parts))
+    asked = read(ASKED | {"input": [{"role": "user", "content": "go on"}, *whole["output"]]})
+    assert asked.chat.messages == (Message(Role.USER, (Text("go on"),)), Message(Role.ASSISTANT, answer.parts))
+    assert asked.unread == ()
 
 
 def test_signatures_come_back() -> None:
@@ -145,6 +146,12 @@ def test_a_request_is_read_field_by_field() -> None:
         {"openai": {"metadata": {"a": "b"}}},
         {"openai": {"service_tier": "flex", "verbosity": "low"}},
     )
+
+
+def test_what_nobody_reads_inside_of_an_item_is_told() -> None:
+    """It is named in the header of what did not go along."""
+    spoken = {"role": "user", "content": [{"type": "input_text", "text": "hi", "mood": "good"}], "note": "x"}
+    assert read(ASKED | {"input": [spoken]}).unread == ("input.note", "input.content.mood")
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [

@@ -1,7 +1,8 @@
 """Calls in the Anthropic dialect: a request out, an answer, a stream or an error in."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from services.provider.chat import Answer, Chat
 from services.provider.dialects.anthropic import answers, requests
@@ -20,10 +21,14 @@ class Anthropic(Dialect):
 
     name = requests.NAME
 
+    def body(self, chat: Chat, target: Target) -> dict[str, Any]:
+        """A messages request."""
+        return requests.write(chat, target.model)
+
     def request(self, chat: Chat, target: Target, *, stream: bool) -> Outgoing:
         """The request."""
         manner = target.manner
-        body = requests.write(chat, target.model) | ({"stream": True} if stream else {})
+        body = self.body(chat, target) | ({"stream": True} if stream else {})
         betas = body.pop(requests.BETAS, "")
         body = {manner.rename.get(name, name): value for name, value in body.items() if name not in manner.drop}
         headers = {
@@ -34,6 +39,10 @@ class Anthropic(Dialect):
             **manner.headers,
         }
         return Outgoing(target.base_url.rstrip("/") + (manner.path or PATH), headers, dump(body))
+
+    def without_word(self, chat: Chat, model: str) -> Iterator[str]:
+        """Also thinking, where the provider refuses to think."""
+        return requests.left_out(chat, model)
 
     def credentials(self, target: Target) -> dict[str, str]:
         """The bare key in x-api-key."""

@@ -5,14 +5,16 @@ import re
 from typing import Any
 
 from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
-from services.provider.dialects.anthropic.requests import BETAS, NAME
-from services.provider.dialects.asked import Asked, Fields, Unreadable, own_fields, texts_or_one
+from services.provider.dialects.anthropic.requests import BETAS, DISPLAY, NAME
+from services.provider.dialects.asked import Asked, Fields, Unreadable, cache_of, own_fields, texts_or_one
 
 _MOST_TOKENS = 10_000_000
 _MOST_STOPS = 64
 _BETAS = re.compile(r"[A-Za-z0-9_.,: -]{1,2000}")
 _CHOICES = {"auto": "auto", "none": "none", "any": "required"}
 _ADAPTIVE_EFFORT = "high"
+# they change nothing about the answer: a provider of another dialect goes without them
+_HINTS = ("cache_control", "diagnostics", "service_tier")
 
 
 def read(body: Any, *, betas: str = "", counting: bool = False) -> Asked:
@@ -32,12 +34,12 @@ def read(body: Any, *, betas: str = "", counting: bool = False) -> Asked:
         if not _BETAS.fullmatch(betas):
             raise Unreadable(BETAS, "must be names, with commas between them")
         hints[BETAS] = betas
-    if fields.has("service_tier"):
-        hints["service_tier"] = fields.take("service_tier")
-    config = fields.mapping("output_config")
-    tools = tuple(_tool(tool, f"tools[{index}]") for index, tool in enumerate(fields.items("tools")))
+    hints |= {name: fields.take(name) for name in _HINTS if fields.has(name)}
+    config = dict(fields.mapping("output_config"))
+    tools = tuple(_tool(fields.within(tool, f"tools[{index}]")) for index, tool in enumerate(fields.items("tools")))
     choice, parallel = _choice(fields)
-    effort, budget = _thinking(fields, config)
+    effort, budget, display = _thinking(fields, config)
+    hints |= {DISPLAY: display} if display else {}
     schema = _schema(fields, config)
     chat = Chat(
         messages=(*_system(fields), *_messages(fields)),
@@ -55,25 +57,26 @@ def read(body: Any, *, betas: str = "", counting: bool = False) -> Asked:
         hints=own_fields(hints, NAME),
         extra=own_fields({**fields.rest(), **({"output_config": config} if config else {})}, NAME),
     )
-    return Asked(chat, model, stream, True, user)
+    return Asked(chat, model, stream, True, user, fields.unread())
 
 
-def _thinking(fields: Fields, config: dict[str, Any]) -> tuple[str, int | None]:
-    """(effort, budget); the effort is taken out of `config` where it belongs to the thinking."""
+def _thinking(fields: Fields, config: dict[str, Any]) -> tuple[str, int | None, str]:
+    """(effort, budget, how thoughts are shown); the effort is taken out of `config` where it belongs to the thinking."""
     thinking = fields.table("thinking")
     kind = thinking.text("type", required=True) if thinking else ""
+    display = thinking.text("display", most=64) if thinking else ""
     if thinking and kind == "enabled":
         budget = thinking.integer("budget_tokens", 1024, _MOST_TOKENS)
         if budget is None:
             raise Unreadable("thinking.budget_tokens", "is required", "missing_required_parameter")
-        return "", budget
+        return "", budget, display
     if kind == "disabled":
-        return "", 0
+        return "", 0, ""
     if kind == "adaptive":
-        return str(config.pop("effort", "") or _ADAPTIVE_EFFORT), None
+        return str(config.pop("effort", "") or _ADAPTIVE_EFFORT), None, display
     if kind:
         raise Unreadable("thinking.type", "must be enabled, disabled or adaptive")
-    return "", None
+    return "", None, ""
 
 
 def _schema(fields: Fields, config: dict[str, Any]) -> dict[str, Any] | None:
@@ -98,19 +101,21 @@ def _choice(fields: Fields) -> tuple[str, bool | None]:
     return _CHOICES[kind], parallel
 
 
-def _tool(value: Any, where: str) -> Tool:
-    fields = Fields(value, where)
+def _tool(fields: Fields) -> Tool:
     if (kind := fields.text("type")) not in ("", "custom"):
-        raise Unreadable(f"{where}.type", f"{kind!r} runs at the provider and is not passed on", "unsupported_parameter")
+        raise Unreadable(fields.path("type"), f"{kind!r} runs at the provider and is not passed on", "unsupported_parameter")
     name, description = fields.name("name"), fields.text("description")
-    return Tool(name, description, fields.mapping("input_schema"), fields.flag("strict"), _cache(fields))
+    schema, strict, mark = fields.mapping("input_schema"), fields.flag("strict"), cache_of(fields)
+    extra = own_fields(fields.rest(), NAME)
+    fields.close()
+    return Tool(name, description, schema, strict, mark, extra)
 
 
 def _system(fields: Fields) -> tuple[Message, ...]:
     system = fields.take("system")
     if not system:
         return ()
-    return (Message(Role.SYSTEM, _content(system, "system")),)
+    return (Message(Role.SYSTEM, _content(fields, system, "system")),)
 
 
 def _messages(fields: Fields) -> tuple[Message, ...]:
@@ -118,39 +123,39 @@ def _messages(fields: Fields) -> tuple[Message, ...]:
         raise Unreadable("messages", "is required", "missing_required_parameter")
     found = []
     for index, value in enumerate(fields.items("messages")):
-        message = Fields(value, f"messages[{index}]")
+        message = fields.within(value, f"messages[{index}]")
         role = message.text("role", required=True)
         if role not in ("user", "assistant"):
             raise Unreadable(message.path("role"), "must be user or assistant")
-        parts = _content(message.take("content"), message.path("content"))
+        parts = _content(message, message.take("content"), message.path("content"))
         found.append(Message(Role.USER if role == "user" else Role.ASSISTANT, parts))
     if not found:
         raise Unreadable("messages", "must hold at least one message")
     return tuple(found)
 
 
-def _content(content: Any, where: str) -> tuple[Part, ...]:
+def _content(fields: Fields, content: Any, where: str) -> tuple[Part, ...]:
     if isinstance(content, str):
         return (Text(content),)
     if not isinstance(content, list):
         raise Unreadable(where, "must be a string or a list of blocks", "invalid_type")
-    return tuple(_block(value, f"{where}[{index}]") for index, value in enumerate(content))
+    return tuple(_block(fields.within(value, f"{where}[{index}]"), value) for index, value in enumerate(content))
 
 
-def _block(value: Any, where: str) -> Part:
-    fields = Fields(value, where)
+def _block(fields: Fields, value: Any) -> Part:
     kind = fields.text("type", required=True)
     if kind == "text":
-        return Text(fields.text("text", required=True), _cache(fields))
+        return Text(fields.text("text", required=True), cache_of(fields))
     if kind == "image":
         return _image(fields)
     if kind == "tool_use":
         given = json.dumps(fields.mapping("input"), separators=(",", ":"), ensure_ascii=False)
-        return ToolCall(fields.name("id"), fields.name("name"), given, cache=_cache(fields))
+        return ToolCall(fields.name("id"), fields.name("name"), given, cache=cache_of(fields))
     if kind == "tool_result":
         return _result(fields)
     if kind == "thinking":
         return Reasoning(fields.text("thinking"), fields.text("signature"))
+    fields.close()
     return Foreign(NAME, value)
 
 
@@ -158,7 +163,7 @@ def _image(fields: Fields) -> Part:
     source = fields.table("source")
     if source is None:
         raise Unreadable(fields.path("source"), "is required", "missing_required_parameter")
-    kind, cache = source.text("type", required=True), _cache(fields)
+    kind, cache = source.text("type", required=True), cache_of(fields)
     if kind == "base64":
         return Image(source.name("media_type"), source.text("data", required=True), cache=cache)
     if kind == "url":
@@ -168,15 +173,10 @@ def _image(fields: Fields) -> Part:
 
 def _result(fields: Fields) -> Part:
     content = fields.take("content")
-    parts = _content(content, fields.path("content")) if content is not None else ()
+    parts = _content(fields, content, fields.path("content")) if content is not None else ()
     for part in parts:
         if not isinstance(part, Text | Image):
             raise Unreadable(fields.path("content"), "may hold text and images", "unsupported_parameter")
     words = "".join(part.text for part in parts if isinstance(part, Text))
     images = tuple(part for part in parts if isinstance(part, Image))
-    return ToolResult(fields.name("tool_use_id"), words, bool(fields.flag("is_error")), images, _cache(fields))
-
-
-def _cache(fields: Fields) -> str:
-    mark = fields.table("cache_control")
-    return (mark.text("ttl") or "5m") if mark else ""
+    return ToolResult(fields.name("tool_use_id"), words, bool(fields.flag("is_error")), images, cache_of(fields))

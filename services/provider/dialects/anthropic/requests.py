@@ -2,18 +2,22 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
-from services.provider.dialects.base import Unsupported, arguments_of, own_extra, own_part, with_a_turn
+from services.provider.dialects.base import Unsupported, arguments_of, own_extra, own_part, unknown_of, with_a_turn
 
 NAME = "anthropic"
 # a header, which travels among the fields of a conversation
 BETAS = "anthropic-beta"
+# how thoughts are shown, which goes along only where there are some
+DISPLAY = "thinking.display"
 # the dialect wants a limit; this is what every model of the last years may give
 DEFAULT_OUTPUT_TOKENS = 8192
 _CALL_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+# other dialects go up to 2
+_HOTTEST = 1
 _LEAST_BUDGET = 1024
 _BUDGETS = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
 # from 4.6 on the models divide their thinking by themselves
@@ -28,24 +32,44 @@ def write(chat: Chat, model: str) -> dict[str, Any]:
     chat, extra = with_a_turn(chat), dict(own_extra(chat, NAME))
     if chat.presence_penalty or chat.frequency_penalty:
         raise Unsupported("presence_penalty, frequency_penalty: the anthropic dialect has no such thing")
+    if blank := [text for text in chat.stop if not text.strip()]:
+        raise Unsupported(f"stop: the anthropic dialect takes no blank text such as {blank[0]!r}")
     body: dict[str, Any] = {"model": model, "max_tokens": chat.max_output_tokens or DEFAULT_OUTPUT_TOKENS}
     if system := _system(chat):
         body["system"] = system
     body["messages"] = _messages(chat.messages)
-    # other dialects go up to 2
-    body |= {"temperature": min(chat.temperature, 1)} if chat.temperature is not None else {}
-    body |= {"top_p": chat.top_p} if chat.top_p is not None else {}
+    body |= {"temperature": min(chat.temperature, _HOTTEST)} if chat.temperature is not None else {}
+    # the newer models refuse both; 1 is what is taken without it, and many send it beside every temperature
+    also = chat.top_p is not None and not (chat.top_p == 1 and chat.temperature is not None)
+    body |= {"top_p": chat.top_p} if also else {}
     body |= {"top_k": chat.top_k} if chat.top_k is not None and chat.top_k > 0 else {}
     body |= {"stop_sequences": list(chat.stop)} if chat.stop else {}
     tools, choice = (chat.tools, _choice(chat)) if chat.tools else (_called(chat), {"type": "none"})
     if tools:
         body |= {"tools": [_tool(tool) for tool in tools], **({"tool_choice": choice} if choice else {})}
     _think(body, chat, model)
+    if (display := extra.pop(DISPLAY, "")) and "thinking" in body:
+        body["thinking"]["display"] = display
     if chat.schema:
         body.setdefault("output_config", {})["format"] = {"type": "json_schema", "schema": dict(chat.schema)}
     if "output_config" in extra:
         extra["output_config"] = {**body.get("output_config", {}), **extra["output_config"]}
     return {**body, **extra}
+
+
+def left_out(chat: Chat, model: str) -> Iterator[str]:
+    """What of a conversation does not go along, or not as it was given."""
+    if chat.seed is not None:
+        yield "seed"
+    if (chat.temperature or 0) > _HOTTEST:
+        yield "temperature"
+    thinks = bool(chat.reasoning_tokens) or chat.reasoning_effort not in ("", "none")
+    if thinks:
+        body: dict[str, Any] = {"max_tokens": chat.max_output_tokens or DEFAULT_OUTPUT_TOKENS}
+        _think(body, chat, model)
+        if "thinking" not in body:
+            yield "reasoning_effort"
+    yield from unknown_of(chat, NAME)
 
 
 def _think(body: dict[str, Any], chat: Chat, model: str) -> None:
@@ -125,7 +149,7 @@ def _tool(tool: Tool) -> dict[str, Any]:
     made: dict[str, Any] = {"name": tool.name, "input_schema": dict(tool.parameters) or {"type": "object", "properties": {}}}
     made |= {"description": tool.description} if tool.description else {}
     made |= {"strict": tool.strict} if tool.strict is not None else {}
-    return _marked(made, tool.cache)
+    return _marked({**made, **tool.extra.get(NAME, {})}, tool.cache)
 
 
 def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:

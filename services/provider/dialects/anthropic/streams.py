@@ -11,6 +11,7 @@ from services.provider.dialects.base import StreamReader, broken, encode, load, 
 from services.provider.dialects.framing import Events, write_event
 
 _PLAIN = {"text", "thinking", "tool_use"}
+_CALL = "call "
 
 
 class Reader(StreamReader):
@@ -24,6 +25,8 @@ class Reader(StreamReader):
         # by the index of a block: the number of its tool call, and the signature that came so far
         self._calls: dict[int, int] = {}
         self._signatures: dict[int, str] = {}
+        # blocks of calls of which no argument came so far
+        self._bare: set[int] = set()
 
     @property
     def ended(self) -> bool:
@@ -56,8 +59,7 @@ class Reader(StreamReader):
         if kind == "content_block_delta":
             return self._piece(_index(event), _table(event, "delta"))
         if kind == "content_block_stop":
-            signature = self._signatures.pop(_index(event), "")
-            return [Delta(signature=signature, model=self._model)] if signature else []
+            return self._stop(_index(event))
         if kind == "message_delta":
             change = _table(event, "delta")
             finish = answers.finish_of(change.get("stop_reason"))
@@ -80,6 +82,8 @@ class Reader(StreamReader):
             number = self._calls[index] = len(self._calls)
             given = block.get("input")
             arguments = json.dumps(given, separators=(",", ":"), ensure_ascii=False) if given else ""
+            if not arguments:
+                self._bare.add(index)
             call = ToolCallDelta(number, str(block.get("id") or ""), str(block.get("name") or ""), arguments)
             return [Delta(tool_call=call, model=self._model)]
         if kind not in _PLAIN:
@@ -91,6 +95,13 @@ class Reader(StreamReader):
         words = str(block.get("text") or "")
         return [Delta(text=words, model=self._model)] if words else []
 
+    def _stop(self, index: int) -> list[Delta]:
+        if index in self._bare:
+            # as it stands in a whole answer: an empty text is no JSON
+            return [Delta(tool_call=ToolCallDelta(self._calls[index], arguments="{}"), model=self._model)]
+        signature = self._signatures.pop(index, "")
+        return [Delta(signature=signature, model=self._model)] if signature else []
+
     def _piece(self, index: int, piece: dict[str, Any]) -> list[Delta]:
         kind = piece.get("type")
         if kind == "text_delta" and piece.get("text"):
@@ -100,6 +111,7 @@ class Reader(StreamReader):
         if kind == "signature_delta":
             self._signatures[index] = self._signatures.get(index, "") + str(piece.get("signature") or "")
         if kind == "input_json_delta" and piece.get("partial_json") and index in self._calls:
+            self._bare.discard(index)
             call = ToolCallDelta(self._calls[index], arguments=str(piece["partial_json"]))
             return [Delta(tool_call=call, model=self._model)]
         return []
@@ -120,7 +132,11 @@ def _index(event: dict[str, Any]) -> int:
 
 
 class Writer:
-    """Writes events for a caller: blocks one after the other, each begun and ended; the end holds the counts."""
+    """Writes events for a caller: blocks one after the other, each begun and ended; the end holds the counts.
+
+    Others may send the pieces of several calls by turns. Here a block that was ended cannot go on: what belongs to later ones waits
+    until the arguments of the open call are whole.
+    """
 
     def __init__(self, answer_id: str, model: str) -> None:
         self._id = answer_id
@@ -129,6 +145,10 @@ class Writer:
         self._index = -1
         # what the open block is: "text", "thinking", "call 0" …; "" when none is open
         self._open = ""
+        # arguments of the open call as far as they came, the calls that were written, and what belongs to later blocks
+        self._arguments: list[str] = []
+        self._written: set[int] = set()
+        self._later: list[Delta] = []
         self._usage: Usage | None = None
         self._finish = Finish.STOP
         self._stop_sequence = ""
@@ -138,7 +158,13 @@ class Writer:
         self._usage = delta.usage or self._usage
         self._finish = delta.finish or self._finish
         self._stop_sequence = delta.stop_sequence or self._stop_sequence
-        out = [self._begin()]
+        return self._begin() + self._show(delta)
+
+    def _show(self, delta: Delta) -> bytes:
+        if self._must_wait(delta):
+            self._later.append(delta)
+            return b""
+        out: list[bytes] = []
         if delta.reasoning or delta.signature:
             out.append(self._switch("thinking", {"type": "thinking", "thinking": "", "signature": ""}))
         if delta.reasoning:
@@ -153,13 +179,28 @@ class Writer:
             out += [self._switch("part", answers.block_of(delta.part)), self._close()]
         return b"".join(out)
 
+    def _must_wait(self, delta: Delta) -> bool:
+        """Whether it belongs to a block after the open one, which is a call that is not whole."""
+        if not self._open.startswith(_CALL) or (delta.tool_call and self._open == f"{_CALL}{delta.tool_call.index}"):
+            return False
+        shows = delta.reasoning or delta.signature or delta.text or delta.tool_call or delta.part
+        return bool(shows) and (bool(self._later) or not _is_whole("".join(self._arguments)))
+
     def end(self) -> bytes:
         """The end of the open block, the reason to stop with the counts, and message_stop."""
         reason = answers.stop_reason(self._finish, self._stop_sequence)
         change = {"stop_reason": reason, "stop_sequence": self._stop_sequence or None}
         usage = answers.write_usage(self._usage or Usage())
         ending = _event("message_delta", delta=change, usage=usage) + _event("message_stop")
-        return self._begin() + self._close() + ending
+        return self._begin() + self._rest() + self._close() + ending
+
+    def _rest(self) -> bytes:
+        """What waited for a call that is as whole as it will be."""
+        out = b""
+        while self._later:
+            later, self._later = self._later, []
+            out += self._close() + b"".join(map(self._show, later))
+        return out
 
     def error(self, body: dict[str, Any]) -> bytes:
         """An error in the middle: the official client raises it."""
@@ -174,16 +215,27 @@ class Writer:
         return _event("message_start", message={**message, "stop_reason": None, "stop_sequence": None, "usage": usage})
 
     def _call(self, call: ToolCallDelta) -> bytes:
+        kind = f"{_CALL}{call.index}"
+        if kind != self._open and call.index in self._written:
+            # its arguments were whole: nothing could follow but blanks
+            return b""
         block = {"type": "tool_use", "id": call.call_id, "name": call.name, "input": {}}
-        begun = self._switch(f"call {call.index}", block)
-        piece = self._piece({"type": "input_json_delta", "partial_json": call.arguments}) if call.arguments else b""
-        return begun + piece
+        begun = self._switch(kind, block)
+        self._written.add(call.index)
+        if not call.arguments:
+            return begun
+        self._arguments.append(call.arguments)
+        piece = begun + self._piece({"type": "input_json_delta", "partial_json": call.arguments})
+        if self._later and call.arguments.rstrip().endswith("}") and _is_whole("".join(self._arguments)):
+            later, self._later = self._later, []
+            piece += b"".join(map(self._show, later))
+        return piece
 
     def _switch(self, kind: str, block: dict[str, Any]) -> bytes:
         if kind == self._open:
             return b""
         closed = self._close()
-        self._open = kind
+        self._open, self._arguments = kind, []
         self._index += 1
         return closed + _event("content_block_start", index=self._index, content_block=block)
 
@@ -195,6 +247,14 @@ class Writer:
             return b""
         self._open = ""
         return _event("content_block_stop", index=self._index)
+
+
+def _is_whole(arguments: str) -> bool:
+    """Whether that is an object of JSON to its end."""
+    try:
+        return isinstance(json.loads(arguments), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _event(kind: str, **fields: Any) -> bytes:

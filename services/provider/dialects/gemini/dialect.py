@@ -25,10 +25,14 @@ class Gemini(Dialect):
 
     name = requests.NAME
 
+    def body(self, chat: Chat, target: Target) -> dict[str, Any]:
+        """A generateContent request."""
+        return requests.write(chat, target.model)
+
     def request(self, chat: Chat, target: Target, *, stream: bool) -> Outgoing:
         """The request; the model stands in the path."""
         manner = target.manner
-        body = requests.write(chat, target.model)
+        body = self.body(chat, target)
         body = {manner.rename.get(name, name): value for name, value in body.items() if name not in manner.drop}
         verb = "streamGenerateContent?alt=sse" if stream else "generateContent"
         path = manner.path or f"/{manner.api_version or DEFAULT_VERSION}/models/{{model}}"

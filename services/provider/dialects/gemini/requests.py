@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
-from services.provider.dialects.base import arguments_of, own_extra, own_part, parsed, with_a_turn
+from services.provider.dialects.base import arguments_of, one_call_at_most, own_extra, own_part, parsed, with_a_turn
 
 NAME = "gemini"
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
@@ -19,6 +19,7 @@ _IMAGES = {"png": "image/png", "webp": "image/webp", "gif": "image/gif", "heic":
 
 def write(chat: Chat, model: str) -> dict[str, Any]:
     """The body; the model and whether it streams stand in the path."""
+    one_call_at_most(chat, NAME)
     chat, extra = with_a_turn(chat), dict(own_extra(chat, NAME))
     writer = _Contents(model)
     body: dict[str, Any] = {"contents": writer.write(chat.messages)}

@@ -22,10 +22,14 @@ class Ollama(Dialect):
     name = requests.NAME
     streams_events = False
 
+    def body(self, chat: Chat, target: Target) -> dict[str, Any]:
+        """A chat request."""
+        return requests.write(chat, target.model)
+
     def request(self, chat: Chat, target: Target, *, stream: bool) -> Outgoing:
         """The request."""
         manner = target.manner
-        body = requests.write(chat, target.model) | {"stream": stream}
+        body = self.body(chat, target) | {"stream": stream}
         body = {manner.rename.get(name, name): value for name, value in body.items() if name not in manner.drop}
         accept = "application/x-ndjson" if stream else JSON
         url = target.base_url.rstrip("/") + (manner.path or PATH)

@@ -4,7 +4,7 @@ import hashlib
 from typing import Any
 
 from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
-from services.provider.dialects.base import Unsupported, arguments_of, own_extra, own_part
+from services.provider.dialects.base import Unsupported, arguments_of, one_call_at_most, own_extra, own_part, words_of_result
 from services.provider.tokens import of_chat
 
 NAME = "ollama"
@@ -17,6 +17,7 @@ _ROOM_FOR_ANSWER = 1024
 
 def write(chat: Chat, model: str) -> dict[str, Any]:
     """The body, without `stream`."""
+    one_call_at_most(chat, NAME)
     extra = dict(own_extra(chat, NAME))
     if chat.tool_choice not in ("", "auto", "none"):
         raise Unsupported("tool_choice: the ollama dialect lets the model choose")
@@ -76,14 +77,12 @@ class _Messages:
         """A message; each result of a tool is one of its own."""
         results = [part for part in message.parts if isinstance(part, ToolResult)]
         made = [
-            {"role": "tool", "tool_name": self._names.get(part.call_id, part.call_id), "content": part.text} for part in results
+            {"role": "tool", "tool_name": self._names.get(part.call_id, part.call_id), "content": words_of_result(part)}
+            for part in results
         ]
         shown = [image for part in results for image in part.images]
         rest: list[Part] = [*shown, *(part for part in message.parts if not isinstance(part, ToolResult))]
         return [*made, self._said(message.role, rest)] if rest or not results else list(made)
-
-    def _name(self, result: ToolResult) -> str:
-        return self._names.get(result.call_id, result.call_id)
 
     def _said(self, role: Role, parts: list[Part]) -> dict[str, Any]:
         for part in parts:

@@ -117,7 +117,8 @@ def _parts(message: dict[str, Any], answer: str) -> list[Part]:
         function = call.get("function")
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise malformed("a tool call without a function")
-        name, arguments = function["name"], arguments_of(function)
+        # an empty text is no JSON
+        name, arguments = function["name"], arguments_of(function) or "{}"
         call_id = str(call.get("id") or "") or made_id(answer, index, name, arguments)
         parts.append(ToolCall(call_id, name, arguments, signature_of(call)))
     return parts

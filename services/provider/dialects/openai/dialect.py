@@ -1,12 +1,12 @@
 """Calls in the OpenAI dialect: a request out, an answer, a stream or an error in."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
 from services.provider.chat import Answer, Chat
-from services.provider.dialects.base import JSON, Dialect, Outgoing, dump, load
+from services.provider.dialects.base import JSON, Dialect, Outgoing, dump, load, unknown_of_tools
 from services.provider.dialects.openai import answers, requests
 from services.provider.dialects.openai.streams import Reader
 from services.provider.dialects.refusals import refusal
@@ -21,10 +21,13 @@ class OpenAI(Dialect):
 
     name = requests.NAME
 
+    def body(self, chat: Chat, target: Target) -> dict[str, Any]:
+        """A chat completion request."""
+        return requests.write(chat, target.model, send_reasoning=target.manner.send_reasoning)
+
     def request(self, chat: Chat, target: Target, *, stream: bool) -> Outgoing:
         """The request; the usage of a stream is always asked for."""
-        manner = target.manner
-        body = requests.write(chat, target.model, send_reasoning=manner.send_reasoning)
+        manner, body = target.manner, self.body(chat, target)
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         body = {manner.rename.get(name, name): value for name, value in body.items() if name not in manner.drop}
@@ -35,6 +38,10 @@ class OpenAI(Dialect):
         url += f"?api-version={manner.api_version}" if manner.api_version else ""
         accept = "text/event-stream" if stream else JSON
         return Outgoing(url, {"content-type": JSON, "accept": accept, **manner.headers}, dump(body))
+
+    def without_word(self, chat: Chat, model: str) -> Iterator[str]:
+        """Fields of tools that another dialect knows."""
+        yield from unknown_of_tools(chat, self.name)
 
     def credentials(self, target: Target) -> dict[str, str]:
         """A bearer token, or the bare key in the header that the provider wants."""

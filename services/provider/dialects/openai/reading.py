@@ -1,14 +1,18 @@
 """A caller's chat completion request, read into the neutral form."""
 
+from dataclasses import replace
 from typing import Any
 
 from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
-from services.provider.dialects.asked import Asked, Fields, Unreadable, image_of_url, own_fields, texts_or_one
+from services.provider.dialects.asked import Asked, Fields, Unreadable, cache_of, image_of_url, own_fields, texts_or_one
 from services.provider.dialects.openai.answers import signature_of
 from services.provider.dialects.openai.requests import NAME
 
 # they change nothing about the answer: a provider of another dialect goes without them
-_HINTS = ("metadata", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "user")
+_HINTS = (
+    *("metadata", "store", "user", "safety_identifier"),
+    *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
+)
 _EVERYDAY_TIERS = ("auto", "default")
 _ONE_CHOICE = "one answer a call is given; leave it out or call again"
 _REFUSED = {
@@ -31,13 +35,13 @@ def read(body: Any) -> Asked:
     stream, with_usage = _stream(fields)
     if fields.holds_only("messages") and not user:
         # as many ask: there is nothing else to look at
-        return Asked(Chat(_messages(fields)), model, stream, with_usage)
+        return Asked(Chat(_messages(fields)), model, stream, with_usage, unread=fields.unread())
     _refuse(fields)
     hints = {name: value for name in _HINTS if (value := fields.take(name)) is not None}
     hints |= {"user": user} if user else {}
     if fields.has("service_tier") and fields.rest()["service_tier"] in _EVERYDAY_TIERS:
         fields.take("service_tier")
-    tools = tuple(_tool(tool, f"tools[{index}]") for index, tool in enumerate(fields.items("tools")))
+    tools = tuple(_tool(fields.within(tool, f"tools[{index}]")) for index, tool in enumerate(fields.items("tools")))
     schema, schema_name, strict = _format(fields)
     chat = Chat(
         messages=_messages(fields),
@@ -60,7 +64,7 @@ def read(body: Any) -> Asked:
         # what nobody read: goes to providers that speak this dialect, and is refused by name elsewhere
         extra=own_fields(fields.rest(), NAME),
     )
-    return Asked(chat, model, stream, with_usage, user)
+    return Asked(chat, model, stream, with_usage, user, fields.unread())
 
 
 def _stream(fields: Fields) -> tuple[bool, bool]:
@@ -111,15 +115,14 @@ def _format(fields: Fields) -> tuple[dict[str, Any] | None, str, bool | None]:
     return schema, inner.text("name", most=64), inner.flag("strict")
 
 
-def _tool(value: Any, where: str) -> Tool:
-    tool = Fields(value, where)
+def _tool(tool: Fields) -> Tool:
     if (kind := tool.text("type", required=True)) != "function":
-        raise Unreadable(f"{where}.type", f"{kind!r} tools are not passed on; give a function", "unsupported_parameter")
+        raise Unreadable(tool.path("type"), f"{kind!r} tools are not passed on; give a function", "unsupported_parameter")
     function = tool.table("function")
     if function is None:
-        raise Unreadable(f"{where}.function", "is required", "missing_required_parameter")
+        raise Unreadable(tool.path("function"), "is required", "missing_required_parameter")
     name, description = function.name("name"), function.text("description")
-    return Tool(name, description, function.mapping("parameters"), function.flag("strict"))
+    return Tool(name, description, function.mapping("parameters"), function.flag("strict"), cache_of(tool))
 
 
 def _choice(fields: Fields) -> str:
@@ -135,7 +138,7 @@ def _choice(fields: Fields) -> str:
 def _messages(fields: Fields) -> tuple[Message, ...]:
     if not fields.has("messages"):
         raise Unreadable("messages", "is required", "missing_required_parameter")
-    found = tuple(_message(Fields(value, f"messages[{index}]")) for index, value in enumerate(fields.items("messages")))
+    found = tuple(_message(fields.within(value, f"messages[{index}]")) for index, value in enumerate(fields.items("messages")))
     if not found:
         raise Unreadable("messages", "must hold at least one message")
     return found
@@ -167,13 +170,15 @@ def _said(fields: Fields) -> tuple[Part, ...]:
     """What an assistant said: its thoughts, its words, its calls."""
     fields.refuse("audio", "spoken answers are not passed on")
     fields.refuse("function_call", "is the old form; use tool_calls")
-    thought = fields.text("reasoning_content") or fields.text("reasoning")
+    thought, other = fields.text("reasoning_content"), fields.text("reasoning")
+    thought = thought or other
     parts: list[Part] = [Reasoning(thought)] if thought else []
     parts += [part for part in _parts(fields) if not (isinstance(part, Text) and not part.text)]
     if refused := fields.text("refusal"):
         parts.append(Text(refused))
     for index, value in enumerate(fields.items("tool_calls")):
-        call = Fields(value, fields.path(f"tool_calls[{index}]"))
+        call = fields.within(value, fields.path(f"tool_calls[{index}]"))
+        call.pass_over("type", "index", "extra_content")
         function = call.table("function")
         if function is None:
             raise Unreadable(call.path("function"), "is required", "missing_required_parameter")
@@ -187,22 +192,22 @@ def _parts(fields: Fields) -> tuple[Part, ...]:
         return (Text(content),) if content is not None else ()
     if not isinstance(content, list):
         raise Unreadable(fields.path("content"), "must be a string or a list of parts", "invalid_type")
-    return tuple(_part(value, fields.path(f"content[{index}]")) for index, value in enumerate(content))
+    return tuple(_part(fields.within(value, fields.path(f"content[{index}]")), value) for index, value in enumerate(content))
 
 
-def _part(value: Any, where: str) -> Part:
-    fields = Fields(value, where)
+def _part(fields: Fields, value: Any) -> Part:
     kind = fields.text("type", required=True)
     if kind == "text":
-        mark = fields.table("cache_control")
-        return Text(fields.text("text", required=True), (mark.text("ttl") or "5m") if mark else "")
+        return Text(fields.text("text", required=True), cache_of(fields))
     if kind == "refusal":
         return Text(fields.text("refusal", required=True))
     if kind == "image_url":
         url = fields.table("image_url")
         if url is None:
-            raise Unreadable(f"{where}.image_url", "is required", "missing_required_parameter")
-        return image_of_url(url.text("url", required=True), f"{where}.image_url.url", url.text("detail"))
+            raise Unreadable(fields.path("image_url"), "is required", "missing_required_parameter")
+        image = image_of_url(url.text("url", required=True), url.path("url"), url.text("detail"))
+        return replace(image, cache=mark) if (mark := cache_of(fields)) else image
     if kind in ("input_audio", "file", "video_url"):
+        fields.close()
         return Foreign(NAME, value)
-    raise Unreadable(f"{where}.type", f"{kind!r} is no known kind of part")
+    raise Unreadable(fields.path("type"), f"{kind!r} is no known kind of part")

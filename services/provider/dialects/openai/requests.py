@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
-from services.provider.dialects.base import Unsupported, own_extra, own_part
+from services.provider.dialects.base import Unsupported, own_extra, own_part, words_of_result
 
 NAME = "openai"
 _ROLES = {Role.SYSTEM: "system", Role.USER: "user", Role.ASSISTANT: "assistant", Role.TOOL: "user"}
@@ -126,6 +126,4 @@ def _call(part: ToolCall) -> dict[str, Any]:
 
 
 def _result(part: ToolResult) -> dict[str, Any]:
-    # the dialect has no word for a tool that failed
-    content = f"Error: {part.text}" if part.is_error and not part.text.startswith("Error") else part.text
-    return {"role": "tool", "tool_call_id": part.call_id, "content": content}
+    return {"role": "tool", "tool_call_id": part.call_id, "content": words_of_result(part)}

@@ -22,6 +22,8 @@ class Reader(StreamReader):
         self._calls: dict[str, int] = {}
         self._at: dict[int | None, int] = {}
         self._begun: set[int] = set()
+        # calls of which no argument came so far
+        self._bare: set[int] = set()
         # what tells this answer from others
         self._answer = ""
 
@@ -79,6 +81,9 @@ class Reader(StreamReader):
         finish = answers.finish_of(choice.get("finish_reason"))
         if finish is not None:
             self._finished = True
+            # an empty text is no JSON
+            deltas += [Delta(tool_call=ToolCallDelta(index, arguments="{}"), model=model) for index in sorted(self._bare)]
+            self._bare.clear()
             deltas.append(Delta(finish=Finish.CONTENT_FILTER if refused else finish, model=model))
         return deltas
 
@@ -89,7 +94,10 @@ class Reader(StreamReader):
         index, arguments = self._index(call.get("index"), call_id, name), answers.arguments_of(function)
         if index not in self._begun:
             self._begun.add(index)
+            self._bare.add(index)
             call_id = call_id or answers.made_id(self._answer, index, name, arguments)
+        if arguments:
+            self._bare.discard(index)
         return ToolCallDelta(index, call_id, name, arguments, answers.signature_of(call))
 
     def _index(self, told: Any, call_id: str, name: str) -> int:

@@ -50,7 +50,7 @@ def read(body: Any) -> Asked:
     schema, schema_name, strict, verbosity = _text(fields)
     chat = Chat(
         messages=(*_instructions(fields), *_input(fields)),
-        tools=tuple(_tool(tool, f"tools[{index}]") for index, tool in enumerate(fields.items("tools"))),
+        tools=tuple(_tool(fields.within(tool, f"tools[{index}]")) for index, tool in enumerate(fields.items("tools"))),
         tool_choice=_choice(fields),
         parallel_tools=fields.flag("parallel_tool_calls"),
         max_output_tokens=fields.integer("max_output_tokens", 1, _MOST_TOKENS),
@@ -65,7 +65,7 @@ def read(body: Any) -> Asked:
         extra=own_fields(_extra(fields, verbosity), NAME),
     )
     fields.only()
-    return Asked(chat, model, stream, True, user, shown)
+    return Asked(chat, model, stream, True, user, fields.unread(), shown)
 
 
 def _refuse(fields: Fields, *, stream: bool) -> None:
@@ -126,10 +126,9 @@ def _extra(fields: Fields, verbosity: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def _tool(value: Any, where: str) -> Tool:
-    tool = Fields(value, where)
+def _tool(tool: Fields) -> Tool:
     if (kind := tool.text("type", required=True)) != "function":
-        raise Unreadable(f"{where}.type", f"{kind!r} tools are not passed on; give a function", "unsupported_parameter")
+        raise Unreadable(tool.path("type"), f"{kind!r} tools are not passed on; give a function", "unsupported_parameter")
     return Tool(tool.name("name"), tool.text("description"), tool.mapping("parameters"), tool.flag("strict"))
 
 
@@ -158,7 +157,7 @@ def _input(fields: Fields) -> tuple[Message, ...]:
         raise Unreadable("input", "must be a string or a list of items", "invalid_type")
     found: list[Message] = []
     for index, value in enumerate(given):
-        message = _item(Fields(value, f"input[{index}]"))
+        message = _item(fields.within(value, f"input[{index}]"))
         if found and message.role is found[-1].role is Role.ASSISTANT:
             message = Message(Role.ASSISTANT, (*found.pop().parts, *message.parts))
         found.append(message)
@@ -173,6 +172,8 @@ def _item(fields: Fields) -> Message:
     if read_item is None:
         why = _NOT_KEPT if kind == "item_reference" else f"{kind!r} is of a tool that runs at a provider, or is not known here"
         raise Unreadable(fields.path("type"), why, "unsupported_value")
+    # an answer of before has them, and they say nothing that is not known
+    fields.pass_over("id", "status")
     return read_item(fields)
 
 
@@ -185,6 +186,7 @@ def _message(fields: Fields) -> Message:
 
 def _called(fields: Fields) -> Message:
     signature = signature_of(fields.rest())
+    fields.pass_over("extra_content")
     call = ToolCall(fields.name("call_id"), fields.name("name"), fields.text("arguments"), signature)
     return Message(Role.ASSISTANT, (call,))
 
@@ -199,8 +201,10 @@ def _result(fields: Fields) -> Message:
 
 
 def _thought(fields: Fields) -> Message:
-    summary = [Fields(value, fields.path("summary")).text("text") for value in fields.items("summary")]
-    return Message(Role.ASSISTANT, (Reasoning("\n\n".join(summary), fields.text(ENCRYPTED)),))
+    summary = [fields.within(value, fields.path("summary")) for value in fields.items("summary")]
+    for shown in summary:
+        shown.pass_over("type")
+    return Message(Role.ASSISTANT, (Reasoning("\n\n".join(each.text("text") for each in summary), fields.text(ENCRYPTED)),))
 
 
 _ITEMS: dict[str, Callable[[Fields], Message]] = {
@@ -217,12 +221,13 @@ def _parts(fields: Fields, name: str) -> tuple[Part, ...]:
         return (Text(content),)
     if not isinstance(content, list):
         raise Unreadable(fields.path(name), "must be a string or a list of parts", "invalid_type")
-    return tuple(_part(Fields(value, fields.path(f"{name}[{index}]"))) for index, value in enumerate(content))
+    return tuple(_part(fields.within(value, fields.path(f"{name}[{index}]"))) for index, value in enumerate(content))
 
 
 def _part(fields: Fields) -> Part:
     kind = fields.text("type", required=True)
     if kind in ("input_text", "output_text", "text"):
+        fields.pass_over("annotations", "logprobs")
         return Text(fields.text("text", required=True))
     if kind == "refusal":
         return Text(fields.text("refusal", required=True))
@@ -232,5 +237,7 @@ def _part(fields: Fields) -> Part:
     if kind == "input_file":
         fields.refuse("file_id", "files are not kept here; give file_data")
         fields.refuse("file_url", "only file_data is passed on")
-        return Foreign(NAME, {"type": "file", "file": fields.rest()})
+        file = fields.rest()
+        fields.close()
+        return Foreign(NAME, {"type": "file", "file": file})
     raise Unreadable(fields.path("type"), f"{kind!r} is no known kind of part")
