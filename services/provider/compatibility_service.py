@@ -18,17 +18,19 @@ from tooloo.provider.v1.compatibility_service_pb2_grpc import CompatibilityServi
 from mesh import errors
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import callers, money, selection_store, tokens
-from services.provider.chat import Delta
+from services.provider import callers, echo, money, selection_store, tokens
+from services.provider.chat import Chat, Delta
 from services.provider.completing_port import Ask, Completed, Completer, Started
 from services.provider.dialects import catalogue
 from services.provider.dialects.anthropic import reading as anthropic_reading
-from services.provider.dialects.asked import Asked, Unreadable
+from services.provider.dialects.asked import Asked, AskedTexts, Unreadable
 from services.provider.dialects.base import JSON, dump
 from services.provider.dialects.doors import AnthropicDoor, Door, OpenAIDoor, StreamWriter
+from services.provider.dialects.openai import embeddings
 from services.provider.dialects.troubles import Trouble, of_failure, of_unreadable
 from services.provider.failure import CallFailedError
 from services.provider.flows.known import Known
+from services.provider.texts import NO_VECTORS, Texts
 
 log = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -37,6 +39,8 @@ SSE = "text/event-stream; charset=utf-8"
 # the door makes the HTTP status of an answer of it (envoy/filters.py)
 STATUS = "x-tooloo-status"
 _OK = 200
+# well below what a gRPC message may have
+_PIECE_BYTES = 256 * 1024
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 # what a client may wait for by itself
 _SOON = timedelta(minutes=1)
@@ -78,6 +82,32 @@ class CompatibilityService(CompatibilityServiceServicer):
     def CreateMessage(self, request: HttpBody, context: Context) -> Bodies:
         """A message, whole or as a stream."""
         return self._complete(self._anthropic, request, context)
+
+    async def CreateEmbedding(self, request: HttpBody, context: Context) -> Bodies:
+        """Vectors of texts, in as many messages as they need."""
+        door = self._openai
+        try:
+            asked = embeddings.read(_parsed(request))
+            ask = self._ask(asked, callers.headers_of(context.invocation_metadata() or ()))
+            completed = await self._completer.complete(ask)
+        except Unreadable as error:
+            yield await self._refusal(door, of_unreadable(error), context)
+            return
+        except Exception as error:  # noqa: BLE001 - in this dialect, too, everything unexpected ends here
+            yield await self._refusal(door, self._trouble(error), context)
+            return
+        notice = echo.notice_of(self._known.registry, completed.provider_id)
+        said = [("x-tooloo-estimated", "true")] if completed.usage_estimated else []
+        said += [("x-tooloo-notice", notice)] if notice else []
+        await context.send_initial_metadata((*_headers(completed, "x-tooloo-cost", completed.cost), *said))
+        made, used = completed.answer.vectors or NO_VECTORS, completed.usage.input_tokens
+        data = bytearray()
+        for piece in embeddings.write_answer(made, completed.model, used, packed=asked.packed):
+            data += piece
+            if len(data) > _PIECE_BYTES:
+                yield HttpBody(content_type=JSON, data=bytes(data))
+                data.clear()
+        yield HttpBody(content_type=JSON, data=bytes(data))
 
     async def CountMessageTokens(self, request: HttpBody, context: Context) -> Bodies:
         """An estimate by characters; the header x-tooloo-estimated says so."""
@@ -154,16 +184,21 @@ class CompatibilityService(CompatibilityServiceServicer):
                 return
             yield HttpBody(content_type=SSE, data=writer.error(door.trouble(trouble, started.query_id)[1]))
 
-    def _ask(self, asked: Asked, headers: Mapping[str, str]) -> Ask:
+    def _ask(self, asked: Asked | AskedTexts, headers: Mapping[str, str]) -> Ask:
+        if isinstance(asked, AskedTexts):
+            content: Chat | Texts = asked.texts
+            session, stream = "", False
+        else:
+            content, session, stream = asked.chat, callers.session_of(headers), asked.stream
         settings = self._known.settings
         labels = callers.labels_of(headers, asked.user, most=settings.max_labels, longest=settings.max_label_length)
         return Ask(
-            asked.chat,
+            content,
             asked.model,
             labels,
-            callers.session_of(headers),
+            session,
             callers.request_id_of(headers, labels),
-            asked.stream,
+            stream,
             policy_id=callers.named(headers, callers.POLICY),
             fallback_chain=callers.named(headers, callers.CHAIN),
         )

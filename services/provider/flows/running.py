@@ -65,7 +65,10 @@ class Running:
 
     def begin_attempt(self) -> None:
         """An attempt begins: nothing of its answer is there."""
-        self.answer, self._first_token = Assembler(), None
+        if self.answer.vectors is None:
+            # vectors stay: the same model goes on where another key, or the same one, ended
+            self.answer = Assembler()
+        self._first_token = None
         self._attempt_begun = self._host.clock.monotonic()
 
     def add(self, delta: Delta) -> None:
@@ -106,6 +109,7 @@ class Running:
         self.query, self.reservation, self._paid_tokens = query, made, made.output_tokens
         self._price, self._characters_per_token = price, per_token
         self._outcomes = []
+        self.answer = Assembler()
         return True
 
     async def _move(self, tx: Transaction, candidate: Candidate) -> tuple[Query, Reservation, Price | None, float]:
@@ -159,7 +163,7 @@ class Running:
     async def end(self, tx: Transaction, failure: Failure | None, answer: bytes = b"") -> Query:
         """Settles the query as far as it came."""
         usage, estimated = tokens.to_charge(
-            self._ask.chat, self.answer, finished=failure is None, characters_per_token=self._characters_per_token
+            self._ask.content, self.answer, finished=failure is None, characters_per_token=self._characters_per_token
         )
         end = End(
             usage,
@@ -185,5 +189,5 @@ class Running:
         settings, model, now = self._known.settings, query.model_key, query.created
         if self._ask.session_id:
             await selection_store.note_session(tx, self._ask.session_id, model, now, now - settings.session_time)
-        if prefix_key := opening.prefix_of(self._ask.chat, self._known)[0]:
+        if prefix_key := opening.prefix_of(self._ask.content, self._known)[0]:
             await selection_store.note_prefix(tx, prefix_key, model, now, now - settings.prefix_time)
