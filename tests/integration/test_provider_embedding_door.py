@@ -1,5 +1,6 @@
 """POST /v1/embeddings as OpenAI's official client meets it, through a real Envoy; Gemini is sent what Google's own client sends."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,17 +41,29 @@ async def door_on(folder: Path) -> AsyncIterator[tuple[str, Shelf, Makers]]:
 
 async def test_the_official_client(tmp_path: Path) -> None:
     """One after the other, since a door takes its time: vectors of every dialect, sizes, refusals, headers, repeats, models."""
-    async with door_on(tmp_path) as (url, shelf, makers):
-        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="caller-key", max_retries=0) as client:
-            await vectors_of_every_dialect(client)
-            await token_ids(client, makers)
-            await headers(client, shelf)
-            await large_answers(client)
-            listed = {model.id async for model in await client.models.list()}
-            assert {VEC, GECKO, NOMIC, "local/hashed-words"} <= listed
-            async with httpx.AsyncClient(base_url=url) as plain:
-                await by_rest(plain)
-            await refusals(client, makers, shelf)
+    async with door_on(tmp_path) as (url, shelf, makers), openai_client(url) as client:
+        await vectors_of_every_dialect(client)
+        await token_ids(client, makers)
+        await headers(client, shelf)
+        await large_answers(client)
+        listed = {model.id async for model in await client.models.list()}
+        assert {VEC, GECKO, NOMIC, "local/hashed-words"} <= listed
+        async with httpx.AsyncClient(base_url=url) as plain:
+            await by_rest(plain)
+        await asyncio.to_thread(without_asyncio, url)
+        await refusals(client, makers, shelf)
+
+
+def openai_client(url: str) -> openai.AsyncOpenAI:
+    """The official client with its base URL changed and nothing else."""
+    return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="caller-key", max_retries=0)
+
+
+def without_asyncio(url: str) -> None:
+    """The same package without asyncio."""
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="caller-key", max_retries=0) as client:
+        answer = client.embeddings.create(model="local/hashed-words", input="hello", dimensions=2)
+    assert len(answer.data[0].embedding) == 2
 
 
 async def vectors_of_every_dialect(client: openai.AsyncOpenAI) -> None:
