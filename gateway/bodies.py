@@ -65,6 +65,22 @@ _RESPONSE: Schema = {
 _ANSWER: Content = {"application/json": {"schema": {"type": "object"}}}
 _STREAMED: Content = _ANSWER | {"text/event-stream": {"schema": {}}}
 _TOKENS: Schema = {"type": "integer", "minimum": 1, "maximum": 10_000_000}
+_IDS: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+_EMBEDDED: Schema = {
+    "type": "object",
+    "description": "A request in the form of OpenAI's embeddings; a field that cannot be honoured is refused by its name.",
+    "properties": {
+        "model": _TEXT | {"maxLength": 256, "description": '"provider/model", a model, or an alias of one model.'},
+        "input": {
+            "description": "A text, texts, the ids of a text's tokens, or lists of such ids.",
+            "anyOf": [_TEXT, *({"type": "array", "items": item, "minItems": 1, "maxItems": 2048} for item in (_TEXT, _IDS)), _IDS],
+        },
+        "encoding_format": {"type": "string", "enum": ["float", "base64"]},
+        "dimensions": {"type": "integer", "minimum": 1, "maximum": 65536},
+        "user": {"type": "string", "maxLength": 256},
+    },
+    "required": ["model", "input"],
+}
 _COMPATIBLE = "tooloo.provider.v1.CompatibilityService"
 _BUS, _SYSTEM = "tooloo.bus.v1.EventBus", "tooloo.system.v1.SystemService"
 _SENT: Mapping[str, Content] = {
@@ -75,6 +91,7 @@ _SENT: Mapping[str, Content] = {
     f"{_COMPATIBLE}/CreateMessage": {
         "application/json": {"schema": _conversation("Anthropic's messages", ["user", "assistant"], max_tokens=_TOKENS)}
     },
+    f"{_COMPATIBLE}/CreateEmbedding": {"application/json": {"schema": _EMBEDDED}},
     f"{_COMPATIBLE}/CountMessageTokens": {
         "application/json": {"schema": _conversation("Anthropic's messages", ["user", "assistant"])}
     },
@@ -88,6 +105,7 @@ _ANSWERED: Mapping[str, Content] = {
     f"{_COMPATIBLE}/CreateChatCompletion": _STREAMED,
     f"{_COMPATIBLE}/CreateResponse": _STREAMED,
     f"{_COMPATIBLE}/CreateMessage": _STREAMED,
+    f"{_COMPATIBLE}/CreateEmbedding": _ANSWER,
     f"{_COMPATIBLE}/CountMessageTokens": _ANSWER,
     f"{_COMPATIBLE}/ListCompatibleModels": _ANSWER,
     f"{_COMPATIBLE}/GetCompatibleModel": _ANSWER,

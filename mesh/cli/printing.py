@@ -112,10 +112,18 @@ def _body(console: Console, message: Any) -> None:
     kind, text = message.content_type, message.data.decode(errors="replace")
     if not console.json:
         console.write(text)
-    elif "json" in kind:
-        console.value(json.loads(text))
+    elif "json" in kind and (value := _value(text)) is not None:
+        console.value(value)
     else:
         console.value({"contentType": kind, "data": text})
+
+
+def _value(text: str) -> Any:
+    """The value of a JSON text; None for one of several pieces of it, as a large answer comes."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def listed(message: Message) -> FieldDescriptor | None:
@@ -145,12 +153,19 @@ def _table(console: Console, schema: Schema, message: Message, field: FieldDescr
 
 def _grid(schema: Schema, field: FieldDescriptor, rows: Sequence[Message]) -> tuple[list[str], list[list[Cell]]]:
     """Columns and cells of a list of messages: what is one value, and not empty in every row."""
-    columns = [each for each in values.message_of(field).fields if _is_column(each) and any(_given(row, each) for row in rows)]
+    of_rows = values.message_of(field).fields
+    columns = [each for each in of_rows if _is_column(each) and any(_given(row, each) for row in rows)]
+    # rows that have nothing but lists would be shown as nothing at all
+    columns = columns or [each for each in of_rows if _is_list(each) and any(getattr(row, each.name) for row in rows)]
     return [each.name for each in columns], [[_cell(schema, row, each) for each in columns] for row in rows]
 
 
 def _is_column(field: FieldDescriptor) -> bool:
     return not field.is_repeated and not values.is_nested(field) and values.kind(field) not in {"json", "bytes"}
+
+
+def _is_list(field: FieldDescriptor) -> bool:
+    return field.is_repeated and (not field.message_type or field.message_type.full_name in _SCALARS)
 
 
 def _given(message: Message, field: FieldDescriptor) -> bool:
@@ -161,6 +176,9 @@ def _given(message: Message, field: FieldDescriptor) -> bool:
 
 def _cell(schema: Schema, message: Message, field: FieldDescriptor) -> Cell:
     value = getattr(message, field.name)
+    if field.is_repeated:
+        shown = ", ".join(scalar(schema, field, item) for item in value[:_FEW])
+        return Cell(shown, shown if len(value) <= _FEW else f"{shown}, … of {len(value)}")
     if (field.has_presence and not message.HasField(field.name)) or (not field.message_type and _says_nothing(field, value)):
         return Cell(None, "")
     text = " ".join(scalar(schema, field, value).split())

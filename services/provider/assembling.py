@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from services.provider.chat import Answer, Delta, Finish, Foreign, Part, Reasoning, Text, ToolCall, ToolCallDelta, Usage
+from services.provider.texts import Vectors
 
 
 class Assembler:
@@ -15,6 +16,7 @@ class Assembler:
         self.usage: Usage | None = None
         self.model = ""
         self.stop_sequence = ""
+        self.vectors: Vectors | None = None
         # how many characters of output came: what an estimate of the usage rests on when the provider told none
         self.characters = 0
         # whether anything came that a caller sees: from then on no other model may take over
@@ -33,6 +35,9 @@ class Assembler:
         if delta.part is not None:
             self._parts.append(delta.part)
             self.begun = True
+        if delta.vectors is not None:
+            self.vectors = delta.vectors
+            self.begun = True
         self.finish = delta.finish or self.finish
         self.usage = delta.usage or self.usage
         self.model = delta.model or self.model
@@ -41,7 +46,7 @@ class Assembler:
     def answer(self) -> Answer:
         """The answer as far as it came; one that was not finished counts as cut off."""
         parts = tuple(part if isinstance(part, Foreign) else part.whole() for part in self._parts)
-        return Answer(parts, self.finish or Finish.LENGTH, self.usage, self.model, self.stop_sequence)
+        return Answer(parts, self.finish or Finish.LENGTH, self.usage, self.model, self.stop_sequence, self.vectors)
 
     def _open(self, kind: Text | Reasoning) -> "_Growing":
         """The part that grows: the last one when it is of this kind and not sealed by a signature, else a new one."""

@@ -3,7 +3,11 @@
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # it needs this module
+    from services.provider.texts import Vectors
 
 
 class Role(enum.IntEnum):
@@ -186,13 +190,14 @@ NONE_USED = Usage()
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer; `usage` is None when the provider told none."""
+    """A whole answer; `usage` is None when the provider told none. Who asked for vectors gets `vectors`, and no parts."""
 
     parts: tuple[Part, ...]
     finish: Finish
     usage: Usage | None = None
     model: str = ""
     stop_sequence: str = ""
+    vectors: "Vectors | None" = None
 
 
 @dataclass(frozen=True)
@@ -210,7 +215,7 @@ class ToolCallDelta:
 class Delta:
     """A piece of a streamed answer; any of its fields may be there.
 
-    `usage` is the whole so far, never an increment. `signature` ends the thought that it belongs to. `part` came whole.
+    `usage` and `vectors` are the whole so far, never an increment. `signature` ends the thought it belongs to. `part` came whole.
     """
 
     text: str = ""
@@ -222,3 +227,4 @@ class Delta:
     usage: Usage | None = None
     model: str = ""
     stop_sequence: str = ""
+    vectors: "Vectors | None" = None

@@ -12,6 +12,7 @@ from services.provider.failure import CallFailedError, Failure
 from services.provider.labels import Labels
 from services.provider.query import Query, Tried
 from services.provider.strategies import Strategy
+from services.provider.texts import Texts
 
 # what a caller writes for a model when it is to be selected
 AUTO = "auto"
@@ -24,13 +25,14 @@ def is_name(model: str) -> bool:
 
 @dataclass(frozen=True)
 class Ask:
-    """A conversation to be completed. `model` is as the caller wrote it: "provider/model", a model, an alias, or "auto".
+    """A conversation to be completed, or texts to make vectors of.
 
+    `model` is as the caller wrote it: "provider/model", a model, an alias, or "auto", which texts cannot have.
     `request_id` is the caller's idempotency key; "" without one. `deadline` is how long the caller waits; None: as settings say.
     `policy_id` and `fallback_chain` name what was set under that name; "" is the installation's own.
     """
 
-    chat: Chat
+    content: Chat | Texts
     model: str
     labels: Mapping[str, str] = field(default_factory=dict)
     session_id: str = ""
@@ -43,6 +45,13 @@ class Ask:
     strategy: Strategy | None = None
     quality_weight: float | None = None
     constraints: Constraints = NOTHING
+
+    @property
+    def chat(self) -> Chat:
+        """The conversation; TypeError for texts."""
+        if isinstance(self.content, Texts):
+            raise TypeError("vectors of texts are asked for, not an answer")
+        return self.content
 
     @cached_property
     def all_labels(self) -> Labels:
@@ -69,7 +78,8 @@ class Started:
 class Completed:
     """The last that a stream tells, and what a call without a stream gives. `cost` is in nano units; None when nobody knows.
 
-    `answer` is whole in both cases. `usage` is what was charged; `usage_estimated` says that the provider told none.
+    `answer` is whole in both cases; for texts it has their vectors. `usage` is what was charged; `usage_estimated` says that the
+    provider told none.
     """
 
     query_id: str

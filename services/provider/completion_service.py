@@ -1,4 +1,4 @@
-"""The calls that ask a model: a conversation in, the query run, its answer or its pieces out."""
+"""The calls that ask a model: a conversation or texts in, the query run, its answer, its pieces or vectors out."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -11,7 +11,7 @@ from tooloo.provider.v1.completion_service_pb2_grpc import CompletionServiceServ
 
 from mesh import answers, errors
 from mesh.host import Host
-from services.provider import callers, chat_wire, completion_wire, query_store
+from services.provider import callers, chat_wire, completion_wire, echo, query_store
 from services.provider.completing_port import AUTO, Ask, Completed, Completer, QueryFailedError, Started
 from services.provider.failure import Failure, FailureKind
 from services.provider.flows import targets
@@ -19,6 +19,7 @@ from services.provider.flows.known import Known
 from services.provider.flows.room import Room
 from services.provider.selection_wire import from_constraints
 from services.provider.strategies import Strategy
+from services.provider.texts import Texts
 from services.provider.wire import from_duration, from_labels
 
 Context = grpc.aio.ServicerContext[object, object]
@@ -26,6 +27,7 @@ _Request = api.CompleteRequest | api.StreamCompleteRequest
 # what the caller's conversation is the cause of: no other model and no later time would do better
 _REFUSED = frozenset({FailureKind.BAD_REQUEST, FailureKind.CONTEXT_WINDOW, FailureKind.CONTENT_POLICY})
 _SOON = timedelta(seconds=1)
+_FLOAT_BYTES = 4
 
 
 class CompletionService(CompletionServiceServicer):
@@ -67,6 +69,20 @@ class CompletionService(CompletionServiceServicer):
                 raise refusal(error) from error
             yield completion_wire.to_failed(error)
 
+    async def Embed(self, request: api.EmbedRequest, context: Context) -> api.EmbedResponse:
+        """Vectors of texts."""
+        count, most = len(request.texts), self._host.settings.max_message_bytes
+        if count * request.dimensions * _FLOAT_BYTES > most:
+            raise _too_large(count, request.dimensions, most)
+        try:
+            completed = await self._completer.complete(self._ask_for_vectors(request, context))
+        except QueryFailedError as error:
+            raise refusal(error, "texts") from error
+        response = completion_wire.to_embedded(completed, echo.notice_of(self._known.registry, completed.provider_id))
+        if response.ByteSize() > most:
+            raise _too_large(count, response.dimensions, most)
+        return response
+
     async def _tell_dropped(self, ask: Ask, told: Started | Completed, context: Context) -> None:
         if names := targets.left_out(self._known, ask.chat, told.provider_id, told.model):
             await context.send_initial_metadata(((callers.DROPPED, ", ".join(names)),))
@@ -96,8 +112,27 @@ class CompletionService(CompletionServiceServicer):
             constraints=from_constraints(request.constraints, "constraints"),
         )
 
+    def _ask_for_vectors(self, request: api.EmbedRequest, context: Context) -> Ask:
+        labels = from_labels(self._known.settings, request.labels, user=request.user_id)
+        return Ask(
+            Texts(tuple(request.texts), request.dimensions or None),
+            request.model,
+            labels.values,
+            request_id=answers.request_id_of(request),
+            deadline=_deadline(request, context),
+            policy_id=request.policy_id,
+            fallback_chain=request.fallback_chain,
+            constraints=from_constraints(request.constraints, "constraints"),
+        )
 
-def _deadline(request: _Request, context: Context) -> timedelta | None:
+
+def _too_large(count: int, dimensions: int, most: int) -> errors.Refusal:
+    what = f"{count} vectors of {dimensions} numbers are more than the {most} bytes of a message"
+    advice = "ask for fewer texts at once or for fewer dimensions, use POST /v1/embeddings, or raise the setting max_message_bytes"
+    return errors.exhausted("max_message_bytes", f"{what}; {advice}", reason=ErrorReason.ERROR_REASON_TOO_LARGE)
+
+
+def _deadline(request: _Request | api.EmbedRequest, context: Context) -> timedelta | None:
     """The shorter of what the request and what the call itself allow."""
     wished = from_duration(request.timeout, "timeout") if request.HasField("timeout") else None
     remaining = context.time_remaining()
@@ -106,14 +141,14 @@ def _deadline(request: _Request, context: Context) -> timedelta | None:
     return min(known, default=None)
 
 
-def refusal(error: QueryFailedError) -> errors.Refusal:
+def refusal(error: QueryFailedError, field: str = "messages") -> errors.Refusal:
     """A query that no model answered, as a Status: INVALID_ARGUMENT for what the conversation is the cause of, else UNAVAILABLE."""
     failure, query = error.failure, error.query
     told = {"query_id": query.query_id, "failure": failure.kind.name, "attempts": str(len(query.tried))}
     if failure.kind in _REFUSED:
-        description = f"the provider refused the conversation: {_words(failure)}"
+        description = f"the provider refused the {'conversation' if field == 'messages' else field}: {_words(failure)}"
         reason = ErrorReason.ERROR_REASON_PROVIDER_REFUSED
-        return errors.invalid("messages", description, reason=reason)
+        return errors.invalid(field, description, reason=reason)
     retry_after = failure.retry_after or _SOON
     reason = ErrorReason.ERROR_REASON_PROVIDER_FAILED
     return errors.unavailable("every model that was tried", retry_after=retry_after, reason=reason, detail=_words(failure), **told)

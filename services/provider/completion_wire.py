@@ -1,5 +1,6 @@
 """Queries and their answers to messages of the contract and back."""
 
+from array import array
 from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -11,6 +12,7 @@ from services.provider.chat import Answer, Delta, Finish, Message
 from services.provider.completing_port import Completed, QueryFailedError, Started
 from services.provider.failure import Failure
 from services.provider.query import Query, Tried
+from services.provider.texts import NO_VECTORS, Vectors
 from services.provider.wire import to_money, to_timestamp
 
 
@@ -19,15 +21,26 @@ def to_response(completed: Completed) -> api.CompleteResponse:
     return api.CompleteResponse(
         message=chat_wire.to_answer(completed.answer),
         finish_reason=chat_pb2.FinishReason.ValueType(completed.answer.finish),
-        account=api.QueryAccount(
-            query_id=completed.query_id,
-            provider_id=completed.provider_id,
-            model=completed.model,
-            usage=chat_wire.to_usage(completed.usage),
-            usage_estimated=completed.usage_estimated,
-            cost=None if completed.cost is None else to_money(completed.cost),
-            attempts=map(_attempt, completed.tried),
-        ),
+        account=_account(completed),
+    )
+
+
+def to_embedded(completed: Completed, notice: str = "") -> api.EmbedResponse:
+    """The vectors."""
+    made = completed.answer.vectors or NO_VECTORS
+    vectors = [api.Embedding(values=vector) for vector in made.items]
+    return api.EmbedResponse(embeddings=vectors, dimensions=made.dimensions, account=_account(completed), notice=notice)
+
+
+def _account(completed: Completed) -> api.QueryAccount:
+    return api.QueryAccount(
+        query_id=completed.query_id,
+        provider_id=completed.provider_id,
+        model=completed.model,
+        usage=chat_wire.to_usage(completed.usage),
+        usage_estimated=completed.usage_estimated,
+        cost=None if completed.cost is None else to_money(completed.cost),
+        attempts=map(_attempt, completed.tried),
     )
 
 
@@ -114,6 +127,8 @@ def to_query(query: Query) -> api.GetQueryResponse:
 
 def kept(answer: Answer) -> bytes:
     """An answer as it is kept for a caller who may ask again; parts that only one dialect knows are not."""
+    if answer.vectors is not None:
+        return api.EmbedResponse(embeddings=[api.Embedding(values=vector) for vector in answer.vectors.items]).SerializeToString()
     message, finish = chat_wire.to_answer(answer), chat_pb2.FinishReason.ValueType(answer.finish)
     return api.CompleteResponse(message=message, finish_reason=finish).SerializeToString()
 
@@ -125,8 +140,12 @@ def told(query: Query, answer: Answer) -> Completed:
     )
 
 
-def told_again(query: Query) -> Completed:
-    """A query that was answered before, with the answer that was kept."""
+def told_again(query: Query, *, vectors: bool = False) -> Completed:
+    """A query that was answered before, with the answer that was kept: `vectors`, or what a model said."""
+    if vectors:
+        kept = api.EmbedResponse.FromString(query.answer).embeddings
+        made = Vectors(tuple(array("f", each.values) for each in kept), query.usage, query.model, query.usage_estimated)
+        return told(query, Answer((), Finish.STOP, query.usage, query.model, vectors=made))
     response = api.CompleteResponse.FromString(query.answer)
     message: Message = chat_wire.from_message(response.message)
     return told(query, Answer(message.parts, Finish(response.finish_reason), query.usage, query.model))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from services.provider import money
 from services.provider.options import Exclusion, Option
+from services.provider.texts import EMBEDDINGS
 
 # from the weakest promise to the strongest: who gives a stronger one gives the weaker ones too
 DATA_POLICIES = ("", "no_training", "zero_retention", "local")
@@ -35,6 +36,17 @@ class Constraints:
 
 
 NOTHING = Constraints()
+
+
+def unfit(option: Option, embeds: str) -> Reason | None:
+    """Why a model is not for what is asked: vectors by the model `embeds`, or ("") an answer to a conversation."""
+    makes_vectors = EMBEDDINGS in option.capabilities
+    if makes_vectors is not bool(embeds):
+        what = "it makes embeddings and answers no conversation" if makes_vectors else "it makes no embeddings"
+        return Exclusion.CAPABILITY, what
+    if embeds and option.model != embeds:
+        return Exclusion.NOT_A_TARGET, f"its vectors cannot be compared with those of {embeds}"
+    return None
 
 
 def first_unmet(option: Option, cost: int, several: tuple[Constraints, ...]) -> Reason | None:

@@ -1,10 +1,17 @@
-"""The echo model: stands in when no provider is configured, says so, and gives the caller's words back. Free and deterministic."""
+"""What stands in when no provider is configured, and says so: the caller's words again, vectors of hashed words. Deterministic."""
 
+import itertools
+import math
 import re
+import zlib
+from array import array
+from collections import Counter
 
 from services.provider.assembling import pieces
 from services.provider.chat import Answer, Chat, Delta, Finish, Role, Text, Usage
-from services.provider.tokens import of_characters, of_chat
+from services.provider.registry import Registry
+from services.provider.texts import Texts, Vector, Vectors
+from services.provider.tokens import of_characters, of_chat, of_texts
 
 DIALECT = "echo"
 NOTICE = (
@@ -12,6 +19,12 @@ NOTICE = (
     "Set a key (for example OPENAI_API_KEY), add one with AddProviderKey, or start Ollama. You said: "
 )
 _LONGEST_ECHO = 2000
+VECTORS_NOTICE = (
+    "These vectors are TooLoo's local stand-in, not a language model's: hashed words, which find texts that share words and know "
+    "nothing of their meaning. Set a key (for example OPENAI_API_KEY) or start Ollama, and name one of its embedding models."
+)
+_DIMENSIONS = 256
+_WORD = re.compile(r"\w+|[^\w\s]")
 
 
 def answer(chat: Chat, model: str) -> Answer:
@@ -30,3 +43,33 @@ def deltas(chat: Chat, model: str) -> list[Delta]:
     whole = answer(chat, model)
     words = [word for part in whole.parts if isinstance(part, Text) for word in re.findall(r"\s*\S+\s*$|\s*\S+|\s+", part.text)]
     return [*(Delta(text=word, model=model) for word in words), pieces(whole)[-1]]
+
+
+def vectors(texts: Texts, model: str) -> Vectors:
+    """A vector of hashed words for each text."""
+    made = tuple(_hashed(text, texts.dimensions or _DIMENSIONS) for text in texts.words)
+    return Vectors(made, Usage(of_texts(texts)), model)
+
+
+def _hashed(text: str, dimensions: int) -> Vector:
+    """A unit vector of words and pairs of words with signs (Weinberger et al., "Feature Hashing", 2009).
+
+    Another than features.hashed_embedding, which reads the first words of a prompt only and brings numpy into the process.
+    """
+    words = _WORD.findall(text.casefold())
+    counts: Counter[int] = Counter()
+    for word in [*words, *map(" ".join, itertools.pairwise(words))] or [text]:
+        code = zlib.crc32(word.encode())
+        counts[code % dimensions] += 1 if code >> 31 else -1
+    # where every word met one of the other sign, something has to have a length
+    length, found = math.hypot(*counts.values()), counts.items()
+    made = array("f", bytes(4 * dimensions))
+    for place, count in found if length else ((0, 1),):
+        made[place] = count / (length or 1)
+    return made
+
+
+def notice_of(registry: Registry, provider_id: str) -> str:
+    """What is to be said of a provider's vectors: "" unless it only stands in."""
+    provider = registry.providers.get(provider_id)
+    return VECTORS_NOTICE if provider is not None and provider.stands_in else ""

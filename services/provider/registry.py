@@ -7,6 +7,7 @@ from functools import cached_property
 from services.provider import fallback
 from services.provider.pricing import FREE, Price
 from services.provider.target import Manner, Target, Timeouts
+from services.provider.texts import EMBEDDINGS
 
 DIALECTS = ("openai", "anthropic", "gemini", "ollama", "echo")
 ECHO = "echo"
@@ -36,6 +37,11 @@ class Model:
     def key(self) -> fallback.Target:
         """(provider, model)."""
         return fallback.Target(self.provider_id, self.name)
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it makes vectors of texts, and so answers no conversation."""
+        return EMBEDDINGS in self.capabilities
 
 
 @dataclass(frozen=True)

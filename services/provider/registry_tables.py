@@ -12,12 +12,16 @@ from services.provider.pricelist import Key, PriceList, RegistryError, read_pric
 from services.provider.pricing import FREE, Price
 from services.provider.registry import DIALECTS, Model, Provider, Registry
 from services.provider.target import Manner, Timeouts
+from services.provider.texts import EMBEDDINGS, Batch
 
 _MODEL_KEYS = {
     *("tier", "context_window", "capabilities", "price", "quality", "tokens_per_second", "enabled"),
     *("upstream", "region", "data_policy"),
 }
-_MANNER_KEYS = {"path", "auth_header", "api_version", "headers", "rename", "drop", "send_reasoning"}
+_MANNER_KEYS = {
+    *("path", "auth_header", "api_version", "headers", "rename", "drop", "send_reasoning"),
+    *("batch_texts", "batch_tokens"),
+}
 _PROVIDER_KEYS = {
     *("display_name", "key_environment", "local", "address", "tokens_per_second", "models", "enabled"),
     *("dialect", "base_url", "region", "data_policy", "timeouts"),
@@ -128,7 +132,15 @@ def _manner(where: str, entry: Mapping[str, Any]) -> Manner:
         dict(rename),
         tuple(entry.get("drop", ())),
         bool(entry.get("send_reasoning", False)),
+        _batch(where, entry),
     )
+
+
+def _batch(where: str, entry: Mapping[str, Any]) -> Batch:
+    found = [entry.get(name, 0) for name in ("batch_texts", "batch_tokens")]
+    if not all(isinstance(number, int) and number >= 0 for number in found):
+        raise RegistryError(f"{where}: batch_texts and batch_tokens are whole numbers; 0 is as the dialect says")
+    return Batch(*found)
 
 
 def _timeouts(where: str, entry: Mapping[str, str]) -> Timeouts:
@@ -164,6 +176,8 @@ def _parse_model(
         raise RegistryError(f"{where}: give its context_window in tokens; the price list does not know it")
     if not 0 <= prior["quality"] <= 1 or not prior["tokens_per_second"] > 0:
         raise RegistryError(f"{where}: quality must lie in 0..1 and tokens_per_second above 0")
+    if EMBEDDINGS in row.get("capabilities", ()) and provider.get("dialect") == "anthropic":
+        raise RegistryError(f"{where}: the anthropic dialect has no call for embeddings")
     local = provider.get("local", False)
     policy = row.get("data_policy", provider.get("data_policy", "local" if local else ""))
     if policy not in DATA_POLICIES:
@@ -196,7 +210,9 @@ def _tier(where: str, row: Mapping[str, Any], tiers: Mapping[str, Any]) -> Mappi
 def _price(where: str, row: Mapping[str, Any], key: Key, prices: PriceList) -> Price | None:
     """A price of its own, else that of the list: under its own name, or under the name that the provider knows it by."""
     if "price" in row:
-        return read_price(where, row["price"])
+        # vectors have no output tokens
+        free = {"output": "0"} if EMBEDDINGS in row.get("capabilities", ()) else {}
+        return read_price(where, {**free, **row["price"]})
     return prices.prices.get(key) or prices.prices.get((key[0], row.get("upstream", "")))
 
 

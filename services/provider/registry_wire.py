@@ -16,6 +16,7 @@ _DIALECTS = {name: api.Dialect.ValueType(number) for number, name in enumerate(D
 _NAMES = {number: name for name, number in _DIALECTS.items()}
 _TEXTS = ("display_name", "base_url", "address", "region", "data_policy", "path", "auth_header", "api_version")
 _TIMEOUTS = ("connect", "first_byte", "idle", "total")
+_BATCH = ("batch_texts", "batch_tokens")
 _RATES = ("input", "output", "cached_input", "cache_write")
 
 
@@ -26,7 +27,7 @@ def from_provider(message: api.ProviderDefinition) -> dict[str, Any]:
     table |= {name: dict(value) for name in ("headers", "rename") if (value := getattr(message, name))}
     table |= {"drop": list(message.drop)} if message.drop else {}
     table |= {name: True for name in ("local", "send_reasoning") if getattr(message, name)}
-    table |= {"tokens_per_second": message.tokens_per_second} if message.tokens_per_second else {}
+    table |= {name: value for name in ("tokens_per_second", *_BATCH) if (value := getattr(message, name))}
     if message.HasField("timeouts"):
         table["timeouts"] = _timeouts(message.timeouts)
     return table
@@ -56,6 +57,8 @@ def to_provider(provider: Provider, *, changed_here: bool, tokens_per_second: fl
         rename=manner.rename,
         drop=manner.drop,
         send_reasoning=manner.send_reasoning,
+        batch_texts=manner.batch.texts,
+        batch_tokens=manner.batch.tokens,
         timeouts=api.CallTimeouts(**{name: _duration(getattr(limits, name)) for name in _TIMEOUTS}),
         tokens_per_second=tokens_per_second,
         disabled=not provider.enabled,

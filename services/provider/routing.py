@@ -31,6 +31,8 @@ class Size:
 
     input_tokens: int
     output_tokens: int
+    # tokens of the longest text, when each has the window for itself; 0: all of them share it
+    longest: int = 0
 
     @cached_property
     def total(self) -> int:
@@ -46,6 +48,8 @@ class Rules:
     preference: Preference = NO_PREFERENCE
     # the only models that may take it, e.g. the targets of an alias; None: any
     targets: frozenset[tuple[str, str]] | None = None
+    # the model of which vectors are asked for; "": an answer to a conversation is
+    embeds: str = ""
 
 
 ANY = Rules()
@@ -83,11 +87,13 @@ def judge(option: Option, size: Size, weights: Weights, half: HalfPoints, rules:
 def _reason(option: Option, size: Size, rules: Rules) -> tuple[Exclusion, str] | None:
     if rules.targets is not None and option.key not in rules.targets:
         return Exclusion.NOT_A_TARGET, "it is no target of what was asked for"
+    if (other := demands.unfit(option, rules.embeds)) is not None:
+        return other
     if option.excluded is not None:
         return option.excluded
-    if size.total > option.context_window:
-        detail = f"the request takes {size.total} tokens, its context window is {option.context_window}"
-        return Exclusion.CONTEXT_WINDOW, detail
+    if (taken := size.longest or size.total) > option.context_window:
+        what = "the longest text" if size.longest else "the request"
+        return Exclusion.CONTEXT_WINDOW, f"{what} takes {taken} tokens, its context window is {option.context_window}"
     if option.cost is None:
         return Exclusion.UNKNOWN_PRICE, "neither prices.json nor the registry has a price for it"
     return demands.first_unmet(option, option.cost, rules.constraints)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from services.provider.texts import ANY, Batch
+
 
 @dataclass(frozen=True)
 class Timeouts:
@@ -21,7 +23,8 @@ class Manner:
 
     `path` replaces the dialect's own; `auth_header` names a header that takes the bare key ("api-key" on Azure); `api_version`
     goes into the query (OpenAI dialect) or the version header (Anthropic); `rename` gives other names to fields of the body, and
-    `drop` leaves fields out that the provider would refuse; `send_reasoning` gives a model its earlier thoughts back.
+    `drop` leaves fields out that the provider would refuse; `send_reasoning` gives a model its earlier thoughts back; `batch` is
+    what it takes in one call for vectors, where that is not what its dialect says.
     """
 
     path: str = ""
@@ -31,6 +34,7 @@ class Manner:
     rename: Mapping[str, str] = field(default_factory=dict)
     drop: tuple[str, ...] = ()
     send_reasoning: bool = False
+    batch: Batch = ANY
 
 
 @dataclass(frozen=True)

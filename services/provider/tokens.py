@@ -6,6 +6,7 @@ from math import ceil
 
 from services.provider.assembling import Assembler
 from services.provider.chat import Answer, Chat, Foreign, Image, Message, Part, Reasoning, Text, ToolCall, ToolResult, Usage
+from services.provider.texts import Item, Texts
 
 CHARACTERS_PER_TOKEN = 3.5
 # what the vendors' formulas give for a picture of about a megapixel
@@ -27,6 +28,16 @@ def of_chat(chat: Chat) -> int:
     return of_characters(characters) + _images(parts) * TOKENS_PER_IMAGE + _PER_MESSAGE * len(chat.messages)
 
 
+def of_texts(texts: Texts) -> int:
+    """Tokens of texts that vectors are to be made of; ids of tokens are counted."""
+    return sum(map(of_item, texts.items))
+
+
+def of_item(item: Item) -> int:
+    """Tokens of one of them."""
+    return of_characters(len(item)) if isinstance(item, str) else len(item)
+
+
 def of_beginning(chat: Chat) -> int:
     """Tokens of what may be cached: the same chat without anything that was said after the instructions."""
     if not (beginning := chat.beginning):
@@ -41,7 +52,7 @@ def of_answer(answer: Answer) -> int:
 
 
 def to_charge(
-    chat: Chat, answer: Assembler, *, finished: bool, characters_per_token: float = CHARACTERS_PER_TOKEN
+    content: Chat | Texts, answer: Assembler, *, finished: bool, characters_per_token: float = CHARACTERS_PER_TOKEN
 ) -> tuple[Usage | None, bool]:
     """Tokens to pay for an answer as far as it came, and whether they are an estimate; None when nothing came.
 
@@ -50,11 +61,14 @@ def to_charge(
     """
     if not finished and not answer.begun and answer.usage is None:
         return None, False
+    if isinstance(content, Texts):
+        # counted batch by batch as they came
+        return answer.usage, answer.vectors is not None and answer.vectors.estimated
     told, said = answer.usage or Usage(), of_characters(answer.characters, characters_per_token)
     whole = told.output_tokens > 0 if finished else told.output_tokens >= max(said, 1)
     if told.input_tokens and (whole or (finished and not said)):
         return told, False
-    return replace(told, input_tokens=told.input_tokens or of_chat(chat), output_tokens=max(said, told.output_tokens)), True
+    return replace(told, input_tokens=told.input_tokens or of_chat(content), output_tokens=max(said, told.output_tokens)), True
 
 
 def _images(parts: list[Part]) -> int:

@@ -99,6 +99,24 @@ async def test_nested_fields_lists_and_choices_are_sent_as_they_are_filled_in(ro
     await expect(page.get_by_text(re.compile("Answered HTTP 200"))).to_be_visible()
 
 
+async def test_an_answer_of_many_numbers(room: Room, mesh: Mesh) -> None:
+    """An embedding of 1536 numbers is shown like any answer, all of them; the command shows its beginning in a line."""
+    asked = {"texts": ["what is a monad?"], "model": "local/hashed-words", "dimensions": 1536}
+    page = await room.open("calls/tooloo.provider.v1.CompletionService/Embed?model=local/hashed-words&dimensions=1536")
+    await page.get_by_role("button", name="Add texts", exact=True).click()
+    await page.get_by_label("texts 1").fill("what is a monad?")
+    await page.get_by_role("button", name="Call", exact=True).click()
+    await expect(page.get_by_text(re.compile("Answered HTTP 200"))).to_be_visible()
+    shown = json.loads(await page.locator(".answer .json").inner_text())
+    assert [len(each["values"]) for each in shown["embeddings"]] == [shown["dimensions"]] == [1536]
+    command = [sys.executable, "-m", "mesh.cli", "provider", "embed", json.dumps(asked)]
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=mesh.env, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    name, line = out.decode().splitlines()[:2]
+    assert (name, line[-9:]) == ("VALUES", "… of 1536")
+
+
 async def test_a_stream_is_followed_until_it_is_stopped(room: Room) -> None:
     """Its messages come one by one."""
     page = await room.open("calls/tooloo.system.v1.SystemService/WatchTraffic?interval=0.5s")

@@ -18,8 +18,8 @@ from tooloo.provider.v1.completion_service_pb2_grpc import CompletionServiceStub
 from envoy.routes import CALLERS_HEADERS
 from tests.integration.calling_bench import Calling, door_before
 from tests.integration.completing_bench import DONE, FarEnd, begins, body_of, chunk, event, sends, usage_alone
+from tests.integration.remote_bench import far_end
 from tests.integration.test_provider_doors import anthropic_client, openai_client
-from tests.integration.test_provider_remote import far_end
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 MIB = 1024 * 1024

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.provider.chat import Chat, Image
+from services.provider.texts import Texts
 
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,(.*)", re.DOTALL)
 _LONGEST_NAME = 256
@@ -28,6 +29,16 @@ class Asked:
     user: str = ""
     unread: tuple[str, ...] = ()
     shown: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AskedTexts:
+    """A request for vectors at a door. `packed`: each as base64 of its 32-bit floats; `user` is whom the caller names."""
+
+    texts: Texts
+    model: str
+    user: str = ""
+    packed: bool = False
 
 
 class Unreadable(ValueError):

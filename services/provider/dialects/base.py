@@ -2,6 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ from services.provider.chat import Answer, Chat, Delta, Foreign, Image, Role, To
 from services.provider.dialects.halves import mended_value
 from services.provider.failure import CallFailedError, Failure, FailureKind
 from services.provider.target import Target
+from services.provider.texts import Batch, Texts, Vector, Vectors
 
 JSON = "application/json"
 _ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
@@ -53,10 +55,20 @@ class Dialect(ABC):
     name: str
     # whether a stream is server-sent events
     streams_events = True
+    # what it takes in one call for vectors
+    batch = Batch()
 
     @abstractmethod
     def request(self, chat: Chat, target: Target, *, stream: bool) -> Outgoing:
         """The HTTP request without the key; Unsupported for what the dialect cannot say."""
+
+    def embedding(self, texts: Texts, target: Target) -> Outgoing:
+        """The HTTP request for vectors, without the key; Unsupported for what the dialect cannot say."""
+        raise Unsupported(f"the {self.name} dialect has no call for embeddings; name a model of another provider")
+
+    def vectors(self, body: bytes) -> Vectors:
+        """The vectors in a body; CallFailedError (MALFORMED) when they are none."""
+        raise malformed("this dialect has no call for embeddings")
 
     @abstractmethod
     def body(self, chat: Chat, target: Target) -> dict[str, Any]:
@@ -122,7 +134,7 @@ def broken(detail: str = "the stream ended before its end was said") -> CallFail
     return CallFailedError(Failure(FailureKind.BROKEN_STREAM, detail))
 
 
-def own_extra(chat: Chat, dialect: str) -> Mapping[str, Any]:
+def own_extra(chat: Chat | Texts, dialect: str) -> Mapping[str, Any]:
     """The fields that only this dialect knows; Unsupported when there are such of another dialect."""
     for other, fields in chat.extra.items():
         if other != dialect and fields:
@@ -198,6 +210,24 @@ def objects(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise malformed("something else stands where a list of objects belongs")
     return value
+
+
+def words_of(texts: Texts, dialect: str) -> list[str]:
+    """The texts as words; Unsupported when they are the ids of tokens, or when fields of another dialect came with them."""
+    own_extra(texts, dialect)
+    if not texts.words:
+        raise Unsupported(f"input: the {dialect} dialect takes words and no token ids")
+    return texts.words
+
+
+def vector(value: Any) -> Vector:
+    """A list of numbers as a vector of 32-bit floats; CallFailedError (MALFORMED) for anything else."""
+    try:
+        if isinstance(value, list):
+            return array("f", value)
+    except (TypeError, OverflowError):
+        pass
+    raise malformed("something else stands where a list of numbers belongs")
 
 
 def whole(value: Any) -> int:

@@ -8,7 +8,7 @@ from mesh.db import Transaction
 from mesh.host import Host
 from services.provider import events, query_store
 from services.provider.availability import Outcome
-from services.provider.chat import Finish, Usage
+from services.provider.chat import NONE_USED, Finish, Usage
 from services.provider.failure import Failure, FailureKind
 from services.provider.fallback import Target
 from services.provider.flows import availability, reserving, selecting
@@ -16,7 +16,7 @@ from services.provider.flows.known import Known
 from services.provider.pricing import Price
 from services.provider.query import Query, State, Tried
 
-_SUCCESS, _FAILURE = 1, 2
+SUCCESS, FAILURE = 1, 2
 _LOST = Failure(FailureKind.LOST, "whoever ran this query died; what the provider did of it is not known")
 
 
@@ -48,16 +48,18 @@ async def end(host: Host, tx: Transaction, known: Known, query: Query, end: End)
     await availability.note(host, tx, known, query.query_id, end.outcomes)
     if not end.outcomes:
         await availability.leave(host, tx, known, query.query_id, Target(*query.model_key))
-    cost = 0
+    # more than nothing when providers before made some of the vectors
+    cost, paid = query.cost, query.usage.input_tokens
     if end.usage is None:
         await reserving.release(host, tx, known, query.reservation_id)
     else:
-        cost = (await reserving.settle(host, tx, known, query.reservation_id, _used(query, end, end.usage))).cost
+        cost += (await reserving.settle(host, tx, known, query.reservation_id, _used(query, end, end.usage))).cost
+    usage = end.usage or NONE_USED
     after = replace(
         query,
         state=State.COMPLETED if end.failure is None else State.FAILED,
         ended=host.clock.now(),
-        usage=end.usage or Usage(),
+        usage=replace(usage, input_tokens=usage.input_tokens + paid) if paid else usage,
         usage_estimated=end.estimated,
         cost=cost,
         tried=tuple(end.tried),
@@ -86,7 +88,7 @@ def _used(query: Query, end: End, usage: Usage) -> reserving.Used:
         usage.output_tokens,
         usage.cached_input_tokens,
         cost=None if price is None else price_of(price, usage),
-        outcome=_SUCCESS if end.failure is None else _FAILURE,
+        outcome=SUCCESS if end.failure is None else FAILURE,
         latency=end.latency,
         selection_id=query.query_id,
         best_cost=None if best is None else price_of(best, usage),

@@ -21,7 +21,7 @@ from services.provider.attempts import GiveUp, Wait
 from services.provider.chat import Delta
 from services.provider.completing_port import Ask, Completed, QueryFailedError, Started
 from services.provider.failure import CallFailedError, Failure, FailureKind
-from services.provider.flows import reserving, rules
+from services.provider.flows import batches, reserving, rules
 from services.provider.flows.advising import Advisor
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
@@ -31,6 +31,7 @@ from services.provider.flows.targets import target_of
 from services.provider.query import Query
 from services.provider.remote.calling import Remote
 from services.provider.target import Target
+from services.provider.texts import Texts
 
 log = logging.getLogger(__name__)
 Event = Started | Delta | Completed
@@ -74,7 +75,7 @@ class Completing:
         # whoever hangs up meanwhile is noticed at the next step, which is inside of what settles
         opened = await _whole(self._host.db.submit(lambda tx: self._opening.begin(tx, ask, wanted, deadline), brief=True))
         if isinstance(opened, Query):
-            for event in _again(completion_wire.told_again(opened)):
+            for event in _again(completion_wire.told_again(opened, vectors=isinstance(ask.content, Texts))):
                 yield event
             return
         running = Running(self._host, self._known, ask, opened, deadline, begun)
@@ -124,6 +125,8 @@ class Completing:
                     async with aclosing(self._streamed(far_end, ask, running)) as events:
                         async for event in events:
                             yield event
+                elif isinstance(ask.content, Texts):
+                    await batches.run(self._remote, far_end, ask.content, running)
                 else:
                     for delta in pieces(await self._remote.complete(far_end, ask.chat)):
                         running.add(delta)

@@ -15,7 +15,7 @@ from services.provider.availability import Availability
 from services.provider.chat import Chat
 from services.provider.completing_port import Ask, is_name
 from services.provider.fallback import Candidate, Cause, Plan, Target
-from services.provider.flows import availability, fallbacks, learning, reserving, selecting
+from services.provider.flows import availability, embedding, fallbacks, learning, reserving, selecting
 from services.provider.flows.advising import Advisor
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
@@ -25,6 +25,7 @@ from services.provider.pricing import Price
 from services.provider.query import Query, State
 from services.provider.reservation import Denied, Reservation
 from services.provider.routing import Size
+from services.provider.texts import Texts
 
 _SOON = timedelta(seconds=1)
 
@@ -50,7 +51,7 @@ def digest(ask: Ask) -> bytes:
     # sets have an order of their own in each process
     demands = [sorted(value) if isinstance(value, frozenset) else value for value in vars(ask.constraints).values()]
     chosen = (ask.model, ask.policy_id, ask.strategy, ask.quality_weight, demands, ask.fallback_chain)
-    said = repr((ask.chat, chosen, ask.session_id, ask.focus_area, sorted(ask.labels.items())))
+    said = repr((ask.content, chosen, ask.session_id, ask.focus_area, sorted(ask.labels.items())))
     return hashlib.sha256(said.encode()).digest()
 
 
@@ -106,12 +107,16 @@ class Opening:
         await selecting.remember(tx, known, choice.ask, selection)
         await query_store.insert(tx, query)
         await host.tell(tx, events.query_started(query, reservation.amount))
-        price, best = known.price_of(*first), _price_of_best(known, choice.candidates)
+        # of vectors none is the better
+        best = None if isinstance(ask.content, Texts) else _price_of_best(known, choice.candidates)
+        price = known.price_of(*first)
         per_token = await learning.characters_per_token(tx, known, first)
         return Opened(query, reservation, from_there(plan, left), able.keys, price, best, per_token)
 
     async def _choose(self, tx: Transaction, ask: Ask, wanted: selecting.Ask, seen: Availability) -> selecting.Choice:
         """The models by rank; a name that no model has is an alias."""
+        if isinstance(ask.content, Texts):
+            wanted = replace(wanted, embeds=await embedding.model_of(tx, self._known, ask.model))
         if ask.by_name and ask.model not in self._known.registry.names:
             if await selection_store.get_alias(tx, ask.model) is None:
                 raise errors.not_found("model", ask.model)
@@ -141,10 +146,10 @@ class Opening:
         echoes = [provider for provider in self._known.registry.providers.values() if provider.stands_in and provider.models]
         if not echoes:
             return None
-        target = echoes[0].models[0].key
+        fit = [model.key for model in echoes[0].models if model.embeds is isinstance(ask.content, Texts)]
         if ask.by_name:
-            return target if ask.model in (target.model, f"{target.provider_id}/{target.model}") else None
-        return None if self._known.configured else target
+            return next((target for target in fit if ask.model in (target.model, "/".join(target))), None)
+        return None if self._known.configured else next(iter(fit), None)
 
 
 async def answered(tx: Transaction, ask: Ask) -> Query | None:
@@ -167,6 +172,8 @@ async def answered(tx: Transaction, ask: Ask) -> Query | None:
 
 
 def _wanted(ask: Ask, known: Known, chance: str) -> selecting.Ask:
+    if isinstance(ask.content, Texts):
+        return embedding.wanted(ask, ask.content, chance)
     chat = ask.chat
     most = chat.max_output_tokens or known.settings.default_output_tokens
     prefix_key, prefix_tokens = prefix_of(chat, known)
@@ -187,8 +194,10 @@ def _wanted(ask: Ask, known: Known, chance: str) -> selecting.Ask:
     )
 
 
-def prefix_of(chat: Chat, known: Known) -> tuple[str, int]:
-    """By what a beginning is known that providers cache, and its tokens; "" and 0 for one that is too short."""
+def prefix_of(chat: Chat | Texts, known: Known) -> tuple[str, int]:
+    """By what a beginning is known that providers cache, and its tokens; "" and 0 for one that is too short, and for texts."""
+    if isinstance(chat, Texts):
+        return "", 0
     beginning = tokens.of_beginning(chat)
     if beginning < known.settings.prefix_least_tokens:
         return "", 0
@@ -218,7 +227,8 @@ def asked_for(known: Known, query_id: str, ask: Ask, target: Target, input_token
     return reserving.Ask(
         ask.all_labels.plus(provider=target.provider_id, model=target.model),
         input_tokens=input_tokens,
-        max_output_tokens=ask.chat.max_output_tokens or 0,
+        output_tokens=0 if isinstance(ask.content, Texts) else None,
+        max_output_tokens=0 if isinstance(ask.content, Texts) else ask.content.max_output_tokens or 0,
         # a query that is still there when its deadline has passed is settled soon
         ttl=deadline + known.settings.settle_grace,
         max_wait=deadline,

@@ -54,13 +54,15 @@ def other_names(model: ModelInfo) -> Iterator[str]:
 
 
 def row(model: ModelInfo, day: datetime) -> dict[str, Any] | None:
-    """The model's row in prices.json; None for one that is not paid by input and output tokens."""
+    """The model's row in prices.json; None for one that is not paid by input and output tokens, or as an embedding by input."""
     prices = dearest(model, day)
-    if prices.input_mtok is None or prices.output_mtok is None:
+    embeds = "embed" in model.id
+    if prices.input_mtok is None or (prices.output_mtok is None and not embeds):
         return None
     found = (getattr(prices, attribute) for attribute in FIELDS.values())
     starts = sorted({tier.start for price in found if isinstance(price, TieredPrices) for tier in price.tiers})
-    made: dict[str, Any] = rates(prices, 0)
+    # vectors have no output tokens; written out, so that a price that is missing elsewhere is never taken for nothing
+    made: dict[str, Any] = {**rates(prices, 0), **({"output": "0"} if prices.output_mtok is None else {})}
     made |= {"context_window": model.context_window} if model.context_window else {}
     made |= {"names": names} if (names := sorted(other_names(model))) else {}
     made |= {"tiers": [{"above": start, **rates(prices, start + 1)} for start in starts]} if starts else {}

@@ -9,7 +9,7 @@ from services.provider import query_store, selection_store, tokens
 from services.provider.assembling import Assembler
 from services.provider.attempts import Try
 from services.provider.availability import Outcome
-from services.provider.chat import Delta
+from services.provider.chat import Delta, Usage
 from services.provider.completing_port import Ask
 from services.provider.failure import Failure, FailureKind
 from services.provider.fallback import Candidate, Target
@@ -65,7 +65,10 @@ class Running:
 
     def begin_attempt(self) -> None:
         """An attempt begins: nothing of its answer is there."""
-        self.answer, self._first_token = Assembler(), None
+        if self.answer.vectors is None:
+            # vectors stay: the same model goes on where another key, or the same one, ended
+            self.answer = Assembler()
+        self._first_token = None
         self._attempt_begun = self._host.clock.monotonic()
 
     def add(self, delta: Delta) -> None:
@@ -113,9 +116,9 @@ class Running:
         await known.look(tx)
         await availability.note(host, tx, known, self.query.query_id, self._outcomes)
         await closing.learn(host, tx, known, self.query.query_id, self._outcomes)
-        await reserving.release(host, tx, known, self.reservation.reservation_id)
+        before = await self._leave(tx)
         left = max(self._deadline - self.elapsed(), timedelta())
-        wish = opening.asked_for(known, host.ids(), self._ask, target, self.reservation.input_tokens, left)
+        wish = opening.asked_for(known, host.ids(), self._ask, target, max(self.reservation.input_tokens - self._unpaid(), 0), left)
         made = await reserving.reserve(host, tx, known, replace(wish, max_wait=timedelta()))
         if isinstance(made, Denied):
             # undoes all of the transaction
@@ -123,7 +126,7 @@ class Running:
         seen = await availability.read(host, tx, known)
         await availability.enter(tx, seen, self.query.query_id, (candidate,))
         query = replace(
-            self.query,
+            before,
             provider_id=target.provider_id,
             model=target.model,
             reservation_id=made.reservation_id,
@@ -132,6 +135,23 @@ class Running:
         )
         await query_store.put(tx, query)
         return query, made, known.price_of(*target), await learning.characters_per_token(tx, known, target)
+
+    async def _leave(self, tx: Transaction) -> Query:
+        """Gives back what is set aside for a model; vectors that it made are paid for and stay: the same model goes on."""
+        host, known, reservation_id = self._host, self._known, self.reservation.reservation_id
+        made = self._unpaid()
+        if not made:
+            await reserving.release(host, tx, known, reservation_id)
+            return self.query
+        cost = None if self._price is None else self._price.cost(made, 0)
+        used = reserving.Used(made, cost=cost, outcome=closing.FAILURE, latency=self.elapsed(), selection_id=self.query.query_id)
+        settled = await reserving.settle(host, tx, known, reservation_id, used)
+        return replace(self.query, usage=self.answer.usage or self.query.usage, cost=self.query.cost + settled.cost)
+
+    def _unpaid(self) -> int:
+        """Tokens of the vectors that came and were not paid for yet."""
+        usage = self.answer.usage
+        return usage.input_tokens - self.query.usage.input_tokens if self.answer.vectors is not None and usage else 0
 
     @property
     def needs_more(self) -> bool:
@@ -159,8 +179,10 @@ class Running:
     async def end(self, tx: Transaction, failure: Failure | None, answer: bytes = b"") -> Query:
         """Settles the query as far as it came."""
         usage, estimated = tokens.to_charge(
-            self._ask.chat, self.answer, finished=failure is None, characters_per_token=self._characters_per_token
+            self._ask.content, self.answer, finished=failure is None, characters_per_token=self._characters_per_token
         )
+        if usage is not None and self.answer.vectors is not None:
+            usage = Usage(unpaid) if (unpaid := self._unpaid()) else None
         end = End(
             usage,
             estimated,
@@ -185,5 +207,5 @@ class Running:
         settings, model, now = self._known.settings, query.model_key, query.created
         if self._ask.session_id:
             await selection_store.note_session(tx, self._ask.session_id, model, now, now - settings.session_time)
-        if prefix_key := opening.prefix_of(self._ask.chat, self._known)[0]:
+        if prefix_key := opening.prefix_of(self._ask.content, self._known)[0]:
             await selection_store.note_prefix(tx, prefix_key, model, now, now - settings.prefix_time)

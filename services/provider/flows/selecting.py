@@ -16,7 +16,7 @@ from mesh.db import Transaction
 from mesh.host import Host
 from services.provider import events, explanation, routing, selection_store, sharing, store
 from services.provider.availability import Availability
-from services.provider.constraints import NOTHING, Constraints, first_unmet
+from services.provider.constraints import NOTHING, Constraints, first_unmet, unfit
 from services.provider.explanation import Explanation
 from services.provider.failure import FailureKind
 from services.provider.flows import advising, offers
@@ -55,6 +55,8 @@ class Ask:
     session_id: str = ""
     prefix_key: str = ""
     prefix_tokens: int = 0
+    # the model of which vectors are asked for; "": an answer to a conversation is
+    embeds: str = ""
     # decides ties of chance: shares for a caller without session and user, and how a learner explores
     chance: str = ""
     # set by `prepare`
@@ -89,7 +91,8 @@ class Choice:
     def meets(self, item: Ranked) -> bool:
         """Whether it meets the demands of caller and policy and has a price, whatever else may keep it out."""
         cost = item.option.cost
-        return cost is not None and first_unmet(item.option, cost, self.constraints) is None
+        fit = unfit(item.option, self.ask.embeds) is None
+        return fit and cost is not None and first_unmet(item.option, cost, self.constraints) is None
 
     @property
     def candidates(self) -> list[Ranked]:
@@ -170,6 +173,7 @@ def planned(known: Known, ask: Ask, policy: Policy, alias: Alias | None, stay: K
         tuple(demanded for demanded in (ask.constraints, policy.constraints) if demanded != NOTHING),
         Preference(places, stay),
         None if targets is None else frozenset(targets),
+        ask.embeds,
     )
     return Plan(strategy, _weights(known, ask, policy, strategy), rules, policy.policy_id, cached)
 

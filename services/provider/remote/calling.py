@@ -3,7 +3,7 @@
 import asyncio
 import importlib
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Self
 from mesh.clock import Clock
 from services.provider import echo
 from services.provider.assembling import pieces
-from services.provider.chat import Answer, Chat, Delta
+from services.provider.chat import Answer, Chat, Delta, Usage
 from services.provider.dialects import base
-from services.provider.dialects.base import Dialect, Unsupported
+from services.provider.dialects.base import Dialect, Outgoing, Unsupported
 from services.provider.dialects.halves import Joining, mended_answer
 from services.provider.dialects.refusals import retry_after, without_keys
 from services.provider.dialects.table import DIALECTS
 from services.provider.failure import CallFailedError, Failure, FailureKind
 from services.provider.remote.transport import ConnectError, CutError, ProtocolError, TransportError, WaitError
 from services.provider.target import Target
+from services.provider.texts import Batch, Texts, Vectors, flaw, split
+from services.provider.tokens import of_texts
 
 if TYPE_CHECKING:
     from services.provider.remote.http import Exchange, Pool
@@ -119,6 +121,38 @@ class Remote:
         for delta in reader.end():
             yield joining.piece(delta)
 
+    def batches(self, target: Target, texts: Texts, done: int = 0) -> Iterator[Texts]:
+        """The texts after the first `done` in calls that the target takes."""
+        usual = Batch() if target.dialect == echo.DIALECT else DIALECTS[target.dialect].batch
+        return split(texts, target.manner.batch.or_else(usual), done)
+
+    async def embed(self, target: Target, texts: Texts) -> Vectors:
+        """The vectors of one batch, with what it used; CallFailedError when there are none, or not those that were asked for."""
+        try:
+            made = await self._vectors(target, texts)
+        except Unsupported as error:
+            raise CallFailedError(Failure(FailureKind.BAD_REQUEST, str(error), of_dialect=True)) from error
+        if wrong := flaw(made, texts):
+            raise base.malformed(wrong)
+        if texts.dimensions and made.dimensions != texts.dimensions:
+            detail = f"dimensions: {texts.dimensions} are asked for, and this model answers {made.dimensions}; leave the field out"
+            raise CallFailedError(Failure(FailureKind.BAD_REQUEST, detail, of_dialect=True))
+        if made.usage is None:
+            made = replace(made, usage=Usage(of_texts(texts)), estimated=True)
+        return made
+
+    async def _vectors(self, target: Target, texts: Texts) -> Vectors:
+        if target.dialect == echo.DIALECT:
+            base.words_of(texts, echo.DIALECT)
+            return echo.vectors(texts, target.model)
+        dialect = DIALECTS[target.dialect]
+        try:
+            async with await self._sent(dialect, target, dialect.embedding(texts, target)) as exchange:
+                body = await exchange.body(target.timeouts.idle.total_seconds(), self._most)
+        except TransportError as error:
+            raise _failed(error) from error
+        return dialect.vectors(body)
+
     async def close(self) -> None:
         """Ends every connection."""
         if "_pool" in vars(self):
@@ -129,6 +163,9 @@ class Remote:
             outgoing = dialect.request(chat, target, stream=stream)
         except Unsupported as error:
             raise CallFailedError(Failure(FailureKind.BAD_REQUEST, str(error), of_dialect=True)) from error
+        return await self._sent(dialect, target, outgoing)
+
+    async def _sent(self, dialect: Dialect, target: Target, outgoing: Outgoing) -> "Exchange":
         limits = target.timeouts
         exchange = await self._pool.post(
             outgoing.url,

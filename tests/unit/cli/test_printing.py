@@ -100,3 +100,19 @@ def test_a_table_leaves_out_what_does_not_fit() -> None:
     """One column always stands."""
     cells = [[Cell(None, "x" * 10), Cell(None, "y" * 10), Cell(None, "z" * 10)]]
     assert [tables.fit(["a", "b", "c"], cells, width) for width in (5, 22, 40)] == [1, 1, 3]
+
+
+def test_rows_of_nothing_but_lists_show_their_beginning() -> None:
+    """An embedding of 1536 numbers takes a line; programs get all of them."""
+    vectors = [message("provider.v1.Embedding", values=[0.5, -0.25, number, *[0.125] * 1533]) for number in (1, 2)]
+    answer = message("provider.v1.EmbedResponse", embeddings=vectors, dimensions=1536)
+    shown = printed(Console(), answer).splitlines()
+    assert shown == ["VALUES", "0.5, -0.25, 1, … of 1536", "0.5, -0.25, 2, … of 1536"]
+    told = json.loads(printed(Console(json=True), answer))
+    assert [len(each["values"]) for each in told["embeddings"]] == [1536, 1536]
+
+
+def test_a_body_that_comes_in_pieces_is_shown_as_it_is() -> None:
+    """A piece of JSON is no JSON."""
+    body = type(SCHEMA.new("google.api.HttpBody"))(content_type="application/json", data=b'{"data":[')
+    assert '{"data":[' in json.loads(printed(Console(json=True), body))["data"]

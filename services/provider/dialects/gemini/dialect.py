@@ -11,10 +11,11 @@ from urllib.parse import quote
 from services.provider.chat import Answer, Chat, Delta
 from services.provider.dialects.base import JSON, Dialect, Outgoing, StreamReader, broken, dump, load
 from services.provider.dialects.framing import Events
-from services.provider.dialects.gemini import answers, requests
+from services.provider.dialects.gemini import answers, embeddings, requests
 from services.provider.dialects.refusals import refusal
 from services.provider.failure import CallFailedError, Failure
 from services.provider.target import Target
+from services.provider.texts import Texts, Vectors
 
 _DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
 DEFAULT_VERSION = "v1beta"
@@ -24,6 +25,7 @@ class Gemini(Dialect):
     """POST /v1beta/models/MODEL:generateContent and :streamGenerateContent?alt=sse."""
 
     name = requests.NAME
+    batch = embeddings.BATCH
 
     def body(self, chat: Chat, target: Target) -> dict[str, Any]:
         """A generateContent request."""
@@ -31,14 +33,16 @@ class Gemini(Dialect):
 
     def request(self, chat: Chat, target: Target, *, stream: bool) -> Outgoing:
         """The request; the model stands in the path."""
-        manner = target.manner
-        body = self.body(chat, target)
-        body = {manner.rename.get(name, name): value for name, value in body.items() if name not in manner.drop}
         verb = "streamGenerateContent?alt=sse" if stream else "generateContent"
-        path = manner.path or f"/{manner.api_version or DEFAULT_VERSION}/models/{{model}}"
-        url = target.base_url.rstrip("/") + path.replace("{model}", quote(target.model, safe="/:@"))
-        headers = {"content-type": JSON, "accept": "text/event-stream" if stream else JSON, **manner.headers}
-        return Outgoing(f"{url}:{verb}", headers, dump(body))
+        return _outgoing(target, verb, self.body(chat, target), "text/event-stream" if stream else JSON)
+
+    def embedding(self, texts: Texts, target: Target) -> Outgoing:
+        """POST /v1beta/models/MODEL:batchEmbedContents."""
+        return _outgoing(target, "batchEmbedContents", embeddings.write(texts, target.model), JSON)
+
+    def vectors(self, body: bytes) -> Vectors:
+        """A BatchEmbedContentsResponse."""
+        return embeddings.read_answer(_no_error(load(body)))
 
     def credentials(self, target: Target) -> dict[str, str]:
         """The bare key in x-goog-api-key; Vertex AI takes a bearer token in `authorization`."""
@@ -64,6 +68,14 @@ class Gemini(Dialect):
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return refusal(status, "", "")
         return replace(refusal(status, code, message), retry_after=_delay(error.get("details")))
+
+
+def _outgoing(target: Target, verb: str, body: dict[str, Any], accept: str) -> Outgoing:
+    manner = target.manner
+    body = {manner.rename.get(name, name): value for name, value in body.items() if name not in manner.drop}
+    path = manner.path or f"/{manner.api_version or DEFAULT_VERSION}/models/{{model}}"
+    url = target.base_url.rstrip("/") + path.replace("{model}", quote(target.model, safe="/:@"))
+    return Outgoing(f"{url}:{verb}", {"content-type": JSON, "accept": accept, **manner.headers}, dump(body))
 
 
 def _delay(details: Any) -> timedelta | None:

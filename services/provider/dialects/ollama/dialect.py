@@ -8,10 +8,11 @@ from services.provider.assembling import assemble
 from services.provider.chat import Answer, Chat, Delta, Finish, ToolCallDelta, Usage
 from services.provider.dialects.base import JSON, Dialect, Outgoing, StreamReader, broken, dump, load, malformed, objects, whole
 from services.provider.dialects.framing import Lines
-from services.provider.dialects.ollama import requests
+from services.provider.dialects.ollama import embeddings, requests
 from services.provider.dialects.refusals import refusal, told_in_stream
 from services.provider.failure import CallFailedError, Failure
 from services.provider.target import Target
+from services.provider.texts import Texts, Vectors
 
 PATH = "/api/chat"
 
@@ -21,6 +22,7 @@ class Ollama(Dialect):
 
     name = requests.NAME
     streams_events = False
+    batch = embeddings.BATCH
 
     def body(self, chat: Chat, target: Target) -> dict[str, Any]:
         """A chat request."""
@@ -28,12 +30,16 @@ class Ollama(Dialect):
 
     def request(self, chat: Chat, target: Target, *, stream: bool) -> Outgoing:
         """The request."""
-        manner = target.manner
         body = self.body(chat, target) | {"stream": stream}
-        body = {manner.rename.get(name, name): value for name, value in body.items() if name not in manner.drop}
-        accept = "application/x-ndjson" if stream else JSON
-        url = target.base_url.rstrip("/") + (manner.path or PATH)
-        return Outgoing(url, {"content-type": JSON, "accept": accept, **manner.headers}, dump(body))
+        return _outgoing(target, target.manner.path or PATH, body, "application/x-ndjson" if stream else JSON)
+
+    def embedding(self, texts: Texts, target: Target) -> Outgoing:
+        """POST /api/embed."""
+        return _outgoing(target, embeddings.PATH, embeddings.write(texts, target.model), JSON)
+
+    def vectors(self, body: bytes) -> Vectors:
+        """A list of vectors."""
+        return embeddings.read_answer(load(body))
 
     def credentials(self, target: Target) -> dict[str, str]:
         """A bearer token, for one behind a proxy or in the cloud."""
@@ -57,6 +63,12 @@ class Ollama(Dialect):
             return refusal(status, "", str(json.loads(body)["error"]))
         except (ValueError, LookupError, TypeError, RecursionError):
             return refusal(status, "", "")
+
+
+def _outgoing(target: Target, path: str, body: dict[str, Any], accept: str) -> Outgoing:
+    manner = target.manner
+    body = {manner.rename.get(name, name): value for name, value in body.items() if name not in manner.drop}
+    return Outgoing(target.base_url.rstrip("/") + path, {"content-type": JSON, "accept": accept, **manner.headers}, dump(body))
 
 
 class Reader(StreamReader):

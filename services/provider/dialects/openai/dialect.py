@@ -7,11 +7,12 @@ from urllib.parse import quote
 
 from services.provider.chat import Answer, Chat
 from services.provider.dialects.base import JSON, Dialect, Outgoing, dump, load, unknown_of_tools
-from services.provider.dialects.openai import answers, requests
+from services.provider.dialects.openai import answers, embeddings, requests
 from services.provider.dialects.openai.streams import Reader
 from services.provider.dialects.refusals import refusal
 from services.provider.failure import Failure
 from services.provider.target import Target
+from services.provider.texts import Texts, Vectors
 
 PATH = "/chat/completions"
 
@@ -20,6 +21,7 @@ class OpenAI(Dialect):
     """POST /chat/completions."""
 
     name = requests.NAME
+    batch = embeddings.BATCH
 
     def body(self, chat: Chat, target: Target) -> dict[str, Any]:
         """A chat completion request."""
@@ -27,17 +29,18 @@ class OpenAI(Dialect):
 
     def request(self, chat: Chat, target: Target, *, stream: bool) -> Outgoing:
         """The request; the usage of a stream is always asked for."""
-        manner, body = target.manner, self.body(chat, target)
+        body = self.body(chat, target)
         if stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
-        body = {manner.rename.get(name, name): value for name, value in body.items() if name not in manner.drop}
-        base = target.base_url.rstrip("/")
-        if "{model}" in base:
-            base = base.replace("{model}", quote(target.model, safe="/:@"))
-        url = base + (manner.path or PATH)
-        url += f"?api-version={manner.api_version}" if manner.api_version else ""
-        accept = "text/event-stream" if stream else JSON
-        return Outgoing(url, {"content-type": JSON, "accept": accept, **manner.headers}, dump(body))
+        return _outgoing(target, target.manner.path or PATH, body, "text/event-stream" if stream else JSON)
+
+    def embedding(self, texts: Texts, target: Target) -> Outgoing:
+        """POST /embeddings, whatever the path for conversations is."""
+        return _outgoing(target, embeddings.PATH, embeddings.write(texts, target.model), JSON)
+
+    def vectors(self, body: bytes) -> Vectors:
+        """A list of embeddings."""
+        return embeddings.read_answer(load(body))
 
     def without_word(self, chat: Chat, model: str) -> Iterator[str]:
         """Fields of tools that another dialect knows."""
@@ -62,6 +65,16 @@ class OpenAI(Dialect):
         """`{"error": {message, type, code}}`, and what the others make of it."""
         code, message = error_of(body)
         return refusal(status, code, message)
+
+
+def _outgoing(target: Target, path: str, body: dict[str, Any], accept: str) -> Outgoing:
+    manner = target.manner
+    body = {manner.rename.get(name, name): value for name, value in body.items() if name not in manner.drop}
+    base = target.base_url.rstrip("/")
+    if "{model}" in base:
+        base = base.replace("{model}", quote(target.model, safe="/:@"))
+    url = base + path + (f"?api-version={manner.api_version}" if manner.api_version else "")
+    return Outgoing(url, {"content-type": JSON, "accept": accept, **manner.headers}, dump(body))
 
 
 def error_of(body: bytes) -> tuple[str, str]:
