@@ -294,3 +294,20 @@ async def test_the_next_fires_are_told_when_they_are_asked_for(bench: Timed) -> 
     await bench.stub.PauseTask(pb.PauseTaskRequest(task_id=daily.task_id))
     paused = (await bench.stub.GetTask(pb.GetTaskRequest(task_id=daily.task_id, upcoming_fires=2))).task
     assert not paused.upcoming_fire_times
+
+
+async def test_tasks_that_are_done_take_no_room(tmp_path: Path) -> None:
+    """The limit counts tasks that may still fire; one that is done goes with its last run."""
+    clock = ManualClock(NOON)
+    async with running(tmp_path, clock, max_tasks="1", keep_runs="1h", run_lease="60ms") as made:
+        bench = Timed(made.running, made.far)
+        once = (await bench.schedule({"at": "2026-11-22T12:05:00Z"})).task_id
+        assert (await _refused(bench.schedule({"every": "60s"})))[0] == grpc.StatusCode.RESOURCE_EXHAUSTED
+        clock.advance(5 * MINUTE)
+        await bench.fired(once, 1)
+        often = (await bench.schedule({"every": "600s"})).task_id
+        clock.advance(timedelta(hours=1, minutes=1))
+        async with asyncio.timeout(30):
+            while len((await bench.stub.ListTasks(pb.ListTasksRequest())).tasks) > 1:  # noqa: ASYNC110 # nothing tells of it
+                await asyncio.sleep(0.02)
+        assert (await bench.task(often)).state == task_pb2.TASK_STATE_ACTIVE

@@ -55,7 +55,7 @@ class TaskCalls(Calls):
             raise errors.not_found("workflow", workflow_id)
         limit = self._settings.max_tasks
         if await task_store.count_tasks(tx) >= limit:
-            raise errors.exhausted(self._settings.env_name("max_tasks"), f"{limit} tasks are kept; delete some")
+            raise errors.exhausted(self._settings.env_name("max_tasks"), f"{limit} tasks may still fire; delete some")
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
         """Gets a task."""

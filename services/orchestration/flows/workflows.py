@@ -28,7 +28,7 @@ class WorkflowCalls(Calls):
                 raise errors.exhausted(self._settings.env_name("max_workflows"), f"{limit} versions are kept; delete workflows")
             made = WorkflowRecord(
                 workflow_id=request.workflow_id or self._host.ids(),
-                version=newest.version + 1 if newest else 1,
+                version=await workflow_store.last_version(tx, request.workflow_id) + 1,
                 description=request.description,
                 dag=dag,
                 node_count=len(request.dag.nodes),
