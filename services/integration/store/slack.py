@@ -7,6 +7,12 @@ from mesh.clock import to_us
 from mesh.db import Row, Transaction
 
 PENDING, SENT, FAILED = "pending", "sent", "failed"
+# nobody sends it: its lease has ended, or is one that only a clock that has been set back since can have given
+_DUE = "state = :pending AND next_us <= :now_us AND (lease_us <= :now_us OR lease_us > :latest_us)"
+
+
+def _at(now: datetime, until: datetime) -> dict[str, object]:
+    return {"pending": PENDING, "now_us": to_us(now), "until_us": to_us(until), "latest_us": to_us(until + (until - now))}
 
 
 async def insert_slack_message(tx: Transaction, row: dict[str, Any]) -> bool:
@@ -20,20 +26,49 @@ async def insert_slack_message(tx: Transaction, row: dict[str, Any]) -> bool:
     return inserted == 1
 
 
-async def update_slack_message(tx: Transaction, message_id: str, state: str, message: bytes, next_us: int) -> None:
-    """Keeps how far a message has come."""
-    await tx.execute(
-        "UPDATE slack_messages SET state = :state, message = :message, next_us = :next_us WHERE message_id = :message_id",
-        {"message_id": message_id, "state": state, "message": message, "next_us": next_us},
+async def due_slack_messages(tx: Transaction, now: datetime, until: datetime, limit: int) -> list[Row]:
+    """Waiting messages whose time has come and that nobody sends, oldest first; a lease that began now would end then."""
+    return await tx.fetch_all(
+        f"SELECT message_id, message, correlation_id, traceparent FROM slack_messages WHERE {_DUE}"  # noqa: S608 # constants only
+        " ORDER BY next_us, message_id LIMIT :limit",
+        {**_at(now, until), "limit": limit},
     )
 
 
-async def due_slack_messages(tx: Transaction, now: datetime, limit: int) -> list[Row]:
-    """Waiting messages whose time has come, oldest first."""
-    return await tx.fetch_all(
-        "SELECT message, correlation_id, traceparent FROM slack_messages WHERE state = :pending AND next_us <= :now_us"
-        " ORDER BY next_us, message_id LIMIT :limit",
-        {"pending": PENDING, "now_us": to_us(now), "limit": limit},
+async def claim_slack_message(tx: Transaction, message_id: str, now: datetime, until: datetime) -> bool:
+    """Leases a due message to the caller until then; False when somebody else has it, or has sent it."""
+    claimed = await tx.execute(
+        f"UPDATE slack_messages SET lease_us = :until_us WHERE message_id = :message_id AND {_DUE}",  # noqa: S608 # constants only
+        {**_at(now, until), "message_id": message_id},
+    )
+    return claimed == 1
+
+
+async def release_slack_message(tx: Transaction, message_id: str, until: datetime) -> None:
+    """Gives a message back that this lease was for."""
+    await tx.execute(
+        "UPDATE slack_messages SET lease_us = 0 WHERE message_id = :message_id AND lease_us = :until_us",
+        {"message_id": message_id, "until_us": to_us(until)},
+    )
+
+
+async def keep_sent(tx: Transaction, message_id: str, message: bytes) -> bool:
+    """Keeps that a message was sent; False when that is known."""
+    changed = await tx.execute(
+        "UPDATE slack_messages SET state = :sent, message = :message, next_us = 0, lease_us = 0"
+        " WHERE message_id = :message_id AND state = :pending",
+        {"message_id": message_id, "message": message, "sent": SENT, "pending": PENDING},
+    )
+    return changed == 1
+
+
+async def keep_unsent(tx: Transaction, message_id: str, state: str, message: bytes, next_us: int, until: datetime) -> None:
+    """Keeps how far a message has come and ends this lease, unless somebody else has taken it over since."""
+    await tx.execute(
+        "UPDATE slack_messages SET state = :state, message = :message, next_us = :next_us, lease_us = 0"
+        " WHERE message_id = :message_id AND state = :pending AND lease_us = :until_us",
+        {"message_id": message_id, "state": state, "message": message, "next_us": next_us}
+        | {"pending": PENDING, "until_us": to_us(until)},
     )
 
 
@@ -61,3 +96,19 @@ async def trim_slack_messages(tx: Transaction, keep: int) -> None:
         " (SELECT created_us FROM slack_messages ORDER BY created_us DESC LIMIT :keep) AS newest)",
         {"pending": PENDING, "keep": keep},
     )
+
+
+async def claim_call(tx: Transaction, request_id: str, now: datetime, until: datetime) -> bool:
+    """Leases a request_id to the caller until then; False while a call with it is under way somewhere."""
+    at = {"now_us": to_us(now), "latest_us": to_us(until + (until - now))}
+    await tx.execute("DELETE FROM slack_calls WHERE lease_us <= :now_us OR lease_us > :latest_us", at)
+    claimed = await tx.execute(
+        "INSERT INTO slack_calls (request_id, lease_us) VALUES (:request_id, :until_us) ON CONFLICT DO NOTHING",
+        {"request_id": request_id, "until_us": to_us(until)},
+    )
+    return claimed == 1
+
+
+async def end_call(tx: Transaction, request_id: str) -> None:
+    """Ends that lease."""
+    await tx.execute("DELETE FROM slack_calls WHERE request_id = :request_id", {"request_id": request_id})
