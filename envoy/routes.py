@@ -14,11 +14,13 @@ from envoy.filters import (
     BUFFER,
     CORS,
     GIVEN_STATUS,
+    HEAD,
     HEADERS,
     HEALTH_SERVICE,
     HEALTH_STATUS,
     LINES_TYPE,
     LUA,
+    NO_BODY,
     TRANSCODER,
     Config,
     bounded,
@@ -204,6 +206,7 @@ def _rest(door: Door, upstreams: tuple[Upstream, ...]) -> Iterator[Config]:
     grpc_services = tuple(name for upstream in upstreams for name in upstream.grpc_services)
     # only a route to a cluster has CORS; the call itself is looked up again, so any of them will do
     cluster = upstreams[0].name
+    yield from _heads(door, grpc_services, cluster)
     if paths := _paths_of_others(grpc_services):
         lenient = {TRANSCODER: transcoder(door, grpc_services, any_query=True)}
         yield _rest_route(door, {"safe_regex": {"regex": "|".join(paths)}}, cluster, lenient)
@@ -212,6 +215,21 @@ def _rest(door: Door, upstreams: tuple[Upstream, ...]) -> Iterator[Config]:
             styled = {TRANSCODER: transcoder(door, grpc_services, **{style: True})}
             yield _rest_route(door, {"prefix": "/"} | _accepting(content_type), cluster, styled)
     yield _rest_route(door, {"prefix": "/"}, cluster)
+
+
+def _heads(door: Door, grpc_services: Sequence[str], cluster: str) -> Iterator[Config]:
+    """HEAD of whatever GET answers. Not of streams: whoever only wants to see the headers would hold one open for good."""
+    head = {"headers": [{"name": ":method", "string_match": {"exact": "HEAD"}}]}
+    streams = [each for each in contracts.methods().values() if each.service in grpc_services and each.server_streaming]
+    if paths := [_path_pattern(each.http.path) for each in streams if each.http and each.http.verb == "GET"]:
+        refused = {"direct_response": {"status": 405}, "typed_per_filter_config": {TRANSCODER: off()}}
+        allowed = {"response_headers_to_add": [{"header": {"key": "allow", "value": "GET"}}]}
+        yield {"match": head | {"safe_regex": {"regex": "|".join(paths)}}, **refused, **allowed}
+    yield _rest_route(door, head | {"prefix": "/"}, cluster, {HEAD: lua(NO_BODY)})
+
+
+def _path_pattern(path: str) -> str:
+    return VARIABLE.sub("[^/]+", re.escape(path))
 
 
 def _paths_of_others(grpc_services: Sequence[str]) -> list[str]:
