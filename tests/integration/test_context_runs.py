@@ -200,6 +200,20 @@ async def test_an_index_is_readable_and_kept_during_a_run(tmp_path: Path, monkey
         assert (await index.analyze(tree)).added_files == 1
 
 
+async def test_a_run_elsewhere_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two replicas that are asked to index one folder both do so, one after the other, and each caller gets an answer."""
+    tree = write_tree(tmp_path / "trees" / "t", TREE)
+    gate = Gate(monkeypatch)
+    async with running(tmp_path / "var", tmp_path / "trees") as one, running(tmp_path / "var", tmp_path / "trees") as other:
+        first = asyncio.ensure_future(one.analyze(tree))
+        await gate.reached.wait()
+        second = aiter(other.stub.IndexRepository(api.IndexRepositoryRequest(path=str(tree))))
+        assert (await anext(second)).progress.phase == "waiting"
+        gate.opened.set()
+        *_, last = [message async for message in second]
+        assert ((await first).added_files, last.result.unchanged_files) == (len(TREE), len(TREE))
+
+
 async def test_a_newer_run_elsewhere_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When another replica begins a run of the same repository, the older one may write no more and says so."""
     tree = write_tree(tmp_path / "trees" / "t", TREE)
@@ -253,7 +267,7 @@ async def test_a_kill_in_the_middle_leaves_the_index_before(tmp_path: Path, writ
     assert killed.returncode == -signal.SIGKILL, said.decode()
     tree = tmp_path / "trees" / "t"
     before = write_tree(tmp_path / "trees" / "before", TREE)
-    async with running(tmp_path / "var", tmp_path / "trees") as index:
+    async with running(tmp_path / "var", tmp_path / "trees", run_lease="50ms") as index:
         await index.analyze(before, "old")
         await index.analyze(tree, "new")
         old, new = await index.everything("old"), await index.everything("new")

@@ -12,7 +12,7 @@ from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from mesh import errors
 from mesh.answers import request_id_of
-from mesh.clock import to_us
+from mesh.clock import MICROSECOND, to_us
 from mesh.db import Transaction
 from mesh.host import Host
 from services.context import events, store, store_queries, store_runs, wire
@@ -30,6 +30,8 @@ _SHORTEST_INTERVAL = 0.01
 _NOTHING_READ = frozenset({Phase.WAITING, Phase.COUNTING})
 # times that a run shows that it is alive before it would be taken for dead
 _SIGNS_PER_LEASE = 3
+# how often it is looked whether another process's run has ended
+_LOOK_AGAIN_S = 0.2
 Request = AnalyzeContextRequest | IndexRepositoryRequest
 Answer = asyncio.Task[AnalyzeContextResponse]
 
@@ -164,10 +166,7 @@ class Runs:
     async def _run(
         self, request: Request, repo_id: str, root: Path, underway: _Underway, after: Answer | None
     ) -> AnalyzeContextResponse:
-        if after:
-            underway.begun.set()
-            await asyncio.wait({after})
-            underway.meter.enter(Phase.COUNTING)
+        await self._wait_for_others(repo_id, underway, after)
         run_id, settings, started = self._host.ids(), self._settings, self._host.clock.monotonic()
 
         async def begin(tx: Transaction) -> Repository:
@@ -202,6 +201,20 @@ class Runs:
         finally:
             alive.cancel()
             await self._host.db.write(lambda tx: store_runs.end_run(tx, repo_id, run_id))
+
+    async def _wait_for_others(self, repo_id: str, underway: _Underway, after: Answer | None) -> None:
+        """Until the run before has ended, and whichever another process has begun: that one would be lost."""
+        if after:
+            underway.begun.set()
+            await asyncio.wait({after})
+        while await self._host.db.read(lambda tx: store_runs.is_indexed_now(tx, repo_id, *self._now_and_lease())):
+            underway.meter.enter(Phase.WAITING)
+            underway.begun.set()
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        underway.meter.enter(Phase.COUNTING)
+
+    def _now_and_lease(self) -> tuple[int, int]:
+        return to_us(self._host.clock.now()), self._settings.run_lease // MICROSECOND
 
     def _alive_until(self) -> int:
         return to_us(self._host.clock.now() + self._settings.run_lease)
