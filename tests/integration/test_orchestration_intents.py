@@ -186,6 +186,9 @@ async def test_workflows_are_listed_by_id(bench: Bench) -> None:
     assert [workflow.workflow_id for workflow in listed] == sorted(["a", "b", "c", made])
     assert {workflow.workflow_id: workflow.version for workflow in listed}["a"] == 2
     assert not any(workflow.HasField("dag") for workflow in listed)
+    assert second.next_page_token == ""
+    whole = await bench.stub.ListWorkflows(pb.ListWorkflowsRequest(page_size=4))
+    assert (len(whole.workflows), whole.next_page_token) == (4, "")
 
 
 async def test_a_workflow_can_be_executed(bench: Bench) -> None:

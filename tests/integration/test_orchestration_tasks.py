@@ -267,6 +267,7 @@ async def test_lists_page_and_filter(bench: Timed) -> None:
         bench.clock.advance(timedelta(seconds=1))
     first = await bench.stub.ListTasks(pb.ListTasksRequest(page_size=2))
     second = await bench.stub.ListTasks(pb.ListTasksRequest(page_size=2, page_token=first.next_page_token))
+    assert not (await bench.stub.ListTasks(pb.ListTasksRequest(page_size=3))).next_page_token
     assert [task.task_id for task in (*first.tasks, *second.tasks)] == made[::-1]
     assert not first.tasks[0].HasField("dag")
     ada = await bench.stub.ListTasks(pb.ListTasksRequest(user_id="ada", state=task_pb2.TASK_STATE_ACTIVE))
