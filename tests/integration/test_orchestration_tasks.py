@@ -1,6 +1,7 @@
 """Tasks over the real server with a clock of the test's own: fires, restarts, missed fires, pause, refusals."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,8 @@ from tooloo.orchestration.v1 import task_pb2
 
 from mesh import errors
 from mesh.clock import ManualClock
+from services.orchestration import wire
+from services.orchestration.records import TaskRecord
 from tests.integration.orchestration_bench import Bench, running, start
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -272,6 +275,25 @@ async def test_lists_page_and_filter(bench: Timed) -> None:
     assert not first.tasks[0].HasField("dag")
     ada = await bench.stub.ListTasks(pb.ListTasksRequest(user_id="ada", state=task_pb2.TASK_STATE_ACTIVE))
     assert [task.task_id for task in ada.tasks] == made[:0:-1]
+
+
+@pytest.mark.timeout(60)
+async def test_a_long_list_of_fires_keeps_nobody_waiting(bench: Timed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the next fires of many tasks are worked out, other calls are answered and runs go on."""
+    begun, go_on, upcoming = threading.Event(), threading.Event(), wire.upcoming_fires
+
+    def slow(record: TaskRecord, count: int) -> list[datetime]:
+        begun.set()
+        assert not count or go_on.wait(30)
+        return upcoming(record, count)
+
+    monkeypatch.setattr(wire, "upcoming_fires", slow)
+    made = await bench.schedule({"every": "60s"})
+    listed = asyncio.ensure_future(bench.stub.ListTasks(pb.ListTasksRequest(upcoming_fires=2)))
+    assert await asyncio.to_thread(begun.wait, 30)
+    assert (await bench.task(made.task_id)).state == task_pb2.TASK_STATE_ACTIVE
+    go_on.set()
+    assert len((await listed).tasks[0].upcoming_fire_times) == 2
 
 
 @pytest.mark.parametrize("call", ["GetTask", "PauseTask", "ResumeTask", "DeleteTask"])
