@@ -63,6 +63,10 @@ class IntegrationSettings(Section):
         timedelta(minutes=1),
         "After this silence of a process that was sending a notification another one sends it; longer than a try takes.",
     )
+    call_lease: timedelta = setting(
+        timedelta(minutes=1),
+        "After this silence of a process that was asking another system for a call, a repeat asks again; longer than a call takes.",
+    )
     notify_queue: int = setting(1_000, "Most notifications that may wait; what comes then is dropped and logged.", low=1)
     notify_poll: timedelta = setting(timedelta(seconds=5), "How often the queue is looked at when nothing wakes it.")
     slack_history: int = setting(10_000, "Most messages kept after they were sent or given up.", low=1)

@@ -145,6 +145,30 @@ async def test_a_repeat_waits_for_the_completion_that_its_caller_gave_up(tmp_pat
         assert (await again).connection.state == ACTIVE
 
 
+async def test_a_repeat_at_another_replica_waits(tmp_path: Path) -> None:
+    """A completion or revocation that one process has begun is not begun by another one: both give one answer."""
+    for path in ("/token", "/revoke"):
+        folder = tmp_path / path[1:]
+        folder.mkdir()
+        async with (
+            held_at(path, folder) as (one, held),
+            integration(folder / "data", providers_file=str(folder / "providers.toml")) as other,
+        ):
+            state = (await one.authorize(provider="corp")).state
+            request = pb.CompleteOAuthRequest(state=state, code="c", request_id=REQUEST_ID)
+            revoke = pb.RevokeConnectionRequest(user_id="ada", provider="corp", request_id=REQUEST_ID)
+            if path == "/revoke":
+                await one.stub.CompleteOAuth(request)
+            first, again = (
+                bench.stub.CompleteOAuth(request) if path == "/token" else bench.stub.RevokeConnection(revoke)
+                for bench in (one, other)
+            )
+            assert await asyncio.to_thread(held.asked.wait, 30)
+            await asyncio.sleep(0.3)
+            held.go_on.set()
+            assert await again == await first
+
+
 async def _revoked(bench: Bench) -> bool:
     return [event.provider_revoked for event in await bench.told(integration_events_pb2.OAuthRevoked)] == [True]
 

@@ -16,14 +16,13 @@ from tooloo.integration.v1 import integration_service_pb2 as pb
 from tooloo.integration.v1.slack_message_pb2 import SLACK_MESSAGE_STATE_FAILED, SLACK_MESSAGE_STATE_PENDING, SlackMessage
 
 from mesh import call, errors
-from mesh.answers import request_id_of
 from mesh.clock import to_us
 from mesh.db import Row, Transaction
 from mesh.host import Host
-from mesh.unbroken import Unbroken
 from services.integration import events, notification
 from services.integration.exchange import Limited, Refused, RemoteError
 from services.integration.flows import refusals
+from services.integration.flows.alone import Alone
 from services.integration.flows.slacking import REMOTE, Slacking
 from services.integration.settings import IntegrationSettings
 from services.integration.slack import DEAD_TOKEN
@@ -33,19 +32,18 @@ log = logging.getLogger(__name__)
 _BATCH = 20
 _LONGEST_TEXT = 3000
 _LONGEST_ERROR = 500
-_LOOK_AGAIN_S = 0.2
 
 
 class Notifying:
     """The way of a message from being asked for to being told as slack.sent."""
 
     def __init__(
-        self, host: Host, settings: IntegrationSettings, slacking: Slacking, unbroken: Unbroken, jitter: Callable[[], float]
+        self, host: Host, settings: IntegrationSettings, slacking: Slacking, alone: Alone, jitter: Callable[[], float]
     ) -> None:
         self._host = host
         self._settings = settings
         self._slacking = slacking
-        self._unbroken = unbroken
+        self._alone = alone
         self._jitter = jitter
         self._queued = asyncio.Event()
         # what Slack has taken and no disk has yet
@@ -53,29 +51,9 @@ class Notifying:
 
     async def notify(self, request: pb.NotifySlackRequest) -> pb.NotifySlackResponse:
         """Sends at once; a request_id that comes twice at the same time is sent once."""
-        return await self._unbroken.run(self._notify(request), alone=request_id_of(request))
+        return await self._alone.run(request, pb.NotifySlackResponse, lambda: self._notify(request))
 
     async def _notify(self, request: pb.NotifySlackRequest) -> pb.NotifySlackResponse:
-        request_id = request_id_of(request)
-        while True:
-            known = await self._host.answered(request, pb.NotifySlackResponse)
-            if known:
-                return known
-            if not request_id or await self._claim(request_id):
-                break
-            # another process on this store sends it
-            await asyncio.sleep(_LOOK_AGAIN_S)
-        try:
-            return await self._notify_once(request)
-        finally:
-            if request_id:
-                await self._host.db.write(lambda tx: store.end_call(tx, request_id))
-
-    async def _claim(self, request_id: str) -> bool:
-        now = self._host.clock.now()
-        return await self._host.db.write(lambda tx: store.claim_call(tx, request_id, now, now + self._settings.notify_lease))
-
-    async def _notify_once(self, request: pb.NotifySlackRequest) -> pb.NotifySlackResponse:
         sender = await self._slacking.sender(request.user_id)
         message = SlackMessage(message_id=self._host.ids(), channel=request.channel, text=request.text, user_id=request.user_id)
         message.create_time.FromDatetime(self._host.clock.now())

@@ -96,19 +96,3 @@ async def trim_slack_messages(tx: Transaction, keep: int) -> None:
         " (SELECT created_us FROM slack_messages ORDER BY created_us DESC LIMIT :keep) AS newest)",
         {"pending": PENDING, "keep": keep},
     )
-
-
-async def claim_call(tx: Transaction, request_id: str, now: datetime, until: datetime) -> bool:
-    """Leases a request_id to the caller until then; False while a call with it is under way somewhere."""
-    at = {"now_us": to_us(now), "latest_us": to_us(until + (until - now))}
-    await tx.execute("DELETE FROM slack_calls WHERE lease_us <= :now_us OR lease_us > :latest_us", at)
-    claimed = await tx.execute(
-        "INSERT INTO slack_calls (request_id, lease_us) VALUES (:request_id, :until_us) ON CONFLICT DO NOTHING",
-        {"request_id": request_id, "until_us": to_us(until)},
-    )
-    return claimed == 1
-
-
-async def end_call(tx: Transaction, request_id: str) -> None:
-    """Ends that lease."""
-    await tx.execute("DELETE FROM slack_calls WHERE request_id = :request_id", {"request_id": request_id})
