@@ -10,6 +10,7 @@ Config = dict[str, Any]
 CORS, HEADERS, LUA, BUFFER, TRANSCODER = (
     f"envoy.filters.http.{name}" for name in ("cors", "header_mutation", "lua", "buffer", "grpc_json_transcoder")
 )
+HEAD = "tooloo.head"
 HEALTH_SERVICE = "grpc.health.v1.Health"
 
 # `data:` images are the icons of the pages; everything else comes from the door itself
@@ -63,6 +64,15 @@ function envoy_on_response(handle)
   end
 end
 """
+# HEAD is answered as GET is, without the body. The transcoder knows no HEAD, and nothing else here would hold the body back.
+NO_BODY = """
+function envoy_on_request(handle)
+  handle:headers():replace(":method", "GET")
+end
+function envoy_on_response(handle)
+  for chunk in handle:bodyChunks() do chunk:setBytes("") end
+end
+"""
 
 
 def typed(name: str, **config: Any) -> Config:
@@ -88,6 +98,8 @@ def http_filters(door: Door, grpc_services: Sequence[str]) -> list[Config]:
     return [
         named(CORS, typed("extensions.filters.http.cors.v3.Cors")),
         named(HEADERS, typed("extensions.filters.http.header_mutation.v3.HeaderMutation", mutations=_security())),
+        named(HEAD, typed("extensions.filters.http.lua.v3.Lua", default_source_code={"inline_string": NO_BODY}))
+        | {"disabled": True},
         _compressor("brotli", "Brotli", preferred=True),
         _compressor("gzip", "Gzip"),
         named(LUA, typed("extensions.filters.http.lua.v3.Lua")),

@@ -14,11 +14,13 @@ from envoy.filters import (
     BUFFER,
     CORS,
     GIVEN_STATUS,
+    HEAD,
     HEADERS,
     HEALTH_SERVICE,
     HEALTH_STATUS,
     LINES_TYPE,
     LUA,
+    NO_BODY,
     TRANSCODER,
     Config,
     bounded,
@@ -216,6 +218,7 @@ def _rest(door: Door, upstreams: tuple[Upstream, ...]) -> Iterator[Config]:
     # only a route to a cluster has CORS; the call itself is looked up again, so any of them will do
     cluster, limit = upstreams[0].name, door.settings.max_request_bytes
     most = max(limit, door.large_bytes)
+    yield from _heads(door, grpc_services, cluster)
     if paths := paths_of_others(grpc_services):
         lenient = {TRANSCODER: transcoder(door, grpc_services, any_query=True)}
         yield from _rest_route({"safe_regex": {"regex": "|".join(paths)}}, cluster, most, lenient)
@@ -244,6 +247,21 @@ def _compressed() -> Config:
 
 def _methods(grpc_services: Sequence[str]) -> list[contracts.Method]:
     return [method for method in contracts.methods().values() if method.service in grpc_services]
+
+
+def _heads(door: Door, grpc_services: Sequence[str], cluster: str) -> Iterator[Config]:
+    """HEAD of whatever GET answers. Not of streams: whoever only wants to see the headers would hold one open for good."""
+    head = {"headers": [{"name": ":method", "string_match": {"exact": "HEAD"}}]}
+    streams = [each for each in _methods(grpc_services) if each.server_streaming]
+    if paths := [_path_pattern(each.http.path) for each in streams if each.http and each.http.verb == "GET"]:
+        refused = {"direct_response": {"status": 405}, "typed_per_filter_config": {TRANSCODER: off()}}
+        allowed = {"response_headers_to_add": [{"header": {"key": "allow", "value": "GET"}}]}
+        yield {"match": head | {"safe_regex": {"regex": "|".join(paths)}}, **refused, **allowed}
+    yield from _rest_route(head | {"prefix": "/"}, cluster, door.settings.max_request_bytes, {HEAD: lua(NO_BODY)})
+
+
+def _path_pattern(path: str) -> str:
+    return VARIABLE.sub("[^/]+", re.escape(path))
 
 
 def paths_of_others(grpc_services: Sequence[str]) -> list[str]:

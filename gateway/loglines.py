@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from google.rpc.code_pb2 import Code
@@ -132,7 +133,15 @@ class Filter:
         """False when the text of a line rules it out, so that it need not be parsed: that takes ten times as long."""
         if self.process not in ("", process) or (line.startswith(b"{") and not self._may_be(process, line)):
             return False
-        return not self.contains or self.contains.lower() in line.decode(errors="replace").lower()
+        if not self.contains:
+            return True
+        text = line.decode(errors="replace").lower()
+        return any(spelt in text for spelt in self._spellings)
+
+    @cached_property
+    def _spellings(self) -> set[str]:
+        """The text as it was given, for whoever looks for a piece of the line, and as JSON has it: a quote is two letters there."""
+        return {self.contains.lower(), json.dumps(self.contains, ensure_ascii=False)[1:-1].lower()}
 
     def _may_be(self, process: str, line: bytes) -> bool:
         """False when a JSON line is surely of another service or less severe."""

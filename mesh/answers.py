@@ -17,7 +17,8 @@ def request_id_of(request: Message) -> str:
     """The request's own request_id, else the call's Idempotency-Key header; "" when there is neither."""
     given: str = getattr(request, "request_id", "")
     if given:
-        return given
+        # as the header is read below: RFC 9562 has UUIDs read without regard to case
+        return given.lower()
     key = call.current.get().idempotency_key
     if key and "request_id" in request.DESCRIPTOR.fields_by_name:
         try:

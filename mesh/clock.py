@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+MICROSECOND = timedelta(microseconds=1)
 
 
 class Clock(Protocol):
@@ -69,7 +69,7 @@ class ManualClock:
 
 def to_us(moment: datetime) -> int:
     """Integer microseconds since the Unix epoch, the form in which stores keep times."""
-    return (moment - EPOCH) // _MICROSECOND
+    return (moment - EPOCH) // MICROSECOND
 
 
 def from_us(microseconds: int) -> datetime:

@@ -25,7 +25,8 @@ def fingerprint(request: Message) -> str:
 
 def encode_token(cursor: Mapping[str, object], query: str = "") -> str:
     """The token for the page after `cursor`, e.g. {"name": "last one of this page"}."""
-    raw = json.dumps([query, dict(cursor)], separators=(",", ":")).encode()
+    # as it is, not escaped: a token of the longest path must still fit into the field that takes it
+    raw = json.dumps([query, dict(cursor)], separators=(",", ":"), ensure_ascii=False).encode(errors="surrogatepass")
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 

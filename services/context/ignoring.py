@@ -55,7 +55,7 @@ def pattern(line: str) -> Pattern | None:
     line = line.removeprefix("/")
     if not line:
         return None
-    expression = _from_base(line) if anchored else "(?:.*/)?" + regex(line)
+    expression = _from_base(line) if anchored else "(?:.*/)?+" + regex(line)
     return Pattern(re.compile(expression, re.DOTALL), only_folders, takes_back)
 
 

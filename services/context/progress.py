@@ -5,8 +5,9 @@ from enum import StrEnum
 
 
 class Phase(StrEnum):
-    """What a run does, in this order; the words are those that callers see."""
+    """What a run does, in this order, or that it waits for the one before it; the words are those that callers see."""
 
+    WAITING = "waiting"
     COUNTING = "counting"
     READING = "reading"
     RESOLVING = "resolving"
@@ -27,8 +28,8 @@ class Progress:
 class Meter:
     """Told by a run what it has done, asked by whoever watches it."""
 
-    def __init__(self) -> None:
-        self.now = Progress()
+    def __init__(self, phase: Phase = Phase.COUNTING) -> None:
+        self.now = Progress(phase)
 
     def enter(self, phase: Phase, total: int = 0) -> None:
         """Begins a phase."""

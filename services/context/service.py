@@ -11,9 +11,10 @@ from tooloo.context.v1.context_service_pb2_grpc import ContextServiceServicer
 from tooloo.context.v1.repository_pb2 import IndexStatus
 
 from mesh import errors, page
+from mesh.clock import MICROSECOND, to_us
 from mesh.db import Row, Transaction
 from mesh.host import Host
-from services.context import store_queries, wire
+from services.context import store_queries, store_runs, wire
 from services.context.flows.runs import Request, Runs, Watched, not_allowed
 from services.context.freshness import look, why_stale
 from services.context.paths import PathNotAllowed, allowed_folder, default_id
@@ -169,7 +170,8 @@ class ContextService(ContextServiceServicer):
 
         async def effect(tx: Transaction) -> api.DeleteIndexResponse:
             at = await _shown(tx, request.repo_id)
-            if self._runs.is_running(request.repo_id):
+            now_us, lease_us = to_us(self._host.clock.now()), self._settings.run_lease // MICROSECOND
+            if await store_runs.is_indexed_now(tx, request.repo_id, now_us, lease_us):
                 raise errors.failed_precondition(f"repositories/{request.repo_id}", "it is being indexed; delete it afterwards")
             await store_queries.delete_repository(tx, request.repo_id)
             tx.after_commit(self._runs.after_run)

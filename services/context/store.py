@@ -1,4 +1,7 @@
-"""Statements that write an index, and those that a run reads while it writes; what answers calls stands in store_queries.py."""
+"""Statements that write an index, and those that a run reads while it writes.
+
+Which run may write stands in store_runs.py, what answers calls in store_queries.py.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -55,7 +58,7 @@ def repository(row: Row) -> Repository:
     """A row of repositories."""
     values = dict(row)
     skipped = {Reason(reason): (count, examples) for reason, count, examples in json.loads(values.pop("skipped"))}
-    values.pop("run_id")
+    del values["run_id"], values["run_until_us"]
     return Repository(**values, skipped=skipped)
 
 
@@ -73,45 +76,6 @@ async def next_ids(tx: Transaction, name: str, count: int) -> int:
     if row is None:
         raise LookupError(f"there are no ids for {name}")
     return int(row["next_id"]) - count
-
-
-async def begin_run(tx: Transaction, repo_id: str, root: str, run_id: str) -> Repository:
-    """Makes `run_id` the one that may write; what an earlier run left unpublished is undone."""
-    params = {"repo_id": repo_id, "root": root, "run_id": run_id, "index_id": await next_ids(tx, "index", 1)}
-    await tx.execute(
-        "INSERT INTO repositories (repo_id, index_id, root, generation, building, run_id, files, bytes, lines, symbols, imports,"
-        " resolved_imports, skipped, commit_id, index_us, check_us, duration_us, stale_told) VALUES (:repo_id, :index_id, :root, 0,"
-        " 0, :run_id, 0, 0, 0, 0, 0, 0, '[]', '', 0, 0, 0, '') ON CONFLICT (repo_id) DO NOTHING",
-        params,
-    )
-    await tx.execute(
-        "UPDATE repositories SET run_id = :run_id, building = building + 1,"
-        " root = CASE WHEN generation = 0 THEN :root ELSE root END WHERE repo_id = :repo_id",
-        params,
-    )
-    begun = await find_repository(tx, repo_id)
-    if begun is None:
-        raise LookupError(repo_id)
-    await _undo_unpublished(tx, begun)
-    return begun
-
-
-async def _undo_unpublished(tx: Transaction, at: Repository) -> None:
-    shown = {"index_id": at.index_id, "generation": at.generation, "forever": FOREVER}
-    await tx.execute("UPDATE files SET died = 0 WHERE index_id = :index_id AND born > :generation", shown)
-    await tx.execute(
-        "UPDATE files SET died = :forever WHERE index_id = :index_id AND died > :generation AND died < :forever", shown
-    )
-    await tx.execute("DELETE FROM targets WHERE index_id = :index_id AND born > :generation", shown)
-    await tx.execute(
-        "UPDATE targets SET died = :forever WHERE index_id = :index_id AND died > :generation AND died < :forever", shown
-    )
-
-
-async def may_write(tx: Transaction, repo_id: str, run_id: str) -> bool:
-    """False when another run has begun since."""
-    row = await tx.fetch_one("SELECT run_id FROM repositories WHERE repo_id = :repo_id", {"repo_id": repo_id})
-    return row is not None and row["run_id"] == run_id
 
 
 async def known_between(tx: Transaction, at: Repository, limits: Limits, after: str, upto: str | None) -> list[Known]:

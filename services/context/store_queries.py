@@ -50,14 +50,6 @@ async def publish(
     )
 
 
-async def abandon_first(tx: Transaction, repo_id: str, run_id: str) -> None:
-    """Frees the id of a repository whose first run found nothing to show."""
-    await tx.execute(
-        "DELETE FROM repositories WHERE repo_id = :repo_id AND run_id = :run_id AND generation = 0",
-        {"repo_id": repo_id, "run_id": run_id},
-    )
-
-
 async def remember_stale(tx: Transaction, repo_id: str, check_us: int, head: str) -> bool:
     """Keeps that staleness was told; False when the index was compared again in between."""
     changed = await tx.execute(

@@ -1,6 +1,8 @@
 """Git's shell patterns as regular expressions: wildmatch.c of git with WM_PATHNAME, where only a whole segment `**` crosses "/"."""
 
 import re
+from collections.abc import Sequence
+from enum import Enum, auto
 
 _CLASSES = {
     "alnum": "a-zA-Z0-9",
@@ -19,6 +21,14 @@ _CLASSES = {
 _NOTHING = "(?!)"
 
 
+class _Stars(Enum):
+    """What stars stand for: letters within a segment, whole folders, or all the rest."""
+
+    WITHIN = auto()
+    FOLDERS = auto()
+    REST = auto()
+
+
 class _Broken(ValueError):
     """A pattern that matches nothing, e.g. one whose bracket never closes."""
 
@@ -32,13 +42,25 @@ def regex(pattern: str) -> str:
 
 
 def _translate(pattern: str) -> str:
-    parts: list[str] = []
+    """Piece by piece: what stands between two stars, or two `**/`, is found where it comes first and never looked for again.
+
+    Any place would do as well, as the star behind it takes the rest; without that a pattern with n stars takes the n-th power of a
+    path's length to say that it does not match.
+    """
+    deep = [[""]]
     place = 0
     while place < len(pattern):
         letter = pattern[place]
         if letter == "*":
-            text, place = _stars(pattern, place)
-        elif letter == "?":
+            kind, place = _stars(pattern, place)
+            if kind is _Stars.REST:
+                deep[-1][-1] += ".*"
+            elif kind is _Stars.FOLDERS:
+                deep.append([""])
+            else:
+                deep[-1].append("")
+            continue
+        if letter == "?":
             text, place = "[^/]", place + 1
         elif letter == "[":
             text, place = _bracket(pattern, place + 1)
@@ -46,8 +68,15 @@ def _translate(pattern: str) -> str:
             text, place = re.escape(_escaped(pattern, place + 1)), place + 2
         else:
             text, place = re.escape(letter), place + 1
-        parts.append(text)
-    return "".join(parts)
+        deep[-1][-1] += text
+    first, *more = map(_starred, deep)
+    return first + "".join(f"(?>(?:[^/]*/)*?{piece})" for piece in more[:-1]) + "".join(f"(?:.*/)?{piece}" for piece in more[-1:])
+
+
+def _starred(pieces: Sequence[str]) -> str:
+    """Pieces with a star between each two of them."""
+    first, *more = pieces
+    return first + "".join(f"(?>[^/]*?{piece})" for piece in more[:-1]) + "".join(f"[^/]*{piece}" for piece in more[-1:])
 
 
 def _escaped(pattern: str, place: int) -> str:
@@ -56,14 +85,14 @@ def _escaped(pattern: str, place: int) -> str:
     return pattern[place]
 
 
-def _stars(pattern: str, start: int) -> tuple[str, int]:
+def _stars(pattern: str, start: int) -> tuple[_Stars, int]:
     end = start
     while pattern[end : end + 1] == "*":
         end += 1
     segment = (start == 0 or pattern[start - 1] == "/") and pattern[end : end + 1] in ("", "/")
     if end - start == 1 or not segment:
-        return "[^/]*", end
-    return ("(?:.*/)?", end + 1) if end < len(pattern) else (".*", end)
+        return _Stars.WITHIN, end
+    return (_Stars.FOLDERS, end + 1) if end < len(pattern) else (_Stars.REST, end)
 
 
 def _bracket(pattern: str, place: int) -> tuple[str, int]:

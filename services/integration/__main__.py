@@ -12,6 +12,7 @@ from mesh.host import Host, Parts
 from mesh.unbroken import Unbroken
 from services.integration import events, notification, providers
 from services.integration.flows import keys
+from services.integration.flows.alone import Alone
 from services.integration.flows.authorizing import Authorizing
 from services.integration.flows.caring import Caring
 from services.integration.flows.directory import Directory
@@ -35,16 +36,17 @@ async def build(host: Host) -> Parts:
     rules = notification.read(_toml(settings.notifications_file))
     vault = await keys.open_vault(host, settings)
     outgoing, unbroken = Outgoing(settings.timeout, settings.answer_bytes), Unbroken()
+    alone = Alone(host, unbroken, settings.call_lease)
     known = providers.read(_toml(settings.providers_file), settings.credentials())
     directory = Directory(known, settings, outgoing, host.clock)
     keeper = TokenKeeper(host, settings, vault, directory, outgoing, unbroken)
     slacking = Slacking(host, settings, keeper, outgoing)
-    notifying = Notifying(host, settings, slacking, unbroken, random.SystemRandom().random)
+    notifying = Notifying(host, settings, slacking, alone, random.SystemRandom().random)
     service = IntegrationService(
         host,
         directory,
-        Authorizing(host, settings, vault, directory, outgoing, unbroken),
-        Caring(host, directory, keeper, outgoing, unbroken),
+        Authorizing(host, settings, vault, directory, outgoing, alone),
+        Caring(host, directory, keeper, outgoing, alone),
         Syncing(host, settings, keeper, outgoing),
         notifying,
     )

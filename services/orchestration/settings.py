@@ -45,9 +45,11 @@ class OrchestrationSettings(Section):
     poll_interval: timedelta = setting(
         timedelta(seconds=1), "How often a process looks for runs and tasks that another one left or made."
     )
-    keep_runs: timedelta = setting(timedelta(days=30), "How long ended runs are kept.", low=0)
+    keep_runs: timedelta = setting(
+        timedelta(days=30), "How long ended runs are kept. A task that fires no more goes with its last run.", low=0
+    )
     max_workflows: int = setting(10_000, "Versions of workflows that may be kept.", low=1)
-    max_tasks: int = setting(10_000, "Tasks that may be kept.", low=1)
+    max_tasks: int = setting(10_000, "Tasks that may still fire.", low=1)
     catch_up_fires: int = setting(1, "Fires of a task that are made up after they were missed, the newest first.", low=1, high=100)
     max_missed_counted: int = setting(10_000, "Missed fires of a task that are counted at a time.", low=1, high=100_000)
     watch_heartbeat: timedelta = setting(timedelta(seconds=10), "Longest silence of WatchRun when the caller names none.")

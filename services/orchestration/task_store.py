@@ -10,6 +10,8 @@ from services.orchestration.store import Page
 _COLUMNS = ", ".join(field.name for field in fields(TaskRecord))
 _VALUES = ", ".join(f":{field.name}" for field in fields(TaskRecord))
 _CHANGES = ", ".join(f"{field.name} = excluded.{field.name}" for field in fields(TaskRecord) if field.name != "task_id")
+# a task that has fired for the last time, and of whose runs none is kept
+_OLD = "status = 'done' AND last_fire_us < :before_us AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.task_id = tasks.task_id)"
 
 
 def _task(row: Row) -> TaskRecord:
@@ -43,8 +45,8 @@ async def list_tasks(tx: Transaction, page: Page, *, status: str = "", user_id: 
 
 
 async def count_tasks(tx: Transaction) -> int:
-    """How many tasks are kept."""
-    row = await tx.fetch_one("SELECT COUNT(*) AS number FROM tasks")
+    """How many tasks may still fire."""
+    row = await tx.fetch_one("SELECT COUNT(*) AS number FROM tasks WHERE status <> 'done'")
     return int(row["number"]) if row else 0
 
 
@@ -99,3 +101,23 @@ async def note_fire(tx: Transaction, task_id: str, fire_us: int, run_id: str) ->
         {"task_id": task_id, "fire_us": fire_us, "run_id": run_id},
     )
     return added > 0
+
+
+async def anything_old(tx: Transaction, before_us: int) -> bool:
+    """True when `forget_old` has something to do."""
+    row = await tx.fetch_one(
+        f"SELECT 1 FROM tasks WHERE {_OLD} UNION ALL SELECT 1 FROM task_fires WHERE run_id = '' AND fire_us < :before_us LIMIT 1",  # noqa: S608 # constants only
+        {"before_us": before_us},
+    )
+    return row is not None
+
+
+async def forget_old(tx: Transaction, before_us: int, limit: int) -> None:
+    """Drops tasks that fired last before this and have no run left, and fires that started none: the others go with their runs."""
+    old = await tx.fetch_all(
+        f"SELECT task_id FROM tasks WHERE {_OLD} LIMIT :limit",  # noqa: S608 # constants only
+        {"before_us": before_us, "limit": limit},
+    )
+    for row in old:
+        await delete_task(tx, row["task_id"])
+    await tx.execute("DELETE FROM task_fires WHERE run_id = '' AND fire_us < :before_us", {"before_us": before_us})

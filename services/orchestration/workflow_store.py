@@ -29,6 +29,16 @@ async def find_workflow(tx: Transaction, workflow_id: str, version: int = 0) -> 
     return _workflow(row) if row else None
 
 
+async def last_version(tx: Transaction, workflow_id: str) -> int:
+    """The highest version that a workflow of this id has or had, as far as a run that is kept still names it; 0 for none."""
+    row = await tx.fetch_one(
+        "SELECT COALESCE(MAX(version), 0) AS version FROM (SELECT version FROM workflows WHERE workflow_id = :workflow_id"
+        " UNION ALL SELECT MAX(workflow_version) FROM runs WHERE workflow_id = :workflow_id) AS known",
+        {"workflow_id": workflow_id},
+    )
+    return int(row["version"]) if row else 0
+
+
 async def list_workflows(tx: Transaction, after_id: str, limit: int) -> list[WorkflowRecord]:
     """Workflows by id, each in its newest version."""
     rows = await tx.fetch_all(

@@ -88,6 +88,16 @@ async def test_the_first_learner_ends_the_remark_that_there_is_none(room: Room, 
     await expect(page.get_by_role("combobox", name="Learner")).to_have_value(user)
 
 
+async def test_a_browser_in_a_zone_that_the_mesh_does_not_know(room: Room, mesh: Mesh) -> None:
+    """A machine without a time zone is in "Etc/Unknown": the page counts days as the mesh does, and shows all the rest."""
+    await fill(mesh)
+    unknown = "const known = Intl.DateTimeFormat.prototype.resolvedOptions; Intl.DateTimeFormat.prototype.resolvedOptions ="
+    await room.page.add_init_script(f"{unknown} function () {{ return {{ ...known.call(this), timeZone: 'Etc/Unknown' }} }}")
+    room.allow("status of 400")
+    page = await room.open("learning?user=noor")
+    await expect(page.get_by_text("Due this week")).to_be_visible()
+
+
 async def test_badges_earned_and_near(room: Room, mesh: Mesh) -> None:
     """Those of the learner that is chosen; the nearest of the others first."""
     await fill(mesh)

@@ -1,10 +1,12 @@
 """The page Runs: a graph watched to its end, a node in detail, retry and cancel, workflows, schedules."""
 
+import asyncio
 import re
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.browser.filled import call, fill
 from tests.browser.room import Room
@@ -42,6 +44,33 @@ async def test_runs_are_listed_and_filtered(room: Room, mesh: Mesh) -> None:
     await expect(room.row("the session will not come")).to_have_count(0)
     await room.row("NOT_FOUND").first.click()
     await expect(page.get_by_role("heading", level=1)).to_contain_text("Run ")
+
+
+async def test_more_of_a_list_belongs_to_its_filter(room: Room, mesh: Mesh) -> None:
+    """Older runs that come when another filter was chosen meanwhile are not put under that one's."""
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(route: Route) -> None:
+        query = parse_qs(urlsplit(route.request.url).query)
+        if "pageToken" in query:
+            asked.set()
+            await go_on.wait()
+        name = "older" if "pageToken" in query else query.get("state", ["newest"])[0]
+        run = {"runId": str(uuid4()), "state": "RUN_STATE_FAILED", "reason": f"is {name}", "createTime": "2026-11-22T12:00:00Z"}
+        await route.fulfill(json={"runs": [run], "nextPageToken": "older" if name == "newest" else ""})
+
+    await room.context.route("**/api/v1/runs?**", answer)
+    page = await room.open("runs")
+    await page.get_by_role("button", name="Show more").click()
+    await asked.wait()
+    await page.get_by_role("button", name="failed", exact=True).click()
+    await expect(room.row("is RUN_STATE_FAILED")).to_be_visible()
+    async with page.expect_response(lambda response: "pageToken" in response.url) as late:
+        go_on.set()
+    await (await late.value).finished()
+    await page.evaluate("new Promise((resolve) => setTimeout(resolve, 100))")
+    # at once: the next run that begins would load the list anew
+    assert "is older" not in await page.inner_text("main")
 
 
 async def test_a_run_is_watched_to_its_end(room: Room, mesh: Mesh) -> None:

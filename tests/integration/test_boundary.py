@@ -115,12 +115,16 @@ async def test_a_repeated_request_id_changes_nothing(bench: testing.Bench) -> No
 
 
 async def test_the_idempotency_key_header_is_a_request_id(bench: testing.Bench) -> None:
-    """REST callers send it as a header; one that is no UUID is refused by name."""
+    """REST callers send it as a header, and the field may say the same id in any case; one that is no UUID is refused by name."""
     stub = SystemServiceStub(bench.channel)
     key = str(uuid.uuid4())
     request = system.ScaleServiceRequest(service="learning", replicas=2)
     first = await stub.ScaleService(request, metadata=(("idempotency-key", key),))
     assert await stub.ScaleService(request, metadata=(("idempotency-key", key),)) == first
+    for spelt in (key, key.upper()):
+        again = system.ScaleServiceRequest(service="learning", replicas=2, request_id=spelt)
+        assert await stub.ScaleService(again) == first
+    assert len(await bench.told()) == 1
     with pytest.raises(grpc.aio.AioRpcError, match="Idempotency-Key"):
         await stub.ScaleService(request, metadata=(("idempotency-key", "again"),))
 

@@ -79,23 +79,25 @@ async def test_a_run_is_told_from_its_beginning_to_its_end(tmp_path: Path, monke
         assert again[-1].result.unchanged_files == len(FILES)
 
 
-async def test_a_second_caller_sees_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever of the two calls began it; both get its answer, also later, under their own request ids."""
+async def test_a_second_caller_waits_for_the_run_that_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the waiting on all is told; callers of either call get its answer, also later, under their own request ids."""
     tree = write_tree(tmp_path / "trees" / "t", TREE)
     gate, request_id = Gate(monkeypatch), str(uuid4())
     async with running(tmp_path / "var", tmp_path / "trees", **FAST) as index:
         first = asyncio.ensure_future(index.analyze(tree))
         await gate.reached.wait()
         second = watch(index, tree, request_id=request_id)
-        seen = await until(second, Phase.READING)
+        seen = await until(second, Phase.WAITING)
+        third = asyncio.ensure_future(index.analyze(tree))
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await index.watched(tree / "app", "t")
         assert failure.value.code() is grpc.StatusCode.ALREADY_EXISTS
         gate.opened.set()
         seen += [message async for message in second]
         check(seen)
-        assert seen[-1].result == await first
-        assert len(await index.running.told()) == 1
+        assert ((await first).added_files, seen[-1].result.unchanged_files) == (len(TREE), len(TREE))
+        assert seen[-1].result == await third
+        assert len(await index.running.told()) == 2
         (repeated,) = await index.watched(tree, request_id=request_id)
         assert repeated.result == seen[-1].result
         assert not repeated.HasField("progress")

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,7 +20,9 @@ from hypothesis import strategies as st
 from tooloo.context.v1 import context_service_pb2 as api
 
 from mesh import errors
-from services.context import store
+from mesh.clock import to_us
+from services.context import store, store_runs
+from services.context.flows.indexing import Run
 from tests.integration.context_bench import TREE, Gate, Index, running, write_tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,8 +108,8 @@ async def test_pages_while_the_tree_is_indexed_again(tmp_path: Path) -> None:
     assert len(seen) == len(set(seen))
 
 
-async def test_the_same_call_joins_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second caller gets the answer of the run on its way, and a caller that goes away does not end it."""
+async def test_a_late_caller_gets_what_was_written_before_it_came(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes when files are being read gets the answer of one run that follows; a caller that goes away ends neither."""
     tree = write_tree(tmp_path / "trees" / "t", TREE)
     gate = Gate(monkeypatch)
     async with running(tmp_path / "var", tmp_path / "trees") as index:
@@ -115,13 +118,58 @@ async def test_the_same_call_joins_the_run(tmp_path: Path, monkeypatch: pytest.M
         impatient.cancel()
         with pytest.raises(asyncio.CancelledError):
             await impatient
-        patient = asyncio.ensure_future(index.analyze(tree, request_id=str(uuid4())))
+        write_tree(tree, {"a.py": "x = 1\n"})
+        request_ids = [str(uuid4()) for _ in range(2)]
+        late = [asyncio.ensure_future(index.analyze(tree, request_id=each)) for each in request_ids]
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await index.analyze(tree / "app", "t")
         assert failure.value.code() is grpc.StatusCode.ALREADY_EXISTS
         gate.opened.set()
-        assert (await patient).added_files == len(TREE)
+        answer, same = await asyncio.gather(*late)
+        assert (answer.repository.files, answer.added_files) == (len(TREE) + 1, 1)
+        assert same == answer
+        assert [await index.analyze(tree, request_id=each) for each in request_ids] == [answer, answer]
+        assert len(await index.running.told()) == 2
+
+
+async def test_a_caller_before_anything_is_read_joins_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the files are counted the answer of the run on its way holds for a second caller too."""
+    tree = write_tree(tmp_path / "trees" / "t", TREE)
+    counting, go_on, count = asyncio.Event(), asyncio.Event(), Run._count_files
+
+    async def held(run: Run) -> int:
+        counting.set()
+        await go_on.wait()
+        return await count(run)
+
+    monkeypatch.setattr(Run, "_count_files", held)
+    async with running(tmp_path / "var", tmp_path / "trees") as index:
+        first = asyncio.ensure_future(index.analyze(tree))
+        await counting.wait()
+        second = aiter(index.stub.IndexRepository(api.IndexRepositoryRequest(path=str(tree), request_id=str(uuid4()))))
+        assert (await anext(second)).progress.phase == "counting"
+        go_on.set()
+        *_, last = [message async for message in second]
+        assert last.result == await first
         assert len(await index.running.told()) == 1
+
+
+async def test_what_a_killed_first_run_left_is_forgotten(tmp_path: Path) -> None:
+    """Its row is swept when its process shows no sign of life; while one does, in whichever process, the index is not deleted."""
+    tree = write_tree(tmp_path / "trees" / "t", TREE)
+    async with running(tmp_path / "var", tmp_path / "trees", run_lease="60s", freshness_interval="20ms") as index:
+        await index.analyze(tree)
+        database, now_us = index.running.host.db, to_us(index.running.host.clock.now())
+        for repo_id, until_us in (("killed", now_us - 1), ("t", now_us + 60_000_000)):
+            await database.write(partial(store_runs.begin_run, repo_id=repo_id, root="/", run_id="elsewhere", until_us=until_us))
+        async with asyncio.timeout(30):
+            while await database.read(partial(store.find_repository, repo_id="killed")):  # noqa: ASYNC110 # nothing tells of it
+                await asyncio.sleep(0.02)
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await index.stub.DeleteIndex(api.DeleteIndexRequest(repo_id="t"))
+        assert failure.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        await database.write(partial(store_runs.end_run, repo_id="t", run_id="elsewhere"))
+        assert (await index.stub.DeleteIndex(api.DeleteIndexRequest(repo_id="t"))).deleted_files == len(TREE)
 
 
 async def test_runs_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +210,20 @@ async def test_an_index_is_readable_and_kept_during_a_run(tmp_path: Path, monkey
         assert (await index.analyze(tree)).added_files == 1
 
 
+async def test_a_run_elsewhere_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two replicas that are asked to index one folder both do so, one after the other, and each caller gets an answer."""
+    tree = write_tree(tmp_path / "trees" / "t", TREE)
+    gate = Gate(monkeypatch)
+    async with running(tmp_path / "var", tmp_path / "trees") as one, running(tmp_path / "var", tmp_path / "trees") as other:
+        first = asyncio.ensure_future(one.analyze(tree))
+        await gate.reached.wait()
+        second = aiter(other.stub.IndexRepository(api.IndexRepositoryRequest(path=str(tree))))
+        assert (await anext(second)).progress.phase == "waiting"
+        gate.opened.set()
+        *_, last = [message async for message in second]
+        assert ((await first).added_files, last.result.unchanged_files) == (len(TREE), len(TREE))
+
+
 async def test_a_newer_run_elsewhere_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When another replica begins a run of the same repository, the older one may write no more and says so."""
     tree = write_tree(tmp_path / "trees" / "t", TREE)
@@ -169,7 +231,7 @@ async def test_a_newer_run_elsewhere_wins(tmp_path: Path, monkeypatch: pytest.Mo
     async with running(tmp_path / "var", tmp_path / "trees") as index:
         run = asyncio.ensure_future(index.analyze(tree))
         await gate.reached.wait()
-        await index.running.host.db.write(lambda tx: store.begin_run(tx, "t", str(tree), "another"))
+        await index.running.host.db.write(lambda tx: store_runs.begin_run(tx, "t", str(tree), "another", 0))
         gate.opened.set()
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await run
@@ -215,7 +277,7 @@ async def test_a_kill_in_the_middle_leaves_the_index_before(tmp_path: Path, writ
     assert killed.returncode == -signal.SIGKILL, said.decode()
     tree = tmp_path / "trees" / "t"
     before = write_tree(tmp_path / "trees" / "before", TREE)
-    async with running(tmp_path / "var", tmp_path / "trees") as index:
+    async with running(tmp_path / "var", tmp_path / "trees", run_lease="50ms") as index:
         await index.analyze(before, "old")
         await index.analyze(tree, "new")
         old, new = await index.everything("old"), await index.everything("new")

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from tooloo.context.v1 import context_service_pb2 as api
 
-from services.context import store, store_queries
+from services.context import store_queries, store_runs
 from services.context.flows import linking
 from services.context.flows.indexing import Tally
 from services.context.resolving import Resolver
@@ -110,7 +110,7 @@ async def test_a_run_that_is_lost_while_it_links_says_so(tmp_path: Path, monkeyp
         loop, database = asyncio.get_running_loop(), index.running.host.db
 
         def overtaken(*given: Any) -> Resolver:
-            begin = database.write(lambda tx: store.begin_run(tx, "t", str(tree), "another"))
+            begin = database.write(lambda tx: store_runs.begin_run(tx, "t", str(tree), "another", 0))
             asyncio.run_coroutine_threadsafe(begin, loop).result()
             return Resolver(*given)
 

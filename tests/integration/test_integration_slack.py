@@ -1,31 +1,20 @@
-"""Messages to Slack by calls and because of events, with a far end that is held to Slack's own SDK."""
+"""Messages to Slack by calls, with a far end that is held to Slack's own SDK."""
 
 import asyncio
 import json
 import threading
-import tomllib
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 import grpc
 import pytest
-from google.type.money_pb2 import Money
 from slack_sdk import WebClient, WebhookClient
 from slack_sdk.errors import SlackApiError
 from tooloo.integration.v1 import connection_pb2, integration_events_pb2, slack_message_pb2
 from tooloo.integration.v1 import integration_service_pb2 as pb
-from tooloo.orchestration.v1 import orchestration_events_pb2, run_pb2
-from tooloo.provider.v1 import provider_events_pb2
 
-from mesh import contracts, errors
-from mesh.db import Transaction
-from services.integration import notification
-from services.integration.flows import fields
-from services.integration.settings import IntegrationSettings
-from services.integration.store import slack as store
-from tests.integration.integration_bench import CALLBACK, Bench, came_back, integration, refusal, until
+from tests.integration.integration_bench import CALLBACK, Bench, came_back, integration, refusal
 from tests.peers import oidc, slack, web
 from tests.peers.slack import BOT_TOKEN, CHANNEL_ID, TS, SlackPeer
 from tests.peers.web import Reply, Seen
@@ -157,23 +146,25 @@ async def test_a_repeat_waits_for_the_message_that_its_caller_gave_up(tmp_path: 
             assert len(peer.seen) == 1
 
 
-async def test_a_message_that_no_disk_takes_is_not_sent_again(
-    bench: Bench, peer: SlackPeer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Slack has it and the disk is full: what is tried again is keeping it, not sending it."""
-    refusals: list[str] = []
-    update = store.update_slack_message
+async def test_a_repeat_at_another_replica_waits(tmp_path: Path) -> None:
+    """A message that is being sent is not sent again by another process that is asked with the same id: both give one answer."""
+    asked, go_on = threading.Event(), threading.Event()
 
-    async def full(tx: Transaction, message_id: str, state: str, message: bytes, *times: int) -> None:
-        if len(refusals) < 3:
-            refusals.append(message_id)
-            raise errors.exhausted("disk", "full")
-        await update(tx, message_id, state, message, *times)
+    def respond(_: Seen) -> Reply:
+        asked.set()
+        assert go_on.wait(30)
+        return Reply(200, json.dumps({"ok": True, "channel": CHANNEL_ID, "ts": TS}).encode())
 
-    monkeypatch.setattr(store, "update_slack_message", full)
-    await bench.running.hear(alert())
-    await until(lambda: _any_in(bench, SENT))
-    assert (len(refusals), len(peer.posted)) == (3, 1)
+    with web.serving(respond) as peer:
+        settings = {"slack_api_url": peer.url, "slack_bot_token": BOT_TOKEN}
+        async with integration(tmp_path, **settings) as one, integration(tmp_path, **settings) as other:
+            first = asyncio.ensure_future(notify(one, request_id=REQUEST_ID))
+            assert await asyncio.to_thread(asked.wait, 30)
+            again = asyncio.ensure_future(notify(other, request_id=REQUEST_ID))
+            await asyncio.sleep(0.3)
+            go_on.set()
+            assert await again == await first
+            assert len(peer.seen) == 1
 
 
 @pytest.mark.parametrize(
@@ -233,143 +224,6 @@ async def test_a_token_that_ended_before_its_time_is_renewed(peer: SlackPeer, tm
             assert made.state == connection_pb2.CONNECTION_STATE_ACTIVE
 
 
-def alert() -> provider_events_pb2.BudgetThresholdExceeded:
-    """A budget whose name tries to mention the whole channel."""
-    return provider_events_pb2.BudgetThresholdExceeded(
-        budget_id="b1",
-        display_name="Team <!channel>",
-        threshold=80,
-        limit=Money(currency_code="USD", units=10),
-        spent=Money(currency_code="USD", units=8, nanos=250_000_000),
-    )
-
-
-async def test_a_budget_alert_is_notified_once(bench: Bench, peer: SlackPeer) -> None:
-    """Heard twice, sent once: with the figures, without the mention, and caused by the event."""
-    assert await bench.running.hear(alert(), event_id=EVENT_ID)
-    assert not await bench.running.hear(alert(), event_id=EVENT_ID)
-    await until(lambda: _any_in(bench, SENT))
-    (sent,) = await listed(bench, SENT)
-    assert peer.posted == [{"channel": "#ops", "text": sent.text}]
-    assert sent.text.endswith("Budget Team &lt;!channel&gt; has reached 80 % of its limit: 8.25 USD of 10.00 USD are spent.")
-    (event,) = [event for event in await bench.running.told() if event.type == "slack.sent"]
-    assert event.causation_id == sent.cause_event_id == EVENT_ID
-
-
-async def _any_in(bench: Bench, state: slack_message_pb2.SlackMessageState.ValueType) -> bool:
-    return bool(await listed(bench, state))
-
-
-async def test_only_failed_runs_are_notified(bench: Bench, peer: SlackPeer) -> None:
-    """The rule's `only` lets a succeeded run pass without a word."""
-    await bench.running.hear(orchestration_events_pb2.DagCompleted(run_id="r1", state=run_pb2.RUN_STATE_SUCCEEDED))
-    await bench.running.hear(orchestration_events_pb2.DagCompleted(run_id="r2", state=run_pb2.RUN_STATE_FAILED, failed_nodes=2))
-    await until(lambda: _any_in(bench, SENT))
-    assert [body["text"] for body in peer.posted] == [":x: Run r2 failed (2 nodes): "]
-
-
-async def test_a_notification_outlives_slack_and_a_restart(bench: Bench, peer: SlackPeer) -> None:
-    """While Slack is down it waits, longer each time; a restart loses nothing; then it is sent once."""
-    peer.reply = Reply(503)
-    await bench.running.hear(alert())
-    await until(lambda: _attempted(bench, 1))
-    bench.clock.advance(timedelta(seconds=2))
-    await until(lambda: _attempted(bench, 2))
-    await bench.running.restart()
-    peer.reply = None
-    tried = len(peer.posted)
-    bench.clock.advance(timedelta(seconds=4))
-    await until(lambda: _any_in(bench, SENT))
-    assert len(peer.posted) == tried + 1
-    assert (await listed(bench, SENT))[0].attempts == 3
-    assert not await listed(bench, PENDING)
-
-
-async def _attempted(bench: Bench, times: int) -> bool:
-    return any(message.attempts == times for message in await listed(bench, PENDING))
-
-
-async def test_a_notification_that_slack_refuses_is_given_up(bench: Bench, peer: SlackPeer) -> None:
-    """A no is not tried again: the message says why and stays to be seen."""
-    peer.reply = slack.refusal("is_archived")
-    await bench.running.hear(alert())
-    await until(lambda: _any_in(bench, FAILED))
-    (failed,) = await listed(bench, FAILED)
-    assert (failed.last_error, failed.attempts, len(peer.posted)) == ("is_archived", 1, 1)
-
-
-async def test_a_notification_outlives_a_rotated_token(peer: SlackPeer, tmp_path: Path) -> None:
-    """Slack takes the token no more; with the new one, after a restart, what waited is sent."""
-    settings = {"slack_api_url": peer.api_url, "slack_channel": "#ops", "notify_poll": "10ms"}
-    async with integration(tmp_path, **settings, slack_bot_token="xoxb-old") as bench:
-        await bench.running.hear(alert())
-        await until(lambda: _attempted(bench, 1))
-    async with integration(tmp_path, **settings, slack_bot_token=BOT_TOKEN) as bench:
-        bench.clock.advance(MINUTE)
-        await until(lambda: _any_in(bench, SENT))
-    assert len(peer.posted) == 2
-
-
-async def test_what_is_given_up_is_kept_within_its_limit(peer: SlackPeer, tmp_path: Path) -> None:
-    """A channel that Slack refuses for months fills no disk: the oldest go, although none was ever sent."""
-    peer.reply = slack.refusal("is_archived")
-    settings = {"slack_api_url": peer.api_url, "slack_bot_token": BOT_TOKEN, "slack_channel": "#ops", "slack_history": "2"}
-    async with integration(tmp_path, **settings, notify_poll="10ms") as bench:
-        for number in range(1, 5):
-            bench.clock.advance(MINUTE)
-            await bench.running.hear(alert())
-            await until(partial(_posted, peer, number))
-            await until(lambda: _none_in(bench, PENDING))
-        assert len(await listed(bench, FAILED)) == 2
-
-
-async def _posted(peer: SlackPeer, times: int) -> bool:
-    return len(peer.posted) == times
-
-
-async def _none_in(bench: Bench, state: slack_message_pb2.SlackMessageState.ValueType) -> bool:
-    return not await _any_in(bench, state)
-
-
-async def test_a_notification_is_given_up_after_its_last_attempt(peer: SlackPeer, tmp_path: Path) -> None:
-    """With two attempts allowed, the second failure is the end."""
-    peer.reply = Reply(503)
-    settings = {"slack_api_url": peer.api_url, "slack_bot_token": BOT_TOKEN, "slack_channel": "#ops"}
-    async with integration(tmp_path, **settings, notify_attempts="2", notify_poll="10ms") as bench:
-        await bench.running.hear(alert())
-        await until(lambda: _attempted(bench, 1))
-        bench.clock.advance(MINUTE)
-        await until(lambda: _any_in(bench, FAILED))
-        (failed,) = await listed(bench, FAILED)
-        assert (failed.attempts, failed.last_error, len(peer.posted)) == (2, "status 503", 2)
-
-
-async def test_waiting_notifications_have_a_limit(peer: SlackPeer, tmp_path: Path) -> None:
-    """A flood of events beyond the queue's limit is dropped instead of stored for ever."""
-    peer.reply = Reply(503)
-    settings = {"slack_api_url": peer.api_url, "slack_bot_token": BOT_TOKEN, "slack_channel": "#ops", "notify_queue": "2"}
-    async with integration(tmp_path, **settings) as bench:
-        for _ in range(4):
-            await bench.running.hear(alert())
-        assert len(await listed(bench, PENDING)) == 2
-
-
-async def test_a_rule_for_an_unknown_event_stops_the_start(tmp_path: Path) -> None:
-    """A typing error in the rules is named at the start instead of never notifying."""
-    file = tmp_path / "rules.toml"
-    await asyncio.to_thread(file.write_text, '["dag.complete"]\ntext = "x"\n')
-    with pytest.raises(notification.RuleError, match=r"dag\.complete"):
-        async with integration(tmp_path / "data", notifications_file=str(file)):
-            pass
-
-
-async def test_without_a_channel_nothing_is_queued(peer: SlackPeer, tmp_path: Path) -> None:
-    """Notifications are off until a channel is set."""
-    async with integration(tmp_path, slack_api_url=peer.api_url, slack_bot_token=BOT_TOKEN) as bench:
-        await bench.running.hear(alert())
-        assert not (await bench.stub.ListSlackMessages(pb.ListSlackMessagesRequest())).messages
-
-
 async def test_the_list_pages_from_the_newest(bench: Bench) -> None:
     """Three messages in pages of two, each once."""
     texts = []
@@ -380,33 +234,3 @@ async def test_the_list_pages_from_the_newest(bench: Bench) -> None:
     second = await bench.stub.ListSlackMessages(pb.ListSlackMessagesRequest(page_size=2, page_token=first.next_page_token))
     assert [message.text for message in (*first.messages, *second.messages)] == texts[::-1]
     assert not second.next_page_token
-
-
-def test_the_shipped_rules_fit_the_events_they_name() -> None:
-    """Every event type of notifications.toml is in the catalogue, and its message has every field that the rule names."""
-    tables = tomllib.loads(IntegrationSettings().notifications_file.read_text())
-    catalogue = contracts.catalogue()
-    for rule in notification.read(tables):
-        descriptor = contracts.message_class(catalogue[rule.event_type].message).DESCRIPTOR
-        used = {*rule.text.get_identifiers(), *rule.only}
-        assert used <= fields.names(descriptor), rule.event_type
-        for name, values in rule.only.items():
-            enum = next(field.enum_type for field in descriptor.fields if field.json_name == name)
-            assert enum
-            assert set(values) <= set(enum.values_by_name)
-
-
-@pytest.mark.parametrize("reply", [Reply(503), slack.limited(30)], ids=["out of order", "asks to wait"])
-async def test_what_was_put_off_before_the_clock_was_set_back(bench: Bench, peer: SlackPeer, reply: Reply) -> None:
-    """It does not wait until the clock has caught up, nor do messages of callers."""
-    peer.reply = reply
-    await bench.running.hear(alert())
-    await until(lambda: _put_off(bench))
-    bench.clock.advance(-timedelta(days=1))
-    peer.reply = None
-    await until(lambda: _any_in(bench, SENT))
-    assert (await notify(bench)).message.state == SENT
-
-
-async def _put_off(bench: Bench) -> bool:
-    return any(message.last_error for message in await listed(bench))

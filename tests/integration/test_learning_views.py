@@ -111,3 +111,18 @@ async def test_learners_are_listed_whoever_trained_last_first(bench: Bench) -> N
     assert [learner.user_id for learner in found] == ["eve", "bob", "ada"]
     assert (found[0].cards, found[0].reviews) == (2, 2)
     assert found[0].last_review_time.ToDatetime(tzinfo=START.tzinfo) == START + 2 * DAY
+
+
+async def test_learners_who_train_between_two_pages_are_listed_once(bench: Bench) -> None:
+    """Whether already listed or still to come, each of those who had trained when the list began is on one of its pages."""
+    for user in ("ada", "bob", "eve", "joe"):
+        await bench.play(0.9, user=user)
+        bench.clock.advance(DAY)
+    found, token = [], ""
+    for trains in ("joe", "ada", "zoe", ""):
+        answer = await bench.stub.ListLearners(contract.ListLearnersRequest(page_size=1, page_token=token))
+        found += [learner.user_id for learner in answer.learners]
+        token = answer.next_page_token
+        if trains:
+            await bench.play(0.9, user=trains)
+    assert (found, token) == (["joe", "eve", "bob", "ada"], "")

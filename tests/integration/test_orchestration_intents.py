@@ -162,6 +162,18 @@ async def test_workflow_versions(bench: Bench) -> None:
     assert await _code(bench.stub.GetWorkflow(pb.GetWorkflowRequest(workflow_id="train", version=3))) == grpc.StatusCode.NOT_FOUND
 
 
+async def test_versions_go_on_after_a_deletion(bench: Bench) -> None:
+    """While a run names a version of a workflow that was deleted, no other definition gets that version."""
+    for description in ("one", "two"):
+        await _create(bench, description=description)
+    run_id = (await bench.stub.ExecuteDag(pb.ExecuteDagRequest(workflow_id="train"))).run_id
+    await bench.stub.DeleteWorkflow(pb.DeleteWorkflowRequest(workflow_id="train"))
+    anew = (await _create(bench, description="another")).workflow
+    run = await bench.run_ended(run_id)
+    assert (run.workflow_version, anew.version) == (2, 3)
+    assert await _code(bench.stub.GetWorkflow(pb.GetWorkflowRequest(workflow_id="train", version=2))) == grpc.StatusCode.NOT_FOUND
+
+
 async def test_workflows_are_listed_by_id(bench: Bench) -> None:
     """Pages give every workflow once, in its newest version, without its DAG; one without an id gets one."""
     for name in ("b", "a", "c"):
@@ -174,6 +186,9 @@ async def test_workflows_are_listed_by_id(bench: Bench) -> None:
     assert [workflow.workflow_id for workflow in listed] == sorted(["a", "b", "c", made])
     assert {workflow.workflow_id: workflow.version for workflow in listed}["a"] == 2
     assert not any(workflow.HasField("dag") for workflow in listed)
+    assert second.next_page_token == ""
+    whole = await bench.stub.ListWorkflows(pb.ListWorkflowsRequest(page_size=4))
+    assert (len(whole.workflows), whole.next_page_token) == (4, "")
 
 
 async def test_a_workflow_can_be_executed(bench: Bench) -> None:

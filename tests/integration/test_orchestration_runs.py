@@ -236,6 +236,7 @@ async def test_lists_page_and_filter(bench: Bench) -> None:
         ([{"id": "a", "call": "tooloo.learning.v1.LearningService/Nothing"}], "dag.nodes[0].call"),
         ([{"id": "a", "call": "tooloo.bus.v1.EventBus/Follow"}], "dag.nodes[0].call"),
         ([{"id": "a", "call": "tooloo.orchestration.v1.OrchestrationService/ExecuteDag"}], "dag.nodes[0].call"),
+        ([{"id": "a", "call": "tooloo.orchestration.v1.OrchestrationService/RetryRun"}], "dag.nodes[0].call"),
         ([{"id": "a", "call": START, "input": {"colour": "red"}}], "dag.nodes[0].input"),
         ([{"id": "a", "call": START, "input": {"roundCount": "many"}}], "dag.nodes[0].input"),
         ([{"id": "a", "call": START, "input": {"colour": "${input.x}"}}], "dag.nodes[0].input"),

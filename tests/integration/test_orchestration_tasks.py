@@ -1,6 +1,7 @@
 """Tasks over the real server with a clock of the test's own: fires, restarts, missed fires, pause, refusals."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,8 @@ from tooloo.orchestration.v1 import task_pb2
 
 from mesh import errors
 from mesh.clock import ManualClock
+from services.orchestration import wire
+from services.orchestration.records import TaskRecord
 from tests.integration.orchestration_bench import Bench, running, start
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -287,10 +290,30 @@ async def test_lists_page_and_filter(bench: Timed) -> None:
         bench.clock.advance(timedelta(seconds=1))
     first = await bench.stub.ListTasks(pb.ListTasksRequest(page_size=2))
     second = await bench.stub.ListTasks(pb.ListTasksRequest(page_size=2, page_token=first.next_page_token))
+    assert not (await bench.stub.ListTasks(pb.ListTasksRequest(page_size=3))).next_page_token
     assert [task.task_id for task in (*first.tasks, *second.tasks)] == made[::-1]
     assert not first.tasks[0].HasField("dag")
     ada = await bench.stub.ListTasks(pb.ListTasksRequest(user_id="ada", state=task_pb2.TASK_STATE_ACTIVE))
     assert [task.task_id for task in ada.tasks] == made[:0:-1]
+
+
+@pytest.mark.timeout(60)
+async def test_a_long_list_of_fires_keeps_nobody_waiting(bench: Timed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the next fires of many tasks are worked out, other calls are answered and runs go on."""
+    begun, go_on, upcoming = threading.Event(), threading.Event(), wire.upcoming_fires
+
+    def slow(record: TaskRecord, count: int) -> list[datetime]:
+        begun.set()
+        assert not count or go_on.wait(30)
+        return upcoming(record, count)
+
+    monkeypatch.setattr(wire, "upcoming_fires", slow)
+    made = await bench.schedule({"every": "60s"})
+    listed = asyncio.ensure_future(bench.stub.ListTasks(pb.ListTasksRequest(upcoming_fires=2)))
+    assert await asyncio.to_thread(begun.wait, 30)
+    assert (await bench.task(made.task_id)).state == task_pb2.TASK_STATE_ACTIVE
+    go_on.set()
+    assert len((await listed).tasks[0].upcoming_fire_times) == 2
 
 
 @pytest.mark.parametrize("call", ["GetTask", "PauseTask", "ResumeTask", "DeleteTask"])
@@ -314,3 +337,20 @@ async def test_the_next_fires_are_told_when_they_are_asked_for(bench: Timed) -> 
     await bench.stub.PauseTask(pb.PauseTaskRequest(task_id=daily.task_id))
     paused = (await bench.stub.GetTask(pb.GetTaskRequest(task_id=daily.task_id, upcoming_fires=2))).task
     assert not paused.upcoming_fire_times
+
+
+async def test_tasks_that_are_done_take_no_room(tmp_path: Path) -> None:
+    """The limit counts tasks that may still fire; one that is done goes with its last run."""
+    clock = ManualClock(NOON)
+    async with running(tmp_path, clock, max_tasks="1", keep_runs="1h", run_lease="60ms") as made:
+        bench = Timed(made.running, made.far)
+        once = (await bench.schedule({"at": "2026-11-22T12:05:00Z"})).task_id
+        assert (await _refused(bench.schedule({"every": "60s"})))[0] == grpc.StatusCode.RESOURCE_EXHAUSTED
+        clock.advance(5 * MINUTE)
+        await bench.fired(once, 1)
+        often = (await bench.schedule({"every": "600s"})).task_id
+        clock.advance(timedelta(hours=1, minutes=1))
+        async with asyncio.timeout(30):
+            while len((await bench.stub.ListTasks(pb.ListTasksRequest())).tasks) > 1:  # noqa: ASYNC110 # nothing tells of it
+                await asyncio.sleep(0.02)
+        assert (await bench.task(often)).state == task_pb2.TASK_STATE_ACTIVE

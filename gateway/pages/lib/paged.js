@@ -35,13 +35,18 @@ export function usePaged(path, params, field, pageSize = 50) {
     return () => abort.abort()
   }, [key, turn])
   const more = async () => {
+    const token = found.next
+    // what was loaded anew meanwhile, or with another filter, does not go on where this page begins
+    const change = (changed) => setFound((old) => (old.next === token ? { ...old, ...changed(old), loading: false } : old))
     setFound((old) => ({ ...old, loading: true }))
     try {
-      const page = await load(found.next, pageSize)
-      shown.current += pageSize
-      setFound((old) => ({ rows: [...old.rows, ...page.rows], next: page.next, loading: false }))
+      const page = await load(token, pageSize)
+      change(({ rows }) => {
+        shown.current = rows.length + page.rows.length
+        return { rows: [...rows, ...page.rows], next: page.next }
+      })
     } catch (error) {
-      setFound((old) => ({ ...old, error, loading: false }))
+      change(() => ({ error }))
     }
   }
   return { ...found, more, reload: useCallback(() => setTurn((before) => before + 1), []) }

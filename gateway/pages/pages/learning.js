@@ -20,7 +20,8 @@ await sheet('./learning/learning.css', import.meta.url)
 
 export const title = 'Learning'
 const DAYS = 30
-const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone
+// the browser's time zone, until the mesh says that it knows none of that name: days are those of the mesh then
+let zone = Intl.DateTimeFormat().resolvedOptions().timeZone
 const few = (value) => (value < 10 && !Number.isInteger(value) ? value.toFixed(1) : String(Math.round(value)))
 
 function Figures({ overview, badges }) {
@@ -53,10 +54,21 @@ const sessionColumns = [
   { label: 'Began', cell: (each) => html`<time class="nowrap" datetime=${each.startTime} title=${clock(each.startTime)}>${ago(each.startTime)}</time>`, hide: 'small' },
 ]
 
+async function inZone(path, params, options) {
+  const timeZone = zone
+  try {
+    return await get(path, { ...params, timeZone }, options)
+  } catch (refusal) {
+    if (!timeZone || !refusal.violations?.some(({ field }) => field === 'time_zone')) throw refusal
+    zone = ''
+    return get(path, params, options)
+  }
+}
+
 async function loadAll(user, signal) {
   const [overview, forecast, { rules }] = await Promise.all([
-    get('/api/v1/training/overview', { userId: user, timeZone: ZONE }, { signal }),
-    get('/api/v1/cards/forecast', { userId: user, days: DAYS, timeZone: ZONE }, { signal }),
+    inZone('/api/v1/training/overview', { userId: user }, { signal }),
+    inZone('/api/v1/cards/forecast', { userId: user, days: DAYS }, { signal }),
     get('/api/v1/badges/rules', { userId: user }, { signal }),
   ])
   return { overview, forecast, badges: rules }

@@ -16,7 +16,7 @@ from typing import TypeVar
 from mesh.clock import to_us
 from mesh.db import Transaction
 from mesh.host import Host
-from services.context import git, store
+from services.context import git, store, store_runs
 from services.context.comparing import Changes, Known, compare
 from services.context.flows.linking import link
 from services.context.parsing import Parsed
@@ -131,7 +131,7 @@ class Run:
 
     async def guarded(self, tx: Transaction, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """The same inside a transaction."""
-        if not await store.may_write(tx, self._at.repo_id, self._run_id):
+        if not await store_runs.may_write(tx, self._at.repo_id, self._run_id):
             raise RunLost
         return await work(tx)
 

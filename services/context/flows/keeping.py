@@ -3,9 +3,10 @@
 import asyncio
 from functools import partial
 
+from mesh.clock import MICROSECOND, to_us
 from mesh.db import Transaction
 from mesh.host import Host
-from services.context import events, store_queries
+from services.context import events, store_queries, store_runs
 from services.context.freshness import Sight, look, why_stale
 from services.context.settings import ContextSettings
 from services.context.store import Repository
@@ -42,16 +43,26 @@ class Keeper:
 
     async def sweep(self) -> None:
         """Deletes every row that no index shows any more."""
+        if await self._killed_first():
+            await self._host.db.write(lambda tx: store_runs.forget_killed_first(tx, *self._now_and_lease()))
         for index_id, generation in await self._host.db.read(store_queries.sweepable):
             while await self._host.db.write(partial(store_queries.sweep, index_id=index_id, generation=generation)):
                 pass
         await self._host.db.write(store_queries.sweep_shapes)
 
+    async def _killed_first(self) -> bool:
+        return await self._host.db.read(lambda tx: store_runs.any_killed_first(tx, *self._now_and_lease()))
+
+    def _now_and_lease(self) -> tuple[int, int]:
+        return to_us(self._host.clock.now()), self._settings.run_lease // MICROSECOND
+
     async def watch_forever(self) -> None:
-        """Looks after every interval whether an index went stale."""
+        """Looks after every interval whether an index went stale, or a process was killed in the first run of one."""
         while True:
             await asyncio.sleep(self._settings.freshness_interval.total_seconds())
             await self.watch()
+            if await self._killed_first():
+                self.wake()
 
     async def watch(self) -> None:
         """Tells context.stale once for each commit that is seen beside an index of another one."""

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -12,10 +11,11 @@ from tooloo.context.v1.context_service_pb2 import AnalyzeContextRequest, Analyze
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from mesh import errors
-from mesh.clock import to_us
+from mesh.answers import request_id_of
+from mesh.clock import MICROSECOND, to_us
 from mesh.db import Transaction
 from mesh.host import Host
-from services.context import events, store, store_queries, wire
+from services.context import events, store, store_queries, store_runs, wire
 from services.context.flows.indexing import Outcome, RootGone, RootReplaced, Run, RunLost, TreeTooLarge
 from services.context.freshness import look
 from services.context.progress import Meter, Phase, Progress
@@ -27,6 +27,11 @@ log = logging.getLogger(__name__)
 _WHEN_BUSY = timedelta(seconds=5)
 # a setting of nothing must not become a loop without a pause
 _SHORTEST_INTERVAL = 0.01
+_NOTHING_READ = frozenset({Phase.WAITING, Phase.COUNTING})
+# times that a run shows that it is alive before it would be taken for dead
+_SIGNS_PER_LEASE = 3
+# how often it is looked whether another process's run has ended
+_LOOK_AGAIN_S = 0.2
 Request = AnalyzeContextRequest | IndexRepositoryRequest
 Answer = asyncio.Task[AnalyzeContextResponse]
 
@@ -39,12 +44,20 @@ class _Underway:
     meter: Meter = field(default_factory=Meter)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Running:
+    """A run and who began it; `following` begins when it has ended, for those who came when it had begun to read."""
+
     root: Path
     task: Answer
     underway: _Underway
     started: float
+    request_id: str
+    following: "_Running | None" = None
+
+    def holds_for(self, request_id: str) -> bool:
+        """True when its answer is right for a call that comes now: whatever was written before will be read."""
+        return self.underway.meter.now.phase in _NOTHING_READ or bool(request_id and request_id == self.request_id)
 
 
 @dataclass(frozen=True)
@@ -58,7 +71,10 @@ class Watched:
 
 
 class Runs:
-    """Starts runs and joins callers to those that are on their way. `after_run` is called when one has ended."""
+    """Starts runs and joins callers to those that are on their way and have read nothing yet; for whoever comes later one follows.
+
+    `after_run` is called when one has ended.
+    """
 
     def __init__(self, host: Host, settings: ContextSettings, after_run: Callable[[], None]) -> None:
         self._host = host
@@ -66,28 +82,21 @@ class Runs:
         self.after_run = after_run
         self._running: dict[str, _Running] = {}
 
-    def is_running(self, repo_id: str) -> bool:
-        """True while the repository is being indexed."""
-        return repo_id in self._running
-
     async def close(self) -> None:
         """Ends all runs; what is shown stays as it is."""
-        for running in list(self._running.values()):
-            running.task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await running.task
+        tasks = [each.task for running in self._running.values() for each in (running.following, running) if each]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def analyze(self, request: Request, repo_id: str, root: Path) -> AnalyzeContextResponse:
-        """Indexes a tree, or waits for the run that does so already; a caller that goes away does not end it."""
-        running = self._find(repo_id, root)
-        if running is None:
-            return await asyncio.shield(self._start(request, repo_id, root).task)
-        return await self._joined(request, running)
+        """Indexes a tree, or waits for a run that does so anyway; a caller that goes away does not end it."""
+        running, joined = self._take(request, repo_id, root)
+        return await (self._joined(request, running) if joined else asyncio.shield(running.task))
 
     async def watch(self, request: Request, repo_id: str, root: Path, silence: float) -> AsyncIterator[Watched]:
         """The same, telling how far the run is, at least every so many seconds; what refuses it before it has begun is raised."""
-        known = self._find(repo_id, root)
-        running = known or self._start(request, repo_id, root)
+        running, joined = self._take(request, repo_id, root)
         underway, interval = running.underway, max(self._settings.progress_interval.total_seconds(), _SHORTEST_INTERVAL)
         await underway.begun.wait()
         told, told_at = None, 0.0
@@ -97,14 +106,21 @@ class Runs:
                 told, told_at = underway.meter.now, now
                 yield Watched(told, now - running.started)
             await asyncio.wait({running.task}, timeout=min(interval, silence))
-        yield await self._last(request, running, joined=known is not None)
+        yield await self._last(request, running, joined=joined)
 
-    def _find(self, repo_id: str, root: Path) -> _Running | None:
-        """The run that does so already; it must be of the same folder."""
-        running = self._running.get(repo_id)
-        if running and running.root != root:
+    def _take(self, request: Request, repo_id: str, root: Path) -> tuple[_Running, bool]:
+        """The run whose answer this call gets, and whether another call began it."""
+        running, request_id = self._running.get(repo_id), request_id_of(request)
+        if running is None:
+            return self._start(request, repo_id, root), False
+        if running.root != root:
             raise _other_root(repo_id, str(running.root))
-        return running
+        if running.holds_for(request_id):
+            return running, True
+        if running.following is None:
+            running.following = self._begin(request, repo_id, root, _Underway(meter=Meter(Phase.WAITING)), after=running.task)
+            return running.following, False
+        return running.following, True
 
     async def _last(self, request: Request, running: _Running, *, joined: bool) -> Watched:
         progress, seconds = running.underway.meter.now, self._host.clock.monotonic() - running.started
@@ -127,31 +143,41 @@ class Runs:
         if len(self._running) >= self._settings.max_runs:
             name = ContextSettings.env_name("max_runs")
             raise errors.exhausted(name, f"{self._settings.max_runs} trees are being indexed; try again", retry_after=_WHEN_BUSY)
-        underway = _Underway()
-        task = asyncio.create_task(self._run(request, repo_id, root, underway), name=f"index {repo_id}")
-        running = self._running[repo_id] = _Running(root, task, underway, self._host.clock.monotonic())
+        running = self._running[repo_id] = self._begin(request, repo_id, root, _Underway())
+        return running
+
+    def _begin(self, request: Request, repo_id: str, root: Path, underway: _Underway, after: Answer | None = None) -> _Running:
+        task = asyncio.create_task(self._run(request, repo_id, root, underway, after), name=f"index {repo_id}")
+        running = _Running(root, task, underway, self._host.clock.monotonic(), request_id_of(request))
         task.add_done_callback(lambda _: self._ended(repo_id, running))
         return running
 
     def _ended(self, repo_id: str, running: _Running) -> None:
         task = running.task
         running.underway.begun.set()
-        del self._running[repo_id]
+        if self._running[repo_id] is running:
+            del self._running[repo_id]
+            if running.following:
+                self._running[repo_id] = running.following
         self.after_run()
         if not task.cancelled() and (error := task.exception()) and not isinstance(error, errors.Refusal):
             log.error("indexing %s failed", repo_id, exc_info=error)
 
-    async def _run(self, request: Request, repo_id: str, root: Path, underway: _Underway) -> AnalyzeContextResponse:
+    async def _run(
+        self, request: Request, repo_id: str, root: Path, underway: _Underway, after: Answer | None
+    ) -> AnalyzeContextResponse:
+        await self._wait_for_others(repo_id, underway, after)
         run_id, settings, started = self._host.ids(), self._settings, self._host.clock.monotonic()
 
         async def begin(tx: Transaction) -> Repository:
             before = await store_queries.shown_repository(tx, repo_id)
             if before and before.root != str(root):
                 raise _other_root(repo_id, before.root)
-            return await store.begin_run(tx, repo_id, str(root), run_id)
+            return await store_runs.begin_run(tx, repo_id, str(root), run_id, self._alive_until())
 
         at = await self._host.db.write(begin)
         underway.begun.set()
+        alive = asyncio.create_task(self._show_life(repo_id, run_id))
         try:
             async with Pool(settings.workers, settings.parse_timeout, settings.worker_memory_bytes) as pool:
                 run = Run(self._host, settings, at, root, run_id, pool, underway.meter)
@@ -173,7 +199,34 @@ class Runs:
             detail = "its process ends at once or cannot be started; the index before stays"
             raise errors.unavailable("the parser", retry_after=_WHEN_BUSY, detail=detail) from error
         finally:
-            await self._host.db.write(lambda tx: store_queries.abandon_first(tx, repo_id, run_id))
+            alive.cancel()
+            await self._host.db.write(lambda tx: store_runs.end_run(tx, repo_id, run_id))
+
+    async def _wait_for_others(self, repo_id: str, underway: _Underway, after: Answer | None) -> None:
+        """Until the run before has ended, and whichever another process has begun: that one would be lost."""
+        if after:
+            underway.begun.set()
+            await asyncio.wait({after})
+        while await self._host.db.read(lambda tx: store_runs.is_indexed_now(tx, repo_id, *self._now_and_lease())):
+            underway.meter.enter(Phase.WAITING)
+            underway.begun.set()
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        underway.meter.enter(Phase.COUNTING)
+
+    def _now_and_lease(self) -> tuple[int, int]:
+        return to_us(self._host.clock.now()), self._settings.run_lease // MICROSECOND
+
+    def _alive_until(self) -> int:
+        return to_us(self._host.clock.now() + self._settings.run_lease)
+
+    async def _show_life(self, repo_id: str, run_id: str) -> None:
+        """Lets other processes know that the run is under way, until it is cancelled."""
+        while True:
+            await asyncio.sleep(self._settings.run_lease.total_seconds() / _SIGNS_PER_LEASE)
+            try:
+                await self._host.db.write(lambda tx: store_runs.renew_run(tx, repo_id, run_id, self._alive_until()))
+            except errors.Refusal as refusal:
+                log.warning("the run of %s is not shown to be alive: %s", repo_id, refusal)
 
     async def _publish(
         self, request: Request, run: Run, at: Repository, outcome: Outcome, started: float

@@ -6,16 +6,15 @@ import os
 from tooloo.integration.v1 import integration_service_pb2 as pb
 
 from mesh import errors
-from mesh.answers import request_id_of
 from mesh.db import Transaction
 from mesh.host import Host
-from mesh.unbroken import Unbroken
 from mesh.vault import Vault, VaultError
 from services.integration import connection as connections
 from services.integration import events, id_token, oauth, wire
 from services.integration.connection import Authorization, Connection
 from services.integration.exchange import OK, Refused, RemoteError
 from services.integration.flows import refusals
+from services.integration.flows.alone import Alone
 from services.integration.flows.directory import Directory
 from services.integration.id_token import IdTokenError
 from services.integration.oauth import Tokens
@@ -38,14 +37,14 @@ class Authorizing:
         vault: Vault,
         directory: Directory,
         outgoing: Outgoing,
-        unbroken: Unbroken,
+        alone: Alone,
     ) -> None:
         self._host = host
         self._settings = settings
         self._vault = vault
         self._directory = directory
         self._outgoing = outgoing
-        self._unbroken = unbroken
+        self._alone = alone
 
     async def begin(self, request: pb.AuthorizeOAuthRequest) -> pb.AuthorizeOAuthResponse:
         """Where the browser has to go; the state that comes back is kept with its encrypted code verifier."""
@@ -109,12 +108,9 @@ class Authorizing:
 
     async def complete(self, request: pb.CompleteOAuthRequest) -> pb.CompleteOAuthResponse:
         """Makes a connection of what the browser came back with. The state is used up, whatever comes of it."""
-        return await self._unbroken.run(self._complete(request), alone=request_id_of(request))
+        return await self._alone.run(request, pb.CompleteOAuthResponse, lambda: self._complete(request))
 
     async def _complete(self, request: pb.CompleteOAuthRequest) -> pb.CompleteOAuthResponse:
-        known = await self._host.answered(request, pb.CompleteOAuthResponse)
-        if known:
-            return known
         if not request.code and not request.error:
             raise errors.invalid("code", "neither a code nor an error came back from the provider")
         authorization = await self._take(request.state)

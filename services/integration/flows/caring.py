@@ -5,15 +5,14 @@ from collections.abc import Sequence
 from tooloo.integration.v1 import integration_service_pb2 as pb
 
 from mesh import errors
-from mesh.answers import request_id_of
 from mesh.db import Transaction
 from mesh.errors import Refusal
 from mesh.host import Host
-from mesh.unbroken import Unbroken
 from services.integration import events, oauth, wire
 from services.integration.connection import LAPSED, Connection
 from services.integration.exchange import UNAUTHORIZED, Call, Refused, RemoteError
 from services.integration.flows import refusals
+from services.integration.flows.alone import Alone
 from services.integration.flows.directory import Directory
 from services.integration.flows.tokens import TokenKeeper
 from services.integration.providers import Provider
@@ -26,12 +25,12 @@ from services.integration.store import github as github_store
 class Caring:
     """Checks and revokes connections."""
 
-    def __init__(self, host: Host, directory: Directory, keeper: TokenKeeper, outgoing: Outgoing, unbroken: Unbroken) -> None:
+    def __init__(self, host: Host, directory: Directory, keeper: TokenKeeper, outgoing: Outgoing, alone: Alone) -> None:
         self._host = host
         self._directory = directory
         self._keeper = keeper
         self._outgoing = outgoing
-        self._unbroken = unbroken
+        self._alone = alone
 
     async def check(self, request: pb.CheckConnectionRequest) -> pb.CheckConnectionResponse:
         """Asks the provider with the token itself, after a refresh when that is due or when it is not taken."""
@@ -88,12 +87,9 @@ class Caring:
 
     async def revoke(self, request: pb.RevokeConnectionRequest) -> pb.RevokeConnectionResponse:
         """Kills the tokens at the provider first: forgotten here first, they could no longer be killed there."""
-        return await self._unbroken.run(self._revoke(request), alone=request_id_of(request))
+        return await self._alone.run(request, pb.RevokeConnectionResponse, lambda: self._revoke(request))
 
     async def _revoke(self, request: pb.RevokeConnectionRequest) -> pb.RevokeConnectionResponse:
-        known = await self._host.answered(request, pb.RevokeConnectionResponse)
-        if known:
-            return known
         connection = await self._find(request.user_id, request.provider)
         try:
             confirmed = await self._revoke_there(connection)

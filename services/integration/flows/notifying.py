@@ -1,26 +1,28 @@
 """Messages to Slack: at once for a call, and from a queue for heard events, tried again until Slack has taken them.
 
-At least once: a crash between Slack's answer and our commit sends a message again, because Slack offers no idempotency key.
+At least once: a crash between Slack's answer and our commit sends a message again, because Slack offers no idempotency key. Of the
+processes on one store one sends a notification, by a lease.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 
 from tooloo.event.v1.event_pb2 import Event
 from tooloo.integration.v1 import integration_service_pb2 as pb
 from tooloo.integration.v1.slack_message_pb2 import SLACK_MESSAGE_STATE_FAILED, SLACK_MESSAGE_STATE_PENDING, SlackMessage
 
 from mesh import call, errors
-from mesh.answers import request_id_of
 from mesh.clock import to_us
 from mesh.db import Row, Transaction
 from mesh.host import Host
-from mesh.unbroken import Unbroken
 from services.integration import events, notification
 from services.integration.exchange import Limited, Refused, RemoteError
 from services.integration.flows import refusals
+from services.integration.flows.alone import Alone
 from services.integration.flows.slacking import REMOTE, Slacking
 from services.integration.settings import IntegrationSettings
 from services.integration.slack import DEAD_TOKEN
@@ -36,25 +38,22 @@ class Notifying:
     """The way of a message from being asked for to being told as slack.sent."""
 
     def __init__(
-        self, host: Host, settings: IntegrationSettings, slacking: Slacking, unbroken: Unbroken, jitter: Callable[[], float]
+        self, host: Host, settings: IntegrationSettings, slacking: Slacking, alone: Alone, jitter: Callable[[], float]
     ) -> None:
         self._host = host
         self._settings = settings
         self._slacking = slacking
-        self._unbroken = unbroken
+        self._alone = alone
         self._jitter = jitter
         self._queued = asyncio.Event()
         # what Slack has taken and no disk has yet
-        self._unkept: dict[str, SlackMessage] = {}
+        self._unkept: list[tuple[Row, SlackMessage]] = []
 
     async def notify(self, request: pb.NotifySlackRequest) -> pb.NotifySlackResponse:
         """Sends at once; a request_id that comes twice at the same time is sent once."""
-        return await self._unbroken.run(self._notify(request), alone=request_id_of(request))
+        return await self._alone.run(request, pb.NotifySlackResponse, lambda: self._notify(request))
 
     async def _notify(self, request: pb.NotifySlackRequest) -> pb.NotifySlackResponse:
-        known = await self._host.answered(request, pb.NotifySlackResponse)
-        if known:
-            return known
         sender = await self._slacking.sender(request.user_id)
         message = SlackMessage(message_id=self._host.ids(), channel=request.channel, text=request.text, user_id=request.user_id)
         message.create_time.FromDatetime(self._host.clock.now())
@@ -112,44 +111,45 @@ class Notifying:
             pass
 
     async def send_due(self) -> int:
-        """Tries the messages whose time has come; gives their number."""
+        """Tries the messages whose time has come and that no other process sends; gives their number."""
+        await self._keep_what_was_sent()
         now = self._host.clock.now()
-        rows = await self._host.db.read(lambda tx: store.due_slack_messages(tx, now, _BATCH))
-        for row in rows:
-            await self._try(row)
-        return len(rows)
+        rows = await self._host.db.read(lambda tx: store.due_slack_messages(tx, now, now + self._settings.notify_lease, _BATCH))
+        return sum([await self._try(row) for row in rows])
 
-    async def _try(self, row: Row) -> None:
-        """One attempt; what is told of it belongs to the event that caused the message."""
+    async def _try(self, row: Row) -> bool:
+        """One attempt, under a lease; False when somebody else makes it. One that is cut off is made again."""
+        now = self._host.clock.now()
+        until = now + self._settings.notify_lease
+        if not await self._host.db.write(lambda tx: store.claim_slack_message(tx, row["message_id"], now, until)):
+            return False
         message = SlackMessage.FromString(row["message"])
-        token = call.current.set(
-            call.Call(
-                method="notification",
-                traceparent=row["traceparent"],
-                correlation_id=row["correlation_id"],
-                causation_id=message.cause_event_id,
-            )
-        )
-        try:
-            sent = self._unkept.get(message.message_id) or await self._send(message)
-        except (RemoteError, errors.Refusal) as error:
-            await self._postpone(message, error)
-        else:
-            self._unkept[message.message_id] = sent
-            await self._host.db.write(lambda tx: self._keep_sent(tx, sent))
-            del self._unkept[message.message_id]
-        finally:
-            call.current.reset(token)
+        with _caused_by(row, message):
+            try:
+                sent = await self._slacking.send(message, await self._slacking.sender(message.user_id))
+            except (RemoteError, errors.Refusal) as error:
+                await self._postpone(message, error, until)
+                return True
+            except asyncio.CancelledError:
+                await self._host.db.write(lambda tx: store.release_slack_message(tx, row["message_id"], until))
+                raise
+        self._unkept.append((row, sent))
+        await self._keep_what_was_sent()
+        return True
 
-    async def _send(self, message: SlackMessage) -> SlackMessage:
-        return await self._slacking.send(message, await self._slacking.sender(message.user_id))
+    async def _keep_what_was_sent(self) -> None:
+        while self._unkept:
+            row, sent = self._unkept[0]
+            with _caused_by(row, sent):
+                await self._host.db.write(partial(self._keep_sent, sent=sent))
+            self._unkept.pop(0)
 
     async def _keep_sent(self, tx: Transaction, sent: SlackMessage) -> None:
-        await store.update_slack_message(tx, sent.message_id, store.SENT, sent.SerializeToString())
-        await store.trim_slack_messages(tx, self._settings.slack_history)
-        await self._host.tell(tx, events.slack_sent(sent))
+        if await store.keep_sent(tx, sent.message_id, sent.SerializeToString()):
+            await store.trim_slack_messages(tx, self._settings.slack_history)
+            await self._host.tell(tx, events.slack_sent(sent))
 
-    async def _postpone(self, message: SlackMessage, error: RemoteError | errors.Refusal) -> None:
+    async def _postpone(self, message: SlackMessage, error: RemoteError | errors.Refusal, until: datetime) -> None:
         """Sets the next attempt. Being asked to wait is no attempt; being refused is the last one, unless for our token."""
         now = self._host.clock.now()
         message.last_error = str(error)[:_LONGEST_ERROR]
@@ -166,15 +166,33 @@ class Notifying:
             due = now + (error.wait if isinstance(error, Limited) else self._wait_after(message.attempts))
             message.next_attempt_time.FromDatetime(due)
             state, next_us = store.PENDING, to_us(due)
-        await self._host.db.write(lambda tx: self._keep_unsent(tx, message, state, next_us, to_us(now)))
+        put_off = store.PutOff(state, next_us, to_us(now))
+        await self._host.db.write(lambda tx: self._keep_unsent(tx, message, put_off, until))
 
-    async def _keep_unsent(self, tx: Transaction, message: SlackMessage, state: str, next_us: int, since_us: int) -> None:
-        await store.update_slack_message(tx, message.message_id, state, message.SerializeToString(), next_us, since_us)
+    async def _keep_unsent(self, tx: Transaction, message: SlackMessage, put_off: store.PutOff, until: datetime) -> None:
+        await store.keep_unsent(tx, message.message_id, message.SerializeToString(), put_off, until)
         await store.trim_slack_messages(tx, self._settings.slack_history)
 
     def _wait_after(self, attempt: int) -> timedelta:
         settings = self._settings
         return notification.backoff(attempt, settings.notify_backoff, settings.notify_backoff_cap, self._jitter())
+
+
+@contextmanager
+def _caused_by(row: Row, message: SlackMessage) -> Iterator[None]:
+    """What is told here belongs to the event that caused the message."""
+    token = call.current.set(
+        call.Call(
+            method="notification",
+            traceparent=row["traceparent"],
+            correlation_id=row["correlation_id"],
+            causation_id=message.cause_event_id,
+        )
+    )
+    try:
+        yield
+    finally:
+        call.current.reset(token)
 
 
 def _row(message: SlackMessage, state: str, now: datetime) -> dict[str, object]:

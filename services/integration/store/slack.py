@@ -1,12 +1,28 @@
 """Statements about messages to Slack."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from mesh.clock import to_us
 from mesh.db import Row, Transaction
 
 PENDING, SENT, FAILED = "pending", "sent", "failed"
+# nobody sends it: its lease has ended, or is one that only a clock that has been set back since can have given
+_FREE = "(lease_us <= :now_us OR lease_us > :latest_us)"
+# its time has come, or it was put off before the clock was set back
+_DUE = f"state = :pending AND (next_us <= :now_us OR since_us > :now_us) AND {_FREE}"
+
+
+class PutOff(NamedTuple):
+    """How far a message that was not sent has come; one that waits until `next_us` has waited since `since_us`."""
+
+    state: str
+    next_us: int
+    since_us: int
+
+
+def _at(now: datetime, until: datetime) -> dict[str, object]:
+    return {"pending": PENDING, "now_us": to_us(now), "until_us": to_us(until), "latest_us": to_us(until + (until - now))}
 
 
 async def insert_slack_message(tx: Transaction, row: dict[str, Any]) -> bool:
@@ -21,23 +37,48 @@ async def insert_slack_message(tx: Transaction, row: dict[str, Any]) -> bool:
     return inserted == 1
 
 
-async def update_slack_message(
-    tx: Transaction, message_id: str, state: str, message: bytes, next_us: int = 0, since_us: int = 0
-) -> None:
-    """Keeps how far a message has come; one that waits until `next_us` has waited since `since_us`."""
-    await tx.execute(
-        "UPDATE slack_messages SET state = :state, message = :message, next_us = :next_us, since_us = :since_us"
-        " WHERE message_id = :message_id",
-        {"message_id": message_id, "state": state, "message": message, "next_us": next_us, "since_us": since_us},
+async def due_slack_messages(tx: Transaction, now: datetime, until: datetime, limit: int) -> list[Row]:
+    """Waiting messages whose time has come and that nobody sends, oldest first; a lease that began now would end then."""
+    return await tx.fetch_all(
+        f"SELECT message_id, message, correlation_id, traceparent FROM slack_messages WHERE {_DUE}"  # noqa: S608 # constants only
+        " ORDER BY next_us, message_id LIMIT :limit",
+        {**_at(now, until), "limit": limit},
     )
 
 
-async def due_slack_messages(tx: Transaction, now: datetime, limit: int) -> list[Row]:
-    """Waiting messages whose time has come, oldest first; those too that were put off before the clock was set back."""
-    return await tx.fetch_all(
-        "SELECT message, correlation_id, traceparent FROM slack_messages WHERE state = :pending"
-        " AND (next_us <= :now_us OR since_us > :now_us) ORDER BY next_us, message_id LIMIT :limit",
-        {"pending": PENDING, "now_us": to_us(now), "limit": limit},
+async def claim_slack_message(tx: Transaction, message_id: str, now: datetime, until: datetime) -> bool:
+    """Leases a due message to the caller until then; False when somebody else has it, or has sent it."""
+    claimed = await tx.execute(
+        f"UPDATE slack_messages SET lease_us = :until_us WHERE message_id = :message_id AND {_DUE}",  # noqa: S608 # constants only
+        {**_at(now, until), "message_id": message_id},
+    )
+    return claimed == 1
+
+
+async def release_slack_message(tx: Transaction, message_id: str, until: datetime) -> None:
+    """Gives a message back that this lease was for."""
+    await tx.execute(
+        "UPDATE slack_messages SET lease_us = 0 WHERE message_id = :message_id AND lease_us = :until_us",
+        {"message_id": message_id, "until_us": to_us(until)},
+    )
+
+
+async def keep_sent(tx: Transaction, message_id: str, message: bytes) -> bool:
+    """Keeps that a message was sent; False when that is known."""
+    changed = await tx.execute(
+        "UPDATE slack_messages SET state = :sent, message = :message, next_us = 0, lease_us = 0"
+        " WHERE message_id = :message_id AND state = :pending",
+        {"message_id": message_id, "message": message, "sent": SENT, "pending": PENDING},
+    )
+    return changed == 1
+
+
+async def keep_unsent(tx: Transaction, message_id: str, message: bytes, put_off: PutOff, until: datetime) -> None:
+    """Keeps how far a message has come and ends this lease, unless somebody else has taken it over since."""
+    await tx.execute(
+        "UPDATE slack_messages SET state = :state, message = :message, next_us = :next_us, since_us = :since_us, lease_us = 0"
+        " WHERE message_id = :message_id AND state = :pending AND lease_us = :until_us",
+        {"message_id": message_id, "message": message, **put_off._asdict()} | {"pending": PENDING, "until_us": to_us(until)},
     )
 
 

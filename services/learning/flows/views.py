@@ -12,7 +12,6 @@ from tooloo.learning.v1.learning_service_pb2 import (
 )
 
 from mesh import errors, page
-from mesh.clock import to_us
 from mesh.db import Transaction
 from mesh.host import Host
 from services.learning import wire
@@ -71,13 +70,15 @@ class Views:
         """A page of everybody who trains here."""
         query, size = page.fingerprint(request), page.size_of(request.page_size)
         cursor = page.decode_token(request.page_token, query)
-        before = number_in(cursor, "update", MAX_INT64), text_in(cursor, "user")
-        found = await standings.students_page(tx, before, size + 1)
+        before_us = number_in(cursor, "update", MAX_INT64)
+        place = standings.Place(number_in(cursor, "until", before_us), before_us, text_in(cursor, "user"))
+        found = await standings.students_page(tx, place, size + 1)
         response = ListLearnersResponse()
-        for user_id, updated in found[:size]:
+        for user_id, updated, _ in found[:size]:
             held, reviews = await cards.count_cards(tx, user_id)
             response.learners.add(user_id=user_id, cards=held, reviews=reviews, last_review_time=wire.timestamp(updated))
         if len(found) > size:
-            user_id, updated = found[size - 1]
-            response.next_page_token = page.encode_token({"update": to_us(updated), "user": user_id}, query)
+            user_id, _, then_us = found[size - 1]
+            until_us = place.until_us if request.page_token else found[0][2]
+            response.next_page_token = page.encode_token({"until": until_us, "update": then_us, "user": user_id}, query)
         return response

@@ -1,5 +1,6 @@
 """Statements about mastery: students, their skills, how hard skills are."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from mesh.clock import from_us, to_us
@@ -109,11 +110,31 @@ async def practised_page(
     return [_practised(row) for row in rows]
 
 
-async def students_page(tx: Transaction, before: tuple[int, str], limit: int) -> list[tuple[str, datetime]]:
-    """Learners and when their last round was closed, the newest first, from that (time, id) on."""
-    rows = await tx.fetch_all(
-        "SELECT user_id, update_us FROM students WHERE update_us < :update_us OR (update_us = :update_us AND user_id > :user_id)"
+@dataclass(frozen=True)
+class Place:
+    """Where a list of learners goes on: before this (time, user), as it stood when the newest training was that of `until_us`."""
+
+    until_us: int
+    before_us: int
+    user_id: str
+
+
+async def students_page(tx: Transaction, place: Place, limit: int) -> list[tuple[str, datetime, int]]:
+    """Learners, when their last round was closed, and when it was as the list stood: whoever trained last then first."""
+    params = {"until_us": place.until_us, "before_us": place.before_us, "user_id": place.user_id, "limit": limit}
+    resting = await tx.fetch_all(
+        "SELECT user_id, update_us, update_us AS then_us FROM students WHERE update_us <= :until_us"
+        " AND (update_us < :before_us OR (update_us = :before_us AND user_id > :user_id))"
         " ORDER BY update_us DESC, user_id LIMIT :limit",
-        {"update_us": before[0], "user_id": before[1], "limit": limit},
+        params,
     )
-    return [(row["user_id"], from_us(row["update_us"])) for row in rows]
+    # who has trained since keeps the place that he had, so that he is neither passed over nor listed twice
+    since = await tx.fetch_all(
+        "SELECT user_id, update_us, then_us FROM (SELECT user_id, update_us, (SELECT MAX(close_us) FROM rounds"
+        " WHERE rounds.user_id = students.user_id AND close_us <= :until_us) AS then_us FROM students"
+        " WHERE update_us > :until_us) AS moved WHERE then_us < :before_us OR (then_us = :before_us AND user_id > :user_id)"
+        " ORDER BY then_us DESC, user_id LIMIT :limit",
+        params,
+    )
+    rows = sorted([*resting, *since], key=lambda row: (-row["then_us"], row["user_id"]))
+    return [(row["user_id"], from_us(row["update_us"]), row["then_us"]) for row in rows[:limit]]

@@ -1,7 +1,8 @@
 """What every call of the orchestration service stands on, and the checks that several share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
@@ -22,6 +23,7 @@ from services.orchestration.workers.starter import Starter
 
 Context = Any  # grpc.aio.ServicerContext, whose generic parameters say nothing here
 _MAX_PROBLEMS = 16
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,18 @@ def _invalid_dag(violations: list[tuple[str, str]]) -> errors.Refusal:
 
 
 def page_of(request: Message, page_size: int, page_token: str) -> store.Page:
-    """Where a list newest first goes on."""
+    """Where a list newest first goes on: a page and one row more, which tells whether another page follows."""
     cursor = page.decode_token(page_token, page.fingerprint(request))
-    limit = page.size_of(page_size)
+    limit = page.size_of(page_size) + 1
     if not cursor:
         return store.Page(limit)
     return store.Page(limit, page.whole_of(cursor, "before_us"), page.text_of(cursor, "before_id"))
 
 
-def token_after(request: Message, limit: int, rows: int, created_us: int, row_id: str) -> str:
-    """The token for the page after this last row; "" when the page was not full."""
-    return page.encode_token({"before_us": created_us, "before_id": row_id}, page.fingerprint(request)) if rows == limit else ""
+def shown_of(request: Message, found: list[R], asked: store.Page, place: Callable[[R], tuple[int, str]]) -> tuple[list[R], str]:
+    """The rows of a page, and the token for the one after it; "" at the end. `place` gives a row's time and id."""
+    if len(found) < asked.limit:
+        return found, ""
+    shown = found[: asked.limit - 1]
+    before_us, before_id = place(shown[-1])
+    return shown, page.encode_token({"before_us": before_us, "before_id": before_id}, page.fingerprint(request))

@@ -12,7 +12,7 @@ from mesh.clock import to_us
 from mesh.db import Transaction
 from services.orchestration import run as runs
 from services.orchestration import store, wire
-from services.orchestration.flows.base import Calls, Context, page_of, token_after
+from services.orchestration.flows.base import Calls, Context, page_of, shown_of
 from services.orchestration.records import Origin, RunRecord
 from services.orchestration.workers.changes import wait
 from services.orchestration.workers.driver import end_run
@@ -95,8 +95,8 @@ class RunCalls(Calls):
                 intent_id=request.intent_id,
             )
         )
-        token = token_after(request, page.limit, len(found), found[-1].created_us, found[-1].run_id) if found else ""
-        return pb.ListRunsResponse(runs=[wire.run_message(record) for record in found], next_page_token=token)
+        shown, token = shown_of(request, found, page, lambda run: (run.created_us, run.run_id))
+        return pb.ListRunsResponse(runs=[wire.run_message(record) for record in shown], next_page_token=token)
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
         """Ends a run; whoever drives it cannot note anything any more."""

@@ -1,5 +1,6 @@
 """Tasks: schedule, get, list, pause, resume, delete."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from mesh import errors
 from mesh.clock import from_us, to_us
 from mesh.db import Transaction
 from services.orchestration import events, schedule, task_store, wire, workflow_store
-from services.orchestration.flows.base import Calls, Context, page_of, token_after
+from services.orchestration.flows.base import Calls, Context, page_of, shown_of
 from services.orchestration.records import TaskRecord
 
 
@@ -55,7 +56,7 @@ class TaskCalls(Calls):
             raise errors.not_found("workflow", workflow_id)
         limit = self._settings.max_tasks
         if await task_store.count_tasks(tx) >= limit:
-            raise errors.exhausted(self._settings.env_name("max_tasks"), f"{limit} tasks are kept; delete some")
+            raise errors.exhausted(self._settings.env_name("max_tasks"), f"{limit} tasks may still fire; delete some")
 
     async def GetTask(self, request: pb.GetTaskRequest, context: Context) -> pb.GetTaskResponse:
         """Gets a task."""
@@ -67,8 +68,11 @@ class TaskCalls(Calls):
         page = page_of(request, request.page_size, request.page_token)
         status = wire.name_of(wire.TASK_STATES, request.state)
         found = await self._host.db.read(lambda tx: task_store.list_tasks(tx, page, status=status, user_id=request.user_id))
-        token = token_after(request, page.limit, len(found), found[-1].created_us, found[-1].task_id) if found else ""
-        tasks = [wire.task_message(record, whole=False, upcoming=request.upcoming_fires) for record in found]
+        shown, token = shown_of(request, found, page, lambda task: (task.created_us, task.task_id))
+        # a thread, because a hundred fires of each of a thousand tasks take seconds
+        tasks = await asyncio.to_thread(
+            lambda: [wire.task_message(record, whole=False, upcoming=request.upcoming_fires) for record in shown]
+        )
         return pb.ListTasksResponse(tasks=tasks, next_page_token=token)
 
     async def PauseTask(self, request: pb.PauseTaskRequest, context: Context) -> pb.PauseTaskResponse:

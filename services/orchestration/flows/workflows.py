@@ -28,7 +28,7 @@ class WorkflowCalls(Calls):
                 raise errors.exhausted(self._settings.env_name("max_workflows"), f"{limit} versions are kept; delete workflows")
             made = WorkflowRecord(
                 workflow_id=request.workflow_id or self._host.ids(),
-                version=newest.version + 1 if newest else 1,
+                version=await workflow_store.last_version(tx, request.workflow_id) + 1,
                 description=request.description,
                 dag=dag,
                 node_count=len(request.dag.nodes),
@@ -51,10 +51,10 @@ class WorkflowCalls(Calls):
         """Lists workflows by id."""
         query = page.fingerprint(request)
         after = str(page.decode_token(request.page_token, query).get("after_id", ""))
-        limit = page.size_of(request.page_size)
-        found = await self._host.db.read(lambda tx: workflow_store.list_workflows(tx, after, limit))
-        token = page.encode_token({"after_id": found[-1].workflow_id}, query) if len(found) == limit else ""
-        messages = [wire.workflow_message(record, dag=False) for record in found]
+        size = page.size_of(request.page_size)
+        found = await self._host.db.read(lambda tx: workflow_store.list_workflows(tx, after, size + 1))
+        token = page.encode_token({"after_id": found[size - 1].workflow_id}, query) if len(found) > size else ""
+        messages = [wire.workflow_message(record, dag=False) for record in found[:size]]
         return pb.ListWorkflowsResponse(workflows=messages, next_page_token=token)
 
     async def DeleteWorkflow(self, request: pb.DeleteWorkflowRequest, context: Context) -> pb.DeleteWorkflowResponse:

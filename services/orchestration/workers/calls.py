@@ -20,7 +20,9 @@ from services.orchestration.dag import Dag, Node, Problem
 from services.orchestration.run import Failure
 
 # a node of a run that starts runs could go on for ever
-_FORBIDDEN = frozenset(f"tooloo.orchestration.v1.OrchestrationService/{name}" for name in ("ExecuteDag", "AnalyzeIntent"))
+_FORBIDDEN = frozenset(
+    f"tooloo.orchestration.v1.OrchestrationService/{name}" for name in ("AnalyzeIntent", "ExecuteDag", "RetryRun")
+)
 _JSON_ERRORS = (json_format.Error, ValueError, TypeError, OverflowError, RecursionError)
 _LONGEST_MESSAGE = 500
 # as deep as requests may be (mesh.soundness); in a Struct a level costs several of the 100 that protobuf reads
@@ -102,6 +104,9 @@ def make_request(call: str, values: Mapping[str, Any], request_id: str) -> Messa
     if method is None:
         # it was there when the DAG was checked; a workflow may be older than the mesh
         raise CallFailed(Failure("UNIMPLEMENTED", "", f"the mesh has no call {call!r} any more; give the workflow another one"))
+    if call in _FORBIDDEN:
+        # it was not, when the DAG was checked
+        raise CallFailed(Failure("FAILED_PRECONDITION", "", f"{call} starts runs; a node may not; give the workflow another call"))
     try:
         request = _parse(method.request, values)
     except _JSON_ERRORS as error:

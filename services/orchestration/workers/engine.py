@@ -14,7 +14,7 @@ from mesh.db import Transaction
 from mesh.errors import Refusal
 from mesh.host import Host
 from services.orchestration import run as runs
-from services.orchestration import store
+from services.orchestration import store, task_store
 from services.orchestration.records import RunRecord
 from services.orchestration.settings import OrchestrationSettings
 from services.orchestration.workers.calls import Caller
@@ -122,6 +122,8 @@ class Engine:
         before = to_us(self._host.clock.now() - self._settings.keep_runs)
         if await self._host.db.read(lambda tx: store.old_runs(tx, before, limit=1)):
             await self._host.db.write(lambda tx: store.forget_runs(tx, before, _FORGET_AT_A_TIME))
+        if await self._host.db.read(lambda tx: task_store.anything_old(tx, before)):
+            await self._host.db.write(lambda tx: task_store.forget_old(tx, before, _FORGET_AT_A_TIME))
 
     async def _stop_drivers(self) -> None:
         tasks = [task for _, task in self._driving.values()]

@@ -81,3 +81,21 @@ def test_the_nearest_file_decides() -> None:
     assert inner
     assert not ignored("a/x.log", False, [outer, inner])
     assert ignored("b/x.log", False, [outer])
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        (b"*a" * 30 + b"b", "a" * 250),
+        (b"?*" * 60 + b"b", "a" * 250),
+        (b"**/a/" * 12 + b"b", "a/" * 40 + "c"),
+        (b"/" + b"**/*a*a*a*/" * 8 + b"z", "aaaaaaaaaa/" * 60 + "c"),
+    ],
+)
+def test_many_stars_are_decided(line: bytes, path: str) -> None:
+    """A line of an ignore file, which anybody may write, cannot keep the walk for good; looking everywhere would take years."""
+    made = rules("", line + b"\n")
+    assert made
+    assert not ignored(path, False, [made])
+    assert ignored(path[:-1] + chr(line[-1]), False, [made])

@@ -175,11 +175,12 @@ def test_the_transcoder_refuses_what_it_does_not_know(config: dict[str, Any]) ->
 
 
 def test_filters_stand_in_their_order(config: dict[str, Any]) -> None:
-    """CORS before everything, headers around everything, the script between transcoder and compressors."""
+    """CORS before everything, headers around everything, the script between transcoder and compressors, HEAD around those."""
     for manager in managers(config):
         assert [each["name"].removeprefix("envoy.filters.http.") for each in manager["http_filters"]] == [
             "cors",
             "header_mutation",
+            "tooloo.head",
             "compressor.brotli",
             "compressor.gzip",
             "lua",

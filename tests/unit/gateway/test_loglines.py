@@ -119,3 +119,10 @@ def test_a_filter_looks_at_process_text_level_and_service() -> None:
     assert Filter(service="learning", min_level="WARNING").record(record)
     assert not Filter(min_level="ERROR").record(record)
     assert not Filter(service="bus").record(record)
+
+
+@pytest.mark.parametrize("text", ['no "C:\\temp"', "two\nlines", '"message": "no'])
+def test_a_text_is_found_as_it_is_shown(text: str) -> None:
+    """Quotes, backslashes and ends of lines are spelt otherwise in a line of JSON; a piece of the line itself is found too."""
+    line = json.dumps({"level": "INFO", "message": 'no "C:\\temp" two\nlines'}).encode()
+    assert Filter(contains=text).line("learning-0", line)

@@ -32,3 +32,12 @@ def test_half_a_surrogate_pair_is_refused() -> None:
     with pytest.raises(errors.Refusal) as refused:
         page.decode_token(page.encode_token({"id": "\ud800"}, "query"), "query")
     assert refused.value.reason == "INVALID_PAGE_TOKEN"
+
+
+@pytest.mark.parametrize("letter", ["я", "漢", "😀"])
+def test_a_token_is_not_much_longer_than_what_it_holds(letter: str) -> None:
+    """The longest path of a file system, in whatever script, leads to the next page: the field takes 8,192 letters."""
+    path = letter * (4096 // len(letter.encode()))
+    token = page.encode_token({"path": path})
+    assert len(token) < 8192
+    assert page.decode_token(token) == {"path": path}

@@ -59,3 +59,10 @@ def test_a_call_that_the_mesh_has_no_more_says_so() -> None:
     with pytest.raises(CallFailed) as failed:
         make_request("tooloo.former.v1.FormerService/Call", {}, "")
     assert (failed.value.failure.code, "FormerService" in failed.value.failure.message) == ("UNIMPLEMENTED", True)
+
+
+def test_a_call_that_starts_runs_is_not_made() -> None:
+    """A workflow that was kept when a node could still retry runs fails at it: the two could go on for ever."""
+    with pytest.raises(CallFailed) as failed:
+        make_request("tooloo.orchestration.v1.OrchestrationService/RetryRun", {"runId": "${run.id}"}, "")
+    assert failed.value.failure.code == "FAILED_PRECONDITION"

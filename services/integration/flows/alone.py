@@ -1,0 +1,50 @@
+"""Calls that another system must see once: they go on without their callers, and a repeat waits, at whichever replica it comes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from mesh.answers import request_id_of
+from mesh.host import Host
+from mesh.unbroken import Unbroken
+from services.integration.store import calls
+
+R = TypeVar("R", bound=Message)
+_LOOK_AGAIN_S = 0.2
+
+
+class Alone:
+    """Lets one call of a request_id do its work at a time; `lease` is how long one that fell silent keeps others from it."""
+
+    def __init__(self, host: Host, unbroken: Unbroken, lease: timedelta) -> None:
+        self._host = host
+        self._unbroken = unbroken
+        self._lease = lease
+
+    async def run(self, request: Message, answer: type[R], work: Callable[[], Awaitable[R]]) -> R:
+        """What the work gives, or gave to the first call with this request_id; it is done to its end whoever hangs up."""
+        request_id = request_id_of(request)
+        name = f"{request.DESCRIPTOR.full_name}/{request_id}" if request_id else ""
+        return await self._unbroken.run(self._run(name, request, answer, work), alone=name)
+
+    async def _run(self, name: str, request: Message, answer: type[R], work: Callable[[], Awaitable[R]]) -> R:
+        if not name:
+            return await work()
+        while True:
+            known = await self._host.answered(request, answer)
+            if known is not None:
+                return known
+            if await self._claim(name):
+                break
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        try:
+            return await work()
+        finally:
+            await self._host.db.write(lambda tx: calls.end_call(tx, name))
+
+    async def _claim(self, name: str) -> bool:
+        now = self._host.clock.now()
+        return await self._host.db.write(lambda tx: calls.claim_call(tx, name, now, now + self._lease))
