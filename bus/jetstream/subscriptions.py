@@ -29,6 +29,7 @@ from mesh.unbroken import unbroken
 _STATES, _RETRIES, _LETTERS, _KEPT = "subscription", "retry", "letter", "kept"
 # dead letters of one batch, with the events that are kept of them, the values of their retries, and the state beside them
 _LETTERS_PER_BATCH = BATCH // 3 - 1
+_BATCH_BYTES = 8 * 1024 * 1024
 # dead letters that are read side by side
 _LETTERS_AT_ONCE = 32
 Events = Callable[[Sequence[int]], Awaitable[dict[int, Event]]]
@@ -260,12 +261,10 @@ class JetStreamSubscriptionStore:
         """Writes a state, the retries that differ, and other changes; more than one batch takes lead to the one with the state."""
         before = self._states[name].retries if name in self._states else {}
         retries = [Change(_key(_RETRIES, name, number), value) for number, value in retry_values.changed(before, state.retries)]
-        changes = [*others, *retries, *last]
-        size = BATCH - 1
-        while len(changes) > size:
-            await self._guarded(name, self._states[name], changes[:size])
-            changes = changes[size:]
-        await self._guarded(name, state, changes)
+        *before_it, beside_it = _batches([*others, *retries, *last])
+        for changes in before_it:
+            await self._guarded(name, self._states[name], changes)
+        await self._guarded(name, state, beside_it)
         self._states[name] = state
 
     async def _guarded(self, name: str, state: State | None, others: Sequence[Change]) -> None:
@@ -291,6 +290,19 @@ class JetStreamSubscriptionStore:
     def _strike(self, name: str, positions: Sequence[int]) -> None:
         for position in positions:
             self._letters[name].pop(position, None)
+
+
+def _batches(changes: Sequence[Change]) -> list[list[Change]]:
+    """Changes in batches, each with room for a state beside it and of no more bytes than NATS stores within a request's time."""
+    batches: list[list[Change]] = [[]]
+    size = 0
+    for change in changes:
+        size += len(change.value or b"")
+        if batches[-1] and (len(batches[-1]) >= BATCH - 1 or size > _BATCH_BYTES):
+            batches.append([])
+            size = len(change.value or b"")
+        batches[-1].append(change)
+    return batches
 
 
 def _key(kind: str, name: str, position: int | None = None) -> str:
