@@ -18,7 +18,7 @@ from tooloo.event.v1.event_pb2 import Event
 from bus.deliveries import Changes, Dead, Retry
 from bus.jetstream import retries as retry_values
 from bus.jetstream.ballast import Ballast
-from bus.jetstream.bucket import Bucket, Change
+from bus.jetstream.bucket import Bucket, Change, batches_of
 from bus.jetstream.connection import BATCH, WrongSequence
 from bus.jetstream.letter import Letter
 from bus.jetstream.retries import Waiting
@@ -29,7 +29,6 @@ from mesh.unbroken import unbroken
 _STATES, _RETRIES, _LETTERS, _KEPT = "subscription", "retry", "letter", "kept"
 # dead letters of one batch, with the events that are kept of them, the values of their retries, and the state beside them
 _LETTERS_PER_BATCH = BATCH // 3 - 1
-_BATCH_BYTES = 8 * 1024 * 1024
 # dead letters that are read side by side
 _LETTERS_AT_ONCE = 32
 Events = Callable[[Sequence[int]], Awaitable[dict[int, Event]]]
@@ -236,12 +235,14 @@ class JetStreamSubscriptionStore:
     async def _read_letters(self, name: str, positions: Sequence[int], max_bytes: int) -> list[Letter]:
         """The letters at these positions, no more once their events take more than so many bytes."""
         found: list[Letter] = []
-        for start in range(0, len(positions), _LETTERS_AT_ONCE):
-            keys = [_key(_LETTERS, name, position) for position in positions[start : start + _LETTERS_AT_ONCE]]
+        start, count, size = 0, 2, 0
+        while start < len(positions) and size <= max_bytes:
+            keys = [_key(_LETTERS, name, position) for position in positions[start : start + count]]
             entries = await asyncio.gather(*map(self._bucket.get, keys))
             found += [Letter.decode(entry.value) for entry in entries if entry]
-            if sum(len(letter.event) for letter in found) > max_bytes:
-                break
+            size = sum(len(letter.event) for letter in found)
+            # of large ones few are wanted
+            start, count = start + count, min(2 * count, _LETTERS_AT_ONCE)
         return found
 
     async def _new_letters(self, name: str, dead: Sequence[Dead], now_us: int) -> list[Letter]:
@@ -261,7 +262,7 @@ class JetStreamSubscriptionStore:
         """Writes a state, the retries that differ, and other changes; more than one batch takes lead to the one with the state."""
         before = self._states[name].retries if name in self._states else {}
         retries = [Change(_key(_RETRIES, name, number), value) for number, value in retry_values.changed(before, state.retries)]
-        *before_it, beside_it = _batches([*others, *retries, *last])
+        *before_it, beside_it = batches_of([*others, *retries, *last])
         for changes in before_it:
             await self._guarded(name, self._states[name], changes)
         await self._guarded(name, state, beside_it)
@@ -290,19 +291,6 @@ class JetStreamSubscriptionStore:
     def _strike(self, name: str, positions: Sequence[int]) -> None:
         for position in positions:
             self._letters[name].pop(position, None)
-
-
-def _batches(changes: Sequence[Change]) -> list[list[Change]]:
-    """Changes in batches, each with room for a state beside it and of no more bytes than NATS stores within a request's time."""
-    batches: list[list[Change]] = [[]]
-    size = 0
-    for change in changes:
-        size += len(change.value or b"")
-        if batches[-1] and (len(batches[-1]) >= BATCH - 1 or size > _BATCH_BYTES):
-            batches.append([])
-            size = len(change.value or b"")
-        batches[-1].append(change)
-    return batches
 
 
 def _key(kind: str, name: str, position: int | None = None) -> str:
