@@ -32,14 +32,11 @@ class Matcher:
 
     async def judged(self, after: int, max_bytes: int = 0) -> tuple[Chunk, dict[int, str]]:
         """As read(), but with the events that the expression fails on; their errors come second, by position."""
-        left = None
-        while left != self._log.left:
+        left = self._log.left
+        chunk, failures = await self._judged(after, max_bytes)
+        if left != self._log.left:
             # what left the log while it was read or judged is not told any more
-            left = self._log.left
-            chunk = await self._ahead.read(after, max_bytes)
-            failures: dict[int, str] = {}
-            if not self._filter.by_type_alone:
-                chunk = Chunk([part for whole in chunk.slices if (part := await self._chosen(whole, failures))], chunk.scanned)
+            chunk, failures = await self._log.undisturbed(lambda: self._judged(after, max_bytes))
         self._log.filter_failures += len(failures)
         return chunk, failures
 
@@ -50,6 +47,14 @@ class Matcher:
     def read_again(self) -> None:
         """Lets go of what was read ahead: the log may stand otherwise by now."""
         self._ahead.drop()
+
+    async def _judged(self, after: int, max_bytes: int) -> tuple[Chunk, dict[int, str]]:
+        chunk = await self._ahead.read(after, max_bytes)
+        failures: dict[int, str] = {}
+        if self._filter.by_type_alone:
+            return chunk, failures
+        chosen = [part for whole in chunk.slices if (part := await self._chosen(whole, failures))]
+        return Chunk(chosen, chunk.scanned), failures
 
     async def _chosen(self, whole: Slice, failures: dict[int, str]) -> Slice | None:
         indexes = []

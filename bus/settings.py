@@ -122,10 +122,11 @@ class BusSettings(Section):
     )
     redrive_batch: int = setting(
         500,
-        "Dead letters given out again in one write, fewer of large events (read_bytes); more take several, one after another.",
+        "Dead letters given out again in one write; more take several, one after another.",
         low=1,
         high=10_000,
     )
+    redrive_bytes: int = setting(4 * MIB, "Events of dead letters given out again in one write, in bytes; one at least.", low=1)
     max_in_flight: int = setting(1000, "Events out at a time of a subscription that names no limit.", low=1)
     max_unsettled: int = setting(
         20_000,

@@ -23,6 +23,8 @@ from bus.slices import Chunk
 from mesh.clock import Clock
 
 T = TypeVar("T")
+# how often a read is begun anew before what leaves the log has to wait for it
+_DISTURBED = 3
 
 
 class BeforeRetention(Exception):
@@ -78,6 +80,8 @@ class EventLog(ABC):
         self.removed = 0
         # how often something left the log, or what is kept of it, before its time: what was read before is not told any more
         self.left = 0
+        # held while something leaves
+        self.leaving = asyncio.Lock()
         self.filter_failures = 0
         self.reading_ahead = 0
 
@@ -173,11 +177,14 @@ class EventLog(ABC):
 
     async def undisturbed(self, read: Callable[[], Awaitable[T]]) -> T:
         """What a read gives while nothing leaves the log: after an erase was answered nobody is given what it took."""
-        while True:
+        for _ in range(_DISTURBED):
             left = self.left
             found = await read()
             if left == self.left:
                 return found
+        # whoever erases one subject after the other waits for a reader that waited for him
+        async with self.leaving:
+            return await read()
 
     @abstractmethod
     async def events(self, positions: Iterable[int]) -> dict[int, Event]:

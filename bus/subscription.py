@@ -216,7 +216,7 @@ class Running:
     @unbroken
     async def redrive(self, positions: Sequence[int] | None) -> int:
         """Deals dead letters out again, some in each write; returns how many. Broken off, the others are letters as before."""
-        some = Some(positions, 0, self._settings.redrive_batch, self._settings.read_bytes)
+        some = Some(positions, 0, self._settings.redrive_batch, self._settings.redrive_bytes)
         count = 0
         while retries := await self._redrive(some):
             count += len(retries)

@@ -60,9 +60,10 @@ class Upkeep:
 
     async def erase(self, subject: str) -> int:
         """Takes every event of a subject out of the log and what subscriptions keep of it, from the file too; returns how many."""
-        removed = await self.remove(removal.of_subject(subject), overwrite=True)
-        await self._writer.run(lambda connection: self._forget_subject(connection, subject), noted=True)
-        self._log.left += 1
+        async with self._log.leaving:
+            removed = await self._remove(removal.of_subject(subject), overwrite=True)
+            await self._writer.run(lambda connection: self._forget_subject(connection, subject), noted=True)
+            self._log.left += 1
         # pages that are free since something else was deleted may hold text of it too, and so may the write-ahead log
         while await self._writer.run(partial(file_store.overwrite_free_pages, most=_PAGES_AT_A_TIME)):
             pass
@@ -79,8 +80,13 @@ class Upkeep:
             removed += await self.remove(removal.superseded(wanted, before, keep_from, self._settings.compact_subjects))
         return removed
 
-    async def remove(self, find: removal.Finder, *, overwrite: bool = False) -> int:
-        """Takes out what is found, some batches in a transaction; returns the number of events."""
+    async def remove(self, find: removal.Finder) -> int:
+        """Takes out what is found; returns the number of events."""
+        async with self._log.leaving:
+            return await self._remove(find)
+
+    async def _remove(self, find: removal.Finder, *, overwrite: bool = False) -> int:
+        """Some batches in a transaction."""
         cuts = await self._log.query(lambda connection: list(find(connection)))
         for start in range(0, len(cuts), _CUTS_AT_A_TIME):
             part = cuts[start : start + _CUTS_AT_A_TIME]

@@ -13,6 +13,7 @@ from bus.jetstream.connection import BATCH, EXPECTED_LAST_OF_SUBJECT, ApiError, 
 from bus.jetstream.stream import Stream
 from mesh.reconnect import Backoff
 
+_BATCH_BYTES = 8 * 1024 * 1024
 _OPERATION = "KV-Operation"
 _DELETED = frozenset({"DEL", "PURGE"})
 R = TypeVar("R")
@@ -157,6 +158,19 @@ class Bucket:
     def _message(self, change: Change) -> Outgoing:
         headers = {_OPERATION: "DEL"} if change.value is None else {}
         return Outgoing(self._subject(change.key), change.value or b"", headers)
+
+
+def batches_of(changes: Sequence[Change]) -> list[list[Change]]:
+    """Changes in batches, each with room for one more beside them and of no more bytes than NATS stores within a request's time."""
+    batches: list[list[Change]] = [[]]
+    size = 0
+    for change in changes:
+        size += len(change.value or b"")
+        if batches[-1] and (len(batches[-1]) >= BATCH - 1 or size > _BATCH_BYTES):
+            batches.append([])
+            size = len(change.value or b"")
+        batches[-1].append(change)
+    return batches
 
 
 def _config(name: str, replicas: int) -> dict[str, Any]:

@@ -186,10 +186,11 @@ class JetStreamLog(EventLog):
 
     async def erase(self, subject: str) -> int:
         """Takes every event of a subject out of the log and what subscriptions keep of it. Returns their number."""
-        removed = await self._upkeep.erase(subject)
-        await self._measure()
-        await self._forget_subject(subject)
-        self.left += 1
+        async with self.leaving:
+            removed = await self._upkeep.erase(subject)
+            await self._measure()
+            await self._forget_subject(subject)
+            self.left += 1
         return removed
 
     async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: int) -> int:

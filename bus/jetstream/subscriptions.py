@@ -18,7 +18,7 @@ from tooloo.event.v1.event_pb2 import Event
 from bus.deliveries import Changes, Dead, Retry
 from bus.jetstream import retries as retry_values
 from bus.jetstream.ballast import Ballast
-from bus.jetstream.bucket import Bucket, Change
+from bus.jetstream.bucket import Bucket, Change, batches_of
 from bus.jetstream.connection import BATCH, WrongSequence
 from bus.jetstream.letter import Letter
 from bus.jetstream.retries import Waiting
@@ -235,12 +235,14 @@ class JetStreamSubscriptionStore:
     async def _read_letters(self, name: str, positions: Sequence[int], max_bytes: int) -> list[Letter]:
         """The letters at these positions, no more once their events take more than so many bytes."""
         found: list[Letter] = []
-        for start in range(0, len(positions), _LETTERS_AT_ONCE):
-            keys = [_key(_LETTERS, name, position) for position in positions[start : start + _LETTERS_AT_ONCE]]
+        start, count, size = 0, 2, 0
+        while start < len(positions) and size <= max_bytes:
+            keys = [_key(_LETTERS, name, position) for position in positions[start : start + count]]
             entries = await asyncio.gather(*map(self._bucket.get, keys))
             found += [Letter.decode(entry.value) for entry in entries if entry]
-            if sum(len(letter.event) for letter in found) > max_bytes:
-                break
+            size = sum(len(letter.event) for letter in found)
+            # of large ones few are wanted
+            start, count = start + count, min(2 * count, _LETTERS_AT_ONCE)
         return found
 
     async def _new_letters(self, name: str, dead: Sequence[Dead], now_us: int) -> list[Letter]:
@@ -260,12 +262,10 @@ class JetStreamSubscriptionStore:
         """Writes a state, the retries that differ, and other changes; more than one batch takes lead to the one with the state."""
         before = self._states[name].retries if name in self._states else {}
         retries = [Change(_key(_RETRIES, name, number), value) for number, value in retry_values.changed(before, state.retries)]
-        changes = [*others, *retries, *last]
-        size = BATCH - 1
-        while len(changes) > size:
-            await self._guarded(name, self._states[name], changes[:size])
-            changes = changes[size:]
-        await self._guarded(name, state, changes)
+        *before_it, beside_it = batches_of([*others, *retries, *last])
+        for changes in before_it:
+            await self._guarded(name, self._states[name], changes)
+        await self._guarded(name, state, beside_it)
         self._states[name] = state
 
     async def _guarded(self, name: str, state: State | None, others: Sequence[Change]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -30,8 +29,6 @@ class Upkeep:
         self._types = types
         self._prefix = nats.prefix
         self._unique_count = nats.unique_count
-        # what an erase takes nobody may be noting meanwhile
-        self._removing = asyncio.Lock()
         # erased since the last turn, and between the two before: a replica that lags still has them
         self._erased: set[int] = set()
         self._erased_before: set[int] = set()
@@ -50,7 +47,8 @@ class Upkeep:
         place = f"{self._prefix}.{event_type}.*" if event_type else ""
         deleted = 0
         while after < up_to:
-            async with self._removing:
+            # what an erase takes nobody may be noting meanwhile
+            async with self._log.leaving:
                 messages, after = await self._stream.read(after, up_to, _READ_BYTES, place or ">")
                 if not messages:
                     continue
@@ -63,17 +61,16 @@ class Upkeep:
         return deleted
 
     async def erase(self, subject: str) -> int:
-        """Takes out every event of a subject, and what is noted of its version; returns how many."""
-        async with self._removing:
-            removed = await self._remove(await removal.of_subject(self._stream, self._tail.places(subject), self._log.head))
-            self._tail.window.forget_subject(subject)
-            await self._notes.forget_subject(subject, self._types.depths)
+        """Takes out every event of a subject, and what is noted of its version; returns how many. For who holds `leaving`."""
+        removed = await self._remove(await removal.of_subject(self._stream, self._tail.places(subject), self._log.head))
+        self._tail.window.forget_subject(subject)
+        await self._notes.forget_subject(subject, self._types.depths)
         return removed
 
     async def compact(self, event_type: str, bounds: removal.Bounds) -> int:
         """Takes out what a newer event of its type and subject supersedes; returns how many."""
         place = f"{self._prefix}.{event_type}.*"
-        async with self._removing:
+        async with self._log.leaving:
             return await self._remove(await removal.superseded(self._stream, place, self._log.head, bounds))
 
     async def _remove(self, positions: Sequence[int]) -> int:

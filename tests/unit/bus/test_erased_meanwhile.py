@@ -1,6 +1,8 @@
 """What was erased while somebody read it: once the erase has been answered, nobody is given it, however slowly they read."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,26 @@ def erasing_meanwhile(core: Core, read: Read) -> Read:
         return found
 
     return slow
+
+
+async def test_erases_without_a_pause_hold_up_no_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every read meets one: in the end the erase waits for the reader, who is given what stands then."""
+    async with core_on(tmp_path, read_bytes=100_000) as core:
+        await filled(core)
+        read, reads = core.log.read, 0
+
+        async def slow(*args: Any, **kwargs: Any) -> Any:
+            nonlocal reads
+            reads += 1
+            found = await read(*args, **kwargs)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await core.subscriptions.erase(f"people/{reads}")
+            return found
+
+        monkeypatch.setattr(core.log, "read", slow)
+        answer = await core.service.ReadEvents(pb.ReadEventsRequest(), None)
+        assert [event.position for event in answer.events] == [1, 2, 3, 4, 5, 6]
 
 
 async def test_a_follower_that_is_slow_to_take_a_part(tmp_path: Path) -> None:

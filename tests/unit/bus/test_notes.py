@@ -160,14 +160,14 @@ async def test_an_erase_leaves_the_version_of_what_was_published_meanwhile(tmp_p
     await publish(log, [1], "a")
     await publish(log, [2], "b")
     with pytest.MonkeyPatch.context() as patch:
-        removing = log._upkeep.remove
+        removing = log._upkeep._remove
 
         async def removed(*arguments: Any, **options: Any) -> int:
             count = await removing(*arguments, **options)
             await publish(log, [3], "a")
             return count
 
-        patch.setattr(log._upkeep, "remove", removed)
+        patch.setattr(log._upkeep, "_remove", removed)
         assert await log.erase("a") == 1
     assert await log.erase("b") == 1
     with pytest.raises(VersionConflict) as caught:

@@ -1,4 +1,4 @@
-"""What the bucket keeps: states and dead letters, written and read back."""
+"""What the bucket keeps: states and dead letters, written and read back, many changes in several batches."""
 
 import json
 
@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from bus.deliveries import Dead
 from bus.jetstream import retries
+from bus.jetstream.bucket import Change, batches_of
 from bus.jetstream.letter import Letter
 from bus.jetstream.retries import Waiting
 from bus.jetstream.state import State
@@ -66,3 +67,13 @@ def event_id(letter: Letter) -> str:
     made = event()
     made.ParseFromString(letter.event)
     return made.id
+
+
+def test_many_changes_are_several_batches() -> None:
+    """By their number and by their bytes, in their order; a batch has room for one more, and no change is too large."""
+    assert batches_of([]) == [[]]
+    few = [Change(f"k{number}", b"x") for number in range(2500)]
+    assert [len(batch) for batch in batches_of(few)] == [999, 999, 502]
+    large = [Change(f"k{number}", bytes(3 * 1024 * 1024)) for number in range(5)]
+    assert [len(batch) for batch in batches_of([Change("first", bytes(9 * 1024 * 1024)), *large])] == [1, 2, 2, 1]
+    assert [change for batch in batches_of(few) for change in batch] == few
