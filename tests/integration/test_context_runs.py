@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import signal
 import sys
-from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import grpc
@@ -20,7 +19,7 @@ from tooloo.context.v1 import context_service_pb2 as api
 
 from mesh import errors
 from services.context import store
-from tests.integration.context_bench import TREE, Gate, Index, running, write_tree
+from tests.integration.context_bench import TREE, Gate, running, write_tree
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = [
@@ -42,30 +41,21 @@ CONTENTS = [
 edits = st.dictionaries(st.sampled_from(PATHS), st.sampled_from([*CONTENTS, None]), min_size=1, max_size=6)
 
 
-def test_incremental_is_from_scratch(tmp_path: Path) -> None:
-    """After any edits, the index that was kept up to date answers exactly what a new one does; each example has its own tree."""
-    trees, numbers = tmp_path / "trees", itertools.count()
+@settings(max_examples=12)
+@given(st.lists(edits, min_size=2, max_size=4))
+def test_incremental_is_from_scratch(rounds: list[dict[str, str | None]]) -> None:
+    """After any edits, the index that was kept up to date answers exactly what a new one answers."""
 
-    async def scenario(index: Index, rounds: list[dict[str, str | None]]) -> None:
-        name = f"t{next(numbers)}"
-        for number, changes in enumerate(rounds):
-            tree = write_tree(trees / name, {".keep": "", **changes})
-            await index.analyze(tree, f"{name}-kept")
-            await index.analyze(tree, f"{name}-new-{number}")
-            assert await index.everything(f"{name}-kept") == await index.everything(f"{name}-new-{number}")
+    async def scenario(folder: Path) -> None:
+        async with running(folder / "var", folder / "trees") as index:
+            for number, changes in enumerate(rounds):
+                tree = write_tree(folder / "trees" / "t", {".keep": "", **changes})
+                await index.analyze(tree, "kept")
+                await index.analyze(tree, f"new-{number}")
+                assert await index.everything("kept") == await index.everything(f"new-{number}")
 
-    with asyncio.Runner() as runner, ExitStack() as stack:
-        # one service for all examples: a start of it and of its worker processes takes longer than an example
-        service = running(tmp_path / "var", trees)
-        index = runner.run(service.__aenter__())
-        stack.callback(lambda: runner.run(service.__aexit__(None, None, None)))
-
-        @settings(max_examples=12)
-        @given(st.lists(edits, min_size=2, max_size=4))
-        def hold(rounds: list[dict[str, str | None]]) -> None:
-            runner.run(scenario(index, rounds))
-
-        hold()
+    with TemporaryDirectory() as folder:
+        asyncio.run(scenario(Path(folder)))
 
 
 async def test_unchanged_files_are_not_parsed_again(tmp_path: Path) -> None:
