@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import gc
+import os
 import signal
 import ssl
 import time
@@ -39,8 +40,10 @@ def what_is_remembered_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Transaction, "remembered", remembering.compared)
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Ctrl-C works also where a script runs the tests in its background: all that they start would ignore it as they do."""
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        config.args = _from_elsewhere(sorted({str(path.parent) for path in TESTS.rglob("test_*.py")}))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -54,7 +57,7 @@ def pytest_runtest_setup() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow files come first, so that no worker is left alone with one at the end; within a folder the order stays."""
+    """Slow files come first, so that no worker is left alone with one at the end; all workers have the same order."""
     items.sort(key=_place)
 
 
@@ -69,9 +72,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "SharingFile
     return SharingFiles(config, log)
 
 
-def _place(item: pytest.Item) -> int:
-    folder = item.path.relative_to(TESTS).parts[0]
-    return SLOWEST_FIRST.index(folder) if folder in SLOWEST_FIRST else len(SLOWEST_FIRST)
+def _place(item: pytest.Item) -> tuple[int, str]:
+    path = item.path.relative_to(TESTS)
+    folder = path.parts[0]
+    return SLOWEST_FIRST.index(folder) if folder in SLOWEST_FIRST else len(SLOWEST_FIRST), str(path)
+
+
+def _from_elsewhere(folders: list[str]) -> list[str]:
+    """Folders from another one on for each worker: in a fresh clone each then compiles what the others find compiled."""
+    worker, workers = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    first = worker * len(folders) // workers
+    return folders[first:] + folders[:first]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -41,8 +41,13 @@ def write(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """The environment of a process that runs from the copy: its own code and stubs come before this checkout's."""
-    return os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{folder / 'build' / 'api'}"}
+    """The environment of a process that runs from the copy: its own code and stubs come before this checkout's.
+
+    The classifier that was trained for this checkout serves the copy too.
+    """
+    models = ROOT / "build" / "models"
+    own = f"{folder}{os.pathsep}{folder / 'build' / 'api'}"
+    return os.environ | {"PYTHONPATH": own, "TOOLOO_ORCHESTRATION_MODEL_FOLDER": str(models)}
 
 
 def shell(folder: Path, command: str, **env: str) -> str:

@@ -3,6 +3,7 @@
 python -m services.orchestration.workers.training <model.json>  < [[text, label], ...] as JSON
 """
 
+import fcntl
 import json
 import os
 import sys
@@ -117,11 +118,29 @@ def _train(examples: Sequence[tuple[str, str]]) -> tuple[intent.Model, HeldOut]:
 
 
 def main(model_file: str) -> None:
-    """Trains from the pairs on standard input into a file, which appears whole or not at all."""
-    model, _ = train([(text, label) for text, label in json.load(sys.stdin)])
-    unfinished = Path(f"{model_file}.{os.getpid()}.part")
-    unfinished.write_text(intent.dump(model))
-    unfinished.replace(model_file)
+    """Trains from the pairs on standard input into a file, which appears whole or not at all.
+
+    Replicas, or meshes of one checkout, that start at the same time take turns, and all but the first find it made.
+    """
+    pairs, file = [(text, label) for text, label in json.load(sys.stdin)], Path(model_file)
+    turn = os.open(file.parent, os.O_RDONLY)
+    fcntl.flock(turn, fcntl.LOCK_EX)
+    try:
+        if _is_model(file):
+            return
+        unfinished = Path(f"{file}.{os.getpid()}.part")
+        unfinished.write_text(intent.dump(train(pairs)[0]))
+        unfinished.replace(file)
+    finally:
+        os.close(turn)
+
+
+def _is_model(file: Path) -> bool:
+    try:
+        intent.load(file.read_text())
+    except (OSError, ValueError, KeyError):
+        return False
+    return True
 
 
 if __name__ == "__main__":
