@@ -149,7 +149,7 @@ bench-provider: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Measure budge
 chaos: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## 500 kills, 500 power cuts and every other fault, and check every promise
 	TOOLOO_CHAOS_KILLS=$${TOOLOO_CHAOS_KILLS:-500} TOOLOO_CHAOS_CUTS=$${TOOLOO_CHAOS_CUTS:-500} \
 		TOOLOO_CHAOS_FREEZES=$${TOOLOO_CHAOS_FREEZES:-20} TOOLOO_CHAOS_BACKUPS=$${TOOLOO_CHAOS_BACKUPS:-10} TOOLOO_CHAOS_JETSTREAM_KILLS=$${TOOLOO_CHAOS_JETSTREAM_KILLS:-50} \
-		TOOLOO_CHAOS_JETSTREAM_MEMBERS=$${TOOLOO_CHAOS_JETSTREAM_MEMBERS:-3} TOOLOO_CHAOS_ROUNDS=$${TOOLOO_CHAOS_ROUNDS:-10} \
+		TOOLOO_CHAOS_JETSTREAM_MEMBERS=$${TOOLOO_CHAOS_JETSTREAM_MEMBERS:-3} TOOLOO_CHAOS_ROUNDS=$${TOOLOO_CHAOS_ROUNDS:-5} \
 		$(PYTEST) tests/robustness -m "slow or not slow" -o timeout=3600
 
 fuzz: $(DEV_ENV)/.installed $(STUBS)/.built $(NATIVE) ## Send 3,000 generated requests through the door, and broken bytes into every decoder

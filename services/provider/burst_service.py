@@ -78,7 +78,7 @@ class BurstService(BurstServiceServicer):
 
         async def read(tx: Transaction) -> list[tuple[Verdict, int]]:
             said = await bursting.verdicts(tx, self._known, labels, load, now)
-            tats = [await burst_store.tat(tx, verdict.policy.policy_id, verdict.key) for verdict in said]
+            tats = [await bursting.tat_of(tx, verdict.policy, verdict.key, bursting.now_ns(now)) for verdict in said]
             return [(verdict, credit(verdict.policy, tat, bursting.now_ns(now))) for verdict, tat in zip(said, tats, strict=True)]
 
         said = await self._host.db.read(read)

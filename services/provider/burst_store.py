@@ -69,21 +69,24 @@ async def delete_policy(tx: Transaction, policy_id: str) -> bool:
     return await tx.execute("DELETE FROM burst_policy WHERE policy_id = :policy_id", {"policy_id": policy_id}) == 1
 
 
-async def tat(tx: Transaction, policy_id: str, bucket: str) -> int | None:
-    """The theoretical arrival time of a bucket in nanoseconds; None when nothing was taken from it for long."""
+async def tat(tx: Transaction, policy_id: str, bucket: str, latest_ns: int) -> int | None:
+    """The theoretical arrival time of a bucket in nanoseconds; None when nothing was taken from it for long.
+
+    What was taken later than `latest_ns` was so before the clock was set back, and counts no more.
+    """
     row = await tx.fetch_one(
-        "SELECT tat_ns FROM burst_state WHERE policy_id = :policy_id AND bucket = :bucket",
-        {"policy_id": policy_id, "bucket": bucket},
+        "SELECT tat_ns FROM burst_state WHERE policy_id = :policy_id AND bucket = :bucket AND since_ns <= :latest_ns",
+        {"policy_id": policy_id, "bucket": bucket, "latest_ns": latest_ns},
     )
     return int(row["tat_ns"]) if row else None
 
 
-async def put_tat(tx: Transaction, policy_id: str, bucket: str, tat_ns: int) -> None:
+async def put_tat(tx: Transaction, policy_id: str, bucket: str, tat_ns: int, now_ns: int) -> None:
     """Sets the theoretical arrival time of a bucket."""
     await tx.execute(
-        "INSERT INTO burst_state (policy_id, bucket, tat_ns) VALUES (:policy_id, :bucket, :tat_ns)"
-        " ON CONFLICT (policy_id, bucket) DO UPDATE SET tat_ns = excluded.tat_ns",
-        {"policy_id": policy_id, "bucket": bucket, "tat_ns": tat_ns},
+        "INSERT INTO burst_state (policy_id, bucket, tat_ns, since_ns) VALUES (:policy_id, :bucket, :tat_ns, :now_ns)"
+        " ON CONFLICT (policy_id, bucket) DO UPDATE SET tat_ns = excluded.tat_ns, since_ns = excluded.since_ns",
+        {"policy_id": policy_id, "bucket": bucket, "tat_ns": tat_ns, "now_ns": now_ns},
     )
 
 

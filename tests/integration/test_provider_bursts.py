@@ -51,6 +51,19 @@ async def test_a_burst_passes_then_calls_come_at_the_rate(caller: Caller) -> Non
     assert (await check(caller)).policies[0].credit == 5
 
 
+async def test_a_bucket_of_a_clock_that_was_ahead_is_full(caller: Caller) -> None:  # as above
+    """It does not stay empty until the clock has caught up; set back by less than a whole bucket it owes what it owed."""
+    await put(caller, rate=60, burst=10)
+    for back, passes in ((timedelta(seconds=9), False), (timedelta(days=1), True)):
+        while (await check(caller)).allowed:
+            await caller.reserve("0.1")
+        caller.clock.advance(-back)
+        assert (await check(caller)).allowed is passes
+    assert (await check(caller)).policies[0].credit == 10
+    await caller.reserve("0.1")
+    assert (await check(caller)).policies[0].credit == 9
+
+
 async def test_budgets_and_bursts_are_taken_together_or_not_at_all(caller: Caller) -> None:  # as above
     """What a budget denies uses up no turn; what a policy denies holds no money; both are named."""
     await put(caller, rate=1)

@@ -33,9 +33,17 @@ async def verdicts(tx: Transaction, known: Known, labels: Labels, load: Load, no
     found = []
     for policy in await _covering(tx, known, labels):
         key = policy.key(labels)
-        tat = await burst_store.tat(tx, policy.policy_id, key)
+        tat = await tat_of(tx, policy, key, now_ns(now))
         found.append(judge(policy, key, tat, load.of(policy.measure), now_ns(now)))
     return found
+
+
+async def tat_of(tx: Transaction, policy: Policy, key: str, now: int) -> int | None:
+    """The TAT of a bucket; None, as for a full one, when the clock was set back by more than a whole bucket since it was used.
+
+    Otherwise it would stay empty until the clock has caught up.
+    """
+    return await burst_store.tat(tx, policy.policy_id, key, now + policy.tolerance)
 
 
 async def _covering(tx: Transaction, known: Known, labels: Labels) -> list[Policy]:
@@ -60,14 +68,14 @@ async def admit(
     against = tuple(_denial(verdict) for verdict in said if not verdict.passes(max_wait))
     if against:
         return against
-    return Turn(wait_of(said), () if dry_run else await _take(tx, said, load))
+    return Turn(wait_of(said), () if dry_run else await _take(tx, said, load, now_ns(now)))
 
 
-async def _take(tx: Transaction, said: Sequence[Verdict], load: Load) -> tuple[Taken, ...]:
+async def _take(tx: Transaction, said: Sequence[Verdict], load: Load, now: int) -> tuple[Taken, ...]:
     taken = []
     for verdict in said:
         if units := load.of(verdict.policy.measure):
-            await burst_store.put_tat(tx, verdict.policy.policy_id, verdict.key, verdict.tat)
+            await burst_store.put_tat(tx, verdict.policy.policy_id, verdict.key, verdict.tat, now)
             taken.append(Taken(verdict.policy.policy_id, verdict.key, units, verdict.tat))
     return tuple(taken)
 
@@ -90,10 +98,10 @@ async def correct(tx: Transaction, known: Known, taken: Sequence[Taken], used: L
 
 
 async def _correct(tx: Transaction, policy: Policy, item: Taken, used: int, now: int) -> None:
-    tat = await burst_store.tat(tx, item.policy_id, item.key)
+    tat = await tat_of(tx, policy, item.key, now)
     # a bucket that is not there any more is full
     after = corrected(policy, now if tat is None else tat, item, used, now)
-    await burst_store.put_tat(tx, item.policy_id, item.key, after)
+    await burst_store.put_tat(tx, item.policy_id, item.key, after, now)
 
 
 async def carry_over(tx: Transaction, before: Policy, after: Policy, now: datetime) -> None:

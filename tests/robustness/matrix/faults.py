@@ -17,7 +17,7 @@ Fault = Callable[[Stand, random.Random], AbstractAsyncContextManager[None]]
 _LEFT_BYTES = 24 * 1024
 # a commit is some ten writes and syncs
 _DEATHS_DOOR = 30
-_AT_A_COMMIT, _AT_RANDOM = 2, 1
+_AT_A_COMMIT, _AT_RANDOM = 1, 1
 _LONGEST_LIFE = 0.2
 
 
