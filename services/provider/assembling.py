@@ -28,7 +28,7 @@ class Assembler:
             self._open(Reasoning("")).grow(delta.reasoning, delta.signature)
             self.characters += len(delta.reasoning)
         if delta.text:
-            self._open(Text("")).grow(delta.text)
+            self._open(Text("", refused=delta.refused)).grow(delta.text)
             self.characters += len(delta.text)
         if delta.tool_call is not None:
             self._call(delta.tool_call)
@@ -52,7 +52,7 @@ class Assembler:
         """The part that grows: the last one when it is of this kind and not sealed by a signature, else a new one."""
         self.begun = True
         last = self._parts[-1] if self._parts else None
-        if isinstance(last, _Growing) and type(last.part) is type(kind) and not last.sealed:
+        if isinstance(last, _Growing) and last.part == kind and not last.sealed:
             return last
         fresh = _Growing(kind)
         self._parts.append(fresh)
@@ -89,7 +89,7 @@ class _Growing:
             return replace(self.part, arguments=words, signature=signature)
         if isinstance(self.part, Reasoning):
             return Reasoning(words, signature)
-        return Text(words)
+        return replace(self.part, text=words)
 
 
 def assemble(deltas: list[Delta]) -> Answer:
@@ -105,7 +105,7 @@ def pieces(answer: Answer) -> list[Delta]:
     deltas, calls = [], 0
     for part in answer.parts:
         if isinstance(part, Text):
-            deltas.append(Delta(text=part.text))
+            deltas.append(Delta(text=part.text, refused=part.refused))
         elif isinstance(part, Reasoning):
             deltas.append(Delta(reasoning=part.text, signature=part.signature))
         elif isinstance(part, ToolCall):

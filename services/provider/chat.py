@@ -30,10 +30,14 @@ class Finish(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Text:
-    """Words. `cache` on any part asks the provider to keep the prompt up to here: "5m" or "1h"; a hint that others may ignore."""
+    """Words. `cache` on any part asks the provider to keep the prompt up to here: "5m" or "1h"; a hint that others may ignore.
+
+    `refused`: the model says why it does not answer, where its dialect keeps that apart.
+    """
 
     text: str
     cache: str = ""
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -216,6 +220,7 @@ class Delta:
     """A piece of a streamed answer; any of its fields may be there.
 
     `usage` and `vectors` are the whole so far, never an increment. `signature` ends the thought it belongs to. `part` came whole.
+    `refused`: `text` is why the model does not answer.
     """
 
     text: str = ""
@@ -227,4 +232,5 @@ class Delta:
     usage: Usage | None = None
     model: str = ""
     stop_sequence: str = ""
+    refused: bool = False
     vectors: "Vectors | None" = None

@@ -11,6 +11,7 @@ import httpx
 import openai
 import pytest
 import pytest_asyncio
+from pydantic import BaseModel
 from tooloo.provider.v1 import chat_pb2
 from tooloo.provider.v1.completion_service_pb2 import CompleteRequest, StreamCompleteRequest
 from tooloo.provider.v1.completion_service_pb2_grpc import CompletionServiceStub
@@ -60,6 +61,12 @@ def far(world: tuple[FarEnd, Calling]) -> FarEnd:
 def calling(world: tuple[FarEnd, Calling]) -> Calling:
     """The door."""
     return world[1]
+
+
+class City(BaseModel):
+    """A structured answer."""
+
+    name: str
 
 
 def call(index: int, arguments: str, **begin: str) -> bytes:
@@ -254,3 +261,24 @@ async def test_headers_that_official_clients_add_may_come_from_a_page(calling: C
     sent |= {"x-stainless-retry-count", "x-stainless-timeout", "anthropic-dangerous-direct-browser-access"}
     # browsers send these by themselves
     assert {name for name in sent if name not in CALLERS_HEADERS} <= {"accept", "user-agent"}
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_model_that_refuses_in_words(far: FarEnd, calling: Calling, streamed: bool) -> None:
+    """What OpenAI keeps apart stays so for its client, whose `parse` raises nothing; for Anthropic's it is the reason to stop."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": None, "refusal": "I cannot."}, "finish_reason": "stop"}
+    body = json.dumps({"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}).encode()
+    pieces = sends(chunk(refusal="I "), chunk(refusal="cannot."), chunk(finish="stop"), usage_alone((3, 4)), DONE)
+    far.script["gpt-5-mini"] = [pieces if streamed else lambda far: far.answer(200, body)] * 2
+    async with openai_client(calling) as client, anthropic_client(calling) as other:
+        if streamed:
+            async with client.chat.completions.stream(model=GPT, messages=HELLO, response_format=City) as stream:
+                answer = (await stream.get_final_completion()).choices[0]
+            async with other.messages.stream(model=GPT, max_tokens=9, messages=HELLO) as events:
+                theirs: anthropic.types.Message = await events.get_final_message()
+        else:
+            answer = (await client.chat.completions.parse(model=GPT, messages=HELLO, response_format=City)).choices[0]
+            theirs = await other.messages.create(model=GPT, max_tokens=9, messages=HELLO)
+    assert (answer.message.refusal, answer.message.content, answer.message.parsed) == ("I cannot.", None, None)
+    assert answer.finish_reason == "stop"
+    assert ([block.text for block in theirs.content if block.type == "text"], theirs.stop_reason) == (["I cannot."], "refusal")

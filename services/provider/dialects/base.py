@@ -17,6 +17,8 @@ JSON = "application/json"
 _ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _DECODE = json.JSONDecoder().decode
 _MOST_TOKENS = 1_000_000_000
+# hints that may change the answer a little, or its price: a caller is told when they did not go along
+WISHES = frozenset({"context_management", "output_config", "service_tier", "verbosity"})
 
 
 @dataclass(frozen=True)
@@ -150,16 +152,19 @@ def with_a_turn(chat: Chat) -> Chat:
 
 
 def unknown_of(chat: Chat, dialect: str) -> Iterator[str]:
-    """Wishes that no dialect but OpenAI's has a word for, and those about a tool that this one has none for."""
+    """Wishes that no dialect but OpenAI's has a word for, and those that only another dialect knows."""
     if any(message.name for message in chat.messages):
         yield "messages.name"
     if any(isinstance(part, Image) and part.detail not in ("", "auto") for message in chat.messages for part in message.parts):
         yield "image_url.detail"
-    yield from unknown_of_tools(chat, dialect)
+    yield from unknown_wishes(chat, dialect)
 
 
-def unknown_of_tools(chat: Chat, dialect: str) -> Iterator[str]:
-    """Fields of tools that only another dialect knows."""
+def unknown_wishes(chat: Chat, dialect: str) -> Iterator[str]:
+    """What only another dialect knows and a caller would like to know of: hints about the answer, and fields of tools."""
+    for other, hints in chat.hints.items():
+        if other != dialect:
+            yield from (name for name in hints if name in WISHES)
     for tool in chat.tools:
         for other, fields in tool.extra.items():
             if other != dialect:

@@ -2,7 +2,7 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.provider.chat import Answer
@@ -44,8 +44,10 @@ class Door(ABC):
     def writer(self, asked: Asked, query_id: str, created: int, model: str) -> StreamWriter:
         """Writes a stream."""
 
-    def left_out(self, asked: Asked, names: Iterable[str]) -> str:
+    def left_out(self, asked: Asked, names: Sequence[str]) -> str:
         """What of a request did not go along, as a header says it: what nobody read, and what the other dialect had no word for."""
+        if not names and not asked.unread:
+            return ""
         own = (self.words.get(name, name) for name in names)
         return ", ".join(list(filter(_NAME.fullmatch, dict.fromkeys((*own, *asked.unread))))[:_MOST_NAMES])
 

@@ -57,7 +57,7 @@ def _cut(delta: Delta, size: int) -> list[Delta]:
     if not size or not delta.text:
         return [delta]
     words = [delta.text[start : start + size] for start in range(0, len(delta.text), size)]
-    return [*(Delta(text=each) for each in words[:-1]), replace(delta, text=words[-1])]
+    return [replace(delta, text=each) for each in words]
 
 
 @given(answer=answers(), cut=st.integers(0, 5))
@@ -95,6 +95,18 @@ def test_signatures_come_back() -> None:
     assert chat.messages == (Message(Role.ASSISTANT, answer.parts),)
     ended = [event["item"] for event in events_of(answer) if event["type"] == "response.output_item.done"]
     assert chat_of(input=ended).messages == chat.messages
+
+
+def test_a_refusal_in_words_is_one() -> None:
+    """Its content is of a kind of its own, as events too, and the response is whole."""
+    answer = Answer((Text("I would rather not", refused=True),), Finish.CONTENT_FILTER)
+    events = events_of(answer, 3)
+    whole = responses.write(answer, SHOWN, "q", 1, "")
+    assert whole["status"] == "completed"
+    assert whole["output"][0]["content"] == [{"type": "refusal", "refusal": "I would rather not"}]
+    assert events[-1]["response"]["output"] == whole["output"]
+    assert "".join(event["delta"] for event in events if event["type"] == "response.refusal.delta") == "I would rather not"
+    assert [EVENT.validate_python(event).type for event in events] == [event["type"] for event in events]
 
 
 def test_calls_that_come_interleaved_stay_apart() -> None:

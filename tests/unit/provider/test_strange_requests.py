@@ -53,7 +53,7 @@ ANTHROPIC: dict[str, Any] = {
     "thinking": {"type": "enabled", "budget_tokens": 2000},
     "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": SCHEMA}},
     "metadata": {"user_id": "u"}, "stop_sequences": ["x"], "temperature": 0.5, "top_p": 0.5, "top_k": 4, "stream": True,
-    "service_tier": "auto", "context_management": {},
+    "service_tier": "auto", "context_management": {}, "inference_geo": "eu",
 }  # fmt: skip
 DOORS: dict[str, tuple[Door, dict[str, Any]]] = {"openai": (OpenAIDoor(), OPENAI), "anthropic": (AnthropicDoor(), ANTHROPIC)}
 
@@ -75,7 +75,7 @@ def test_the_whole_request_is_read(name: str) -> None:
     assert asked.stream
     assert asked.user == "u"
     assert unfit(name, asked.chat) == ""
-    known = {"openai": {"logit_bias"}, "anthropic": {"context_management", "output_config"}}
+    known = {"openai": {"logit_bias"}, "anthropic": {"inference_geo"}}
     assert set(asked.chat.extra[name]) == known[name]
 
 

@@ -13,8 +13,9 @@ _MOST_STOPS = 64
 _BETAS = re.compile(r"[A-Za-z0-9_.,: -]{1,2000}")
 _CHOICES = {"auto": "auto", "none": "none", "any": "required"}
 _ADAPTIVE_EFFORT = "high"
-# they change nothing about the answer: a provider of another dialect goes without them
-_HINTS = ("cache_control", "diagnostics", "service_tier")
+_EVERYDAY_TIER = "auto"
+# they change nothing about the answer, or are a wish: a provider of another dialect goes without them
+_HINTS = ("cache_control", "context_management", "diagnostics", "service_tier")
 
 
 def read(body: Any, *, betas: str = "", counting: bool = False) -> Asked:
@@ -35,12 +36,15 @@ def read(body: Any, *, betas: str = "", counting: bool = False) -> Asked:
             raise Unreadable(BETAS, "must be names, with commas between them")
         hints[BETAS] = betas
     hints |= {name: fields.take(name) for name in _HINTS if fields.has(name)}
+    if hints.get("service_tier") == _EVERYDAY_TIER:
+        hints.pop("service_tier")
     config = dict(fields.mapping("output_config"))
     tools = tuple(_tool(fields.within(tool, f"tools[{index}]")) for index, tool in enumerate(fields.items("tools")))
     choice, parallel = _choice(fields)
     effort, budget, display = _thinking(fields, config)
     hints |= {DISPLAY: display} if display else {}
     schema = _schema(fields, config)
+    hints |= {"output_config": config} if config else {}
     chat = Chat(
         messages=(*_system(fields), *_messages(fields)),
         tools=tools,
@@ -55,7 +59,7 @@ def read(body: Any, *, betas: str = "", counting: bool = False) -> Asked:
         reasoning_effort=effort,
         reasoning_tokens=budget,
         hints=own_fields(hints, NAME),
-        extra=own_fields({**fields.rest(), **({"output_config": config} if config else {})}, NAME),
+        extra=own_fields(fields.rest(), NAME),
     )
     return Asked(chat, model, stream, True, user, fields.unread())
 

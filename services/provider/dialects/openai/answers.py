@@ -111,8 +111,8 @@ def _parts(message: dict[str, Any], answer: str) -> list[Part]:
     thoughts, words = words_of(message.get("content"))
     thoughts = thought_of(message) or thoughts
     parts: list[Part] = [Reasoning(thoughts)] if thoughts else []
-    words = words or str(message.get("refusal") or "")
-    parts += [Text(words)] if words else []
+    refused = "" if words else str(message.get("refusal") or "")
+    parts += [Text(words or refused, refused=bool(refused))] if words or refused else []
     for index, call in enumerate(objects(message.get("tool_calls"))):
         function = call.get("function")
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
@@ -126,14 +126,20 @@ def _parts(message: dict[str, Any], answer: str) -> list[Part]:
 
 def write(answer: Answer, answer_id: str, created: int, model: str) -> dict[str, Any]:
     """The chat.completion of an answer, as the official client reads it."""
-    message: dict[str, Any] = {"role": "assistant", "content": _text(answer), "refusal": None}
+    refused = "".join(part.text for part in answer.parts if isinstance(part, Text) and part.refused) or None
+    message: dict[str, Any] = {"role": "assistant", "content": None if refused else _text(answer), "refusal": refused}
     if thought := "".join(part.text for part in answer.parts if isinstance(part, Reasoning)):
         message["reasoning_content"] = thought
     if calls := [call_of(part) for part in answer.parts if isinstance(part, ToolCall)]:
         message["tool_calls"] = calls
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": NAMES[answer.finish]}
+    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_name(answer.finish, bool(refused))}
     body: dict[str, Any] = {"id": answer_id, "object": "chat.completion", "created": created, "model": model, "choices": [choice]}
     return body | ({"usage": usage.write(answer.usage)} if answer.usage else {})
+
+
+def finish_name(finish: Finish, refused: bool) -> str:
+    """Why the answer ended; a refusal that the model says in words is an answer that ended by itself."""
+    return "stop" if refused and finish is Finish.CONTENT_FILTER else NAMES[finish]
 
 
 def call_of(part: ToolCall) -> dict[str, Any]:

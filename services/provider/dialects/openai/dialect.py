@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from services.provider.chat import Answer, Chat
-from services.provider.dialects.base import JSON, Dialect, Outgoing, dump, load, unknown_of_tools
+from services.provider.dialects.base import JSON, Dialect, Outgoing, dump, load, unknown_wishes
 from services.provider.dialects.openai import answers, embeddings, requests
 from services.provider.dialects.openai.streams import Reader
 from services.provider.dialects.refusals import refusal
@@ -43,8 +43,8 @@ class OpenAI(Dialect):
         return embeddings.read_answer(load(body))
 
     def without_word(self, chat: Chat, model: str) -> Iterator[str]:
-        """Fields of tools that another dialect knows."""
-        yield from unknown_of_tools(chat, self.name)
+        """What only another dialect knows."""
+        yield from unknown_wishes(chat, self.name)
 
     def credentials(self, target: Target) -> dict[str, str]:
         """A bearer token, or the bare key in the header that the provider wants."""

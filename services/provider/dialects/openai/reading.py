@@ -8,10 +8,11 @@ from services.provider.dialects.asked import Asked, Fields, Unreadable, cache_of
 from services.provider.dialects.openai.answers import signature_of
 from services.provider.dialects.openai.requests import NAME
 
-# they change nothing about the answer: a provider of another dialect goes without them
+# they change nothing about the answer, or are a wish: a provider of another dialect goes without them
 _HINTS = (
     *("metadata", "store", "user", "safety_identifier"),
     *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
+    *("prediction", "service_tier", "verbosity"),
 )
 _EVERYDAY_TIERS = ("auto", "default")
 _ONE_CHOICE = "one answer a call is given; leave it out or call again"
@@ -37,10 +38,10 @@ def read(body: Any) -> Asked:
         # as many ask: there is nothing else to look at
         return Asked(Chat(_messages(fields)), model, stream, with_usage, unread=fields.unread())
     _refuse(fields)
-    hints = {name: value for name in _HINTS if (value := fields.take(name)) is not None}
-    hints |= {"user": user} if user else {}
     if fields.has("service_tier") and fields.rest()["service_tier"] in _EVERYDAY_TIERS:
         fields.take("service_tier")
+    hints = {name: value for name in _HINTS if (value := fields.take(name)) is not None}
+    hints |= {"user": user} if user else {}
     tools = tuple(_tool(fields.within(tool, f"tools[{index}]")) for index, tool in enumerate(fields.items("tools")))
     schema, schema_name, strict = _format(fields)
     chat = Chat(

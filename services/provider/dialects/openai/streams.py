@@ -24,6 +24,8 @@ class Reader(StreamReader):
         self._begun: set[int] = set()
         # calls of which no argument came so far
         self._bare: set[int] = set()
+        # whether the model said why it does not answer
+        self._refused = False
         # what tells this answer from others
         self._answer = ""
 
@@ -73,10 +75,13 @@ class Reader(StreamReader):
         piece = piece if isinstance(piece, dict) else {}
         thoughts, words = answers.words_of(piece.get("content"))
         thoughts = answers.thought_of(piece) or thoughts
-        refused = piece.get("refusal")
+        refusal = piece.get("refusal")
         deltas = [Delta(reasoning=thoughts, model=model)] if thoughts else []
-        if words := words or (refused if isinstance(refused, str) else ""):
+        if words:
             deltas.append(Delta(text=words, model=model))
+        elif refusal and isinstance(refusal, str):
+            self._refused = True
+            deltas.append(Delta(text=refusal, model=model, refused=True))
         deltas += [Delta(tool_call=self._call(call), model=model) for call in objects(piece.get("tool_calls"))]
         finish = answers.finish_of(choice.get("finish_reason"))
         if finish is not None:
@@ -84,7 +89,7 @@ class Reader(StreamReader):
             # an empty text is no JSON
             deltas += [Delta(tool_call=ToolCallDelta(index, arguments="{}"), model=model) for index in sorted(self._bare)]
             self._bare.clear()
-            deltas.append(Delta(finish=Finish.CONTENT_FILTER if refused else finish, model=model))
+            deltas.append(Delta(finish=Finish.CONTENT_FILTER if self._refused else finish, model=model))
         return deltas
 
     def _call(self, call: dict[str, Any]) -> ToolCallDelta:
@@ -126,6 +131,7 @@ class Writer:
         self._usage: Usage | None = None
         self._known: set[int] = set()
         self._began = False
+        self._refused = False
 
     def write(self, delta: Delta) -> bytes:
         """The events of one delta; b"" when it tells a caller nothing."""
@@ -134,15 +140,16 @@ class Writer:
         if delta.reasoning:
             piece["reasoning_content"] = delta.reasoning
         if delta.text:
-            piece["content"] = delta.text
+            piece["refusal" if delta.refused else "content"] = delta.text
+            self._refused = self._refused or delta.refused
         if delta.tool_call:
             piece["tool_calls"] = [self._call(delta.tool_call)]
         if not piece and delta.finish is None:
             return b""
         if not self._began:
-            piece = {"role": "assistant", "content": None if delta.tool_call else "", **piece}
+            piece = {"role": "assistant", "content": None if delta.tool_call or delta.refused else "", **piece}
             self._began = True
-        finish = answers.NAMES[delta.finish] if delta.finish else None
+        finish = answers.finish_name(delta.finish, self._refused) if delta.finish else None
         return self._chunk([{"index": 0, "delta": piece, "logprobs": None, "finish_reason": finish}])
 
     def end(self) -> bytes:

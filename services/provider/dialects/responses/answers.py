@@ -15,7 +15,8 @@ def write(answer: Answer, shown: Mapping[str, Any], query_id: str, created: int,
     """The whole response of an answer; `shown` are the fields of its request that it shows again."""
     said = [part for part in answer.parts if isinstance(part, Text | Reasoning | ToolCall)]
     output = [item(part, f"{query_id}_{index}") for index, part in enumerate(said)]
-    return response(shown, query_id, created, model) | ended(output, answer.finish, answer.usage)
+    refused = any(isinstance(part, Text) and part.refused for part in said)
+    return response(shown, query_id, created, model) | ended(output, answer.finish, answer.usage, refused=refused)
 
 
 def response(shown: Mapping[str, Any], query_id: str, created: int, model: str) -> dict[str, Any]:
@@ -38,9 +39,9 @@ def response(shown: Mapping[str, Any], query_id: str, created: int, model: str) 
     }
 
 
-def ended(output: Sequence[dict[str, Any]], finish: Finish, usage: Usage | None) -> dict[str, Any]:
-    """What changes of a response when it ends."""
-    reason = _REASONS.get(finish)
+def ended(output: Sequence[dict[str, Any]], finish: Finish, usage: Usage | None, *, refused: bool) -> dict[str, Any]:
+    """What changes of a response when it ends; a refusal that the model says in words is a whole answer."""
+    reason = None if refused and finish is Finish.CONTENT_FILTER else _REASONS.get(finish)
     return {
         "status": "incomplete" if reason else "completed",
         "incomplete_details": {"reason": reason} if reason else None,
@@ -58,7 +59,7 @@ def item(part: Text | Reasoning | ToolCall, item_id: str, status: str = "complet
     """One item of an output."""
     named = {"id": id_of(part, item_id)}
     if isinstance(part, Text):
-        content = [text(part.text)] if status == "completed" else []
+        content = [content_of(part)] if status == "completed" else []
         return {**named, "type": "message", "status": status, "role": "assistant", "content": content}
     if isinstance(part, Reasoning):
         summary = [summary_text(part.text)] if part.text else []
@@ -69,9 +70,11 @@ def item(part: Text | Reasoning | ToolCall, item_id: str, status: str = "complet
     return {**named, "type": "function_call", "status": status, **call, **signed}
 
 
-def text(words: str) -> dict[str, Any]:
+def content_of(part: Text) -> dict[str, Any]:
     """The content of a message."""
-    return {"type": "output_text", "text": words, "annotations": [], "logprobs": []}
+    if part.refused:
+        return {"type": "refusal", "refusal": part.text}
+    return {"type": "output_text", "text": part.text, "annotations": [], "logprobs": []}
 
 
 def summary_text(words: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class _Item:
             return answers.item(replace(self.empty, arguments=self.words, signature=self.signature), self.item_id, status)
         if isinstance(self.empty, Reasoning):
             return answers.item(Reasoning(self.words, self.signature), self.item_id, status)
-        return answers.item(Text(self.words), self.item_id, status)
+        return answers.item(replace(self.empty, text=self.words), self.item_id, status)
 
     @property
     def place(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class Writer:
         self._number = 0
         self._items: list[_Item] = []
         self._calls: dict[int, _Item] = {}
-        self._finish, self._usage = Finish.STOP, Usage()
+        self._finish, self._usage, self._refused = Finish.STOP, Usage(), False
 
     def write(self, delta: Delta) -> bytes:
         """The events of one delta."""
@@ -61,7 +61,7 @@ class Writer:
         if delta.reasoning or delta.signature:
             out.append(self._think(delta.reasoning, delta.signature))
         if delta.text:
-            out.append(self._say(delta.text))
+            out.append(self._say(delta.text, Text("", refused=delta.refused)))
         if delta.tool_call:
             out.append(self._call(delta.tool_call))
         return b"".join(out)
@@ -69,7 +69,9 @@ class Writer:
     def end(self) -> bytes:
         """The ends of the open items, and the whole response."""
         closed = self._begin() + b"".join(map(self._close, self._items))
-        whole = self._response | answers.ended([item.shown() for item in self._items], self._finish, self._usage)
+        whole = self._response | answers.ended(
+            [item.shown() for item in self._items], self._finish, self._usage, refused=self._refused
+        )
         return closed + self._event(_ENDS[whole["status"]], response=whole)
 
     def error(self, body: dict[str, Any]) -> bytes:
@@ -97,11 +99,14 @@ class Writer:
             out += self._close(item)
         return out
 
-    def _say(self, words: str) -> bytes:
-        item, out = self._newest(Text(""))
+    def _say(self, words: str, empty: Text) -> bytes:
+        item, out = self._newest(empty)
         if out:
-            out += self._event("response.content_part.added", **item.place, content_index=0, part=answers.text(""))
+            out += self._event("response.content_part.added", **item.place, content_index=0, part=answers.content_of(empty))
         item.pieces.append(words)
+        if empty.refused:
+            self._refused = True
+            return out + self._event("response.refusal.delta", **item.place, content_index=0, delta=words)
         return out + self._event("response.output_text.delta", **item.place, content_index=0, delta=words, logprobs=[])
 
     def _call(self, call: ToolCallDelta) -> bytes:
@@ -119,7 +124,7 @@ class Writer:
     def _newest(self, empty: Text | Reasoning) -> tuple[_Item, bytes]:
         """The last item when it is open and of this kind; else a new one, with the events that begin it."""
         last = self._items[-1] if self._items else None
-        if last is not None and last.open and type(last.empty) is type(empty):
+        if last is not None and last.open and last.empty == empty:
             return last, b""
         return self._add(empty)
 
@@ -137,8 +142,12 @@ class Writer:
         item.open = False
         words, ended = item.words, b""
         if isinstance(item.empty, Text):
-            ended = self._event("response.output_text.done", **item.place, content_index=0, text=words, logprobs=[])
-            ended += self._event("response.content_part.done", **item.place, content_index=0, part=answers.text(words))
+            part = answers.content_of(replace(item.empty, text=words))
+            if item.empty.refused:
+                ended = self._event("response.refusal.done", **item.place, content_index=0, refusal=words)
+            else:
+                ended = self._event("response.output_text.done", **item.place, content_index=0, text=words, logprobs=[])
+            ended += self._event("response.content_part.done", **item.place, content_index=0, part=part)
         elif isinstance(item.empty, ToolCall):
             ended = self._event("response.function_call_arguments.done", **item.place, name=item.empty.name, arguments=words)
         elif words:
