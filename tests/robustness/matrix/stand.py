@@ -31,7 +31,7 @@ from tests.robustness.traffic import until as until_in
 
 PATIENCE = 30.0
 _CALLERS = 3
-_PAUSE = 0.01
+_PAUSE = 0.02
 _PAGE = 1000
 # short waits everywhere: the faults last for parts of a second
 _SHORT = {"TOOLOO_BUSY_TIMEOUT": "50ms", "TOOLOO_LOG_LEVEL": "WARNING", "TOOLOO_CALL_ATTEMPTS": "1"}
