@@ -51,9 +51,9 @@ HARMLESS = {
     *("tooloo.bus.v1.EventBus/PublishCloudEvents", "tooloo.bus.v1.EventBus/EraseSubject", "tooloo.bus.v1.EventBus/CompactLog"),
     *("tooloo.provider.v1.ProviderService/CheckBudget", "tooloo.provider.v1.BurstService/CheckBurst"),
     # their bodies are other vendors' and have no room for an id, which comes as the header Idempotency-Key
+    "tooloo.provider.v1.CompatibilityService/CreateEmbedding",
     *("tooloo.provider.v1.CompatibilityService/CreateChatCompletion", "tooloo.provider.v1.CompatibilityService/CreateMessage"),
     *("tooloo.provider.v1.CompatibilityService/CreateResponse", "tooloo.provider.v1.CompatibilityService/CountMessageTokens"),
-    "tooloo.provider.v1.CompatibilityService/CreateEmbedding",
 }
 # a map cannot be said in a query; over REST this filter is simply not to be had, over gRPC it is
 NOT_IN_QUERIES = {"tooloo.bus.v1.EventFilter.attributes"}

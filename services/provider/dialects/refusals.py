@@ -52,6 +52,8 @@ _BY_WORDS: Mapping[int, tuple[tuple[re.Pattern[str], FailureKind], ...]] = {
     403: ((_QUOTA, FailureKind.QUOTA_EXHAUSTED), (_POLICY, FailureKind.CONTENT_POLICY)),
     422: ((_TOO_LONG, FailureKind.CONTEXT_WINDOW), (_POLICY, FailureKind.CONTENT_POLICY)),
     429: ((_QUOTA, FailureKind.QUOTA_EXHAUSTED),),
+    # llama.cpp's server, of a text that is longer than its batch
+    500: ((re.compile(r"too large to process", re.IGNORECASE), FailureKind.CONTEXT_WINDOW),),
 }
 
 

@@ -224,11 +224,14 @@ def in_order(ranked: Sequence[Ranked], *, by_name: bool) -> list[Ranked]:
 
 def asked_for(known: Known, query_id: str, ask: Ask, target: Target, input_tokens: int, deadline: timedelta) -> reserving.Ask:
     """What to set aside for a call to a target."""
+    content = ask.content
+    # of vectors the price is that of the input
+    output, most = (0, 0) if isinstance(content, Texts) else (None, content.max_output_tokens or 0)
     return reserving.Ask(
         ask.all_labels.plus(provider=target.provider_id, model=target.model),
         input_tokens=input_tokens,
-        output_tokens=0 if isinstance(ask.content, Texts) else None,
-        max_output_tokens=0 if isinstance(ask.content, Texts) else ask.content.max_output_tokens or 0,
+        output_tokens=output,
+        max_output_tokens=most,
         # a query that is still there when its deadline has passed is settled soon
         ttl=deadline + known.settings.settle_grace,
         max_wait=deadline,

@@ -55,13 +55,13 @@ class Ask:
     session_id: str = ""
     prefix_key: str = ""
     prefix_tokens: int = 0
-    # the model of which vectors are asked for; "": an answer to a conversation is
-    embeds: str = ""
     # decides ties of chance: shares for a caller without session and user, and how a learner explores
     chance: str = ""
     # set by `prepare`
     beliefs: "Mapping[Key, Belief] | None" = None
     prompt: Prompt | None = None
+    # the model of which vectors are asked for; "": an answer to a conversation is
+    embeds: str = ""
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ def gemini(message: str, status: str) -> dict[str, Any]:
         ("openai", 429, openai("Rate limit reached for gpt-5", "rate_limit_exceeded", "requests"), Kind.RATE_LIMITED),
         ("openai", 429, openai("You exceeded your quota", "insufficient_quota"), Kind.QUOTA_EXHAUSTED),
         ("openai", 402, openai("Insufficient Balance"), Kind.QUOTA_EXHAUSTED),
+        ("openai", 500, openai("input (2002 tokens) is too large to process. increase the batch size"), Kind.CONTEXT_WINDOW),
         ("openai", 401, openai("Incorrect API key provided", "invalid_api_key"), Kind.UNAUTHENTICATED),
         ("openai", 403, openai("Country not supported", "unsupported_country_region_territory"), Kind.UNAUTHENTICATED),
         ("openai", 403, {"error": {"message": "Input was flagged", "code": 403}}, Kind.CONTENT_POLICY),

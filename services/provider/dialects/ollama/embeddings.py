@@ -11,7 +11,7 @@ from services.provider.texts import Batch, Texts, Vectors
 
 PATH = "/api/embed"
 # it has no limit of its own; a machine that is slow gets on by steps that are kept
-BATCH = Batch(512)
+BATCH = Batch(128)
 
 
 def write(texts: Texts, model: str) -> dict[str, Any]:
