@@ -11,14 +11,13 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import uvloop
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 
-from mesh import answers, catalogue, extra_contracts, inbox, large, logs
+from mesh import answers, catalogue, extra_contracts, inbox, large, logs, serving
 from mesh.boundary import Boundary
 from mesh.client import MeshClient
 from mesh.clock import Clock, SystemClock, to_us
@@ -73,30 +72,6 @@ class Running:
         await self.stack.aclose()
 
 
-def make_server(
-    settings: MeshSettings, boundary: Boundary, open_streams: int = 0, message_bytes: int | None = None
-) -> grpc.aio.Server:
-    """A gRPC server with the mesh's limits; `open_streams` of long life do not count among its calls.
-
-    `message_bytes` is the largest message that it takes and gives; None: as all others.
-    """
-    most = message_bytes or settings.max_message_bytes
-    return grpc.aio.server(
-        interceptors=(boundary,),
-        maximum_concurrent_rpcs=settings.max_concurrent_rpcs + open_streams,
-        options=[
-            ("grpc.max_receive_message_length", most),
-            ("grpc.max_send_message_length", most),
-            ("grpc.so_reuseport", 0),
-            ("grpc.http2.max_frame_size", 1024 * 1024),
-            # the door asks for a sign of life every few seconds; by default that counts as abuse and ends the connection
-            ("grpc.http2.max_ping_strikes", 0),
-            # the door bounds headers; the default of 8 KiB would refuse what it lets through
-            ("grpc.max_metadata_size", 64 * 1024),
-        ],
-    )
-
-
 async def boot(
     name: str,
     build: Build,
@@ -127,13 +102,13 @@ async def boot(
         if with_bus:
             loops += await _join_bus(host, parts, incoming, stack)
         most = large.message_bytes(catalogue.service(name).grpc_services, settings)
-        server = make_server(settings, Boundary(ids, parts.self_validating), parts.open_streams, most)
+        server = serving.make_server(settings, Boundary(ids, parts.self_validating), parts.open_streams, most)
         servicer = health.aio.HealthServicer()
-        _register(server, name, parts, servicer, settings)
-        address = f"unix:{_fresh_socket(settings.socket_of(name, replica))}"
+        serving.register(server, name, parts, servicer, settings)
+        address = f"unix:{serving.fresh_socket(settings.socket_of(name, replica))}"
         server.add_insecure_port(address)
         if alone:
-            _take_port(server, name, settings)
+            serving.take_port(server, name, settings)
         await server.start()
         stack.push_async_callback(server.stop, None)
         tasks = [asyncio.create_task(loop()) for loop in loops]
@@ -155,49 +130,6 @@ async def _open_host(
     client = MeshClient(f"{settings.listen_address}:{settings.door_port}", settings)
     stack.push_async_callback(client.close)
     return Host(name, settings, database, client, clock, ids, env)
-
-
-def _fresh_socket(path: Path) -> Path:
-    """The path of a unix socket that nobody listens on; what a killed process left there goes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    return path
-
-
-def _take_port(server: grpc.aio.Server, name: str, settings: MeshSettings) -> None:
-    address = f"{settings.listen_address}:{settings.port_of(name)}"
-    try:
-        server.add_insecure_port(address)
-    except RuntimeError as error:
-        setting = MeshSettings.env_name(f"{name}_port")
-        raise SettingError(f"{setting}: nothing can listen on {address}, perhaps because something does; choose another") from error
-    log.info("%s answers on %s", name, address)
-
-
-class _ByName:
-    """A server as the generated code registers services at it, that finds methods by their names alone.
-
-    For each method that is registered beside that, grpc.aio keeps a future of its own and waits for all of them anew with every
-    call: a tenth of a millisecond for a service of seventy methods (`_server_main_loop` of its aio/server.pyx.pxi).
-    """
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self.add_generic_rpc_handlers = server.add_generic_rpc_handlers
-
-    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Does nothing: the generic handlers have the same methods."""
-
-
-def _register(server: grpc.aio.Server, name: str, parts: Parts, servicer: Any, settings: MeshSettings) -> None:
-    by_name = cast(grpc.aio.Server, _ByName(server))
-    for add, implementation in parts.servicers:
-        add(implementation, by_name)
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, by_name)
-    if settings.reflection:
-        # imported here: production turns it off and need not pay for it
-        from grpc_reflection.v1alpha import reflection  # noqa: PLC0415 - see above
-
-        reflection.enable_server_reflection((*catalogue.service(name).grpc_services, health.SERVICE_NAME), by_name)
 
 
 async def _join_bus(host: Host, parts: Parts, incoming: Inbox, stack: AsyncExitStack) -> list[Loop]:

@@ -21,8 +21,9 @@ from tooloo.system.v1 import system_service_pb2 as system
 from envoy.door import Door
 from envoy.settings import DoorSettings
 from envoy.testing import door_on_free_ports, running_door
-from mesh import boot, contracts, errors
+from mesh import contracts, errors
 from mesh.boundary import Boundary
+from mesh.serving import make_server
 from mesh.settings import MeshSettings
 
 SERVICES = {
@@ -151,7 +152,7 @@ def register(server: grpc.aio.Server, service: str, servicer: object) -> None:
 @contextlib.asynccontextmanager
 async def serving(socket: Path, seen: Seen, name: str = "1") -> AsyncIterator[tuple[System, Any]]:
     """All servicers on one unix socket, with the kit's own boundary and limits."""
-    server = boot.make_server(MeshSettings(), Boundary())
+    server = make_server(MeshSettings(), Boundary())
     answering, checks = System(seen), health.aio.HealthServicer()
     register(server, "tooloo.bus.v1.EventBus", Bus(seen, name))
     register(server, "tooloo.orchestration.v1.OrchestrationService", Orchestration())

@@ -17,7 +17,7 @@ from tooloo.orchestration.v1 import orchestration_service_pb2 as pb
 from tooloo.orchestration.v1 import run_pb2
 from tooloo.orchestration.v1.orchestration_service_pb2_grpc import OrchestrationServiceStub
 
-from mesh import boot, contracts, testing
+from mesh import contracts, serving, testing
 from mesh.boundary import Boundary
 from mesh.clock import Clock
 from mesh.errors import Refusal
@@ -148,7 +148,7 @@ async def running(folder: Path, clock: Clock | None = None, **settings: str) -> 
     far = FarService()
     with tempfile.TemporaryDirectory(prefix="tooloo-") as sockets:
         address = f"unix:{sockets}/far.sock"
-        server = boot.make_server(MeshSettings(), Boundary())
+        server = serving.make_server(MeshSettings(), Boundary())
         server.add_generic_rpc_handlers((far.handlers(),))
         server.add_insecure_port(address)
         await server.start()

@@ -14,7 +14,7 @@ from tooloo.orchestration.v1 import run_pb2
 from tooloo.orchestration.v1.orchestration_service_pb2_grpc import OrchestrationServiceStub
 
 from envoy.testing import free_ports
-from mesh import boot, errors
+from mesh import errors, serving
 from mesh.boundary import Boundary
 from mesh.outbox import Fact
 from mesh.settings import MeshSettings
@@ -41,7 +41,7 @@ class Work(Scenario):
         self.runs: dict[str, int] = {}
         self.intents: list[str] = []
         (port,) = free_ports(1)
-        server = boot.make_server(MeshSettings(), Boundary())
+        server = serving.make_server(MeshSettings(), Boundary())
         server.add_generic_rpc_handlers((self.far.handlers(),))
         server.add_insecure_port(f"127.0.0.1:{port}")
         await server.start()
