@@ -154,10 +154,8 @@ def test_a_request_is_read_field_by_field() -> None:
     assert chat.tools == (Tool("f", "d", {"type": "object"}, True),)
     assert (chat.tool_choice, chat.parallel_tools, chat.max_output_tokens, chat.reasoning_effort) == ("=f", False, 50, "low")
     assert (chat.schema, chat.schema_name, chat.schema_strict) == ({"type": "object"}, "n", True)
-    assert (chat.hints, chat.extra) == (
-        {"openai": {"metadata": {"a": "b"}}},
-        {"openai": {"service_tier": "flex", "verbosity": "low"}},
-    )
+    assert chat.hints == {"openai": {"metadata": {"a": "b"}, "service_tier": "flex", "verbosity": "low"}}
+    assert not chat.extra
 
 
 def test_what_nobody_reads_inside_of_an_item_is_told() -> None:

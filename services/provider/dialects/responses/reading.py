@@ -9,8 +9,11 @@ from services.provider.dialects.openai.answers import signature_of
 from services.provider.dialects.openai.requests import NAME
 from services.provider.dialects.responses.answers import ENCRYPTED
 
-# they change nothing about the answer: a provider of another dialect goes without them
-_HINTS = ("metadata", "store", "safety_identifier", "prompt_cache_key", "prompt_cache_retention")
+# they change nothing about the answer, or are a wish: a provider of another dialect goes without them
+_HINTS = (
+    *("metadata", "store", "safety_identifier", "service_tier"),
+    *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
+)
 _NOT_KEPT = "answers are not kept here; send what was said before along in input"
 _REFUSED = {
     "previous_response_id": _NOT_KEPT,
@@ -45,9 +48,12 @@ def read(body: Any) -> Asked:
     shown = {name: default if (given := fields.rest().get(name)) is None else given for name, default in _SHOWN_AGAIN.items()}
     model, user, stream = fields.name("model"), fields.text("user", most=256), bool(fields.flag("stream"))
     _refuse(fields, stream=stream)
-    hints = {name: value for name in _HINTS if (value := fields.take(name)) is not None}
-    hints |= {"user": user} if user else {}
+    if fields.rest().get("service_tier") in _EVERYDAY_TIERS:
+        fields.pass_over("service_tier")
     schema, schema_name, strict, verbosity = _text(fields)
+    hints = {name: value for name in _HINTS if (value := fields.take(name)) is not None}
+    hints |= {name: value for name, value in (("user", user), ("verbosity", verbosity)) if value}
+    moderation = fields.mapping("moderation")
     chat = Chat(
         messages=(*_instructions(fields), *_input(fields)),
         tools=tuple(_tool(fields.within(tool, f"tools[{index}]")) for index, tool in enumerate(fields.items("tools"))),
@@ -62,7 +68,7 @@ def read(body: Any) -> Asked:
         reasoning_effort=_effort(fields),
         hints=own_fields(hints, NAME),
         # goes to providers that speak OpenAI's dialect, and is refused by name elsewhere
-        extra=own_fields(_extra(fields, verbosity), NAME),
+        extra=own_fields({"moderation": moderation} if moderation else {}, NAME),
     )
     fields.only()
     return Asked(chat, model, stream, True, user, fields.unread(), shown)
@@ -117,13 +123,6 @@ def _text(fields: Fields) -> tuple[dict[str, Any] | None, str, bool | None, str]
     schema, description = form.mapping("schema"), form.text("description")
     schema = {"description": description, **schema} if description and schema else schema
     return schema, form.text("name", most=64), form.flag("strict"), verbosity
-
-
-def _extra(fields: Fields, verbosity: str) -> dict[str, Any]:
-    """Fields that only OpenAI's dialect knows, as chat completions name them."""
-    tier = fields.text("service_tier", most=64)
-    found = {"service_tier": "" if tier in _EVERYDAY_TIERS else tier, "verbosity": verbosity}
-    return {name: value for name, value in found.items() if value}
 
 
 def _tool(tool: Fields) -> Tool:
