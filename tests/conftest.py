@@ -30,8 +30,9 @@ ssl.create_default_context = functools.cache(ssl.create_default_context)  # type
 
 TESTS = Path(__file__).parent
 _BEFORE_MIDNIGHT = 40
-# folders whose files, or groups of files, take longest; the many short ones then fill up whichever worker is free
-SLOWEST_FIRST = ("browser", "fuzz", "journeys", "robustness", "conformance", "integration")
+# folders whose files, or groups of files, take longest; the many short ones then fill up whichever worker is free.
+# Robustness begins: the first mesh of a fresh clone trains its classifier, and these tests do without it
+SLOWEST_FIRST = ("robustness", "browser", "fuzz", "journeys", "conformance", "integration")
 
 
 @pytest.fixture(autouse=True)

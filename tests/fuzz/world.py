@@ -1,5 +1,6 @@
 """Things for generated calls to meet: without them a random id only ever finds nothing."""
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.support.mesh import ROOT, Mesh
 _SERVICES = {spec.name for spec in SERVICES}
 # some of each, so that a call that deletes one leaves others
 _COPIES = 3
+_PATIENCE = 120.0
 TREE = ROOT / "mesh"
 _DAG = {
     "nodes": [
@@ -36,7 +38,10 @@ def furnish(mesh: Mesh) -> Known:
 
 
 def _post(client: httpx.Client, path: str, body: Mapping[str, Any]) -> Any:
-    answer = client.post(path, json=body)
+    end = time.monotonic() + _PATIENCE
+    # in a fresh clone on a busy machine the intent classifier is still being trained
+    while (answer := client.post(path, json=body)).status_code == httpx.codes.SERVICE_UNAVAILABLE and time.monotonic() < end:
+        time.sleep(0.1)
     if answer.is_error:
         raise RuntimeError(f"{path} refused what the tests need: {answer.text}")
     return answer.json()

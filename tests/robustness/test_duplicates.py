@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+import grpc
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
 
@@ -25,9 +26,16 @@ async def publish_as_all(client: BusClient, record: Record, batch: Sequence[Even
     async def one() -> tuple[int, ...]:
         publisher = record.publisher()
         publisher.send([each.id for each in batch])
-        answer = await client.stub.Publish(pb.PublishRequest(events=batch), wait_for_ready=True)
-        publisher.acknowledge(answer.positions)
-        return tuple(answer.positions)
+        while True:
+            try:
+                answer = await client.stub.Publish(pb.PublishRequest(events=batch), wait_for_ready=True)
+            except grpc.aio.AioRpcError as error:
+                # on a busy machine the first who write find out that the connection to the killed server is gone
+                if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+            else:
+                publisher.acknowledge(answer.positions)
+                return tuple(answer.positions)
 
     return set(await asyncio.gather(*(one() for _ in range(CALLERS))))
 
