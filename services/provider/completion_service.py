@@ -38,6 +38,8 @@ class CompletionService(CompletionServiceServicer):
         self._known = known
         self._completer = completer
         self._room = room
+        # how many numbers the vectors of a model have, by what callers call it; of those whose answer was too large once
+        self._dimensions: dict[str, int] = {}
 
     async def Complete(self, request: api.CompleteRequest, context: Context) -> api.CompleteResponse:
         """The whole answer."""
@@ -72,14 +74,18 @@ class CompletionService(CompletionServiceServicer):
     async def Embed(self, request: api.EmbedRequest, context: Context) -> api.EmbedResponse:
         """Vectors of texts."""
         count, most = len(request.texts), self._host.settings.max_message_bytes
-        if count * request.dimensions * _FLOAT_BYTES > most:
-            raise _too_large(count, request.dimensions, most)
+        expected = request.dimensions or self._dimensions.get(request.model, 0)
+        if count * expected * _FLOAT_BYTES > most:
+            raise _too_large(count, expected, most)
         try:
             completed = await self._completer.complete(self._ask_for_vectors(request, context))
         except QueryFailedError as error:
             raise refusal(error, "texts") from error
         response = completion_wire.to_embedded(completed, echo.notice_of(self._known.registry, completed.provider_id))
         if response.ByteSize() > most:
+            if request.model in self._known.registry.names:
+                # the next one is refused before anything is paid for; what an alias stands for may change
+                self._dimensions[request.model] = response.dimensions
             raise _too_large(count, response.dimensions, most)
         return response
 

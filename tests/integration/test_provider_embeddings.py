@@ -273,11 +273,17 @@ async def test_a_deadline_holds_for_all_calls_together(ends: Ends) -> None:
 
 
 async def test_an_answer_that_no_message_holds(ends: Ends) -> None:
-    """Is refused before anybody is asked, where that can be known."""
+    """Is refused before anybody is asked, where that can be known; of a model whose size is not, once afterwards."""
     shelf, makers = ends
     large = await refused(shelf.embed(*["x"] * 100, dimensions=65536))
     assert (large.code, large.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE")
     assert not makers.asked
+    makers.script["brim"] = [makes([[0.5] * 8192] * 150)]
+    for _ in range(2):
+        again = await refused(shelf.embed(*["x"] * 150, model="brim/vec"))
+        assert (again.reason, "150 vectors of 8192 numbers" in again.message) == ("TOO_LARGE", True)
+    assert len(makers.asked) == 1
+    assert len((await shelf.embed("x", model="brim/vec")).embeddings) == 1
 
 
 async def test_the_stand_in_makes_vectors_and_says_what_they_are(ends: Ends) -> None:

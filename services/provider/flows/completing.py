@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 Event = Started | Delta | Completed
 # between two tries to settle while the store is away
 _AGAIN_SECONDS = 0.25
+# an answer that is kept for a repeat, vectors above all, may be larger than what the loop should write by itself
+_BRIEF_BYTES = 64 * 1024
 T = TypeVar("T")
 
 
@@ -193,7 +195,8 @@ class Completing:
         """Tries as long as the reservation stands: what a provider has answered has to be paid for, also when the store is away."""
         while True:
             try:
-                return await self._host.db.submit(lambda tx: running.end(tx, failure, answer), brief=True)
+                brief = len(answer) <= _BRIEF_BYTES
+                return await self._host.db.submit(lambda tx: running.end(tx, failure, answer), brief=brief)
             except Refusal as refusal:
                 if not _is_away(refusal) or running.expired:
                     raise
