@@ -60,12 +60,12 @@ class IntegrationSettings(Section):
     notify_backoff: timedelta = setting(timedelta(seconds=2), "Wait after the first failed try; doubled each time.", low=0)
     notify_backoff_cap: timedelta = setting(timedelta(minutes=10), "Longest such wait.", low=0)
     notify_lease: timedelta = setting(
-        timedelta(minutes=1),
+        timedelta(seconds=30),
         "After this silence of a process that was sending a notification another one sends it; longer than a try takes.",
     )
     call_lease: timedelta = setting(
-        timedelta(minutes=1),
-        "After this silence of a process that was asking another system for a call, a repeat asks again; longer than a call takes.",
+        timedelta(seconds=10),
+        "After this silence of a process that was asking another system for a call, a repeat asks again.",
     )
     notify_queue: int = setting(1_000, "Most notifications that may wait; what comes then is dropped and logged.", low=1)
     notify_poll: timedelta = setting(timedelta(seconds=5), "How often the queue is looked at when nothing wakes it.")

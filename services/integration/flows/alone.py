@@ -1,19 +1,24 @@
 """Calls that another system must see once: they go on without their callers, and a repeat waits, at whichever replica it comes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 from google.protobuf.message import Message
 
 from mesh.answers import request_id_of
+from mesh.db_errors import StoreRefusal
 from mesh.host import Host
 from mesh.unbroken import Unbroken
 from services.integration.store import calls
 
 R = TypeVar("R", bound=Message)
 _LOOK_AGAIN_S = 0.2
+# times that a lease is renewed before it would end
+_RENEWALS = 4
 
 
 class Alone:
@@ -40,10 +45,26 @@ class Alone:
             if await self._claim(name):
                 break
             await asyncio.sleep(_LOOK_AGAIN_S)
-        try:
+        async with self._held(name):
             return await work()
+
+    @asynccontextmanager
+    async def _held(self, name: str) -> AsyncIterator[None]:
+        """Renews the lease as long as the block takes, so that it can be short: it is what a repeat waits after a kill."""
+        renewing = asyncio.create_task(self._renew(name))
+        try:
+            yield
         finally:
+            renewing.cancel()
             await self._host.db.write(lambda tx: calls.end_call(tx, name))
+
+    async def _renew(self, name: str) -> None:
+        while True:
+            await asyncio.sleep(self._lease.total_seconds() / _RENEWALS)
+            until = self._host.clock.now() + self._lease
+            # a store that can take nothing now lets nobody else take the call either
+            with suppress(StoreRefusal):
+                await self._host.db.write(partial(calls.renew_call, name=name, until=until))
 
     async def _claim(self, name: str) -> bool:
         now = self._host.clock.now()

@@ -18,6 +18,11 @@ async def claim_call(tx: Transaction, name: str, now: datetime, until: datetime)
     return claimed == 1
 
 
+async def renew_call(tx: Transaction, name: str, until: datetime) -> None:
+    """Lengthens that lease; one that has ended stays so."""
+    await tx.execute("UPDATE calls_under_way SET lease_us = :until_us WHERE name = :name", {"name": name, "until_us": to_us(until)})
+
+
 async def end_call(tx: Transaction, name: str) -> None:
     """Ends that lease."""
     await tx.execute("DELETE FROM calls_under_way WHERE name = :name", {"name": name})

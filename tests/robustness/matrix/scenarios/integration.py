@@ -44,6 +44,9 @@ class Work(Scenario):
         return {
             # a connection that this Slack is too busy to take holds up the queue
             "TOOLOO_INTEGRATION_TIMEOUT": "1s",
+            # what a killed process leaves under way is taken up by the next one this soon
+            "TOOLOO_INTEGRATION_NOTIFY_LEASE": "3s",
+            "TOOLOO_INTEGRATION_CALL_LEASE": "2s",
             **{f"TOOLOO_INTEGRATION_SLACK_{name}": value for name, value in own.items()},
             **{f"TOOLOO_INTEGRATION_NOTIFY_{name}": value for name, value in queue.items()},
         }
