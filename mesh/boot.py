@@ -86,7 +86,7 @@ async def boot(
 ) -> Running:
     """Brings a service up. `with_bus` False keeps what it tells in the outbox and hears nothing (for the bus itself, and tests).
 
-    `alone`: there is no door, so it answers on its public port by itself.
+    `alone`: there is no door, so it answers on its public port instead of a socket.
     """
     extra_contracts.load(settings.extra_contracts)
     async with AsyncExitStack() as stack:
@@ -105,10 +105,11 @@ async def boot(
         server = serving.make_server(settings, Boundary(ids, parts.self_validating), parts.open_streams, most)
         servicer = health.aio.HealthServicer()
         serving.register(server, name, parts, servicer, settings)
-        address = f"unix:{serving.fresh_socket(settings.socket_of(name, replica))}"
-        server.add_insecure_port(address)
         if alone:
-            serving.take_port(server, name, settings)
+            address = serving.take_port(server, name, settings)
+        else:
+            address = f"unix:{serving.fresh_socket(settings.socket_of(name, replica))}"
+            server.add_insecure_port(address)
         await server.start()
         stack.push_async_callback(server.stop, None)
         tasks = [asyncio.create_task(loop()) for loop in loops]

@@ -1,6 +1,5 @@
 """The gRPC server of a service process: its limits, what it answers and where it listens."""
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -12,8 +11,6 @@ from mesh import catalogue
 from mesh.boundary import Boundary
 from mesh.host import Parts
 from mesh.settings import MeshSettings, SettingError
-
-log = logging.getLogger(__name__)
 
 
 def make_server(
@@ -47,15 +44,15 @@ def fresh_socket(path: Path) -> Path:
     return path
 
 
-def take_port(server: grpc.aio.Server, name: str, settings: MeshSettings) -> None:
-    """Listens on the service's public port, where there is no door that does."""
+def take_port(server: grpc.aio.Server, name: str, settings: MeshSettings) -> str:
+    """Lets the service be reached on its public port, where there is no door that has it; gives the address."""
     address = f"{settings.listen_address}:{settings.port_of(name)}"
     try:
         server.add_insecure_port(address)
     except RuntimeError as error:
         setting = MeshSettings.env_name(f"{name}_port")
         raise SettingError(f"{setting}: nothing can listen on {address}, perhaps because something does; choose another") from error
-    log.info("%s answers on %s", name, address)
+    return address
 
 
 class _ByName:

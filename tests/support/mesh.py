@@ -173,6 +173,10 @@ class Mesh:
                     yield json.loads(line.removeprefix("data:"))
 
 
+# a process that is gone, and one that ended in good order while the call was under way
+_AWAY = (httpx.codes.SERVICE_UNAVAILABLE, 499)
+
+
 async def eventually(ask: Callable[[], Awaitable[T]], satisfied: Callable[[T], bool], seconds: float = 60) -> T:
     """Asks until the answer satisfies; AssertionError with the last answer when it does not in time.
 
@@ -187,7 +191,7 @@ async def eventually(ask: Callable[[], Awaitable[T]], satisfied: Callable[[T], b
                     if satisfied(answer):
                         return answer
                 except httpx.HTTPError as error:
-                    if isinstance(error, httpx.HTTPStatusError) and error.response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                    if isinstance(error, httpx.HTTPStatusError) and error.response.status_code not in _AWAY:
                         raise
                     last = error
                 await asyncio.sleep(0.1)
