@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from tooloo.system.v1 import system_service_pb2  # noqa: F401 - a boot looks at the contracts of its service
 
 from mesh import db, testing
 from mesh.host import Host, Parts
