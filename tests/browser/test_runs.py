@@ -129,6 +129,8 @@ async def test_what_failed_is_retried_and_what_waits_is_cancelled(room: Room, me
     first = (await call(mesh, "GET", f"runs/{run_id}"))["run"]["nodes"][0]
     assert (kept["output"], kept["startTime"]) == (first["output"], first["startTime"])
     await call(mesh, "POST", f"runs/{again['runId']}/cancel", json={})
+    # why it ended is said above the graph, which makes room for it
+    await expect(page.locator(".heading .state")).to_have_text("cancelled")
     await node(page, "train").click()
     await page.get_by_role("button", name="Run again from here").click()
     await expect(page.get_by_role("link", name=f"…{again['runId'][-8:]}")).to_be_visible()
