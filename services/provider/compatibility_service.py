@@ -63,8 +63,7 @@ class CompatibilityService(CompatibilityServiceServicer):
     def CreateEmbedding(self, request: HttpBody, context: Context) -> Bodies:
         """Vectors of texts, in as many messages as they need."""
         data = request.data
-        bodies = self._embedded(data, context)
-        return self._in_room(self._openai, len(data), bodies, context) if len(data) > LARGE else bodies
+        return self._bounded(self._openai, len(data), self._embedded(data, context), context)
 
     async def _embedded(self, data: bytes, context: Context) -> Bodies:
         door = self._openai
@@ -125,8 +124,11 @@ class CompatibilityService(CompatibilityServiceServicer):
     def _complete(self, door: Door, request: HttpBody, context: Context) -> Bodies:
         """The answer of one generator: each that hands on what another yields costs as much as a statement."""
         data = request.data
-        bodies = self._answered(door, data, context)
-        return self._in_room(door, len(data), bodies, context) if len(data) > LARGE else bodies
+        return self._bounded(door, len(data), self._answered(door, data, context), context)
+
+    def _bounded(self, door: Door, size: int, bodies: Bodies, context: Context) -> Bodies:
+        """The same bodies; those of a large request only while there is room for it."""
+        return self._in_room(door, size, bodies, context) if size > LARGE else bodies
 
     async def _in_room(self, door: Door, size: int, bodies: Bodies, context: Context) -> Bodies:
         try:

@@ -21,7 +21,7 @@ def to_response(completed: Completed) -> api.CompleteResponse:
     return api.CompleteResponse(
         message=chat_wire.to_answer(completed.answer),
         finish_reason=chat_pb2.FinishReason.ValueType(completed.answer.finish),
-        account=_account(completed),
+        account=to_account(completed),
     )
 
 
@@ -29,19 +29,7 @@ def to_embedded(completed: Completed, notice: str = "") -> api.EmbedResponse:
     """The vectors."""
     made = completed.answer.vectors or NO_VECTORS
     vectors = [api.Embedding(values=vector) for vector in made.items]
-    return api.EmbedResponse(embeddings=vectors, dimensions=made.dimensions, account=_account(completed), notice=notice)
-
-
-def _account(completed: Completed) -> api.QueryAccount:
-    return api.QueryAccount(
-        query_id=completed.query_id,
-        provider_id=completed.provider_id,
-        model=completed.model,
-        usage=chat_wire.to_usage(completed.usage),
-        usage_estimated=completed.usage_estimated,
-        cost=None if completed.cost is None else to_money(completed.cost),
-        attempts=map(_attempt, completed.tried),
-    )
+    return api.EmbedResponse(embeddings=vectors, dimensions=made.dimensions, account=to_account(completed), notice=notice)
 
 
 def to_events(event: Started | Delta | Completed) -> list[api.StreamCompleteResponse]:
@@ -85,16 +73,16 @@ def to_kind(failure: Failure) -> health_pb2.FailureKind.ValueType:
     return health_pb2.FailureKind.ValueType(failure.kind)
 
 
-def to_account(query: Query) -> api.QueryAccount:
+def to_account(told: Completed | Query) -> api.QueryAccount:
     """What a query used and cost."""
     return api.QueryAccount(
-        query_id=query.query_id,
-        provider_id=query.provider_id,
-        model=query.model,
-        usage=chat_wire.to_usage(query.usage),
-        usage_estimated=query.usage_estimated,
-        cost=to_money(query.cost),
-        attempts=map(_attempt, query.tried),
+        query_id=told.query_id,
+        provider_id=told.provider_id,
+        model=told.model,
+        usage=chat_wire.to_usage(told.usage),
+        usage_estimated=told.usage_estimated,
+        cost=None if told.cost is None else to_money(told.cost),
+        attempts=map(_attempt, told.tried),
     )
 
 

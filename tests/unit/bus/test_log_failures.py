@@ -2,35 +2,18 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bus import file_store, maintenance
 from bus.batches import CorruptBatch
-from bus.log import Log
-from bus.settings import BusSettings
 from bus.storage import DiskFull
-from mesh.clock import ManualClock
 from tests.support.events import sample, sized
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-async def opened(path: Path, on_failure: Callable[[BaseException], None] | None = None, **values: Any) -> Log:
-    """A log with a clock of its own; a failing disk fails the test unless it asks for it."""
-    clock = values.pop("clock", None) or ManualClock(START)
-    return await Log.open(path / "log.db", BusSettings(**values), clock, on_failure or failed)
-
-
-def failed(error: BaseException) -> None:
-    """No test expects this."""
-    raise AssertionError(error)
+from tests.unit.bus.log_bench import opened
 
 
 async def test_a_flipped_byte_is_found_named_and_never_served(tmp_path: Path) -> None:

@@ -2,9 +2,8 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +12,11 @@ import pytest
 from bus import file_store, maintenance
 from bus.batches import VersionConflict
 from bus.filters import Filter
-from bus.log import Log
-from bus.settings import BusSettings
 from bus.slices import Chunk
 from bus.storage import BeforeRetention
 from mesh.clock import ManualClock
 from tests.support.events import sample, sized
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-async def opened(path: Path, on_failure: Callable[[BaseException], None] | None = None, **values: Any) -> Log:
-    """A log with a clock of its own; a failing disk fails the test unless it asks for it."""
-    clock = values.pop("clock", None) or ManualClock(START)
-    return await Log.open(path / "log.db", BusSettings(**values), clock, on_failure or failed)
-
-
-def failed(error: BaseException) -> None:
-    """No test expects this."""
-    raise AssertionError(error)
+from tests.unit.bus.log_bench import START, opened
 
 
 async def test_ids_are_forgotten_by_count_and_age(tmp_path: Path) -> None:
