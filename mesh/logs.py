@@ -37,9 +37,14 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str, ensure_ascii=False)
 
 
+# what gRPC logs of callers, with a traceback each: a header that is not UTF-8, which HTTP allows and anybody may send, and a
+# message that did not arrive because whoever it was for has hung up
+_OF_CALLERS = ("Invalid encoding on", "ExecuteBatchError raised in core by servicer method")
+
+
 def _no_caller_writes_logs(record: logging.LogRecord) -> bool:
-    """False for what gRPC says, with a traceback, of each header that is not UTF-8: HTTP allows them, and anybody may send some."""
-    return not record.getMessage().startswith("Invalid encoding on")
+    """False for what callers alone cause: it is nobody's error here."""
+    return not record.getMessage().startswith(_OF_CALLERS)
 
 
 def setup(service: str, level: str, file: Path | None = None) -> None:
