@@ -1,6 +1,6 @@
 """Putting a streamed answer together: its pieces in, the whole answer so far out at any moment."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from services.provider.chat import Answer, Delta, Finish, Foreign, Part, Reasoning, Text, ToolCall, ToolCallDelta, Usage
 from services.provider.texts import Vectors

@@ -13,8 +13,10 @@ so for the whole request, whatever its retries do.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from datetime import timedelta
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from services.provider.failure import Failure, FailureKind
 from services.provider.fallback import Candidate, Cause, Plan, Target, cause_of
@@ -27,8 +29,7 @@ OF_KEY = frozenset({FailureKind.RATE_LIMITED, FailureKind.QUOTA_EXHAUSTED, Failu
 _NOW = timedelta()
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """How long and how often: `deadline` from the beginning; an attempt is not begun with less than `least_time` left."""
 
     deadline: timedelta
@@ -40,16 +41,14 @@ class Limits:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
-@dataclass(frozen=True)
-class Success:
+class Success(Struct, frozen=True):
     """An attempt that ended as it should."""
 
 
 SUCCESS = Success()
 
 
-@dataclass(frozen=True)
-class Try:
+class Try(Struct, frozen=True):
     """Call this target with this key ("": none); `timeout` is for the whole call, `first_token_timeout` for its first token."""
 
     candidate: Candidate
@@ -58,15 +57,13 @@ class Try:
     first_token_timeout: timedelta
 
 
-@dataclass(frozen=True)
-class Wait:
+class Wait(Struct, frozen=True):
     """Sleep that long, then ask again; it ends before the deadline."""
 
     duration: timedelta
 
 
-@dataclass(frozen=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """One attempt that was made and how it ended (None: well)."""
 
     target: Target
@@ -76,8 +73,7 @@ class Attempt:
     first_token_seen: bool = False
 
 
-@dataclass(frozen=True)
-class GiveUp:
+class GiveUp(Struct, frozen=True):
     """Nothing is left to do: the failure to tell, and all that was tried."""
 
     failure: Failure
@@ -87,8 +83,7 @@ class GiveUp:
 Action = Try | Wait | GiveUp
 
 
-@dataclass(frozen=True)
-class Limited:
+class Limited(Struct, frozen=True):
     """A key that may be used again for a candidate at `until`, should nothing else be left by then."""
 
     candidate: Candidate
@@ -96,8 +91,7 @@ class Limited:
     until: timedelta
 
 
-@dataclass(frozen=True)
-class State:
+class State(Struct, frozen=True):
     """What is left of a request's course (`left[0]` is next), when it goes on, and what was tried.
 
     `spent` holds keys that are not used again: at a target, or at every model of a provider (then the target's model is empty).

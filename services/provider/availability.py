@@ -2,9 +2,11 @@
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from services.provider.breaker import Breaker, Phase, Rule
 from services.provider.cooldown import MEANINGS, SAYS_NOTHING, Cooldown, Meaning
@@ -53,8 +55,7 @@ class Resource(NamedTuple):
         return self.provider_id == whole.provider_id and whole.model in ("", self.model) and whole.key_id in ("", self.key_id)
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """How one attempt ended (failure None: well); lengths of time None: not measured."""
 
     target: Target
@@ -70,8 +71,7 @@ class Outcome:
         return SAYS_NOTHING if self.failure is None else MEANINGS[self.failure.kind]
 
 
-@dataclass(frozen=True)
-class Drain:
+class Drain(Struct, frozen=True):
     """Taken out of rotation by an operator; until None it is until they put it back."""
 
     reason: str
@@ -79,8 +79,7 @@ class Drain:
     until: datetime | None = None
 
 
-@dataclass(frozen=True)
-class Out:
+class Out(Struct, frozen=True):
     """What is not available, since when and until when (None: until someone acts), and why."""
 
     resource: Resource
@@ -96,8 +95,7 @@ class Out:
         return f"{self.resource.text} is out {until}: {self.reason}"
 
 
-@dataclass(frozen=True)
-class Condition:
+class Condition(Struct, frozen=True):
     """All that speaks against a resource; `why` is the failure that opened its breaker; `state` and `priority` were told last."""
 
     breaker: Breaker = field(default_factory=Breaker)
@@ -137,8 +135,7 @@ class Condition:
         return cool and not drained and self.breaker.opened is None and self.breaker.closed_at < old
 
 
-@dataclass(frozen=True)
-class Availability:
+class Availability(Struct, frozen=True):
     """A snapshot: only what something speaks against has a condition."""
 
     now: datetime

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec.json import encode
+from msgspec.structs import asdict
+
 from mesh.clock import from_us, to_us
 from mesh.db import Row, Transaction
 from services.provider import store
@@ -17,7 +20,6 @@ from services.provider.health import ModelHealth, State
 from services.provider.health_window import Bucket, Grain, Seen
 
 _MICROSECOND = timedelta(microseconds=1)
-_ENCODE = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
 async def conditions(tx: Transaction) -> dict[Resource, Condition]:
@@ -111,7 +113,7 @@ async def model_seen(tx: Transaction, target: Target, grain: Grain) -> tuple[Mod
 
 async def put_model_seen(tx: Transaction, target: Target, grain: Grain, health: ModelHealth, seen: Seen, now: datetime) -> None:
     """Sets what was seen of a model."""
-    row = {**target._asdict(), **vars(health), **_params(seen, grain, now)}
+    row = {**target._asdict(), **asdict(health), **_params(seen, grain, now)}
     rows, healths = await store.model_rows(tx), await store.model_healths(tx)
     await tx.execute(
         "INSERT INTO model_health (provider_id, model, uptime, tokens_per_second, outcomes, failures_in_row, latency_us,"
@@ -263,7 +265,7 @@ def _seen(row: Row | Mapping[str, Any], grain: Grain) -> Seen:
 
 def _packed(bucket: Bucket, grain: Grain) -> str:
     parts = (grain.width // _MICROSECOND, bucket.number, bucket.calls, bucket.failures, bucket.latencies, bucket.first_tokens)
-    return _ENCODE(parts)
+    return encode(parts).decode()
 
 
 def _unpacked(text: str, grain: Grain) -> Bucket:

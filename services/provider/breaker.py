@@ -8,8 +8,10 @@ One trial that succeeds closes it, one that fails opens it again.
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 # draws from 0 (in) to 1 (out), as random.random does
 Chance = Callable[[], float]
@@ -25,8 +27,7 @@ class Phase(enum.IntEnum):
     HALF_OPEN = 3
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """When a breaker opens, for how long, and how it is tried."""
 
     in_row: int = 5
@@ -47,16 +48,14 @@ class Rule:
         return timedelta(seconds=full * (1 + chance()) / 2)
 
 
-@dataclass(frozen=True)
-class Trial:
+class Trial(Struct, frozen=True):
     """A trial call that is on its way, or was lost: its lease ends at `until`."""
 
     call_id: str
     until: datetime
 
 
-@dataclass(frozen=True)
-class Breaker:
+class Breaker(Struct, frozen=True):
     """The state of one breaker: `opens` counts openings since it last closed, `closed_at` is when that was."""
 
     opened: datetime | None = None

@@ -3,8 +3,9 @@
 import enum
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct, field
 
 from services.provider.labels import EVERYTHING, MODEL, PROVIDER, Labels
 from services.provider.windows import FOREVER, MONTHLY, Kind, Rule, Window
@@ -21,8 +22,7 @@ class Mode(enum.IntEnum):
     DEGRADE = 3
 
 
-@dataclass(frozen=True)
-class Budget:
+class Budget(Struct, frozen=True):
     """A limit in nano units on what its scope may cost in each window; `thresholds` in percent of the limit, ascending.
 
     With `each`, the name of a label, every value of that label has the limit to itself; usage without it counts as value "".
@@ -54,8 +54,7 @@ class Budget:
         return labels.get(self.each) if self.each else ""
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(Struct, frozen=True):
     """What one slot of a budget holds, in nano units: spent for good, and reserved by calls that run."""
 
     spent: int = 0
@@ -67,8 +66,7 @@ class Account:
         return self.spent + self.reserved
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(Struct, frozen=True):
     """A budget's share of one holder: spent and reserved (nano units) in the window that counts, and thresholds told in it.
 
     `slots` holds the parts of a rolling window by the slot's beginning; empty for any other.
@@ -80,7 +78,7 @@ class Standing:
     told: tuple[int, ...] = ()
     reserved: int = 0
     holder: str = ""
-    slots: Mapping[datetime, Account] = field(default_factory=dict, compare=False)
+    slots: Mapping[datetime, Account] = field(default_factory=dict)
 
     def takes(self, labels: Labels) -> bool:
         """Whether usage with these labels counts in this share."""

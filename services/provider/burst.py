@@ -10,8 +10,9 @@ unit costs is rounded up, so that never more goes through than was agreed.
 import enum
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 from services.provider.labels import EVERYTHING, Labels
 
@@ -38,8 +39,7 @@ class Mode(enum.IntEnum):
     QUEUE = 2
 
 
-@dataclass(frozen=True)
-class Load:
+class Load(Struct, frozen=True):
     """What a call takes."""
 
     requests: int = 0
@@ -51,8 +51,7 @@ class Load:
         return {Measure.REQUESTS: self.requests, Measure.TOKENS: self.tokens, Measure.MONEY: self.cost}[measure]
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """`rate` units come back each `period`, up to `burst` may come at once; each value of the labels `by` has that to itself."""
 
     policy_id: str
@@ -82,8 +81,7 @@ class Policy:
         return self.time_of(self.burst)
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """What a policy says to a call: the TAT if it goes through, and nanoseconds until it does (None: it is more than the burst)."""
 
     policy: Policy
@@ -112,8 +110,7 @@ def judge(policy: Policy, key: str, tat: int | None, units: int, now: int) -> Ve
     return Verdict(policy, key, after, max(after - policy.tolerance - now, 0))
 
 
-@dataclass(frozen=True)
-class Taken:
+class Taken(Struct, frozen=True):
     """What a call took from one bucket, and the TAT that stood then: what may be given back follows from it."""
 
     policy_id: str

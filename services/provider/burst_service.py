@@ -1,8 +1,7 @@
 """The calls about burst policies: a message in, the rules and the store asked, a message out."""
 
-from dataclasses import replace
-
 import grpc
+from msgspec.structs import replace
 from tooloo.provider.v1 import burst_service_pb2 as api
 from tooloo.provider.v1.burst_service_pb2_grpc import BurstServiceServicer
 

@@ -2,8 +2,9 @@
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     # it needs this module
@@ -28,8 +29,7 @@ class Finish(enum.IntEnum):
     CONTENT_FILTER = 4
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(Struct, frozen=True):
     """Words. `cache` on any part asks the provider to keep the prompt up to here: "5m" or "1h"; a hint that others may ignore.
 
     `refused`: the model says why it does not answer, where its dialect keeps that apart.
@@ -40,8 +40,7 @@ class Text:
     refused: bool = False
 
 
-@dataclass(frozen=True)
-class Image:
+class Image(Struct, frozen=True):
     """A picture: its bytes in base64, or where to fetch it; exactly one of them."""
 
     media_type: str = ""
@@ -51,8 +50,7 @@ class Image:
     cache: str = ""
 
 
-@dataclass(frozen=True)
-class ToolCall:
+class ToolCall(Struct, frozen=True):
     """The model wants a tool called; `arguments` is JSON text as the model wrote it, which may be broken.
 
     `signature` must go back to the model unchanged (Gemini's thought signature).
@@ -65,8 +63,7 @@ class ToolCall:
     cache: str = ""
 
 
-@dataclass(frozen=True)
-class ToolResult:
+class ToolResult(Struct, frozen=True):
     """What a tool gave."""
 
     call_id: str
@@ -76,16 +73,14 @@ class ToolResult:
     cache: str = ""
 
 
-@dataclass(frozen=True)
-class Reasoning:
+class Reasoning(Struct, frozen=True):
     """Thoughts that a model shows; `signature` must go back to it unchanged."""
 
     text: str
     signature: str = ""
 
 
-@dataclass(frozen=True)
-class Foreign:
+class Foreign(Struct, frozen=True):
     """A part that only its own dialect knows (a file, audio, a cache mark …): goes to that dialect as it came, else is refused."""
 
     dialect: str
@@ -95,8 +90,7 @@ class Foreign:
 Part = Text | Image | ToolCall | ToolResult | Reasoning | Foreign
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(Struct, frozen=True):
     """What one speaker says at once. `name` tells speakers of one role apart, where a dialect has a word for it."""
 
     role: Role
@@ -104,8 +98,7 @@ class Message:
     name: str = ""
 
 
-@dataclass(frozen=True)
-class Tool:
+class Tool(Struct, frozen=True):
     """A function that the model may ask for; `parameters` is a JSON Schema.
 
     `extra` are fields that only the caller's dialect knows, by dialect: others go without them.
@@ -119,8 +112,7 @@ class Tool:
     extra: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Chat:
+class Chat(Struct, frozen=True):
     """A request for an answer; None and empty mean: the provider's default.
 
     `tool_choice` is "auto", "none", "required" or "=" and a tool's name. `schema` is a JSON Schema that the answer must follow
@@ -174,8 +166,7 @@ class Chat:
         return (*self.messages[:first], *self.tools)
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Tokens of a call.
 
     `input_tokens` are all of the input, those read from and written to the provider's cache included; `output_tokens` all of the
@@ -192,8 +183,7 @@ class Usage:
 NONE_USED = Usage()
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """A whole answer; `usage` is None when the provider told none. Who asked for vectors gets `vectors`, and no parts."""
 
     parts: tuple[Part, ...]
@@ -204,8 +194,7 @@ class Answer:
     vectors: "Vectors | None" = None
 
 
-@dataclass(frozen=True)
-class ToolCallDelta:
+class ToolCallDelta(Struct, frozen=True):
     """A piece of a tool call; the first piece of an `index` has id and name."""
 
     index: int
@@ -215,8 +204,7 @@ class ToolCallDelta:
     signature: str = ""
 
 
-@dataclass(frozen=True)
-class Delta:
+class Delta(Struct, frozen=True):
     """A piece of a streamed answer; any of its fields may be there.
 
     `usage` and `vectors` are the whole so far, never an increment. `signature` ends the thought it belongs to. `part` came whole.

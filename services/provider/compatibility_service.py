@@ -3,11 +3,11 @@
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
 import grpc
 from google.api.httpbody_pb2 import HttpBody
+from msgspec.structs import replace
 from tooloo.provider.v1 import compatibility_service_pb2 as api
 from tooloo.provider.v1.compatibility_service_pb2_grpc import CompatibilityServiceServicer
 

@@ -1,13 +1,17 @@
 """The compatible doors' bytes: JSON read from them, bodies and headers made of answers, and refusals in the doors' words."""
 
 import json
+import math
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 
 import grpc
+import msgspec.json
 from google.api.httpbody_pb2 import HttpBody
 from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from msgspec import DecodeError
 
 from mesh import errors
 from services.provider import callers, money
@@ -42,7 +46,15 @@ def _no_number(word: str) -> object:
     raise ValueError(f"JSON has no {word}")
 
 
-_DECODE = json.JSONDecoder(parse_constant=_no_number).decode
+def _finite(word: str) -> float:
+    if not math.isfinite(number := float(word)):
+        raise ValueError(f"{word} is too large a number")
+    return number
+
+
+_DECODE = msgspec.json.Decoder().decode
+# slower, and it reads more
+_DECODE_ALL = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite).decode
 
 
 def of_refusal(refusal: errors.Refusal) -> Trouble:
@@ -66,9 +78,12 @@ def _for_now(refusal: errors.Refusal) -> bool:
 
 def parsed(data: bytes) -> object:
     """The JSON of a body; Unreadable for what is none."""
+    with suppress(DecodeError, UnicodeError, RecursionError):
+        return _DECODE(data)
+    # a byte order mark stands before it, or it is none, and then the caller wants to know why
     try:
         text = data.decode("utf-8-sig")
-        value = _DECODE(text)
+        value = _DECODE_ALL(text)
         if _SURROGATE.search(text):
             dump(value)
     except UnicodeEncodeError as error:

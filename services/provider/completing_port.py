@@ -1,10 +1,11 @@
 """What the doors ask of whoever completes conversations (flows/completing.py), and what may come back."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property
 from typing import Protocol
+
+from msgspec import Struct, field
+from propcache.api import cached_property
 
 from services.provider.chat import NONE_USED, Answer, Chat, Delta, Usage
 from services.provider.constraints import NOTHING, Constraints
@@ -23,8 +24,7 @@ def is_name(model: str) -> bool:
     return model not in ("", AUTO)
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(Struct, frozen=True, dict=True):
     """A conversation to be completed, or texts to make vectors of.
 
     `model` is as the caller wrote it: "provider/model", a model, an alias, or "auto", which texts cannot have.
@@ -64,8 +64,7 @@ class Ask:
         return is_name(self.model)
 
 
-@dataclass(frozen=True)
-class Started:
+class Started(Struct, frozen=True):
     """The first that a stream tells: who answers. `estimated_cost` is in nano units; None when nobody knows."""
 
     query_id: str
@@ -74,8 +73,7 @@ class Started:
     estimated_cost: int | None = None
 
 
-@dataclass(frozen=True)
-class Completed:
+class Completed(Struct, frozen=True):
     """The last that a stream tells, and what a call without a stream gives. `cost` is in nano units; None when nobody knows.
 
     `answer` is whole in both cases; for texts it has their vectors. `usage` is what was charged; `usage_estimated` says that the

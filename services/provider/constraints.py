@@ -1,7 +1,9 @@
 """What a caller or a policy demands of a model; a demand that is not met puts the model out, with the reason."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from services.provider import money
 from services.provider.options import Exclusion, Option
@@ -13,8 +15,7 @@ DATA_POLICIES = ("", "no_training", "zero_retention", "local")
 Reason = tuple[Exclusion, str]
 
 
-@dataclass(frozen=True)
-class Constraints:
+class Constraints(Struct, frozen=True):
     """Demands; what is empty demands nothing.
 
     `allowed` and `forbidden` hold providers ("openai") and models ("openai/gpt-5-mini"). `max_cost` is of the whole call in nano

@@ -1,8 +1,9 @@
 """Cooldown: what each class of failure says about which thing, and how long that thing then rests."""
 
 import enum
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from services.provider.failure import Failure, FailureKind
 
@@ -20,8 +21,7 @@ class Rests(enum.IntEnum):
     MODEL = 3
 
 
-@dataclass(frozen=True)
-class Meaning:
+class Meaning(Struct, frozen=True):
     """What a class of failure says: whether the model works badly (its breaker counts that), and what rests at once."""
 
     of_model: bool = False
@@ -54,8 +54,7 @@ MEANINGS = {
 }
 
 
-@dataclass(frozen=True)
-class Lengths:
+class Lengths(Struct, frozen=True):
     """How long things rest: by class the first time, doubled each time in a row up to `longest`.
 
     As long as a Retry-After asks instead, up to `longest_asked`.
@@ -85,8 +84,7 @@ class Lengths:
         return timedelta(seconds=min(doubled, self.longest.total_seconds()))
 
 
-@dataclass(frozen=True)
-class Cooldown:
+class Cooldown(Struct, frozen=True):
     """One thing's rest: why, from when until when, and how many times in a row (0: it does not rest)."""
 
     cause: FailureKind

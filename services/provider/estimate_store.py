@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+from msgspec.structs import asdict
+
 from mesh.clock import to_us
 from mesh.db import Row, Transaction
 from services.provider.estimating import Learned
@@ -35,7 +37,7 @@ async def put(tx: Transaction, model: tuple[str, str], seen: Mapping[str, Learne
         " variance = excluded.variance, z = excluded.z, ratio = excluded.ratio, covered = excluded.covered,"
         " characters_per_token = excluded.characters_per_token, seen_us = excluded.seen_us",
         [
-            {"provider_id": model[0], "model": model[1], "user_id": user_id, **vars(learned), "seen_us": to_us(now)}
+            {"provider_id": model[0], "model": model[1], "user_id": user_id, **asdict(learned), "seen_us": to_us(now)}
             for user_id, learned in seen.items()
         ],
         now={(*model, user_id): learned for user_id, learned in seen.items()},

@@ -8,8 +8,9 @@ distribution shift", NeurIPS 2021). Few calls are blended with a prior, those of
 """
 
 import math
-from dataclasses import dataclass
 from statistics import NormalDist
+
+from msgspec import Struct
 
 from services.provider import tokens
 
@@ -20,8 +21,7 @@ _PRIOR_DEVIATION = 0.7
 _LEAST_CHARACTERS, _MOST_CHARACTERS = 0.1, 20.0
 
 
-@dataclass(frozen=True)
-class Tuning:
+class Tuning(Struct, frozen=True):
     """How it learns: share of calls to cover, weight of the newest call, calls that a prior counts as, tokens without knowledge."""
 
     quantile: float = 0.7
@@ -36,8 +36,7 @@ class Tuning:
         return NormalDist().inv_cdf(self.quantile)
 
 
-@dataclass(frozen=True)
-class Learned:
+class Learned(Struct, frozen=True):
     """What was seen of a model, of all calls or of one user's: of log tokens the mean and variance, z, and how right it was.
 
     `characters_per_token` is that of answers that are shown, 0 while none was; what a model thinks unseen makes it small.

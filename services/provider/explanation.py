@@ -1,9 +1,10 @@
 """Why a model was chosen, packed small: every model with the parts of its score or the reason it is out, for who asks later."""
 
-import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
+from msgspec.json import decode, encode
 
 from services.provider.options import Exclusion, Option, Parts, Ranked
 from services.provider.strategies import Weights
@@ -12,11 +13,9 @@ _LEVEL = 1
 # what is shorter is kept as it is: a compressor touches a quarter of a megabyte for whatever it is given
 _COMPRESSED_FROM = 4096
 _JSON_BEGINS = b"["
-_ENCODE = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
-@dataclass(frozen=True)
-class Explanation:
+class Explanation(Struct, frozen=True):
     """Every model as it was weighed: those that were in by rank, then those that were out."""
 
     ranked: Sequence[Ranked]
@@ -32,7 +31,7 @@ def to_bytes(explanation: Explanation) -> bytes:
     rows = [_row(ranked) for ranked in told.ranked]
     by = told.weights
     weights = by.cost, by.quality, by.speed, by.uptime
-    text = _ENCODE([rows, weights, told.reason, told.policy_id, told.cost_factor]).encode()
+    text = encode([rows, weights, told.reason, told.policy_id, told.cost_factor])
     return text if len(text) < _COMPRESSED_FROM else zlib.compress(text, _LEVEL)
 
 
@@ -48,7 +47,7 @@ def _row(ranked: Ranked) -> list[object]:
 
 def from_bytes(data: bytes) -> Explanation:
     """The explanation of to_bytes(); of an option only what explains the choice."""
-    rows, weights, reason, policy_id, cost_factor = json.loads(data if data.startswith(_JSON_BEGINS) else zlib.decompress(data))
+    rows, weights, reason, policy_id, cost_factor = decode(data if data.startswith(_JSON_BEGINS) else zlib.decompress(data))
     return Explanation([_ranked(*row) for row in rows], Weights(*weights), reason, policy_id, cost_factor)
 
 

@@ -1,8 +1,9 @@
 """How a call to a provider failed, in the classes that decide what happens next: again, another key, another model, or nothing."""
 
 import enum
-from dataclasses import dataclass
 from datetime import timedelta
+
+from msgspec import Struct
 
 
 class FailureKind(enum.IntEnum):
@@ -38,8 +39,7 @@ class FailureKind(enum.IntEnum):
     LOST = 14
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """One failed attempt: its class, a sentence without secrets, the HTTP status (0: none), how long to wait (None: not said).
 
     `of_dialect`: the request cannot be said in the dialect of that provider, so it was not asked; another one may know it.

@@ -2,8 +2,9 @@
 
 import enum
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from services.provider.failure import FailureKind
 
@@ -34,16 +35,14 @@ class Target(NamedTuple):
     model: str
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(Struct, frozen=True):
     """One entry of a chain: a target, or the alias that stands for some."""
 
     target: Target | None = None
     alias: str = ""
 
 
-@dataclass(frozen=True)
-class Chain:
+class Chain(Struct, frozen=True):
     """A chain as it was set: its links by cause, in the order in which they are tried."""
 
     chain_id: str
@@ -51,8 +50,7 @@ class Chain:
     description: str = ""
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A target that may be tried, its keys in the order to try them ("": it needs none), its context window (0: unknown)."""
 
     target: Target
@@ -60,8 +58,7 @@ class Candidate:
     context_window: int = 0
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What may be tried for a request: candidates by rank, and the chains that replace all but the first of them."""
 
     ranked: tuple[Candidate, ...]

@@ -1,16 +1,16 @@
 """Every SQL statement about fallback chains."""
 
 import json
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from mesh.clock import from_us, to_us
 from mesh.db import Row, Transaction
 from services.provider.fallback import Cause, Chain, Link, Target
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """A chain, when it was made and when it was set last."""
 
     chain: Chain

@@ -5,9 +5,9 @@ import re
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
@@ -25,8 +25,7 @@ _HEADER = struct.Struct("<Bf")
 _VERSION = 1
 
 
-@dataclass(frozen=True, eq=False)
-class Features:
+class Features(Struct, frozen=True, eq=False):
     """One prompt: a unit vector (empty when there is no embedding), numbers of its shape, ascending buckets of its words."""
 
     embedding: Vector

@@ -8,9 +8,10 @@ the uncertainty of the level; it never goes below what is spent.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from statistics import NormalDist
+
+from msgspec import Struct
 
 from services.provider.windows import Period, Window, window_at, zone
 
@@ -21,8 +22,7 @@ _WEEK = 7
 _SHRINK = 2.0
 
 
-@dataclass(frozen=True)
-class Forecast:
+class Forecast(Struct, frozen=True):
     """Nano units: spent so far, expected at the end, what it stays between in 80 % of cases; and the whole days learned from."""
 
     spent: int

@@ -1,8 +1,10 @@
 """How providers and models do: success and speed as moving averages of the outcomes that were told."""
 
 import enum
-from dataclasses import dataclass, replace
 from datetime import timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 PRIOR_UPTIME = 0.99
 
@@ -16,8 +18,7 @@ class State(enum.IntEnum):
     NOT_CONFIGURED = 4
 
 
-@dataclass(frozen=True)
-class ModelHealth:
+class ModelHealth(Struct, frozen=True):
     """What was seen of one model: `uptime` 0..1, `tokens_per_second` None until a success told its latency."""
 
     uptime: float = PRIOR_UPTIME
@@ -25,8 +26,7 @@ class ModelHealth:
     outcomes: int = 0
 
 
-@dataclass(frozen=True)
-class ProviderHealth:
+class ProviderHealth(Struct, frozen=True):
     """What was seen of one provider: failures since the last success, whether its local address answers, the state told last."""
 
     failures_in_row: int = 0

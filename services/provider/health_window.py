@@ -8,8 +8,9 @@ VLDB 2019), so that a quantile is off by at most `ERROR` of its value and a buck
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct, field
 
 from services.provider.cooldown import MEANINGS
 from services.provider.failure import FailureKind
@@ -21,8 +22,7 @@ _SHORTEST, _LONGEST = 0.001, 86_400.0
 _BINS = math.ceil(math.log(_LONGEST / _SHORTEST, _GAMMA)) + 1
 
 
-@dataclass(frozen=True)
-class Grain:
+class Grain(Struct, frozen=True):
     """How time is cut."""
 
     width: timedelta = timedelta(seconds=30)
@@ -37,8 +37,7 @@ class Grain:
         return self.number(now) - self.buckets + 1
 
 
-@dataclass(frozen=True)
-class Bucket:
+class Bucket(Struct, frozen=True):
     """What was seen in one width of time; failures by class, lengths of time by bin."""
 
     number: int
@@ -58,8 +57,7 @@ class Bucket:
         return self.calls - sum(self.failures.values()) + self.own
 
 
-@dataclass(frozen=True)
-class Figures:
+class Figures(Struct, frozen=True):
     """What the window holds: p50 and p95 are None when nothing was measured."""
 
     calls: int = 0
@@ -73,8 +71,7 @@ class Figures:
 Window = Iterable[Bucket]
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(Struct, frozen=True):
     """One call: how it failed (None: not), whether that counts (None: it says nothing), how long it took (None: not measured)."""
 
     kind: FailureKind | None = None
@@ -83,8 +80,7 @@ class Call:
     first_token: timedelta | None = None
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """What changes with each call to a model or a key; the lengths of time are moving averages (None: not measured)."""
 
     failures_in_row: int = 0

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct
 
 from mesh.vault import Sealed
 
@@ -12,8 +13,7 @@ _SHOWN, _LONG_ENOUGH = 4, 16
 _UNIT = float(2**64)
 
 
-@dataclass(frozen=True)
-class StoredKey:
+class StoredKey(Struct, frozen=True):
     """A key as it is kept. `weight` is its share of the calls; 0: only when the others failed."""
 
     key_id: str
@@ -21,9 +21,13 @@ class StoredKey:
     display_name: str
     hint: str
     weight: int
-    sealed: Sealed = field(repr=False)
+    sealed: Sealed
     created: datetime | None = None
     ends: datetime | None = None
+
+    def __repr__(self) -> str:
+        """Without what is sealed."""
+        return f"StoredKey({self.key_id!r}, {self.provider_id!r}, {self.hint!r}, weight={self.weight})"
 
     @property
     def place(self) -> str:
@@ -35,13 +39,16 @@ class StoredKey:
         return self.ends is None or now < self.ends
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(Struct, frozen=True):
     """A key ready for a call. Its secret never shows in a repr."""
 
     key_id: str
     weight: int
-    secret: str = field(repr=False)
+    secret: str
+
+    def __repr__(self) -> str:
+        """Without the secret."""
+        return f"Key({self.key_id!r}, weight={self.weight})"
 
 
 def place_of(provider_id: str, key_id: str) -> str:

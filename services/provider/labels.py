@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+
+from msgspec import Struct
+from msgspec.json import encode
+from propcache.api import cached_property
 
 PROVIDER, MODEL, USER = "provider", "model", "user"
 # these three stand in columns of the ledger, all others in a table beside it
@@ -26,8 +28,7 @@ class LabelError(ValueError):
         self.name = name
 
 
-@dataclass(frozen=True)
-class Labels:
+class Labels(Struct, frozen=True, dict=True):
     """A set of labels; a label with an empty value is one that is not there."""
 
     pairs: frozenset[tuple[str, str]] = frozenset()
@@ -77,8 +78,9 @@ class Labels:
 
     @cached_property
     def text(self) -> str:
-        """One form for each set, in which stores keep it."""
-        return _ENCODE(self.values)
+        """One form for each set, in which stores keep it: ASCII."""
+        text = encode(self.values).decode()
+        return text if text.isascii() else _ENCODE(self.values)
 
 
 EVERYTHING = Labels()

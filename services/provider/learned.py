@@ -15,10 +15,11 @@ comes from outcomes that they were not fitted on (stacking, Wolpert 1992). Nothi
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 
 import numpy as np
+from msgspec import Struct, field
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from services.provider import sparse
@@ -33,8 +34,7 @@ _FEWEST_FOR_LINEAR = 8
 _FEWEST_FOR_SCALE = 200
 
 
-@dataclass(frozen=True)
-class Tuning:
+class Tuning(Struct, frozen=True):
     """Constants of the fit; found on training rows of ../data/routing by cross-validation (bench/provider/routing.py)."""
 
     prior_weight: float = 10.0
@@ -52,8 +52,7 @@ class Tuning:
     noise: float = 0.45
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """How well a model did on a prompt: score 0..1, and how much it counts (older and indirect ones count less)."""
 
     model: ModelKey
@@ -62,8 +61,7 @@ class Outcome:
     weight: float = 1.0
 
 
-@dataclass(frozen=True)
-class Belief:
+class Belief(Struct, frozen=True):
     """What is expected of a model on a prompt: mean 0..1, uncertainty as a standard deviation, outcomes of the model by weight."""
 
     mean: float
@@ -82,8 +80,7 @@ class Belief:
         return min(max(self.mean + exploration * self.deviation * noise, 0.0), 1.0)
 
 
-@dataclass(frozen=True, eq=False)
-class Predictor:
+class Predictor(Struct, frozen=True, eq=False):
     """A fit: gives beliefs for prompts. Arrays over models are in the order of `models`."""
 
     tuning: Tuning

@@ -1,8 +1,9 @@
 """Options of a choice: what is known of each model at that moment, why one may be out, and how one was weighed."""
 
 import enum
-from dataclasses import dataclass
-from functools import cached_property
+
+from msgspec import Struct
+from propcache.api import cached_property
 
 from services.provider.fallback import Target
 
@@ -25,8 +26,7 @@ class Exclusion(enum.IntEnum):
     NOT_A_TARGET = 13
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(Struct, frozen=True, dict=True):
     """What is known of a model at the moment of the choice.
 
     `cost` is the request's estimate in nano units (None: unknown); `pressure` is how many times dearer budgets make it look;
@@ -60,8 +60,7 @@ class Option:
         return Target(self.provider_id, self.model)
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(Struct, frozen=True):
     """The parts of a score, each 0..1 and higher is better."""
 
     cost: float
@@ -70,8 +69,7 @@ class Parts:
     uptime: float
 
 
-@dataclass(frozen=True)
-class Ranked:
+class Ranked(Struct, frozen=True):
     """An option with its score and parts, or with the reason it is out (then the score is 0 and there are no parts)."""
 
     option: Option

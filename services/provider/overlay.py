@@ -1,14 +1,14 @@
 """The registry at run time: what was registered, changed or deleted since, laid over the table of the registry file."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 Table = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(Struct, frozen=True):
     """A change of a provider (`model` is "") or a model; `definition` None: what stood before stands, and only the flags count."""
 
     provider_id: str

@@ -2,9 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
+from msgspec.json import encode
+from msgspec.structs import replace
 
 from services.provider.constraints import NOTHING, Constraints
 from services.provider.strategies import Strategy, Weights
@@ -12,8 +15,7 @@ from services.provider.strategies import Strategy, Weights
 _SETS = ("capabilities", "allowed", "forbidden", "regions")
 
 
-@dataclass(frozen=True)
-class Share:
+class Share(Struct, frozen=True):
     """A model and its weight."""
 
     provider_id: str
@@ -26,8 +28,7 @@ class Share:
         return self.provider_id, self.model
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(Struct, frozen=True):
     """A named way to choose. None leaves to the settings what they decide."""
 
     policy_id: str
@@ -43,7 +44,7 @@ class Policy:
 
     def to_json(self) -> str:
         """As text for the store, without what has columns of its own."""
-        return json.dumps(asdict(replace(self, created=None, updated=None)), default=sorted)
+        return encode(replace(self, created=None, updated=None), order="deterministic").decode()
 
 
 def policy_from_json(text: str, created: datetime, updated: datetime) -> Policy:
@@ -63,8 +64,7 @@ def policy_from_json(text: str, created: datetime, updated: datetime) -> Policy:
     )
 
 
-@dataclass(frozen=True)
-class Alias:
+class Alias(Struct, frozen=True):
     """A name that stands for models: each caller gets one of them for good, shared out by weight."""
 
     alias: str
@@ -80,7 +80,7 @@ class Alias:
 
 def targets_to_json(targets: tuple[Share, ...]) -> str:
     """As text for the store."""
-    return json.dumps([asdict(target) for target in targets])
+    return encode(targets).decode()
 
 
 def targets_from_json(text: str) -> tuple[Share, ...]:

@@ -1,8 +1,10 @@
 """List prices and context windows, read from the tables they are kept in: the copied list, and an operator's overrides."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from services.provider.money import CURRENCY, MoneyError, parse, show
 from services.provider.pricing import Price, Rate
@@ -14,8 +16,7 @@ class RegistryError(ValueError):
     """A registry that cannot be used; the message names the entry and says what would be right."""
 
 
-@dataclass(frozen=True)
-class PriceList:
+class PriceList(Struct, frozen=True):
     """Prices and context windows by (provider, model or another name of it)."""
 
     prices: Mapping[Key, Price]
@@ -56,7 +57,7 @@ def write_price(price: Price) -> dict[str, Any]:
 
 
 def _row(rate: Rate) -> dict[str, str]:
-    return {name: show(amount) for name, amount in vars(rate).items() if amount is not None}
+    return {name: show(amount) for name, amount in asdict(rate).items() if amount is not None}
 
 
 def _rate(where: str, row: Mapping[str, Any]) -> Rate:

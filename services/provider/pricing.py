@@ -1,13 +1,12 @@
 """What a call costs: tokens times list price, exactly, with dearer rates for long inputs."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from msgspec import Struct
+from propcache.api import cached_property
 
 TOKENS_PER_PRICE = 1_000_000
 
 
-@dataclass(frozen=True)
-class Rate:
+class Rate(Struct, frozen=True):
     """Prices in nano units for one million tokens; None when input read from or written to the cache has no price of its own."""
 
     input: int
@@ -16,8 +15,7 @@ class Rate:
     cache_write: int | None = None
 
 
-@dataclass(frozen=True)
-class Price:
+class Price(Struct, frozen=True, dict=True):
     """A model's rates: `base`, and for inputs of more than so many tokens another rate for the whole call (vendors' "cliff")."""
 
     base: Rate

@@ -1,13 +1,12 @@
 """Expected quality of a model in a domain: the registry's prior moved by the feedback seen there."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 # the learning service cuts longer ones
 _LONGEST_DOMAIN = 64
 
 
-@dataclass(frozen=True)
-class Feedback:
+class Feedback(Struct, frozen=True):
     """Scores of 0..1 that a model earned in one domain: how many, and their sum."""
 
     count: int = 0
@@ -18,8 +17,7 @@ class Feedback:
         return Feedback(self.count + 1, self.total + min(max(score, 0.0), 1.0))
 
 
-@dataclass(frozen=True)
-class LearnedQuality:
+class LearnedQuality(Struct, frozen=True):
     """What was learned of a model over all prompts: its quality 0..1, from how many outcomes, and what those weigh together."""
 
     quality: float

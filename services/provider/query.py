@@ -2,8 +2,9 @@
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from services.provider.chat import NONE_USED, Usage
 from services.provider.failure import FailureKind
@@ -20,8 +21,7 @@ class State(enum.IntEnum):
     EXPIRED = 4
 
 
-@dataclass(frozen=True)
-class Tried:
+class Tried(Struct, frozen=True):
     """One attempt: at which model, with which key, and how it ended (kind None: it answered)."""
 
     provider_id: str
@@ -32,8 +32,7 @@ class Tried:
     latency: timedelta = timedelta()
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(Struct, frozen=True):
     """A query as it stands; `cost` in nano units, `usage_estimated` when the provider told no usage.
 
     `reservation_id` is what is set aside for the model that is asked now.

@@ -3,6 +3,8 @@
 import json
 from datetime import datetime, timedelta
 
+from msgspec.json import encode
+
 from mesh.clock import from_us, to_us
 from mesh.db import Row, Transaction
 from services.provider.chat import Usage
@@ -13,7 +15,6 @@ from services.provider.query import Query, State, Tried
 from services.provider.reservation import State as Standing
 
 _MICROSECOND = timedelta(microseconds=1)
-_ENCODE = json.JSONEncoder(check_circular=False).encode
 
 
 async def insert(tx: Transaction, query: Query) -> None:
@@ -113,7 +114,7 @@ def _changing(query: Query) -> dict[str, object]:
         "usage": str(_counts(query.usage)),
         "usage_estimated": int(query.usage_estimated),
         "cost_nanos": query.cost,
-        "tried": _ENCODE([_plain(tried) for tried in query.tried]) if query.tried else "[]",
+        "tried": encode([_plain(tried) for tried in query.tried]).decode() if query.tried else "[]",
         "answer": query.answer or None,
         "until_us": to_us(query.until),
     }

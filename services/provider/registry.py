@@ -1,8 +1,9 @@
 """The registry of providers and models; registry_tables.py reads it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+
+from msgspec import Struct, field
+from propcache.api import cached_property
 
 from services.provider import fallback
 from services.provider.pricing import FREE, Price
@@ -13,8 +14,7 @@ DIALECTS = ("openai", "anthropic", "gemini", "ollama", "echo")
 ECHO = "echo"
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(Struct, frozen=True, dict=True):
     """One model: `quality` is 0..1, `tokens_per_second` counts output; both are priors.
 
     `upstream` is the name that its provider knows it by. `region` is where it runs (e.g. "eu"; "" when unknown), and `data_policy`
@@ -44,8 +44,7 @@ class Model:
         return EMBEDDINGS in self.capabilities
 
 
-@dataclass(frozen=True)
-class Provider:
+class Provider(Struct, frozen=True):
     """One provider: `key_environment` names variables of which one must hold its key; `address` is "host:port" of a local one.
 
     `dialect`, `base_url`, `manner` and `timeouts` say how it is called. A disabled one has no enabled model.
@@ -91,8 +90,7 @@ class Provider:
         return Target(self.provider_id, upstream, self.dialect, self.base_url, key, key_id, self.manner, limits)
 
 
-@dataclass(frozen=True)
-class Registry:
+class Registry(Struct, frozen=True, dict=True):
     """All providers by id, and list prices of more models than are offered."""
 
     providers: Mapping[str, Provider]

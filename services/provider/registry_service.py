@@ -1,7 +1,6 @@
 """The registry's calls: a message in, the registry changed and checked, a message out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -9,6 +8,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from msgspec.structs import replace
 from tooloo.provider.v1 import registry_service_pb2 as api
 from tooloo.provider.v1.registry_service_pb2_grpc import RegistryServiceServicer
 

@@ -1,8 +1,9 @@
 """Sums of usage: what is added up, and quarters of an hour gathered into the hours, days and months of a time zone."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
 
 from services.provider.windows import zone
 
@@ -16,8 +17,7 @@ _DAY, _MONTH = len("2026-11-22"), len("2026-11")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-@dataclass(frozen=True)
-class Sums:
+class Sums(Struct, frozen=True):
     """Usage added up: cost in nano units, tokens, calls; `saved` against always taking the best model, of `compared` calls."""
 
     cost: int = 0
@@ -38,8 +38,7 @@ class Sums:
         )
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(Struct, frozen=True):
     """One row of a report; `start` is when a stretch of time begins."""
 
     key: str

@@ -2,8 +2,9 @@
 
 import enum
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from services.provider.budget import Mode, Standing
 from services.provider.burst import Taken
@@ -19,8 +20,7 @@ class State(enum.IntEnum):
     EXPIRED = 4
 
 
-@dataclass(frozen=True)
-class Reservation:
+class Reservation(Struct, frozen=True):
     """Money set aside (nano units); `created` says in which windows it counts, `wait` how long burst policies let it wait.
 
     `taken` is what it took from the buckets of burst policies.
@@ -42,7 +42,7 @@ class Reservation:
     taken: tuple[Taken, ...] = ()
     max_output_tokens: int = 0
     # after a dry run: how the budgets stand that would be asked
-    standings: Sequence[Standing] = field(default=(), compare=False)
+    standings: Sequence[Standing] = ()
 
     @property
     def tokens(self) -> int:
@@ -62,8 +62,7 @@ class Source(enum.Enum):
     BURST = "burst"
 
 
-@dataclass(frozen=True)
-class Denial:
+class Denial(Struct, frozen=True):
     """One budget or burst policy that stands against a reservation; `wait` is when time alone would help, None: never.
 
     `most` is the dearest call that it would let through, -1: none at all.
@@ -77,8 +76,7 @@ class Denial:
     most: int = -1
 
 
-@dataclass(frozen=True)
-class Denied:
+class Denied(Struct, frozen=True):
     """A reservation that was not made, and everything that stands against it.
 
     `affordable` is the dearest call that all budgets would let through now; None: any.

@@ -7,8 +7,9 @@ of a provider that is down (Finagle `RetryBudget`; gRPC proposal A6, "retry thro
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
+
+from msgspec import Struct, field
 
 from services.provider.failure import FailureKind
 
@@ -17,8 +18,7 @@ Chance = Callable[[], float]
 _MOST_DOUBLINGS = 62
 
 
-@dataclass(frozen=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True):
     """How often the same target is called again after each class of failure (absent: never), and how long before."""
 
     retries: Mapping[FailureKind, int] = field(default_factory=dict)

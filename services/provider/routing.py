@@ -3,8 +3,9 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+
+from msgspec import Struct
+from propcache.api import cached_property
 
 from services.provider import constraints as demands
 from services.provider.constraints import Constraints
@@ -17,16 +18,14 @@ CHARACTERS_PER_TOKEN = 3.5
 _NANOS_PER_TOKEN_AT_ONE_PER_MILLION = 1000
 
 
-@dataclass(frozen=True)
-class HalfPoints:
+class HalfPoints(Struct, frozen=True):
     """Where a part is one half: cost in currency units per million tokens, speed in output tokens a second."""
 
     cost: float = 2.0
     speed: float = 100.0
 
 
-@dataclass(frozen=True)
-class Size:
+class Size(Struct, frozen=True, dict=True):
     """Tokens that a request is expected to take."""
 
     input_tokens: int
@@ -40,8 +39,7 @@ class Size:
         return self.input_tokens + self.output_tokens
 
 
-@dataclass(frozen=True)
-class Rules:
+class Rules(Struct, frozen=True):
     """What decides beside the options: demands (all must be met), and what comes before the score."""
 
     constraints: tuple[Constraints, ...] = ()

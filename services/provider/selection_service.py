@@ -1,8 +1,7 @@
 """The calls of SelectionService: policies, aliases, ratings."""
 
-from dataclasses import replace
-
 import grpc
+from msgspec.structs import replace
 from tooloo.provider.v1 import selection_service_pb2 as api
 from tooloo.provider.v1.selection_service_pb2_grpc import SelectionServiceServicer
 

@@ -1,8 +1,9 @@
 """Every SQL statement about policies, aliases, affinities and what is learned from, each a named function."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from mesh.clock import from_us, to_us
 from mesh.db import Row, Transaction
@@ -11,16 +12,14 @@ from services.provider.policy import Alias, Policy, policy_from_json, targets_fr
 Key = tuple[str, str]
 
 
-@dataclass(frozen=True)
-class Prompt:
+class Prompt(Struct, frozen=True):
     """What a selection's prompt looked like: by which embedding, and its packed features."""
 
     embedding: str
     features: bytes
 
 
-@dataclass(frozen=True)
-class Observed:
+class Observed(Struct, frozen=True):
     """One outcome: `score` 0..1 of a model, what it counts, and the prompt when it is known."""
 
     outcome_id: str

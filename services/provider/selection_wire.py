@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from msgspec.structs import asdict
 from tooloo.provider.v1 import provider_pb2, selection_pb2
 
 from services.provider import wire
@@ -79,7 +80,7 @@ def to_policy(policy: Policy) -> selection_pb2.SelectionPolicy:
         shares=map(to_share, policy.shares),
     )
     if policy.weights is not None:
-        message.weights.CopyFrom(selection_pb2.ScoreWeights(**vars(policy.weights)))
+        message.weights.CopyFrom(selection_pb2.ScoreWeights(**asdict(policy.weights)))
     if policy.created is not None and policy.updated is not None:
         message.create_time.CopyFrom(wire.to_timestamp(policy.created))
         message.update_time.CopyFrom(wire.to_timestamp(policy.updated))

@@ -1,19 +1,18 @@
 """Rows of word buckets with weights (TF-IDF), just as much of a sparse matrix as ridge regression needs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
+from propcache.api import cached_property
 
 from services.provider.features import WORD_BUCKETS
 
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class Rows:
+class Rows(Struct, frozen=True, eq=False, dict=True):
     """Compressed rows: row i has the columns `columns[starts[i]:starts[i + 1]]`, each with its value."""
 
     starts: NDArray[np.int64]
@@ -53,8 +52,7 @@ def rows_of(words: Sequence[NDArray[np.uint16]], rarity: Floats) -> Rows:
     return Rows(starts, columns, values)
 
 
-@dataclass(frozen=True, eq=False)
-class Design:
+class Design(Struct, frozen=True, eq=False):
     """Rows of a regression: dense columns first, then the word buckets."""
 
     dense: Floats

@@ -1,9 +1,10 @@
 """Every SQL statement about selections, feedback and health, each a named function inside the caller's transaction."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from mesh.clock import from_us, to_us
 from mesh.db import Row, Transaction
@@ -18,8 +19,7 @@ ALL = ""
 HEALTHS = "healths"
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """One choice that was made; cost in nano units."""
 
     selection_id: str

@@ -2,7 +2,8 @@
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from services.provider.options import Option, Ranked
 
@@ -32,8 +33,7 @@ class Strategy(enum.IntEnum):
         return self in (Strategy.HIGH_QUALITY, Strategy.FREE_FIRST_HIGH_QUALITY)
 
 
-@dataclass(frozen=True)
-class Weights:
+class Weights(Struct, frozen=True):
     """Relative weights of the parts of a score; at least one is above 0."""
 
     cost: float = 30.0
@@ -59,8 +59,7 @@ SINGLE = {
 }
 
 
-@dataclass(frozen=True)
-class Preference:
+class Preference(Struct, frozen=True):
     """What comes before the score: places by weight (the smallest first; those without one last), and the model to stay with."""
 
     places: Mapping[tuple[str, str], float] = field(default_factory=dict)

@@ -1,14 +1,14 @@
 """Where a call goes: one model of one provider under one key, and how that provider wants to be spoken to."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
+
+from msgspec import Struct, field
 
 from services.provider.texts import ANY, Batch
 
 
-@dataclass(frozen=True)
-class Timeouts:
+class Timeouts(Struct, frozen=True):
     """How long a provider may take: to accept a connection, until the first byte of its answer, between bytes, and altogether."""
 
     connect: timedelta = timedelta(seconds=5)
@@ -17,8 +17,7 @@ class Timeouts:
     total: timedelta = timedelta(minutes=10)
 
 
-@dataclass(frozen=True)
-class Manner:
+class Manner(Struct, frozen=True):
     """How a provider differs from the plain dialect.
 
     `path` replaces the dialect's own; `auth_header` names a header that takes the bare key ("api-key" on Azure); `api_version`
@@ -37,15 +36,18 @@ class Manner:
     batch: Batch = ANY
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Struct, frozen=True):
     """What a call needs to know. `model` is the name that the provider knows it by; the key never shows in a repr."""
 
     provider_id: str
     model: str
     dialect: str
     base_url: str = ""
-    key: str = field(default="", repr=False)
+    key: str = ""
     key_id: str = ""
     manner: Manner = field(default_factory=Manner)
     timeouts: Timeouts = field(default_factory=Timeouts)
+
+    def __repr__(self) -> str:
+        """Without the key."""
+        return f"Target({self.provider_id!r}, {self.model!r}, {self.dialect!r}, {self.base_url!r}, key_id={self.key_id!r})"

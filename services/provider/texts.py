@@ -3,8 +3,10 @@
 import math
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from services.provider.chat import Usage
 
@@ -18,8 +20,7 @@ else:
     Vector = array
 
 
-@dataclass(frozen=True)
-class Texts:
+class Texts(Struct, frozen=True):
     """A request for vectors, one for each of `items`: texts, or the ids of their tokens, which only some far ends take.
 
     `dimensions` None: as many as the model makes. `extra` and `hints` are as those of a chat.
@@ -37,8 +38,7 @@ class Texts:
         return found if len(found) == len(self.items) else []
 
 
-@dataclass(frozen=True)
-class Vectors:
+class Vectors(Struct, frozen=True):
     """Vectors in the order of their texts; `usage` None: the provider told none; `estimated`: it was counted from the texts."""
 
     items: tuple[Vector, ...]
@@ -60,8 +60,7 @@ class Vectors:
 NO_VECTORS = Vectors(())
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """Most texts, and most tokens of all of them, that a far end takes in one call; 0: any number."""
 
     texts: int = 0

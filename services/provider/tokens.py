@@ -1,8 +1,9 @@
 """How many tokens a text may be, without any model's own tokenizer: an estimate that reservations and the echo model rest on."""
 
 import json
-from dataclasses import replace
 from math import ceil
+
+from msgspec.structs import replace
 
 from services.provider.assembling import Assembler
 from services.provider.chat import Answer, Chat, Foreign, Image, Message, Part, Reasoning, Text, ToolCall, ToolResult, Usage

@@ -1,8 +1,9 @@
 """Every SQL statement about the ledger of usage, each a named function inside the caller's transaction."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec import Struct
 
 from mesh.clock import from_us, to_us
 from mesh.db import Row, Transaction
@@ -34,8 +35,7 @@ _VALUE_OF_LABEL = (
 _WITH_LABEL = "usage LEFT JOIN usage_label AS own ON own.usage_id = usage.usage_id AND own.name = :label"
 
 
-@dataclass(frozen=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """One call that was told; costs in nano units, latency in microseconds; `best_cost` is what the best model would have cost."""
 
     usage_id: str
@@ -52,8 +52,7 @@ class Usage:
     best_cost: int | None = None
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(Struct, frozen=True):
     """What a report covers: from `start` (in) to `end` (out), usage that has all these labels."""
 
     start: datetime

@@ -6,10 +6,11 @@ it is exact to one of them, and on the careful side, for the oldest counts whole
 """
 
 import enum
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from msgspec import Struct
 
 ROLLING_SLOTS = 60
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,8 +41,7 @@ class UnknownTimeZoneError(ValueError):
     """A name that no time zone of the tz database has."""
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(Struct, frozen=True):
     """The instants `start` (in) to `end` (out), UTC; `slot` is where what is spent is booked, None: at the start."""
 
     start: datetime
@@ -58,8 +58,7 @@ class Window:
         return self.start <= moment < self.end
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """Which windows a budget has: `period` and `time_zone` for the calendar, `length` and `anchor` for the others."""
 
     kind: Kind = Kind.CALENDAR

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +12,7 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
+from msgspec.structs import replace
 from tooloo.provider.v1 import health_pb2, provider_pb2
 from tooloo.provider.v1 import provider_service_pb2 as provider_api
 from tooloo.provider.v1.availability_service_pb2_grpc import AvailabilityServiceStub

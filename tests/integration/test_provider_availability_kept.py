@@ -7,12 +7,12 @@ import os
 import signal
 import sys
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mesh import testing
 from mesh.clock import ManualClock

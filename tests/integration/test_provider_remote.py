@@ -5,10 +5,10 @@ import gc
 import json
 import logging
 from contextlib import aclosing
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from services.provider.chat import Finish
 from services.provider.failure import Failure, FailureKind

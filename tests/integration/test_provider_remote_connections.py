@@ -2,9 +2,9 @@
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from services.provider.failure import FailureKind
 from services.provider.remote.calling import Remote

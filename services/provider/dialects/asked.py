@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from services.provider.chat import Chat, Image
 from services.provider.texts import Texts
@@ -14,8 +15,7 @@ _PLACE = re.compile(r"\[\d+\]")
 _EMPTY: tuple[Any, ...] = ("", [], {}, False)
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """A request at a door. `with_usage`: the caller wants the usage of a stream; `user` is whom the caller names.
 
     `unread` are fields inside of others that nobody here has a word for, as a path without places: "messages.annotations".
@@ -31,8 +31,7 @@ class Asked:
     shown: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class AskedTexts:
+class AskedTexts(Struct, frozen=True):
     """A request for vectors at a door. `packed`: each as base64 of its 32-bit floats; `user` is whom the caller names."""
 
     texts: Texts

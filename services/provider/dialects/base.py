@@ -4,8 +4,11 @@ import json
 from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec.json
+from msgspec import DecodeError, Struct
+from msgspec.structs import replace
 
 from services.provider.chat import Answer, Chat, Delta, Foreign, Image, Role, ToolResult
 from services.provider.dialects.halves import mended_value
@@ -14,15 +17,14 @@ from services.provider.target import Target
 from services.provider.texts import Batch, Texts, Vector, Vectors
 
 JSON = "application/json"
-_ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-_DECODE = json.JSONDecoder().decode
+_ENCODE = msgspec.json.Encoder().encode
+_DECODE = msgspec.json.Decoder().decode
 _MOST_TOKENS = 1_000_000_000
 # hints that may change the answer a little, or its price: a caller is told when they did not go along
 WISHES = frozenset({"context_management", "output_config", "service_tier", "verbosity"})
 
 
-@dataclass(frozen=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True):
     """An HTTP POST without its secret: where to, headers, body."""
 
     url: str
@@ -107,18 +109,22 @@ class Dialect(ABC):
 
 def encode(value: Any) -> str:
     """JSON as a text."""
-    return _ENCODE(value)
+    return _ENCODE(value).decode()
 
 
 def dump(value: Any) -> bytes:
     """JSON as it goes over the wire."""
-    return _ENCODE(value).encode()
+    return _ENCODE(value)
 
 
 def load(body: bytes | str) -> dict[str, Any]:
     """A JSON object; CallFailedError (MALFORMED) for anything else."""
     try:
-        value = _DECODE(body) if isinstance(body, str) else json.loads(body)
+        try:
+            value = _DECODE(body)
+        except (DecodeError, UnicodeError):
+            # far ends write what is not quite JSON: half of a surrogate pair, an infinite number
+            value = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise malformed("the answer is no JSON") from error
     if not isinstance(value, dict):

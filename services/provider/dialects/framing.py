@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from services.provider.dialects.base import malformed
 
@@ -63,8 +64,7 @@ class Lines:
             raise malformed(f"a line of more than {self._longest} bytes")
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(Struct, frozen=True):
     """A server-sent event: its name ("message" when it has none) and its data."""
 
     name: str

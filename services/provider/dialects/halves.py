@@ -1,7 +1,8 @@
 """Halves of surrogate pairs: JSON can write one alone, no text can hold it, and both far ends and models do write them."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from services.provider.chat import Answer, Delta, Part, Reasoning, Text, ToolCall
 

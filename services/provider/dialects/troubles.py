@@ -1,15 +1,15 @@
 """What went wrong, told to a caller of a door: an HTTP status, and a body in the words of the door's own dialect."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from services.provider.dialects.asked import Unreadable
 from services.provider.failure import Failure, FailureKind
 
 
-@dataclass(frozen=True)
-class Trouble:
+class Trouble(Struct, frozen=True):
     """`code` is one of OpenAI's words where it has one; `final`: the official clients shall not try again by themselves."""
 
     status: int

@@ -1,8 +1,9 @@
 """Budgets on their store: how they stand, what a call adds, and telling thresholds once."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from mesh.clock import to_us
 from mesh.db import Transaction

@@ -10,8 +10,9 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
 from typing import TYPE_CHECKING
+
+from propcache.api import cached_property
 
 from mesh.db import Transaction
 from mesh.host import Host

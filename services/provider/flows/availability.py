@@ -7,9 +7,10 @@ written when a cooldown or an open time ends: the state follows from the time; `
 import asyncio
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+
+from msgspec.structs import replace
 
 from mesh.db import Transaction
 from mesh.host import Host

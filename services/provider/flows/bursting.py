@@ -1,8 +1,9 @@
 """Burst policies on their store: all that cover a call let it through, or none is touched."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from mesh.clock import to_us
 from mesh.db import Transaction
@@ -15,8 +16,7 @@ from services.provider.reservation import Denial, Source
 _NANOS_PER_MICROSECOND = 1000
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """A call that all policies let through, after a wait."""
 
     wait: timedelta = timedelta()

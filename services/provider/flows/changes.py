@@ -1,8 +1,10 @@
 """One provider's conditions as a transaction changes them, and what must be told when it is done."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from mesh.db import Transaction
 from mesh.host import Host

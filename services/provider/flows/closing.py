@@ -1,8 +1,10 @@
 """The last of a query's two transactions: what was used is charged, what was reserved beyond it given back, all of it told."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mesh.db import Transaction
 from mesh.host import Host
@@ -20,8 +22,7 @@ SUCCESS, FAILURE = 1, 2
 _LOST = Failure(FailureKind.LOST, "whoever ran this query died; what the provider did of it is not known")
 
 
-@dataclass(frozen=True)
-class End:
+class End(Struct, frozen=True):
     """How a query ended: `usage` None when nothing came that would have to be paid for, `failure` None when it was answered.
 
     `characters` are those of the answer.

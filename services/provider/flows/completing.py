@@ -9,9 +9,10 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
-from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from mesh.errors import Refusal
 from mesh.host import Host

@@ -1,7 +1,8 @@
 """Whom a query may ask: the candidates of its selection that can be called here, and the chain that it names."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mesh import errors
 from mesh.db import Transaction
@@ -17,8 +18,7 @@ DEFAULT_CHAIN = "default"
 NO_KEY = Key("", 1, "")
 
 
-@dataclass(frozen=True)
-class Callable:
+class Callable(Struct, frozen=True):
     """The models that can be called from here, and the keys of their providers in the order in which to try them."""
 
     candidates: tuple[Candidate, ...]

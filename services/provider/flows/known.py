@@ -4,9 +4,10 @@ import json
 import logging
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 from mesh.clock import Clock, SystemClock
 from mesh.db import Transaction
@@ -28,8 +29,7 @@ log = logging.getLogger(__name__)
 _REQUIRE_KEY = ("auto", "always", "never")
 
 
-@dataclass(frozen=True)
-class _Snapshot:
+class _Snapshot(Struct, frozen=True):
     """What is known as of one state of the database; replaced as a whole, so that no reader sees half of a change."""
 
     stamp: str

@@ -1,6 +1,6 @@
 """Budgets and burst policies kept in memory between transactions, as long as no process has changed them."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from mesh.db import Transaction
 from services.provider import budget_store, burst_store
@@ -8,8 +8,7 @@ from services.provider.budget import Index
 from services.provider.burst import Policy
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """What stands at one revision."""
 
     revision: str

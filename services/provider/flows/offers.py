@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from mesh.db import Transaction
 from services.provider import budget_store, domain_store, quality, store
@@ -28,24 +29,21 @@ Reason = tuple[Exclusion, str]
 Key = tuple[str, str]
 
 
-@dataclass(frozen=True)
-class Watched:
+class Watched(Struct, frozen=True):
     """A budget's standing, and how much dearer it makes what it covers look."""
 
     standing: Standing
     pressure: float
 
 
-@dataclass(frozen=True)
-class Offers:
+class Offers(Struct, frozen=True):
     """Every model as an option, and how many times heavier cost weighs because of budgets that cover all of them."""
 
     options: list[Option]
     cost_factor: float
 
 
-@dataclass(frozen=True)
-class Told:
+class Told(Struct, frozen=True):
     """What a request tells of models beside the store.
 
     `beliefs` say how well each will do on its prompt (`draw` takes one by chance), `cached_tokens` how much of its beginning is in
@@ -57,8 +55,7 @@ class Told:
     cached_tokens: Mapping[Key, int]
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """What matters to a choice beside the registry.
 
     `budgets` cover a call to every model alike, `narrow` those that single out some: `labels` are what a call to each would have.

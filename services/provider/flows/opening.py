@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from msgspec import Struct
+from msgspec.structs import astuple, replace
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from mesh import errors
@@ -30,8 +31,7 @@ from services.provider.texts import Texts
 _SOON = timedelta(seconds=1)
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """A query that has begun: what is set aside, whom to ask with which keys, and what the dearest of quality would cost.
 
     `price` is that of the model that is asked first; `characters_per_token` is how tokens of the answer are counted while it comes.
@@ -49,7 +49,7 @@ class Opened:
 def digest(ask: Ask) -> bytes:
     """What was asked, for telling a repeat from another request under the same id; the same in every process."""
     # sets have an order of their own in each process
-    demands = [sorted(value) if isinstance(value, frozenset) else value for value in vars(ask.constraints).values()]
+    demands = [sorted(value) if isinstance(value, frozenset) else value for value in astuple(ask.constraints)]
     chosen = (ask.model, ask.policy_id, ask.strategy, ask.quality_weight, demands, ask.fallback_chain)
     said = repr((ask.content, chosen, ask.session_id, ask.focus_area, sorted(ask.labels.items())))
     return hashlib.sha256(said.encode()).digest()

@@ -1,6 +1,6 @@
 """How available everything is, for people: providers, models and keys, with what was seen of them."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from mesh.db import Transaction
 from mesh.host import Host
@@ -14,8 +14,7 @@ from services.provider.health_window import Bucket, Figures, Seen, figures
 from services.provider.registry import Provider
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """How available one thing is; `seen` is None for what no window is kept of."""
 
     resource: Resource
@@ -32,8 +31,7 @@ class Entry:
         return self.out is not None or self.priority is not Priority.NORMAL or self.state is not State.AVAILABLE
 
 
-@dataclass(frozen=True)
-class _Everything:
+class _Everything(Struct, frozen=True):
     """What the store holds."""
 
     known: Known

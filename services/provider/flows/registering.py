@@ -1,9 +1,10 @@
 """Changes of the registry at run time: checked against the whole registry, kept, and made known to every process."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
+
+from msgspec.structs import replace
 
 from mesh import errors
 from mesh.db import Transaction

@@ -4,9 +4,10 @@ A reservation counts in the windows of the moment at which it was made, whenever
 moment too. So what budgets say was spent in a window is what the ledger says, and what is reserved is what open reservations hold.
 """
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from msgspec import Struct
+from msgspec.structs import replace
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from mesh import errors
@@ -24,8 +25,7 @@ from services.provider.reservation import Denied, Reservation, State
 _MOST_TOKENS = 2**31 - 1
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """What to set aside: an amount in nano units, or (None) the price of tokens for the labels' provider and model.
 
     `output_tokens` None is what was learned, or the worst case when the settings say so; `max_output_tokens` 0 is not known;
@@ -46,8 +46,7 @@ class Ask:
     dry_run: bool = False
 
 
-@dataclass(frozen=True)
-class Used:
+class Used(Struct, frozen=True):
     """What a call used. `cost` None: the list price; `labels` None: those that were reserved for; `best_cost` None: not known.
 
     `characters` are those in which the output tokens were shown; 0: not known.
@@ -65,8 +64,7 @@ class Used:
     characters: int = 0
 
 
-@dataclass(frozen=True)
-class Settled:
+class Settled(Struct, frozen=True):
     """A reservation that ended with what was used. `again`: it had been settled before, and nothing was changed."""
 
     reservation: Reservation

@@ -1,7 +1,8 @@
 """One query under way: what was tried, what came of the answer so far, and what is set aside for the model that is asked."""
 
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from mesh.db import Transaction
 from mesh.host import Host

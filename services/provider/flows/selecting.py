@@ -6,9 +6,10 @@ selection = await selecting.keep(host, tx, known, choice)                # not f
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+from msgspec.structs import replace
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
 from mesh import errors
@@ -38,8 +39,7 @@ Key = tuple[str, str]
 _OF_THE_MODEL = {FailureKind.MALFORMED, FailureKind.BROKEN_STREAM, FailureKind.CONTENT_POLICY}
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(Struct, frozen=True):
     """A request that needs a model. What is empty or None is left to the policy, and by that to the settings."""
 
     size: Size
@@ -64,8 +64,7 @@ class Ask:
     embeds: str = ""
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """What was asked for with everything filled in."""
 
     strategy: Strategy
@@ -75,8 +74,7 @@ class Plan:
     cached: frozenset[Key]
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """Every model, those that are in by rank and then those that are out, and how they were weighed."""
 
     ask: Ask

@@ -4,9 +4,10 @@ import asyncio
 import importlib
 import logging
 from collections.abc import AsyncGenerator, Iterator
-from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Self
+
+from msgspec.structs import replace
+from propcache.api import cached_property
 
 from mesh.clock import Clock
 from services.provider import echo

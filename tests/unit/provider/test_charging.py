@@ -1,9 +1,8 @@
 """Properties of what a query is charged for: never nothing for words that came, never less for more, else what was told."""
 
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.provider import tokens
 from services.provider.assembling import Assembler
@@ -14,9 +13,9 @@ COUNTS = st.integers(0, 100_000)
 WORDS = st.text(min_size=1, max_size=50)
 DELTAS = st.lists(
     st.one_of(
-        st.builds(Delta, text=WORDS),
-        st.builds(Delta, reasoning=WORDS),
-        st.builds(Delta, tool_call=st.builds(ToolCallDelta, st.integers(0, 2), st.just("c"), st.just("f"), WORDS)),
+        WORDS.map(lambda text: Delta(text=text)),
+        WORDS.map(lambda text: Delta(reasoning=text)),
+        st.builds(ToolCallDelta, st.integers(0, 2), st.just("c"), st.just("f"), WORDS).map(lambda call: Delta(tool_call=call)),
     ),
     max_size=20,
 )

@@ -1,10 +1,9 @@
 """Demands: each has its reason, all of several sets must be met, tightening never lets a model in."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.provider import constraints, routing
 from services.provider.constraints import DATA_POLICIES, NOTHING, Constraints

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.provider.assembling import assemble, pieces
 from services.provider.chat import Answer, Chat, Delta, Finish, Foreign, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult

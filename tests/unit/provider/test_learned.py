@@ -1,13 +1,13 @@
 """Learned quality: priors where nothing was seen, means where much was, kinds of prompts told apart, the same every time."""
 
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.provider import features, learned
 from services.provider.features import Features

@@ -1,10 +1,9 @@
 """Routing: constraints before scores, scores monotone in price and quality, ties decided the same way every time."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.provider import routing
 from services.provider.routing import Exclusion, HalfPoints, Option, Ranked, Size, Strategy, Weights

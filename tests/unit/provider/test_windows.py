@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from services.provider import windows
 from services.provider.windows import EPOCH, FOREVER, Kind, Period, Rule, UnknownTimeZoneError, Window, window_at
@@ -48,7 +49,7 @@ def test_periods_hold_their_moment_and_touch(moment: datetime, period: Period, z
 def test_the_window_of_before_stands_only_for_what_it_holds(several: list[datetime], period: Period, zone: str) -> None:
     """In whatever order they are asked for: each gets its own, also at the very ends of another one's."""
     rule = Rule(Kind.CALENDAR, period, zone)
-    ends = [end for moment in several for end in vars(window_at(moment, period, zone)).values() if end is not None]
+    ends = [end for moment in several for end in astuple(window_at(moment, period, zone)) if end is not None]
     for moment in [*several, *ends, *reversed(several)]:
         assert rule.window_at(moment) == window_at(moment, period, zone)
 

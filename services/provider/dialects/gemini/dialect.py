@@ -3,10 +3,11 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
+
+from msgspec.structs import replace
 
 from services.provider.chat import Answer, Chat, Delta
 from services.provider.dialects.base import JSON, Dialect, Outgoing, StreamReader, broken, dump, load

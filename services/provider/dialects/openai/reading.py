@@ -1,7 +1,8 @@
 """A caller's chat completion request, read into the neutral form."""
 
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
 from services.provider.dialects.asked import Asked, Fields, Unreadable, cache_of, image_of_url, own_fields, texts_or_one

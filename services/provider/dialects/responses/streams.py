@@ -1,8 +1,10 @@
 """The events of a response, written for a caller: items one after the other, calls side by side as they come."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec.structs import replace
 
 from services.provider.chat import Delta, Finish, Reasoning, Text, ToolCall, ToolCallDelta, Usage
 from services.provider.dialects.base import encode
