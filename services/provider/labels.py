@@ -47,22 +47,22 @@ class Labels(Struct, frozen=True, dict=True):
         """The value of a label; "" when it is not there."""
         return self.values.get(name, "")
 
-    @property
+    @cached_property
     def provider_id(self) -> str:
         """The label `provider`."""
         return self.values.get(PROVIDER, "")
 
-    @property
+    @cached_property
     def model(self) -> str:
         """The label `model`."""
         return self.values.get(MODEL, "")
 
-    @property
+    @cached_property
     def user_id(self) -> str:
         """The label `user`."""
         return self.values.get(USER, "")
 
-    @property
+    @cached_property
     def further(self) -> dict[str, str]:
         """Labels beside provider, model and user."""
         return {name: value for name, value in self.values.items() if name not in OWN}

@@ -10,7 +10,8 @@ import random
 from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from datetime import timedelta
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -213,8 +214,11 @@ async def _whole(work: Awaitable[T]) -> T:
     task = asyncio.ensure_future(work)
     cancelled = False
     while not task.done():
+        # what asyncio.wait() does for many, for one
+        waiter = asyncio.get_running_loop().create_future()
+        task.add_done_callback(partial(_wake, waiter))
         try:
-            await asyncio.wait((task,))
+            await waiter
         except asyncio.CancelledError:
             cancelled = True
     if cancelled and (me := asyncio.current_task()) is not None:
@@ -222,6 +226,11 @@ async def _whole(work: Awaitable[T]) -> T:
         me.uncancel()
         me.cancel()
     return task.result()
+
+
+def _wake(waiter: asyncio.Future[None], _: asyncio.Future[Any]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _given_up(error: BaseException) -> Failure:
