@@ -15,6 +15,8 @@ DATABASES = {"sqlite3", "aiosqlite", "asyncpg", "psycopg"}
 # what domain modules may use beside the standard library: the domain's own libraries
 DOMAIN_LIBRARIES = {
     "fsrs", "cronsim", "sklearn", "numpy", "ddsketch", "authlib", "joserfc", "cryptography", "tree_sitter", "rustworkx",
+    # values and their JSON (docs/decisions/0018-values-are-structs.md)
+    "msgspec", "propcache",
 }  # fmt: skip
 # parts of the kit that are pure themselves: clock, randomness and keys come in as arguments
 PURE_KIT = ("mesh.vault",)
