@@ -231,7 +231,8 @@ def _last_resort(state: State, may_retry: Callable[[], bool]) -> State:
     first = min(worth, key=lambda item: item.until)
     return replace(
         state,
-        left=(first.candidate,),
+        # its other keys rest, too, or it failed with one of them in a way that no key mends
+        left=(replace(first.candidate, keys=(first.key_id,)),),
         resume=first.until,
         spent=state.spent - {(first.candidate.target, first.key_id)},
         limited=tuple(item for item in state.limited if item is not first),

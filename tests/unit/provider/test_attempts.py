@@ -247,6 +247,13 @@ def test_a_cooldown_is_not_skipped_by_retries() -> None:
     assert done == [(ONE, "k1"), (TWO, "k2"), 0.5, (TWO, "k2"), 29.5, (ONE, "k1")]
 
 
+def test_a_key_that_rested_comes_back_alone() -> None:
+    """The one that failed in a way that no key mends is not asked again for nothing when the rested one is limited again."""
+    missing = Failure(FailureKind.NOT_FOUND, status=404)
+    done = run(Plan((Candidate(ONE, ("k1", "k2")),)), limited(2), missing, limited(30))
+    assert done == [(ONE, "k1"), (ONE, "k2"), 2.0, (ONE, "k1"), FailureKind.RATE_LIMITED]
+
+
 def test_who_was_not_asked_uses_up_no_limit() -> None:
     """A request that most dialects have no word for comes to the model that has one, however many better ones are passed over."""
     others = [Target(f"other{number}", "m") for number in range(9)]
