@@ -1,7 +1,7 @@
 """A conversation with a model in a neutral form: what every dialect is read into and written from."""
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field
@@ -222,3 +222,7 @@ class Delta(Struct, frozen=True):
     stop_sequence: str = ""
     refused: bool = False
     vectors: "Vectors | None" = None
+
+
+# pieces that came together
+Deltas = Sequence[Delta]

@@ -16,7 +16,7 @@ from mesh.db import Transaction
 from mesh.host import Host
 from services.provider import callers, echo, selection_store, tokens
 from services.provider import compatibility_wire as wire
-from services.provider.chat import Chat, Delta
+from services.provider.chat import Chat, Delta, Deltas
 from services.provider.completing_port import Ask, Completed, Completer, Started
 from services.provider.dialects import catalogue
 from services.provider.dialects.anthropic import reading as anthropic_reading
@@ -239,9 +239,9 @@ class CompatibilityService(CompatibilityServiceServicer):
         return Trouble(500, "internal_error", f"something unexpected happened; the log has it under id {error_id}")
 
 
-def _bytes_of(piece: Delta | Completed, writer: StreamWriter | None) -> bytes:
+def _bytes_of(piece: Deltas | Completed, writer: StreamWriter | None) -> bytes:
     if writer is None:
         raise RuntimeError("a stream begins with Started")
     if isinstance(piece, Completed):
         return writer.write(Delta(usage=piece.usage)) + writer.end()
-    return writer.write(piece)
+    return b"".join(map(writer.write, piece))

@@ -7,7 +7,7 @@ from typing import Protocol
 from msgspec import Struct, field
 from propcache.api import cached_property
 
-from services.provider.chat import NONE_USED, Answer, Chat, Delta, Usage
+from services.provider.chat import NONE_USED, Answer, Chat, Deltas, Usage
 from services.provider.constraints import NOTHING, Constraints
 from services.provider.failure import CallFailedError, Failure
 from services.provider.labels import Labels
@@ -105,6 +105,9 @@ class Completer(Protocol):
         """The whole answer."""
         ...
 
-    def stream(self, ask: Ask) -> AsyncGenerator[Started | Delta | Completed, None]:
-        """Started, the pieces, Completed. Closing it early (the caller hung up) ends the call to the provider and settles it."""
+    def stream(self, ask: Ask) -> AsyncGenerator[Started | Deltas | Completed, None]:
+        """Started, the pieces (together what came together), Completed.
+
+        Closing it early (the caller hung up) ends the call to the provider and settles it.
+        """
         ...

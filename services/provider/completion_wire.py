@@ -8,7 +8,7 @@ from tooloo.provider.v1 import chat_pb2, health_pb2
 from tooloo.provider.v1 import completion_service_pb2 as api
 
 from services.provider import chat_wire
-from services.provider.chat import Answer, Delta, Finish, Message
+from services.provider.chat import Answer, Delta, Deltas, Finish, Message
 from services.provider.completing_port import Completed, QueryFailedError, Started
 from services.provider.failure import Failure
 from services.provider.query import Query, Tried
@@ -32,15 +32,15 @@ def to_embedded(completed: Completed, notice: str = "") -> api.EmbedResponse:
     return api.EmbedResponse(embeddings=vectors, dimensions=made.dimensions, account=to_account(completed), notice=notice)
 
 
-def to_events(event: Started | Delta | Completed) -> list[api.StreamCompleteResponse]:
-    """What a piece of an answer shows; nothing for one that only counts."""
+def to_events(event: Started | Deltas | Completed) -> list[api.StreamCompleteResponse]:
+    """What pieces of an answer show; nothing for those that only count."""
     if isinstance(event, Started):
         started = api.QueryStarted(query_id=event.query_id, provider_id=event.provider_id, model=event.model)
         return [api.StreamCompleteResponse(started=started)]
     if isinstance(event, Completed):
         whole = to_response(event)
         return [api.StreamCompleteResponse(completed=api.QueryCompleted(finish_reason=whole.finish_reason, account=whole.account))]
-    return _shown(event)
+    return [message for delta in event for message in _shown(delta)]
 
 
 def _shown(delta: Delta) -> list[api.StreamCompleteResponse]:

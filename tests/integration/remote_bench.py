@@ -118,4 +118,4 @@ async def failure_of(call: Awaitable[object]) -> Failure:
 async def streamed(remote: Remote, target: Target) -> list[Delta]:
     """Every piece."""
     async with aclosing(remote.stream(target, CHAT)) as deltas:
-        return [delta async for delta in deltas]
+        return [delta async for came in deltas for delta in came]

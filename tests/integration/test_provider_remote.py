@@ -82,11 +82,35 @@ async def test_a_stream_gives_pieces_as_they_come(remote: Remote) -> None:
     async with far_end(handler) as server:
         for _ in range(2):
             async with aclosing(remote.stream(server.target(), CHAT)) as deltas:
-                assert (await anext(deltas)).text == "hi"
+                first, *more = await anext(deltas)
+                assert first.text == "hi"
                 first_seen.set()
-                assert [delta.finish async for delta in deltas] == [Finish.STOP]
+                assert [delta.finish for delta in [*more, *[delta async for came in deltas for delta in came]]] == [Finish.STOP]
         assert server.connections == 1
         assert json.loads(server.seen[0].body)["stream_options"] == {"include_usage": True}
+
+
+async def test_what_comes_together_goes_on_together(remote: Remote) -> None:
+    """Also what stands before a trouble: it is told before the failure."""
+    broken = asyncio.Event()
+
+    async def handler(far: Far) -> None:
+        await far.begin()
+        await far.chunk(WORD * 3 + (b"data: {broken\n\n" if broken.is_set() else STOP + DONE))
+        await far.chunk(b"")
+
+    async with far_end(handler) as server:
+        came = [came async for came in remote.stream(server.target(), CHAT) if came]
+        assert [[delta.text for delta in each] for each in came] == [["hi", "hi", "hi", ""]]
+        broken.set()
+        seen: list[str] = []
+
+        async def read() -> None:
+            async for came in remote.stream(server.target(), CHAT):
+                seen.extend(delta.text for delta in came)
+
+        assert (await failure_of(read())).kind is FailureKind.MALFORMED
+        assert seen == ["hi", "hi", "hi"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from mesh.host import Host
 from services.provider import attempts, completion_wire
 from services.provider.assembling import pieces
 from services.provider.attempts import GiveUp, Wait
-from services.provider.chat import Delta
+from services.provider.chat import Delta, Deltas
 from services.provider.completing_port import Ask, Completed, QueryFailedError, Started
 from services.provider.failure import CallFailedError, Failure, FailureKind
 from services.provider.flows import batches, reserving, rules
@@ -36,7 +36,7 @@ from services.provider.target import Target
 from services.provider.texts import Texts
 
 log = logging.getLogger(__name__)
-Event = Started | Delta | Completed
+Event = Started | Deltas | Completed
 # between two tries to settle while the store is away
 _AGAIN_SECONDS = 0.25
 # an answer that is kept for a repeat, vectors above all, may be larger than what the loop should write by itself
@@ -159,22 +159,26 @@ class Completing:
         """One call to one model; tells who answers as soon as there is something to show."""
         started = False
         async with aclosing(self._remote.stream(target, ask.chat)) as deltas:
-            async for delta in deltas:
-                running.add(delta)
-                if running.answer.begun and not started:
+            async for came in deltas:
+                shown: list[Delta] = []
+                for delta in came:
+                    running.add(delta)
+                    if started or shown:
+                        shown.append(delta)
+                    elif running.answer.begun:
+                        # counts may have come before the first word
+                        shown.append(replace(delta, usage=running.answer.usage))
+                if shown and not started:
                     started = True
                     yield _started(running)
-                    # counts may have come before the first word
-                    delta = replace(delta, usage=running.answer.usage)  # noqa: PLW2901 - the same piece with more in it
-                if started:
-                    yield delta
+                if shown:
+                    yield shown
                 if running.needs_more:
                     await self._top_up(running)
         if not started:
             # nothing was said, but why it ended and what it cost: all of it may have gone into thoughts that are not shown
             yield _started(running)
-            for delta in pieces(running.answer.answer()):
-                yield delta
+            yield tuple(pieces(running.answer.answer()))
 
     async def _top_up(self, running: Running) -> None:
         denied = await _whole(running.top_up())
@@ -261,4 +265,4 @@ def _failure(error: CallFailedError | Refusal) -> Failure:
 def _again(completed: Completed) -> list[Event]:
     """An answer of before as a stream."""
     started = Started(completed.query_id, completed.provider_id, completed.model, completed.cost)
-    return [started, *pieces(completed.answer), completed]
+    return [started, tuple(pieces(completed.answer)), completed]

@@ -12,7 +12,7 @@ from propcache.api import cached_property
 from mesh.clock import Clock
 from services.provider import echo
 from services.provider.assembling import pieces
-from services.provider.chat import Answer, Chat, Delta, Usage
+from services.provider.chat import Answer, Chat, Delta, Deltas, Usage
 from services.provider.dialects import base
 from services.provider.dialects.base import Dialect, Outgoing, Unsupported
 from services.provider.dialects.halves import Joining, mended_answer
@@ -91,11 +91,14 @@ class Remote:
             raise _failed(error) from error
         return mended_answer(dialect.answer(body))
 
-    async def stream(self, target: Target, chat: Chat) -> AsyncGenerator[Delta, None]:
-        """The pieces of an answer as they come; CallFailedError when it breaks. Leaving it early ends the connection."""
+    async def stream(self, target: Target, chat: Chat) -> AsyncGenerator[Deltas, None]:
+        """The pieces of an answer as they come, together what came together; CallFailedError when it breaks.
+
+        Leaving it early ends the connection.
+        """
         if target.dialect == echo.DIALECT:
             for delta in echo.deltas(chat, target.model):
-                yield delta
+                yield (delta,)
             return
         dialect = DIALECTS[target.dialect]
         reader, joining, idle = dialect.reader(), Joining(), target.timeouts.idle.total_seconds()
@@ -105,12 +108,17 @@ class Remote:
                 if dialect.streams_events and data.lstrip()[:1] == b"{":
                     # no event begins so: an error that came with status 200, or an answer of one who does not stream
                     whole = dialect.answer(data + await exchange.body(idle, self._most))
-                    for delta in pieces(mended_answer(whole)):
-                        yield delta
+                    yield tuple(pieces(mended_answer(whole)))
                     return
                 while data:
-                    for delta in reader.feed(data):
-                        yield joining.piece(delta)
+                    came: list[Delta] = []
+                    try:
+                        came.extend(map(joining.piece, reader.feed(data)))
+                    except CallFailedError:
+                        # what stands before the trouble came all the same
+                        yield came
+                        raise
+                    yield came
                     data = b"" if reader.ended else await exchange.read(idle)
                 await exchange.drain(_DRAIN_SECONDS)
         except CallFailedError as error:
@@ -119,8 +127,7 @@ class Remote:
             raise base.broken() from error
         except TransportError as error:
             raise _failed(error) from error
-        for delta in reader.end():
-            yield joining.piece(delta)
+        yield tuple(map(joining.piece, reader.end()))
 
     def batches(self, target: Target, texts: Texts, done: int = 0) -> Iterator[Texts]:
         """The texts after the first `done` in calls that the target takes."""
