@@ -34,8 +34,10 @@ from tests.integration.completing_bench import (
     nanos,
     refused,
     says,
+    waits,
     words_of,
 )
+from tests.integration.remote_bench import Far
 
 State = api.GetQueryResponse
 
@@ -249,3 +251,22 @@ async def test_attempts_of_many_at_once(desk: Desk) -> None:
     total = (await desk.report()).total
     assert nanos(total.cost) == sum(nanos(each.account.cost) for each in answers)
     assert (total.calls, total.input_tokens) == (40, 40 * USED[0])
+
+
+async def test_a_whole_answer_may_take_longer_than_a_first_token(tmp_path: Path) -> None:
+    """Providers send the head of a whole answer with its end: no limit of a stream's beginning ends it, its own limit does."""
+
+    async def slowly(far: Far) -> None:
+        await asyncio.sleep(0.5)
+        await says()(far)
+
+    async with desk_on(tmp_path, first_token_timeout="100ms") as desk:
+        desk.far.script["big"] = [slowly, slowly]
+        answer = await desk.ask("auto")
+        assert (answer.message.text, attempts_of(answer.account)) == ("".join(WORDS), [(BIG, "")])
+        events = await desk.stream("auto")
+        assert attempts_of(events[-1].completed.account) == [(BIG, "TIMEOUT"), (MID, "")]
+    (hasty := tmp_path / "hasty").mkdir()
+    async with desk_on(hasty, whole_answer_timeout="100ms") as desk:
+        desk.far.script["big"] = [waits]
+        assert attempts_of((await desk.ask("auto")).account) == [(BIG, "TIMEOUT"), (MID, "")]

@@ -49,7 +49,8 @@ class Completing:
         self._host, self._known, self._remote = host, known, remote
         self._opening = Opening(host, known, keyring, advisor)
         self._retries = rules.retry_budget(known.settings)
-        self._limits = rules.limits(known.settings, known.settings.query_timeout)
+        # by whether the answer is streamed
+        self._limits = {stream: rules.limits(known.settings, known.settings.query_timeout, stream=stream) for stream in (True, False)}
         # settlements of callers who hung up
         self._ending: set[asyncio.Task[Query]] = set()
 
@@ -105,7 +106,8 @@ class Completing:
 
     async def _run(self, ask: Ask, opened: Opened, running: Running, deadline: timedelta) -> AsyncGenerator[Event, None]:
         """Attempts until one succeeds; CallFailedError when none does."""
-        limits = self._limits if deadline == self._limits.deadline else replace(self._limits, deadline=deadline)
+        limits = self._limits[ask.stream]
+        limits = limits if deadline == limits.deadline else replace(limits, deadline=deadline)
         state = attempts.begin(opened.plan, limits)
         self._retries.deposit(self._host.clock.monotonic())
         while True:
@@ -122,7 +124,7 @@ class Completing:
             failure = None
             running.begin_attempt()
             try:
-                far_end = target_of(self._known, opened.keys, action)
+                far_end = target_of(self._known, opened.keys, action, stream=ask.stream)
                 if ask.stream:
                     async with aclosing(self._streamed(far_end, ask, running)) as events:
                         async for event in events:
