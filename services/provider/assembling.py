@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from services.provider.chat import Answer, Delta, Finish, Foreign, Part, Reasoning, Text, ToolCall, ToolCallDelta, Usage
+from services.provider.sizes import size
 from services.provider.texts import Vectors
 
 
@@ -17,7 +18,7 @@ class Assembler:
         self.model = ""
         self.stop_sequence = ""
         self.vectors: Vectors | None = None
-        # how many characters of output came: what an estimate of the usage rests on when the provider told none
+        # how much of output came, in characters (sizes.py): what an estimate of the usage rests on when the provider told none
         self.characters = 0
         # whether anything came that a caller sees: from then on no other model may take over
         self.begun = False
@@ -26,10 +27,10 @@ class Assembler:
         """Takes one piece."""
         if delta.reasoning or delta.signature:
             self._open(Reasoning("")).grow(delta.reasoning, delta.signature)
-            self.characters += len(delta.reasoning)
+            self.characters += size(delta.reasoning)
         if delta.text:
             self._open(Text("", refused=delta.refused)).grow(delta.text)
-            self.characters += len(delta.text)
+            self.characters += size(delta.text)
         if delta.tool_call is not None:
             self._call(delta.tool_call)
         if delta.part is not None:
@@ -65,7 +66,7 @@ class Assembler:
             growing = self._calls[piece.index] = _Growing(ToolCall(piece.call_id, piece.name, ""))
             self._parts.append(growing)
         growing.grow(piece.arguments, piece.signature)
-        self.characters += len(piece.arguments)
+        self.characters += size(piece.arguments)
 
 
 class _Growing:

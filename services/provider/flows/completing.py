@@ -50,7 +50,9 @@ class Completing:
         self._opening = Opening(host, known, keyring, advisor)
         self._retries = rules.retry_budget(known.settings)
         # by whether the answer is streamed
-        self._limits = {stream: rules.limits(known.settings, known.settings.query_timeout, stream=stream) for stream in (True, False)}
+        self._limits = {
+            stream: rules.limits(known.settings, known.settings.query_timeout, stream=stream) for stream in (True, False)
+        }
         # settlements of callers who hung up
         self._ending: set[asyncio.Task[Query]] = set()
 
