@@ -66,17 +66,6 @@ class ToolCall:
 
 
 @dataclass(frozen=True)
-class ToolResult:
-    """What a tool gave."""
-
-    call_id: str
-    text: str
-    is_error: bool = False
-    images: tuple[Image, ...] = ()
-    cache: str = ""
-
-
-@dataclass(frozen=True)
 class Reasoning:
     """Thoughts that a model shows; `signature` must go back to it unchanged."""
 
@@ -90,6 +79,31 @@ class Foreign:
 
     dialect: str
     value: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ToolResult:
+    """What a tool gave: a text, or parts in their order."""
+
+    call_id: str
+    content: "str | tuple[Text | Image | Foreign, ...]"
+    is_error: bool = False
+    cache: str = ""
+
+    @property
+    def parts(self) -> "tuple[Text | Image | Foreign, ...]":
+        """The parts; a text is one."""
+        return (Text(self.content),) if isinstance(self.content, str) else self.content
+
+    @property
+    def text(self) -> str:
+        """Its words; each text begins a line, for two that follow each other are not one word."""
+        return "\n".join(part.text for part in self.parts if isinstance(part, Text))
+
+    @property
+    def others(self) -> "tuple[Image | Foreign, ...]":
+        """What is no text."""
+        return tuple(part for part in self.parts if not isinstance(part, Text))
 
 
 Part = Text | Image | ToolCall | ToolResult | Reasoning | Foreign
@@ -158,7 +172,9 @@ class Chat:
     @property
     def needs(self) -> frozenset[str]:
         """Capabilities that a model must have for it."""
-        pictured = any(isinstance(part, Image) for message in self.messages for part in message.parts)
+        parts = [part for message in self.messages for part in message.parts]
+        shown = (part.others if isinstance(part, ToolResult) else (part,) for part in parts)
+        pictured = any(isinstance(part, Image) for each in shown for part in each)
         return frozenset({"tools"} if self.tools else ()) | frozenset({"vision"} if pictured else ())
 
     @property

@@ -66,12 +66,15 @@ def to_charge(
 
 
 def _images(parts: list[Part]) -> int:
-    return sum(len(part.images) if isinstance(part, ToolResult) else isinstance(part, Image) for part in parts)
+    shown = (part.others if isinstance(part, ToolResult) else (part,) for part in parts)
+    return sum(isinstance(part, Image) for each in shown for part in each)
 
 
 def _characters(part: Part) -> int:
-    if isinstance(part, Text | ToolResult | Reasoning):
+    if isinstance(part, Text | Reasoning):
         return size(part.text)
+    if isinstance(part, ToolResult):
+        return size(part.text) + sum(map(_characters, part.others))
     if isinstance(part, ToolCall):
         return size(part.name) + size(part.arguments)
     return size_of(part.value) if isinstance(part, Foreign) else 0

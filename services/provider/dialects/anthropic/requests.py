@@ -196,9 +196,7 @@ def _source(image: Image) -> dict[str, Any]:
 
 
 def _result(part: ToolResult) -> dict[str, Any]:
-    content: Any = part.text
-    if part.images:
-        content = blocks((Text(part.text), *part.images))
+    content = part.content if isinstance(part.content, str) else blocks(part.content) or ""
     made: dict[str, Any] = {"type": "tool_result", "tool_use_id": _id(part.call_id), "content": content}
     return _marked(made | ({"is_error": True} if part.is_error else {}), part.cache)
 

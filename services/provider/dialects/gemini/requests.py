@@ -118,7 +118,7 @@ class _Contents:
             return [{**call, **({"thoughtSignature": signature} if signature else {})}]
         if isinstance(part, ToolResult):
             name = self._names.get(part.call_id, part.call_id)
-            return [{"functionResponse": {"name": name, "response": _result(part)}}, *(_image(image) for image in part.images)]
+            return [{"functionResponse": {"name": name, "response": _result(part)}}, *self.parts(part.others)]
         if isinstance(part, Reasoning):
             return []
         return [own_part(part, NAME)] if isinstance(part, Foreign) else []
