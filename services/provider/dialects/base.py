@@ -14,6 +14,8 @@ from services.provider.target import Target
 from services.provider.texts import Batch, Texts, Vector, Vectors
 
 JSON = "application/json"
+# what stands before an assistant who speaks first, a greeting or a call: OpenAI takes that, Anthropic and Gemini want a user before
+FIRST_TURN = "(You speak first.)"
 _ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _DECODE = json.JSONDecoder().decode
 _MOST_TOKENS = 1_000_000_000

@@ -6,7 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
-from services.provider.dialects.base import Unsupported, arguments_of, own_extra, own_part, unknown_of, with_a_turn
+from services.provider.dialects.base import (
+    FIRST_TURN,
+    Unsupported,
+    arguments_of,
+    own_extra,
+    own_part,
+    unknown_of,
+    with_a_turn,
+)
 
 NAME = "anthropic"
 # a header, which travels among the fields of a conversation
@@ -166,6 +174,8 @@ def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
             made[-1]["content"] += content
         else:
             made.append({"role": role, "content": content})
+    if made and made[0]["role"] == "assistant":
+        made.insert(0, {"role": "user", "content": [{"type": "text", "text": FIRST_TURN}]})
     return made
 
 
