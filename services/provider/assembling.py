@@ -1,6 +1,8 @@
 """Putting a streamed answer together: its pieces in, the whole answer so far out at any moment."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from services.provider.chat import Answer, Delta, Finish, Foreign, Part, Reasoning, Text, ToolCall, ToolCallDelta, Usage
 from services.provider.sizes import size
@@ -28,9 +30,13 @@ class Assembler:
         if delta.reasoning or delta.signature:
             self._open(Reasoning("")).grow(delta.reasoning, delta.signature)
             self.characters += size(delta.reasoning)
+        if delta.ends and self._parts and isinstance(last := self._parts[-1], _Growing):
+            last.sealed = True
         if delta.text:
             self._open(Text("", refused=delta.refused)).grow(delta.text)
             self.characters += size(delta.text)
+        if delta.citation is not None:
+            self._open(Text("")).citations.append(delta.citation)
         if delta.tool_call is not None:
             self._call(delta.tool_call)
         if delta.part is not None:
@@ -75,6 +81,7 @@ class _Growing:
     def __init__(self, part: Text | Reasoning | ToolCall) -> None:
         self.part = part
         self.sealed = False
+        self.citations: list[Mapping[str, Any]] = []
         self._pieces: list[str] = []
         self._signature: list[str] = []
 
@@ -90,7 +97,7 @@ class _Growing:
             return replace(self.part, arguments=words, signature=signature)
         if isinstance(self.part, Reasoning):
             return Reasoning(words, signature)
-        return replace(self.part, text=words)
+        return replace(self.part, text=words, citations=tuple(self.citations))
 
 
 def assemble(deltas: list[Delta]) -> Answer:
@@ -103,10 +110,13 @@ def assemble(deltas: list[Delta]) -> Answer:
 
 def pieces(answer: Answer) -> list[Delta]:
     """A whole answer as a stream would bring it: for a caller who wants a stream of what came at once."""
-    deltas, calls = [], 0
+    deltas: list[Delta] = []
+    calls, before = 0, None
     for part in answer.parts:
         if isinstance(part, Text):
+            deltas += [Delta(ends=True)] if isinstance(before, Text) else []
             deltas.append(Delta(text=part.text, refused=part.refused))
+            deltas += [Delta(citation=citation) for citation in part.citations]
         elif isinstance(part, Reasoning):
             deltas.append(Delta(reasoning=part.text, signature=part.signature))
         elif isinstance(part, ToolCall):
@@ -114,5 +124,6 @@ def pieces(answer: Answer) -> list[Delta]:
             calls += 1
         elif isinstance(part, Foreign):
             deltas.append(Delta(part=part))
+        before = part
     end = Delta(finish=answer.finish, usage=answer.usage, model=answer.model, stop_sequence=answer.stop_sequence)
     return [*deltas, end]

@@ -32,12 +32,14 @@ class Finish(enum.IntEnum):
 class Text:
     """Words. `cache` on any part asks the provider to keep the prompt up to here: "5m" or "1h"; a hint that others may ignore.
 
-    `refused`: the model says why it does not answer, where its dialect keeps that apart.
+    `refused`: the model says why it does not answer, where its dialect keeps that apart. `citations` are what the model names as
+    the sources of these words, as its dialect has them.
     """
 
     text: str
     cache: str = ""
     refused: bool = False
+    citations: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,8 @@ class Delta:
     """A piece of a streamed answer; any of its fields may be there.
 
     `usage` and `vectors` are the whole so far, never an increment. `signature` ends the thought it belongs to. `part` came whole.
-    `refused`: `text` is why the model does not answer.
+    `refused`: `text` is why the model does not answer. `citation` belongs to the words before it; `ends`: words that follow are a
+    part of their own.
     """
 
     text: str = ""
@@ -250,3 +253,5 @@ class Delta:
     stop_sequence: str = ""
     refused: bool = False
     vectors: "Vectors | None" = None
+    citation: Mapping[str, Any] | None = None
+    ends: bool = False

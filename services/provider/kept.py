@@ -38,10 +38,11 @@ def read(data: bytes) -> Answer:
 def _written(part: Part) -> dict[str, Any]:
     """A part as an object of what is not as usual."""
     said = {field.name: getattr(part, field.name) for field in fields(part)}
-    return {"is": _NAMES[type(part)], **{name: value for name, value in said.items() if value not in ("", False)}}  # type: ignore[index]
+    return {"is": _NAMES[type(part)], **{name: value for name, value in said.items() if value not in ("", False, ())}}  # type: ignore[index]
 
 
 def _read(told: dict[str, Any]) -> Part:
     kind = _KINDS[told.pop("is")]
-    needed = {field.name: "" for field in fields(kind) if field.type in (str, "str")}
-    return kind(**{**needed, **told})
+    given: dict[str, Any] = {field.name: "" for field in fields(kind) if field.type in (str, "str")}
+    given |= {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+    return kind(**given)

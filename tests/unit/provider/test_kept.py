@@ -9,7 +9,7 @@ from services.provider.chat import Answer, Finish, Foreign, Reasoning, Text, Too
 WORDS = st.text(max_size=20)
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | WORDS, lambda inner: st.lists(inner, max_size=3), max_leaves=5)
 PARTS = st.one_of(
-    st.builds(Text, WORDS, refused=st.booleans()),
+    st.builds(Text, WORDS, refused=st.booleans(), citations=st.just(()) | st.just(({"cited_text": "a"}, {"cited_text": "b"}))),
     st.builds(ToolCall, WORDS, WORDS, WORDS, WORDS),
     st.builds(Reasoning, WORDS, WORDS),
     st.builds(Foreign, st.just("anthropic"), st.dictionaries(WORDS, JSON, max_size=3)),
