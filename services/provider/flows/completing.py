@@ -26,7 +26,7 @@ from services.provider.flows.advising import Advisor
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
 from services.provider.flows.opening import Opened, Opening
-from services.provider.flows.running import Running
+from services.provider.flows.running import Running, is_away
 from services.provider.flows.targets import target_of
 from services.provider.query import Query
 from services.provider.remote.calling import Remote
@@ -202,7 +202,7 @@ class Completing:
                 brief = len(answer) <= _BRIEF_BYTES
                 return await self._host.db.submit(lambda tx: running.end(tx, failure, answer), brief=brief)
             except Refusal as refusal:
-                if not _is_away(refusal) or running.expired:
+                if not is_away(refusal) or running.expired:
                     raise
                 log.warning("query %s waits for its settlement: %s", running.query.query_id, refusal)
             await asyncio.sleep(_AGAIN_SECONDS)
@@ -233,11 +233,6 @@ def _given_up(error: BaseException) -> Failure:
         return Failure(FailureKind.CANCELLED, f"given up: {error.message}")
     hung_up = isinstance(error, asyncio.CancelledError | GeneratorExit)
     return Failure(FailureKind.CANCELLED, "the caller hung up" if hung_up else f"given up after {type(error).__name__}")
-
-
-def _is_away(refusal: Refusal) -> bool:
-    """Whether the store cannot write now: another process holds its lock, too many writes wait, the disk is full."""
-    return refusal.code.name in ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 
 
 def _started(running: Running) -> Started:
