@@ -205,6 +205,8 @@ class Usage:
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    # of those written to the cache, those that it keeps for an hour, which cost more
+    hour_cache_tokens: int = 0
 
 
 NONE_USED = Usage()

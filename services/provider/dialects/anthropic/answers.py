@@ -81,17 +81,22 @@ def usage_of(told: Any) -> Usage | None:
     read_, written = whole(told.get("cache_read_input_tokens")), whole(told.get("cache_creation_input_tokens"))
     inputs = whole(told.get("input_tokens")) + read_ + written
     output = whole(told.get("output_tokens"))
+    parts = told.get("cache_creation")
+    hour = whole(parts.get("ephemeral_1h_input_tokens")) if isinstance(parts, Mapping) else 0
     # zeros tell nothing: an answer that cost no token is none
-    return Usage(inputs, output, read_, written) if inputs or output else None
+    return Usage(inputs, output, read_, written, hour_cache_tokens=min(hour, written)) if inputs or output else None
 
 
 def write_usage(usage: Usage) -> dict[str, Any]:
     """The usage as the official client reads it."""
+    hour = usage.hour_cache_tokens
+    parts = {"ephemeral_5m_input_tokens": usage.cache_write_tokens - hour, "ephemeral_1h_input_tokens": hour}
     return {
         "input_tokens": usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens,
         "cache_creation_input_tokens": usage.cache_write_tokens,
         "cache_read_input_tokens": usage.cached_input_tokens,
         "output_tokens": usage.output_tokens,
+        **({"cache_creation": parts} if hour else {}),
     }
 
 
