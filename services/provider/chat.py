@@ -180,6 +180,11 @@ class Chat:
         return frozenset({"tools"} if self.tools else ()) | frozenset({"vision"} if pictured else ())
 
     @property
+    def thinks(self) -> bool:
+        """Whether the model is asked to think before it answers."""
+        return bool(self.reasoning_tokens) or self.reasoning_effort not in ("", "none", "minimal")
+
+    @property
     def picture_bytes(self) -> int:
         """Characters of the pictures that came along."""
         parts = (part for message in self.messages for part in message.parts)

@@ -114,7 +114,7 @@ class ProviderSettings(Section):
     first_token_timeout: timedelta = setting(timedelta(minutes=1), "How long the first token of a stream may take.")
     whole_answer_timeout: timedelta = setting(
         timedelta(minutes=5),
-        "How long an answer that comes whole may take, and vectors: providers say nothing before all is there.",
+        "How long nothing may come of an answer that is not streamed, of vectors, and of a model that is asked to think.",
     )
     least_attempt: timedelta = setting(timedelta(milliseconds=50), "With less time than this left no call is begun.", low=0)
     max_attempts: int = setting(8, "Calls to providers that one request may lead to.", low=1, high=100)

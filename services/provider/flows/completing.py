@@ -49,10 +49,9 @@ class Completing:
         self._host, self._known, self._remote = host, known, remote
         self._opening = Opening(host, known, keyring, advisor)
         self._retries = rules.retry_budget(known.settings)
-        # by whether the answer is streamed
-        self._limits = {
-            stream: rules.limits(known.settings, known.settings.query_timeout, stream=stream) for stream in (True, False)
-        }
+        longest = known.settings.query_timeout
+        # by whether long may be heard nothing
+        self._limits = {silent: rules.limits(known.settings, longest, silent=silent) for silent in (True, False)}
         # settlements of callers who hung up
         self._ending: set[asyncio.Task[Query]] = set()
 
@@ -108,7 +107,7 @@ class Completing:
 
     async def _run(self, ask: Ask, opened: Opened, running: Running, deadline: timedelta) -> AsyncGenerator[Event, None]:
         """Attempts until one succeeds; CallFailedError when none does."""
-        limits = self._limits[ask.stream]
+        limits = self._limits[ask.silent]
         limits = limits if deadline == limits.deadline else replace(limits, deadline=deadline)
         state = attempts.begin(opened.plan, limits)
         self._retries.deposit(self._host.clock.monotonic())
@@ -126,7 +125,7 @@ class Completing:
             failure = None
             running.begin_attempt()
             try:
-                far_end = target_of(self._known, opened.keys, action, stream=ask.stream)
+                far_end = target_of(self._known, opened.keys, action, silent=ask.silent)
                 if ask.stream:
                     async with aclosing(self._streamed(far_end, ask, running)) as events:
                         async for event in events:
