@@ -22,3 +22,9 @@ def test_what_is_kept_comes_back(parts: list[Text | ToolCall | Reasoning | Forei
     answer = Answer(tuple(parts), finish, stop_sequence=stop)
     assert kept.is_kept(kept.write(answer))
     assert kept.read(kept.write(answer)) == answer
+
+
+def test_half_of_a_pair_loses_nothing_else() -> None:
+    """In a part that only its own dialect knows, which nobody mends."""
+    parts = (Foreign("gemini", {"executableCode": {"code": "print('\ud83d')"}}), Text("hi"))
+    assert kept.read(kept.write(Answer(parts, Finish.STOP))).parts[1] == Text("hi")
