@@ -245,7 +245,7 @@ async def test_an_answer_may_take_longer_than_other_calls(tmp_path: Path) -> Non
         await asyncio.sleep(1.5)
         await far.answer(200, json.dumps({"model": "m", "choices": [choice]}).encode())
 
-    limits = DoorSettings(call_timeout=timedelta(seconds=1))
+    limits = DoorSettings(call_timeout=timedelta(seconds=1), stream_idle_timeout=timedelta(seconds=1))
     asked: dict[str, Any] = {"messages": [{"text": "hello"}], "model": "openai/gpt-5-mini"}
     async with (
         far_end(slowly) as server,
