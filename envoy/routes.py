@@ -7,6 +7,7 @@ second kind.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from envoy.door import MESH_SERVICE, Door, Upstream
@@ -128,7 +129,8 @@ def _calls(door: Door, upstreams: tuple[Upstream, ...]) -> Iterator[Config]:
         for grpc_service in upstream.grpc_services:
             yield from _health(f"/{MESH_SERVICE}/GetHealth", upstream, limits) if grpc_service == MESH_SERVICE else ()
             yield from _streams(grpc_service, upstream, limits)
-            yield from _unary(f"/{grpc_service}/", upstream, limits)
+            yield from _of_own_length(grpc_service, upstream, limits)
+            yield from _unary({"prefix": f"/{grpc_service}/"}, upstream, limits)
     # what every server answers: on a service's port that service, on the door the mesh
     common = next((upstream for upstream in upstreams if MESH_SERVICE in upstream.grpc_services), upstreams[0])
     yield _stream({"path": f"/{HEALTH_SERVICE}/Watch"}, common, limits)
@@ -157,15 +159,25 @@ def _stream(match: Config, upstream: Upstream, limits: DoorSettings) -> Config:
     return {"name": STREAM, "match": match, "route": action}
 
 
-def _unary(prefix: str, upstream: Upstream, limits: DoorSettings) -> Iterator[Config]:
+def _of_own_length(grpc_service: str, upstream: Upstream, limits: DoorSettings) -> Iterator[Config]:
+    """Calls whose request has a `timeout` of its own wait for others: the service ends them, the door no sooner than any call."""
+    longest = replace(limits, call_timeout=limits.longest_call)
+    for method in contracts.methods().values():
+        if method.service == grpc_service and method.unary and "timeout" in method.request.DESCRIPTOR.fields_by_name:
+            for route in _unary({"path": f"/{method.name}"}, upstream, longest):
+                route["route"]["idle_timeout"] = seconds(limits.longest_call)
+                yield route
+
+
+def _unary(match: Config, upstream: Upstream, limits: DoorSettings) -> Iterator[Config]:
     """A call that did not reach its service is tried again; a GET, or a call with an idempotency key, also when it may have."""
     safe: list[Config] = [
         {"name": ORIGINAL_METHOD, "string_match": {"exact": "GET"}},
         {"name": "idempotency-key", "present_match": True},
     ]
     for header in safe:
-        yield _unary_route({"prefix": prefix, "headers": [header]}, upstream, limits, f"{UNREACHED},reset")
-    yield _unary_route({"prefix": prefix}, upstream, limits, UNREACHED)
+        yield _unary_route(match | {"headers": [header]}, upstream, limits, f"{UNREACHED},reset")
+    yield _unary_route(match, upstream, limits, UNREACHED)
 
 
 def _unary_route(match: Config, upstream: Upstream, limits: DoorSettings, retry_on: str) -> Config:

@@ -38,7 +38,9 @@ class DoorSettings(Section):
     stream_idle_timeout: timedelta = setting(
         timedelta(minutes=5), "How long a unary call may stand without a byte either way; streams of events are exempt."
     )
-    call_timeout: timedelta = setting(timedelta(seconds=30), "Deadline of a unary call that brings none (header grpc-timeout).")
+    call_timeout: timedelta = setting(
+        timedelta(seconds=30), "Deadline of a unary call that brings none (header grpc-timeout) and whose request has no `timeout`."
+    )
     longest_call: timedelta = setting(timedelta(minutes=10), "Longest deadline a unary call may bring.")
     connect_timeout: timedelta = setting(timedelta(milliseconds=250), "How long a connection to a service may take.")
     retries: int = setting(12, "Times a call that did not reach its service is tried again.", low=0, high=50)

@@ -1,8 +1,12 @@
 """Putting a streamed answer together: its pieces in, the whole answer so far out at any moment."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from msgspec.structs import replace
 
 from services.provider.chat import Answer, Delta, Finish, Foreign, Part, Reasoning, Text, ToolCall, ToolCallDelta, Usage
+from services.provider.sizes import size
 from services.provider.texts import Vectors
 
 
@@ -17,7 +21,7 @@ class Assembler:
         self.model = ""
         self.stop_sequence = ""
         self.vectors: Vectors | None = None
-        # how many characters of output came: what an estimate of the usage rests on when the provider told none
+        # how much of output came, in characters (sizes.py): what an estimate of the usage rests on when the provider told none
         self.characters = 0
         # whether anything came that a caller sees: from then on no other model may take over
         self.begun = False
@@ -26,10 +30,14 @@ class Assembler:
         """Takes one piece."""
         if delta.reasoning or delta.signature:
             self._open(Reasoning("")).grow(delta.reasoning, delta.signature)
-            self.characters += len(delta.reasoning)
+            self.characters += size(delta.reasoning)
+        if delta.ends and self._parts and isinstance(last := self._parts[-1], _Growing):
+            last.sealed = True
         if delta.text:
             self._open(Text("", refused=delta.refused)).grow(delta.text)
-            self.characters += len(delta.text)
+            self.characters += size(delta.text)
+        if delta.citation is not None:
+            self._open(Text("")).citations.append(delta.citation)
         if delta.tool_call is not None:
             self._call(delta.tool_call)
         if delta.part is not None:
@@ -65,7 +73,7 @@ class Assembler:
             growing = self._calls[piece.index] = _Growing(ToolCall(piece.call_id, piece.name, ""))
             self._parts.append(growing)
         growing.grow(piece.arguments, piece.signature)
-        self.characters += len(piece.arguments)
+        self.characters += size(piece.arguments)
 
 
 class _Growing:
@@ -74,6 +82,7 @@ class _Growing:
     def __init__(self, part: Text | Reasoning | ToolCall) -> None:
         self.part = part
         self.sealed = False
+        self.citations: list[Mapping[str, Any]] = []
         self._pieces: list[str] = []
         self._signature: list[str] = []
 
@@ -89,7 +98,7 @@ class _Growing:
             return replace(self.part, arguments=words, signature=signature)
         if isinstance(self.part, Reasoning):
             return Reasoning(words, signature)
-        return replace(self.part, text=words)
+        return replace(self.part, text=words, citations=tuple(self.citations))
 
 
 def assemble(deltas: list[Delta]) -> Answer:
@@ -102,10 +111,13 @@ def assemble(deltas: list[Delta]) -> Answer:
 
 def pieces(answer: Answer) -> list[Delta]:
     """A whole answer as a stream would bring it: for a caller who wants a stream of what came at once."""
-    deltas, calls = [], 0
+    deltas: list[Delta] = []
+    calls, before = 0, None
     for part in answer.parts:
         if isinstance(part, Text):
+            deltas += [Delta(ends=True)] if isinstance(before, Text) else []
             deltas.append(Delta(text=part.text, refused=part.refused))
+            deltas += [Delta(citation=citation) for citation in part.citations]
         elif isinstance(part, Reasoning):
             deltas.append(Delta(reasoning=part.text, signature=part.signature))
         elif isinstance(part, ToolCall):
@@ -113,5 +125,6 @@ def pieces(answer: Answer) -> list[Delta]:
             calls += 1
         elif isinstance(part, Foreign):
             deltas.append(Delta(part=part))
+        before = part
     end = Delta(finish=answer.finish, usage=answer.usage, model=answer.model, stop_sequence=answer.stop_sequence)
     return [*deltas, end]

@@ -49,7 +49,7 @@ SUCCESS = Success()
 
 
 class Try(Struct, frozen=True):
-    """Call this target with this key ("": none); `timeout` is for the whole call, `first_token_timeout` for its first token."""
+    """Call this target with this key ("": none); `timeout` is for the whole call, `first_token_timeout` until something comes."""
 
     candidate: Candidate
     key_id: str

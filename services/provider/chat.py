@@ -32,12 +32,14 @@ class Finish(enum.IntEnum):
 class Text(Struct, frozen=True):
     """Words. `cache` on any part asks the provider to keep the prompt up to here: "5m" or "1h"; a hint that others may ignore.
 
-    `refused`: the model says why it does not answer, where its dialect keeps that apart.
+    `refused`: the model says why it does not answer, where its dialect keeps that apart. `citations` are what the model names as
+    the sources of these words, as its dialect has them.
     """
 
     text: str
     cache: str = ""
     refused: bool = False
+    citations: tuple[Mapping[str, Any], ...] = ()
 
 
 class Image(Struct, frozen=True):
@@ -63,16 +65,6 @@ class ToolCall(Struct, frozen=True):
     cache: str = ""
 
 
-class ToolResult(Struct, frozen=True):
-    """What a tool gave."""
-
-    call_id: str
-    text: str
-    is_error: bool = False
-    images: tuple[Image, ...] = ()
-    cache: str = ""
-
-
 class Reasoning(Struct, frozen=True):
     """Thoughts that a model shows; `signature` must go back to it unchanged."""
 
@@ -85,6 +77,30 @@ class Foreign(Struct, frozen=True):
 
     dialect: str
     value: Mapping[str, Any]
+
+
+class ToolResult(Struct, frozen=True):
+    """What a tool gave: a text, or parts in their order."""
+
+    call_id: str
+    content: "str | tuple[Text | Image | Foreign, ...]"
+    is_error: bool = False
+    cache: str = ""
+
+    @property
+    def parts(self) -> "tuple[Text | Image | Foreign, ...]":
+        """The parts; a text is one."""
+        return (Text(self.content),) if isinstance(self.content, str) else self.content
+
+    @property
+    def text(self) -> str:
+        """Its words; each text begins a line, for two that follow each other are not one word."""
+        return "\n".join(part.text for part in self.parts if isinstance(part, Text))
+
+    @property
+    def others(self) -> "tuple[Image | Foreign, ...]":
+        """What is no text."""
+        return tuple(part for part in self.parts if not isinstance(part, Text))
 
 
 Part = Text | Image | ToolCall | ToolResult | Reasoning | Foreign
@@ -150,8 +166,15 @@ class Chat(Struct, frozen=True):
     @property
     def needs(self) -> frozenset[str]:
         """Capabilities that a model must have for it."""
-        pictured = any(isinstance(part, Image) for message in self.messages for part in message.parts)
+        parts = [part for message in self.messages for part in message.parts]
+        shown = (part.others if isinstance(part, ToolResult) else (part,) for part in parts)
+        pictured = any(isinstance(part, Image) for each in shown for part in each)
         return frozenset({"tools"} if self.tools else ()) | frozenset({"vision"} if pictured else ())
+
+    @property
+    def thinks(self) -> bool:
+        """Whether the model is asked to think before it answers."""
+        return bool(self.reasoning_tokens) or self.reasoning_effort not in ("", "none", "minimal")
 
     @property
     def picture_bytes(self) -> int:
@@ -178,6 +201,8 @@ class Usage(Struct, frozen=True):
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    # of those written to the cache, those that it keeps for an hour, which cost more
+    hour_cache_tokens: int = 0
 
 
 NONE_USED = Usage()
@@ -208,7 +233,8 @@ class Delta(Struct, frozen=True):
     """A piece of a streamed answer; any of its fields may be there.
 
     `usage` and `vectors` are the whole so far, never an increment. `signature` ends the thought it belongs to. `part` came whole.
-    `refused`: `text` is why the model does not answer.
+    `refused`: `text` is why the model does not answer. `citation` belongs to the words before it; `ends`: words that follow are a
+    part of their own.
     """
 
     text: str = ""
@@ -222,6 +248,8 @@ class Delta(Struct, frozen=True):
     stop_sequence: str = ""
     refused: bool = False
     vectors: "Vectors | None" = None
+    citation: Mapping[str, Any] | None = None
+    ends: bool = False
 
 
 # pieces that came together

@@ -59,6 +59,11 @@ class Ask(Struct, frozen=True, dict=True):
         return Labels.of(self.labels)
 
     @property
+    def silent(self) -> bool:
+        """Whether long may be heard nothing: all of it comes at once, or OpenAI's models think before they say the first word."""
+        return not self.stream or (isinstance(self.content, Chat) and self.content.thinks)
+
+    @property
     def by_name(self) -> bool:
         """Whether the caller named a model or an alias."""
         return is_name(self.model)

@@ -4,10 +4,12 @@ from array import array
 from datetime import timedelta
 
 from google.protobuf.duration_pb2 import Duration
+from msgspec.structs import replace
 from tooloo.provider.v1 import chat_pb2, health_pb2
 from tooloo.provider.v1 import completion_service_pb2 as api
 
 from services.provider import chat_wire
+from services.provider import kept as kept_answers
 from services.provider.chat import Answer, Delta, Deltas, Finish, Message
 from services.provider.completing_port import Completed, QueryFailedError, Started
 from services.provider.failure import Failure
@@ -114,11 +116,10 @@ def to_query(query: Query) -> api.GetQueryResponse:
 
 
 def kept(answer: Answer) -> bytes:
-    """An answer as it is kept for a caller who may ask again; parts that only one dialect knows are not."""
+    """An answer as it is kept for a caller who may ask again."""
     if answer.vectors is not None:
         return api.EmbedResponse(embeddings=[api.Embedding(values=vector) for vector in answer.vectors.items]).SerializeToString()
-    message, finish = chat_wire.to_answer(answer), chat_pb2.FinishReason.ValueType(answer.finish)
-    return api.CompleteResponse(message=message, finish_reason=finish).SerializeToString()
+    return kept_answers.write(answer)
 
 
 def told(query: Query, answer: Answer) -> Completed:
@@ -134,6 +135,8 @@ def told_again(query: Query, *, vectors: bool = False) -> Completed:
         kept = api.EmbedResponse.FromString(query.answer).embeddings
         made = Vectors(tuple(array("f", each.values) for each in kept), query.usage, query.model, query.usage_estimated)
         return told(query, Answer((), Finish.STOP, query.usage, query.model, vectors=made))
+    if kept_answers.is_kept(query.answer):
+        return told(query, replace(kept_answers.read(query.answer), usage=query.usage, model=query.model))
     response = api.CompleteResponse.FromString(query.answer)
     message: Message = chat_wire.from_message(response.message)
     return told(query, Answer(message.parts, Finish(response.finish_reason), query.usage, query.model))

@@ -10,8 +10,9 @@ from collections import Counter
 from services.provider.assembling import pieces
 from services.provider.chat import Answer, Chat, Delta, Finish, Role, Text, Usage
 from services.provider.registry import Registry
+from services.provider.sizes import of_characters, size
 from services.provider.texts import Texts, Vector, Vectors
-from services.provider.tokens import of_characters, of_chat, of_texts
+from services.provider.tokens import of_chat, of_texts
 
 DIALECT = "echo"
 NOTICE = (
@@ -33,9 +34,9 @@ def answer(chat: Chat, model: str) -> Answer:
     text = NOTICE + (said[-1][:_LONGEST_ECHO] if said else "nothing")
     most = chat.max_output_tokens
     finish = Finish.STOP
-    if most is not None and of_characters(len(text)) > most:
+    if most is not None and of_characters(size(text)) > most:
         text, finish = text[: int(most * 3.5)], Finish.LENGTH
-    return Answer((Text(text),), finish, Usage(of_chat(chat), of_characters(len(text))), model)
+    return Answer((Text(text),), finish, Usage(of_chat(chat), of_characters(size(text))), model)
 
 
 def deltas(chat: Chat, model: str) -> list[Delta]:

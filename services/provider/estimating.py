@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 from msgspec import Struct
 
-from services.provider import tokens
+from services.provider.sizes import CHARACTERS_PER_TOKEN
 
 _LARGEST = 100_000_000
 _BOUND = 8.0
@@ -107,9 +107,9 @@ def _density(seen: float, characters: int, output: int, weight: float) -> float:
 def characters_per_token(everybody: Learned, tuning: Tuning) -> float:
     """By how many characters of an answer that is under way a token is counted."""
     if not everybody.characters_per_token:
-        return tokens.CHARACTERS_PER_TOKEN
+        return CHARACTERS_PER_TOKEN
     share = everybody.calls / (everybody.calls + tuning.prior_calls)
-    return share * everybody.characters_per_token + (1 - share) * tokens.CHARACTERS_PER_TOKEN
+    return share * everybody.characters_per_token + (1 - share) * CHARACTERS_PER_TOKEN
 
 
 def typical(seen: Learned) -> float:

@@ -4,6 +4,8 @@ from msgspec import Struct
 from propcache.api import cached_property
 
 TOKENS_PER_PRICE = 1_000_000
+# times the price of input, of every model of Anthropic, who alone has such a cache; the price list does not hold it
+_HOUR_CACHE = 2
 
 
 class Rate(Struct, frozen=True):
@@ -35,18 +37,28 @@ class Price(Struct, frozen=True, dict=True):
                 rate = dearer
         return rate
 
-    def cost(self, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0, cache_write_tokens: int = 0) -> int:
+    def cost(
+        self,
+        input_tokens: int,
+        output_tokens: int,
+        cached_input_tokens: int = 0,
+        cache_write_tokens: int = 0,
+        hour_cache_tokens: int = 0,
+    ) -> int:
         """Nano units, rounded up once at the end so that a budget is never undercounted.
 
-        `input_tokens` include those read from and written to the cache, which are charged once, at their own rate if any.
+        `input_tokens` include those read from and written to the cache, which are charged once, at their own rate if any; of those
+        written `hour_cache_tokens` are kept for an hour.
         """
         rate = self.rate(input_tokens)
         read_rate = rate.input if rate.cached_input is None else rate.cached_input
         write_rate = rate.input if rate.cache_write is None else rate.cache_write
+        hour_rate = write_rate if rate.cache_write is None else max(write_rate, _HOUR_CACHE * rate.input)
         parts = (
             (input_tokens - cached_input_tokens - cache_write_tokens) * rate.input,
             cached_input_tokens * read_rate,
-            cache_write_tokens * write_rate,
+            (cache_write_tokens - hour_cache_tokens) * write_rate,
+            hour_cache_tokens * hour_rate,
             output_tokens * rate.output,
         )
         return -(-sum(parts) // TOKENS_PER_PRICE)

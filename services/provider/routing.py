@@ -1,6 +1,5 @@
 """Choosing a model: hard constraints first, then the strategy's order. Same input, same choice."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -10,11 +9,11 @@ from propcache.api import cached_property
 from services.provider import constraints as demands
 from services.provider.constraints import Constraints
 from services.provider.options import Exclusion, Option, Parts, Ranked
+from services.provider.sizes import of_characters
 from services.provider.strategies import NO_PREFERENCE, Preference, Strategy, Weights, order
 
 __all__ = ["Exclusion", "HalfPoints", "Option", "Parts", "Ranked", "Size", "Strategy", "Weights"]
 
-CHARACTERS_PER_TOKEN = 3.5
 _NANOS_PER_TOKEN_AT_ONE_PER_MILLION = 1000
 
 
@@ -55,7 +54,7 @@ ANY = Rules()
 
 def estimate_size(query_characters: int, estimated_tokens: int, default_output_tokens: int) -> Size:
     """Tokens in and out: the query by its length, the rest of the estimate (of both) as output; without an estimate the default."""
-    asked = max(math.ceil(query_characters / CHARACTERS_PER_TOKEN), 1)
+    asked = max(of_characters(query_characters), 1)
     if estimated_tokens == 0:
         return Size(asked, default_output_tokens)
     return Size(asked, max(estimated_tokens - asked, 0))

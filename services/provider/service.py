@@ -18,6 +18,7 @@ from services.provider import (
     quality,
     routing,
     selection_store,
+    sizes,
     store,
     usage_store,
     wire,
@@ -88,7 +89,7 @@ class ProviderService(ProviderServiceServicer):
     async def SelectProvider(self, request: api.SelectProviderRequest, context: Context) -> api.SelectProviderResponse:
         """Chooses a model, keeps the choice and tells it."""
         default = self._known.settings.default_output_tokens
-        size = routing.estimate_size(len(request.query), request.estimated_tokens, default)
+        size = routing.estimate_size(sizes.size(request.query), request.estimated_tokens, default)
         labels = Labels.of(user=request.user_id)
         ask = await selecting.prepare(self._host, self._known, self._advisor, choice_wire.from_request(request, size, labels))
 

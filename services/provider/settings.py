@@ -112,6 +112,10 @@ class ProviderSettings(Section):
     retry_window: timedelta = setting(timedelta(seconds=10), "Window of the retry budget; at least 1s.")
     attempt_timeout: timedelta = setting(timedelta(minutes=10), "How long one call to a provider may take.")
     first_token_timeout: timedelta = setting(timedelta(minutes=1), "How long the first token of a stream may take.")
+    whole_answer_timeout: timedelta = setting(
+        timedelta(minutes=5),
+        "How long nothing may come of an answer that is not streamed, of vectors, and of a model that is asked to think.",
+    )
     least_attempt: timedelta = setting(timedelta(milliseconds=50), "With less time than this left no call is begun.", low=0)
     max_attempts: int = setting(8, "Calls to providers that one request may lead to.", low=1, high=100)
     max_targets: int = setting(4, "Different models that one request may try.", low=1, high=100)

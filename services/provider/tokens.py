@@ -1,30 +1,24 @@
 """How many tokens a text may be, without any model's own tokenizer: an estimate that reservations and the echo model rest on."""
 
 import json
-from math import ceil
 
 from msgspec.structs import replace
 
 from services.provider.assembling import Assembler
 from services.provider.chat import Answer, Chat, Foreign, Image, Message, Part, Reasoning, Text, ToolCall, ToolResult, Usage
+from services.provider.sizes import CHARACTERS_PER_TOKEN, of_characters, size, size_of
 from services.provider.texts import Item, Texts
 
-CHARACTERS_PER_TOKEN = 3.5
 # what the vendors' formulas give for a picture of about a megapixel
 TOKENS_PER_IMAGE = 1200
 _PER_MESSAGE = 4
-
-
-def of_characters(count: int, per_token: float = CHARACTERS_PER_TOKEN) -> int:
-    """Tokens of so many characters, rounded up."""
-    return ceil(count / per_token)
 
 
 def of_chat(chat: Chat) -> int:
     """Tokens of everything that a request says: messages, tools and the wished schema."""
     parts = [part for message in chat.messages for part in message.parts]
     characters = sum(map(_characters, parts))
-    characters += sum(len(tool.name) + len(tool.description) + len(json.dumps(tool.parameters)) for tool in chat.tools)
+    characters += sum(size(tool.name) + size(tool.description) + len(json.dumps(tool.parameters)) for tool in chat.tools)
     characters += len(json.dumps(chat.schema)) if chat.schema else 0
     return of_characters(characters) + _images(parts) * TOKENS_PER_IMAGE + _PER_MESSAGE * len(chat.messages)
 
@@ -36,7 +30,7 @@ def of_texts(texts: Texts) -> int:
 
 def of_item(item: Item) -> int:
     """Tokens of one of them."""
-    return of_characters(len(item)) if isinstance(item, str) else len(item)
+    return of_characters(size(item)) if isinstance(item, str) else len(item)
 
 
 def of_beginning(chat: Chat) -> int:
@@ -73,12 +67,15 @@ def to_charge(
 
 
 def _images(parts: list[Part]) -> int:
-    return sum(len(part.images) if isinstance(part, ToolResult) else isinstance(part, Image) for part in parts)
+    shown = (part.others if isinstance(part, ToolResult) else (part,) for part in parts)
+    return sum(isinstance(part, Image) for each in shown for part in each)
 
 
 def _characters(part: Part) -> int:
-    if isinstance(part, Text | ToolResult | Reasoning):
-        return len(part.text)
+    if isinstance(part, Text | Reasoning):
+        return size(part.text)
+    if isinstance(part, ToolResult):
+        return size(part.text) + sum(map(_characters, part.others))
     if isinstance(part, ToolCall):
-        return len(part.name) + len(part.arguments)
-    return len(json.dumps(part.value)) if isinstance(part, Foreign) else 0
+        return size(part.name) + size(part.arguments)
+    return size_of(part.value) if isinstance(part, Foreign) else 0

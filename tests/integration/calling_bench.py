@@ -70,11 +70,16 @@ async def service_before(url: str, folder: Path, build: boot.Build = build, **mo
 
 @asynccontextmanager
 async def door_before(
-    url: str, folder: Path, build: boot.Build = build, large_bytes: int = Door.large_bytes, **more: str
+    url: str,
+    folder: Path,
+    build: boot.Build = build,
+    large_bytes: int = Door.large_bytes,
+    settings: DoorSettings | None = None,
+    **more: str,
 ) -> AsyncIterator[Calling]:
     """The same, behind Envoy. `build` may be tests.support.straight's, where nothing is tried again and nothing cools down."""
     async with service_before(url, folder, build, **more) as service:
-        door = door_on_free_ports(folder, {"provider": catalogue.service("provider").grpc_services}, DoorSettings())
+        door = door_on_free_ports(folder, {"provider": catalogue.service("provider").grpc_services}, settings or DoorSettings())
         door = replace(door, large_bytes=large_bytes)
         door.descriptors.write_bytes(contracts.descriptor_path().read_bytes())
         socket = Path(service.address.removeprefix("unix:"))

@@ -113,6 +113,21 @@ async def test_a_cut_stream_of_anthropic_costs_what_came(desk: Desk) -> None:
     assert nanos(account.cost) == 40 * 3000 + 300 * 15000
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_cache_for_an_hour_costs_twice_the_input(desk: Desk, streamed: bool) -> None:
+    """As Anthropic charges it; what is written for five minutes costs the price list's rate."""
+    parts = {"ephemeral_5m_input_tokens": 100, "ephemeral_1h_input_tokens": 900}
+    usage = {"input_tokens": 40, "cache_creation_input_tokens": 1000, "cache_creation": parts, "output_tokens": 7}
+    start: dict[str, object] = {"type": "message_start", "message": {"model": "opus", "usage": usage}}
+    change: dict[str, object] = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 7}}
+    told = json.dumps({"content": [{"type": "text", "text": "Hi"}], "stop_reason": "end_turn", "usage": usage}).encode()
+    whole, pieces = (lambda far: far.answer(200, told)), _anthropic(start, BLOCK, _words("Hi"), change, {"type": "message_stop"})
+    desk.far.script["opus"] = [sends(*pieces) if streamed else whole]
+    account = (await desk.stream(OPUS))[-1].completed.account if streamed else (await desk.ask(OPUS)).account
+    assert (account.usage.input_tokens, account.usage.cache_write_tokens) == (1040, 1000)
+    assert nanos(account.cost) == 40 * 3000 + 100 * 3750 + 900 * 6000 + 7 * 15_000
+
+
 async def _hung_up(desk: Desk, model: str, pieces: int) -> api.GetQueryResponse:
     """Reads so many words of a stream, hangs up, and gives the query once everything is at rest."""
     call = desk.streaming(model)

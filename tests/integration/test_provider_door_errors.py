@@ -6,16 +6,22 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import anthropic
+import grpc
 import httpx
 import openai
 import pytest
+from tooloo.provider.v1 import chat_pb2
+from tooloo.provider.v1 import completion_service_pb2 as api
 from tooloo.provider.v1 import registry_service_pb2 as registry
+from tooloo.provider.v1.completion_service_pb2_grpc import CompletionServiceStub
 from tooloo.provider.v1.registry_service_pb2_grpc import RegistryServiceStub
 
+from envoy.settings import DoorSettings
 from tests.integration.calling_bench import KEY, MODELS, Calling, door_before, door_to_aimock
 from tests.integration.remote_bench import STOP, WORD, Far, Server, far_end
 from tests.integration.test_provider_doors import anthropic_client, openai_client
@@ -229,3 +235,30 @@ async def test_the_key_stands_nowhere_but_in_the_call(tmp_path: Path, caplog: py
     assert KEY not in shown + caplog.text
     assert not [name for name, content in files.items() if KEY.encode() in content]
     assert not [name for name, content in files.items() if b"caller-key" in content]
+
+
+async def test_an_answer_may_take_longer_than_other_calls(tmp_path: Path) -> None:
+    """A request that has a `timeout` is ended by it, and not by the door's deadline for calls that bring none."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+
+    async def slowly(far: Far) -> None:
+        await asyncio.sleep(1.5)
+        await far.answer(200, json.dumps({"model": "m", "choices": [choice]}).encode())
+
+    limits = DoorSettings(call_timeout=timedelta(seconds=1), stream_idle_timeout=timedelta(seconds=1))
+    asked: dict[str, Any] = {"messages": [{"text": "hello"}], "model": "openai/gpt-5-mini"}
+    async with (
+        far_end(slowly) as server,
+        door_before(server.url, tmp_path, settings=limits) as calling,
+        httpx.AsyncClient(base_url=calling.url, timeout=30) as rest,
+        grpc.aio.insecure_channel(calling.url.removeprefix("http://")) as channel,
+    ):
+        answer = await rest.post("/api/v1/completions/create", json=asked)
+        assert (answer.status_code, answer.json()["message"]["text"]) == (200, "Hi"), answer.text
+        message = chat_pb2.ChatMessage(role=chat_pb2.ROLE_USER, text="hello")
+        native = await CompletionServiceStub(channel).Complete(api.CompleteRequest(messages=[message], model=asked["model"]))
+        assert native.message.text == "Hi"
+        hasty = await rest.post("/api/v1/completions/create", json={**asked, "timeout": "0.5s"})
+        assert hasty.json()["details"][0]["reason"] == "PROVIDER_FAILED"
+        shorter = await rest.post("/api/v1/completions/create", json=asked, headers={"grpc-timeout": "500m"})
+        assert shorter.status_code in (503, 504)

@@ -14,13 +14,18 @@ from tooloo.provider.v1 import completion_service_pb2 as api
 from tooloo.provider.v1 import provider_service_pb2 as provider_api
 from tooloo.provider.v1.burst_service_pb2_grpc import BurstServiceStub
 from tooloo.provider.v1.health_pb2 import FailureKind
-from tooloo.provider.v1.registry_service_pb2 import ListProviderKeysRequest
+from tooloo.provider.v1.registry_service_pb2 import (
+    ListProviderKeysRequest,
+    ListProvidersRequest,
+    UpdateProviderRequest,
+)
 from tooloo.provider.v1.registry_service_pb2_grpc import RegistryServiceStub
 
 from mesh.ids import new_id
 from tests.integration.completing_bench import (
     BIG,
     COST_OF_BIG,
+    DONE,
     MID,
     OPUS,
     SMALL,
@@ -29,13 +34,17 @@ from tests.integration.completing_bench import (
     Desk,
     Reply,
     attempts_of,
+    chunk,
     desk_on,
     fails,
     nanos,
     refused,
     says,
+    usage_alone,
+    waits,
     words_of,
 )
+from tests.integration.remote_bench import Far
 
 State = api.GetQueryResponse
 
@@ -249,3 +258,44 @@ async def test_attempts_of_many_at_once(desk: Desk) -> None:
     total = (await desk.report()).total
     assert nanos(total.cost) == sum(nanos(each.account.cost) for each in answers)
     assert (total.calls, total.input_tokens) == (40, 40 * USED[0])
+
+
+async def test_a_whole_answer_may_take_longer_than_a_first_token(tmp_path: Path) -> None:
+    """Providers send the head of a whole answer with its end: no limit of a stream's beginning ends it, its own limit does."""
+
+    async def slowly(far: Far) -> None:
+        await asyncio.sleep(0.5)
+        await says()(far)
+
+    async with desk_on(tmp_path, first_token_timeout="100ms") as desk:
+        desk.far.script["big"] = [slowly, slowly]
+        answer = await desk.ask("auto")
+        assert (answer.message.text, attempts_of(answer.account)) == ("".join(WORDS), [(BIG, "")])
+        events = await desk.stream("auto")
+        assert attempts_of(events[-1].completed.account) == [(BIG, "TIMEOUT"), (MID, "")]
+    (hasty := tmp_path / "hasty").mkdir()
+    async with desk_on(hasty, whole_answer_timeout="100ms") as desk:
+        desk.far.script["big"] = [waits]
+        assert attempts_of((await desk.ask("auto")).account) == [(BIG, "TIMEOUT"), (MID, "")]
+
+
+async def test_a_model_that_thinks_may_be_silent(tmp_path: Path) -> None:
+    """OpenAI's models say nothing of a stream while they think, before its head and after it: no limit for others ends them."""
+
+    async def thinking(far: Far) -> None:
+        await asyncio.sleep(0.3)
+        await far.begin()
+        await asyncio.sleep(0.3)
+        for piece in (chunk("Hi"), chunk(finish="stop"), usage_alone(USED), DONE):
+            await far.chunk(piece)
+        await far.chunk(b"")
+
+    async with desk_on(tmp_path, first_token_timeout="100ms") as desk:
+        registry = RegistryServiceStub(desk.bench.channel)
+        [acme] = [each for each in (await registry.ListProviders(ListProvidersRequest())).providers if each.provider_id == "acme"]
+        acme.timeouts.idle.FromTimedelta(timedelta(milliseconds=100))
+        await registry.UpdateProvider(UpdateProviderRequest(provider=acme))
+        desk.far.script["big"] = [thinking, thinking]
+        thinks = chat_pb2.GenerationConfig(reasoning_effort="high")
+        assert words_of(await desk.stream("auto", generation=thinks)) == "Hi"
+        assert attempts_of((await desk.stream("auto"))[-1].completed.account) == [(BIG, "TIMEOUT"), (MID, "")]

@@ -1,6 +1,7 @@
 """Money that is set aside while a conversation is answered: top-ups of long streams, denials, cheaper models and fallbacks."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -188,3 +189,25 @@ async def test_no_fallback_fits(desk: Desk) -> None:
     account = (await desk.query(found.metadata["query_id"])).account
     assert attempts_of(account) == [(SMALL, "NOT_FOUND"), (MID, "QUOTA_EXHAUSTED")]
     assert await desk.at_rest()
+
+
+async def test_a_stream_goes_on_while_the_store_is_away(tmp_path: Path) -> None:
+    """It cannot set more aside for that long; what came is settled when the store is there again, and nothing of it is lost."""
+    async with desk_on(tmp_path, {"TOOLOO_BUSY_TIMEOUT": "50ms"}, top_up_tokens="20") as desk:
+        await learned(desk)
+        await _limit(desk, "1")
+        go, came = asyncio.Event(), 0
+        last = [*map(chunk, [TEN] * 20), chunk(finish="stop"), usage_alone((6, 201)), DONE]
+        desk.far.script["big"] = [begins(chunk("a "), then=go, last=last)]
+        lock = sqlite3.connect(next((tmp_path / "data").rglob("provider.db")), isolation_level=None, timeout=30)
+        async for each in desk.streaming(labels={"team": "after"}):
+            came += bool(each.text)
+            if came == 1 and not go.is_set():
+                lock.execute("BEGIN IMMEDIATE")
+                go.set()
+            if came == 21 and lock.in_transaction:
+                lock.execute("ROLLBACK")
+        lock.close()
+        assert nanos(each.completed.account.cost) == 6 * 1000 + 201 * 10_000, each
+        standing = await desk.standing()
+        assert (nanos(standing.spent), nanos(standing.reserved)) == (nanos(each.completed.account.cost), 0)

@@ -12,7 +12,7 @@ from mesh.db import Transaction
 from mesh.host import Host, Parts
 from services.provider.assembling import Assembler
 from services.provider.availability_service import AvailabilityService
-from services.provider.chat import Answer, Delta, Usage
+from services.provider.chat import Answer, Deltas, Usage
 from services.provider.compatibility_service import CompatibilityService
 from services.provider.completing_port import Ask, Completed, Started
 from services.provider.flows import known
@@ -41,16 +41,17 @@ class Straight:
         target, model = await self._target(ask.model, query_id)
         return self._completed(query_id, model, await self._remote.complete(target, ask.chat))
 
-    async def stream(self, ask: Ask) -> AsyncGenerator[Started | Delta | Completed, None]:
+    async def stream(self, ask: Ask) -> AsyncGenerator[Started | Deltas | Completed, None]:
         """Started, the pieces, Completed."""
         query_id = self._host.ids()
         target, model = await self._target(ask.model, query_id)
         assembler = Assembler()
         yield Started(query_id, model.provider_id, model.name)
         async with aclosing(self._remote.stream(target, ask.chat)) as deltas:
-            async for delta in deltas:
-                assembler.add(delta)
-                yield delta
+            async for came in deltas:
+                for delta in came:
+                    assembler.add(delta)
+                yield came
         yield self._completed(query_id, model, assembler.answer())
 
     async def _target(self, name: str, seed: str) -> tuple[Target, Model]:

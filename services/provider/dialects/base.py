@@ -17,6 +17,8 @@ from services.provider.target import Target
 from services.provider.texts import Batch, Texts, Vector, Vectors
 
 JSON = "application/json"
+# what stands before an assistant who speaks first, a greeting or a call: OpenAI takes that, Anthropic and Gemini want a user before
+FIRST_TURN = "(You speak first.)"
 _ENCODE = msgspec.json.Encoder().encode
 _DECODE = msgspec.json.Decoder().decode
 _MOST_TOKENS = 1_000_000_000

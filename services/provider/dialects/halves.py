@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from services.provider.chat import Answer, Delta, Part, Reasoning, Text, ToolCall
+from services.provider.chat import Answer, Delta, Foreign, Part, Reasoning, Text, ToolCall
 
 _HIGH, _HIGHEST = "\ud800", "\udbff"
 
@@ -35,7 +35,7 @@ def _part(part: Part) -> Part:
         return replace(part, text=mended(part.text))
     if isinstance(part, ToolCall) and not part.arguments.isascii():
         return replace(part, arguments=mended(part.arguments))
-    return part
+    return replace(part, value=mended_value(part.value)) if isinstance(part, Foreign) else part
 
 
 def _is_whole(text: str) -> bool:
@@ -58,6 +58,8 @@ class Joining:
 
     def piece(self, delta: Delta) -> Delta:
         """The next piece, mended."""
+        if delta.part is not None:
+            delta = replace(delta, part=replace(delta.part, value=mended_value(delta.part.value)))
         call = delta.tool_call
         plain = delta.text.isascii() and delta.reasoning.isascii() and (call is None or call.arguments.isascii())
         if plain and not self._held:

@@ -99,7 +99,8 @@ def _used(query: Query, end: End, usage: Usage) -> reserving.Used:
 
 def price_of(price: Price, usage: Usage) -> int:
     """What a usage costs, in nano units."""
-    return price.cost(usage.input_tokens, usage.output_tokens, usage.cached_input_tokens, usage.cache_write_tokens)
+    cached, written = usage.cached_input_tokens, usage.cache_write_tokens
+    return price.cost(usage.input_tokens, usage.output_tokens, cached, written, usage.hour_cache_tokens)
 
 
 async def abandon(host: Host, tx: Transaction, query: Query) -> None:

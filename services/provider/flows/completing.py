@@ -28,7 +28,7 @@ from services.provider.flows.advising import Advisor
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
 from services.provider.flows.opening import Opened, Opening
-from services.provider.flows.running import Running
+from services.provider.flows.running import Running, is_away
 from services.provider.flows.targets import target_of
 from services.provider.query import Query
 from services.provider.remote.calling import Remote
@@ -51,7 +51,9 @@ class Completing:
         self._host, self._known, self._remote = host, known, remote
         self._opening = Opening(host, known, keyring, advisor)
         self._retries = rules.retry_budget(known.settings)
-        self._limits = rules.limits(known.settings, known.settings.query_timeout)
+        longest = known.settings.query_timeout
+        # by whether long may be heard nothing
+        self._limits = {silent: rules.limits(known.settings, longest, silent=silent) for silent in (True, False)}
         # settlements of callers who hung up
         self._ending: set[asyncio.Task[Query]] = set()
 
@@ -107,7 +109,8 @@ class Completing:
 
     async def _run(self, ask: Ask, opened: Opened, running: Running, deadline: timedelta) -> AsyncGenerator[Event, None]:
         """Attempts until one succeeds; CallFailedError when none does."""
-        limits = self._limits if deadline == self._limits.deadline else replace(self._limits, deadline=deadline)
+        limits = self._limits[ask.silent]
+        limits = limits if deadline == limits.deadline else replace(limits, deadline=deadline)
         state = attempts.begin(opened.plan, limits)
         self._retries.deposit(self._host.clock.monotonic())
         while True:
@@ -124,7 +127,7 @@ class Completing:
             failure = None
             running.begin_attempt()
             try:
-                far_end = target_of(self._known, opened.keys, action)
+                far_end = target_of(self._known, opened.keys, action, silent=ask.silent)
                 if ask.stream:
                     async with aclosing(self._streamed(far_end, ask, running)) as events:
                         async for event in events:
@@ -204,7 +207,7 @@ class Completing:
                 brief = len(answer) <= _BRIEF_BYTES
                 return await self._host.db.submit(lambda tx: running.end(tx, failure, answer), brief=brief)
             except Refusal as refusal:
-                if not _is_away(refusal) or running.expired:
+                if not is_away(refusal) or running.expired:
                     raise
                 log.warning("query %s waits for its settlement: %s", running.query.query_id, refusal)
             await asyncio.sleep(_AGAIN_SECONDS)
@@ -243,11 +246,6 @@ def _given_up(error: BaseException) -> Failure:
         return Failure(FailureKind.CANCELLED, f"given up: {error.message}")
     hung_up = isinstance(error, asyncio.CancelledError | GeneratorExit)
     return Failure(FailureKind.CANCELLED, "the caller hung up" if hung_up else f"given up after {type(error).__name__}")
-
-
-def _is_away(refusal: Refusal) -> bool:
-    """Whether the store cannot write now: another process holds its lock, too many writes wait, the disk is full."""
-    return refusal.code.name in ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 
 
 def _started(running: Running) -> Started:

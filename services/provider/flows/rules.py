@@ -55,7 +55,7 @@ def cooldowns(settings: ProviderSettings) -> Lengths:
     )
 
 
-def limits(settings: ProviderSettings, deadline: timedelta) -> Limits:
+def limits(settings: ProviderSettings, deadline: timedelta, *, silent: bool) -> Limits:
     """How long a request that has this much time may go on, and how often it may try."""
     retries = {
         FailureKind.RATE_LIMITED: settings.retries_rate_limited,
@@ -68,7 +68,7 @@ def limits(settings: ProviderSettings, deadline: timedelta) -> Limits:
     return Limits(
         deadline,
         settings.attempt_timeout,
-        settings.first_token_timeout,
+        settings.whole_answer_timeout if silent else settings.first_token_timeout,
         settings.least_attempt,
         settings.max_attempts,
         settings.max_targets,

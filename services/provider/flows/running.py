@@ -1,10 +1,12 @@
 """One query under way: what was tried, what came of the answer so far, and what is set aside for the model that is asked."""
 
+import logging
 from datetime import timedelta
 
 from msgspec.structs import replace
 
 from mesh.db import Transaction
+from mesh.errors import Refusal
 from mesh.host import Host
 from services.provider import query_store, selection_store, tokens
 from services.provider.assembling import Assembler
@@ -21,6 +23,13 @@ from services.provider.flows.opening import Opened
 from services.provider.pricing import Price
 from services.provider.query import Query, Tried
 from services.provider.reservation import Denied, Reservation
+
+log = logging.getLogger(__name__)
+
+
+def is_away(refusal: Refusal) -> bool:
+    """Whether the store cannot write now: another process holds its lock, too many writes wait, the disk is full."""
+    return refusal.code.name in ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 
 
 class _DeniedError(Exception):
@@ -166,9 +175,16 @@ class Running:
         amount = self._price.cost(0, more) if self._price else 0
         # no longer than it stands anyway: a process that dies must not hold a budget back
         ttl = max(self._deadline - self.elapsed(), timedelta()) + known.settings.settle_grace
-        found = await host.db.submit(
-            lambda tx: reserving.extend(host, tx, known, reservation_id, amount=amount, tokens=more, ttl=ttl), brief=True
-        )
+        found: Reservation | Denied | None = None
+        try:
+            found = await host.db.submit(
+                lambda tx: reserving.extend(host, tx, known, reservation_id, amount=amount, tokens=more, ttl=ttl), brief=True
+            )
+        except Refusal as refusal:
+            if not is_away(refusal):
+                raise
+            # an answer that is paid for is not lost to a full disk: it goes on, and its settlement waits for the store
+            log.warning("query %s goes on without more set aside: %s", self.query.query_id, refusal)
         if isinstance(found, Denied) and found.budgets:
             return found
         if isinstance(found, Reservation):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from services.provider import tokens
+from services.provider import sizes, tokens
 from services.provider.assembling import Assembler
 from services.provider.chat import Chat, Delta, Message, Role, Text, ToolCallDelta, Usage
 
@@ -62,7 +62,7 @@ def test_hanging_up_earlier_never_costs_more(deltas: list[Delta], usage: Usage |
         assert late is not None
         assert early.output_tokens <= late.output_tokens
         assert early.output_tokens >= (usage.output_tokens if usage else 0)
-        assert late.output_tokens >= tokens.of_characters(_answer(deltas, None).characters, per_token)
+        assert late.output_tokens >= sizes.of_characters(_answer(deltas, None).characters, per_token)
 
 
 @given(DELTAS)

@@ -73,7 +73,7 @@ def test_a_stream_can_be_put_together_by_its_caller(thoughts: list[Reasoning], w
     ours, theirs = Assembler(), Assembler()
     for delta in deltas:
         ours.add(delta)
-        for event in completion_wire.to_events(delta):
+        for event in completion_wire.to_events([delta]):
             call = event.tool_call
             piece = ToolCallDelta(call.index, call.call_id, call.name, call.arguments, call.signature)
             theirs.add(

@@ -1,6 +1,6 @@
 """The echo model says what it is, is the same each time, and counts like the rest."""
 
-from services.provider import echo, tokens
+from services.provider import echo, sizes, tokens
 from services.provider.assembling import assemble
 from services.provider.chat import Chat, Finish, Message, Role, Text
 
@@ -18,7 +18,7 @@ def test_it_says_that_it_stands_in() -> None:
     assert "not a language model" in part.text
     assert part.text.endswith("You said: what is new?")
     assert answer.usage is not None
-    assert answer.usage.output_tokens == tokens.of_characters(len(part.text))
+    assert answer.usage.output_tokens == sizes.of_characters(len(part.text))
     assert answer.usage.input_tokens == tokens.of_chat(chat("what is new?"))
 
 

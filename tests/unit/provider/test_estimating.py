@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.provider import estimating, tokens
+from services.provider import estimating, sizes
 from services.provider.estimating import Learned, Tuning
 
 TUNING = Tuning(quantile=0.8)
@@ -102,8 +102,8 @@ def shown(answers: Iterable[tuple[int, int]]) -> Learned:
 
 def test_tokens_of_an_answer_under_way_are_counted_as_the_model_shows_them() -> None:
     """Nothing is known at first; then it is what the provider counted, also after a change, and one odd answer hardly counts."""
-    assert estimating.characters_per_token(NOBODY, TUNING) == tokens.CHARACTERS_PER_TOKEN
-    assert estimating.characters_per_token(shown([(14, 0)] * 50), TUNING) == tokens.CHARACTERS_PER_TOKEN
+    assert estimating.characters_per_token(NOBODY, TUNING) == sizes.CHARACTERS_PER_TOKEN
+    assert estimating.characters_per_token(shown([(14, 0)] * 50), TUNING) == sizes.CHARACTERS_PER_TOKEN
     prose = [(14, 59)] * 300
     assert round(59 / estimating.characters_per_token(shown(prose), TUNING)) == 14
     assert round(59 / estimating.characters_per_token(shown([*prose, (1400, 59)]), TUNING)) == 14

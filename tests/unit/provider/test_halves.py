@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.provider.chat import Answer, Delta, Finish, Reasoning, Text, ToolCall, ToolCallDelta
+from services.provider.chat import Answer, Delta, Finish, Foreign, Reasoning, Text, ToolCall, ToolCallDelta
 from services.provider.dialects.base import arguments_of
 from services.provider.dialects.halves import Joining, mended, mended_answer
 
@@ -71,3 +71,11 @@ def test_a_whole_answer_can_be_written() -> None:
 def test_arguments_within_arguments() -> None:
     """A model that writes an escape into its JSON writes half a pair at times; as an object it goes to dialects that want one."""
     assert arguments_of(json.dumps({"a\ud83d": ["\ude00", 5]})) == {"a\ufffd": ["\ufffd", 5]}
+
+
+def test_a_part_that_only_its_own_dialect_knows() -> None:
+    """Goes on whole and streamed; an answer that cannot be written would be lost."""
+    part = Foreign("gemini", {"executableCode": {"code": ["print('\ud83d')", "\U0001f600"]}})
+    mended_part = Foreign("gemini", {"executableCode": {"code": ["print('\ufffd')", "\U0001f600"]}})
+    assert mended_answer(Answer((part,), Finish.STOP)).parts == (mended_part,)
+    assert Joining().piece(Delta(part=part)).part == mended_part

@@ -23,7 +23,7 @@ def written(deltas: Sequence[Delta]) -> bytes:
 
 def events_of(stream: bytes) -> list[dict[str, Any]]:
     """The data of its events."""
-    return [json.loads(line.removeprefix("data: ")) for line in stream.decode().splitlines() if line.startswith("data: ")]
+    return [json.loads(line.removeprefix("data: ")) for line in stream.decode().split("\n") if line.startswith("data: ")]
 
 
 def sequential(events: Sequence[dict[str, Any]]) -> bool:

@@ -80,3 +80,15 @@ def test_a_tool_that_failed() -> None:
     for dialect in (openai, ollama):
         said = dialect.write(Chat((Message(Role.USER, (Text("Hi"),)), failed)), "m")["messages"][1:]
         assert [message["content"] for message in said] == ["Error: no such city", "20"]
+
+
+@pytest.mark.parametrize("before", [(), (Message(Role.SYSTEM, (Text("Be kind."),)),), (Message(Role.USER, (Text(" "),)),)])
+def test_an_assistant_who_speaks_first(before: tuple[Message, ...]) -> None:
+    """A greeting, or a call when the beginning was cut off: OpenAI takes it, where others want a user before one stands there."""
+    greeting = Message(Role.ASSISTANT, (Text("Hi!"),))
+    chat = Chat((*before, greeting, Message(Role.USER, (Text("Hello"),))))
+    roles = [message["role"] for message in requests.write(chat, "claude")["messages"]]
+    assert roles == ["user", "assistant", "user"]
+    contents = gemini.write(chat, "gemini-2.5-flash")["contents"]
+    assert [turn["role"] for turn in contents] == ["user", "model", "user"]
+    assert [message["role"] for message in openai.write(chat, "gpt")["messages"]][-2:] == ["assistant", "user"]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from services.provider import routing
+from services.provider import routing, sizes
 from services.provider.routing import Exclusion, HalfPoints, Option, Ranked, Size, Strategy, Weights
 
 HALF = HalfPoints()
@@ -148,7 +148,7 @@ def test_pressure_on_a_model_makes_it_look_dearer_but_not_cost_more() -> None:
 def test_an_estimate_is_never_smaller_than_the_query(characters: int, estimated: int, default: int) -> None:
     """Tokens in and out add up to the estimate, or to what the query alone takes when that is more."""
     size = routing.estimate_size(characters, estimated, default)
-    assert size.input_tokens * routing.CHARACTERS_PER_TOKEN >= characters
+    assert size.input_tokens * sizes.CHARACTERS_PER_TOKEN >= characters
     assert size.total == (max(estimated, size.input_tokens) if estimated else size.input_tokens + default)
 
 

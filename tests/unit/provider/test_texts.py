@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.provider import echo, tokens
+from services.provider import echo, sizes
 from services.provider.chat import Usage
 from services.provider.dialects.asked import Unreadable
 from services.provider.dialects.base import Unsupported, dump
@@ -235,7 +235,7 @@ def test_hashed_words_are_unit_vectors(text: str, dimensions: int) -> None:
     assert first == again
     assert len(first) == dimensions
     assert math.isclose(math.hypot(*first), 1, rel_tol=1e-5)
-    assert made.usage == Usage(2 * tokens.of_characters(len(text)))
+    assert made.usage == Usage(2 * sizes.of_characters(sizes.size(text)))
 
 
 def test_the_registry_knows_what_an_embedding_model_is() -> None:

@@ -72,6 +72,9 @@ def test_anthropic_adds_what_stands_beside_the_input() -> None:
     told = {"input_tokens": 21, "cache_creation_input_tokens": 188086, "cache_read_input_tokens": 1000, "output_tokens": 393}
     assert anthropic.usage_of(told) == Usage(189107, 393, 1000, 188086)
     assert anthropic.write_usage(Usage(189107, 393, 1000, 188086)) == told
+    told["cache_creation"] = {"ephemeral_5m_input_tokens": 188000, "ephemeral_1h_input_tokens": 86}  # type: ignore[assignment]
+    assert anthropic.usage_of(told) == Usage(189107, 393, 1000, 188086, hour_cache_tokens=86)
+    assert anthropic.write_usage(Usage(189107, 393, 1000, 188086, hour_cache_tokens=86)) == told
 
 
 def test_gemini_adds_thoughts() -> None:
@@ -92,6 +95,9 @@ def test_each_token_is_charged_once() -> None:
     price = Price(Rate(3_000_000_000, 15_000_000_000, 300_000_000, 3_750_000_000))
     assert price.cost(1_000_000, 0, 600_000, 300_000) == 100_000 * 3000 + 600_000 * 300 + 300_000 * 3750
     assert Price(Rate(3, 15)).cost(1_000_000, 0, 600_000, 300_000) == 3
+    # for an hour: twice the input, as Anthropic has it; nothing more at a provider that has no such cache
+    assert price.cost(1_000_000, 0, 600_000, 300_000, 200_000) == 100_000 * 3000 + 600_000 * 300 + 100_000 * 3750 + 200_000 * 6000
+    assert Price(Rate(3, 15)).cost(1_000_000, 0, 600_000, 300_000, 200_000) == 3
 
 
 def _framed(event: dict[str, Any]) -> bytes:

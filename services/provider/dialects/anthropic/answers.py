@@ -7,6 +7,7 @@ from typing import Any
 from services.provider.chat import Answer, Finish, Foreign, Part, Reasoning, Text, ToolCall, Usage
 from services.provider.dialects.anthropic.requests import NAME
 from services.provider.dialects.base import arguments_of, malformed, whole
+from services.provider.dialects.halves import mended_value
 from services.provider.dialects.refusals import told_in_stream
 from services.provider.failure import CallFailedError
 
@@ -58,13 +59,19 @@ def part_of(block: Any) -> Part:
         raise malformed("a content block that is no object")
     kind = block.get("type")
     if kind == "text":
-        return Text(str(block.get("text") or ""))
+        return Text(str(block.get("text") or ""), citations=citations_of(block))
     if kind == "thinking":
         return Reasoning(str(block.get("thinking") or ""), str(block.get("signature") or ""))
     if kind == "tool_use":
         arguments = json.dumps(block.get("input") or {}, separators=(",", ":"), ensure_ascii=False)
         return ToolCall(str(block.get("id") or ""), str(block.get("name") or ""), arguments)
     return Foreign(NAME, block)
+
+
+def citations_of(block: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """What a block of words names as its sources."""
+    found = block.get("citations")
+    return tuple(mended_value(each) for each in found if isinstance(each, dict)) if isinstance(found, list) else ()
 
 
 def usage_of(told: Any) -> Usage | None:
@@ -74,17 +81,22 @@ def usage_of(told: Any) -> Usage | None:
     read_, written = whole(told.get("cache_read_input_tokens")), whole(told.get("cache_creation_input_tokens"))
     inputs = whole(told.get("input_tokens")) + read_ + written
     output = whole(told.get("output_tokens"))
+    parts = told.get("cache_creation")
+    hour = whole(parts.get("ephemeral_1h_input_tokens")) if isinstance(parts, Mapping) else 0
     # zeros tell nothing: an answer that cost no token is none
-    return Usage(inputs, output, read_, written) if inputs or output else None
+    return Usage(inputs, output, read_, written, hour_cache_tokens=min(hour, written)) if inputs or output else None
 
 
 def write_usage(usage: Usage) -> dict[str, Any]:
     """The usage as the official client reads it."""
+    hour = usage.hour_cache_tokens
+    parts = {"ephemeral_5m_input_tokens": usage.cache_write_tokens - hour, "ephemeral_1h_input_tokens": hour}
     return {
         "input_tokens": usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens,
         "cache_creation_input_tokens": usage.cache_write_tokens,
         "cache_read_input_tokens": usage.cached_input_tokens,
         "output_tokens": usage.output_tokens,
+        **({"cache_creation": parts} if hour else {}),
     }
 
 
@@ -115,4 +127,6 @@ def block_of(part: Part) -> dict[str, Any]:
         return {"type": "tool_use", "id": part.call_id, "name": part.name, "input": arguments_of(part.arguments)}
     if isinstance(part, Foreign):
         return dict(part.value) if part.dialect == NAME else {"type": "text", "text": json.dumps(dict(part.value))}
+    if isinstance(part, Text) and part.citations:
+        return {"type": "text", "text": part.text, "citations": list(part.citations)}
     return {"type": "text", "text": part.text if isinstance(part, Text) else ""}

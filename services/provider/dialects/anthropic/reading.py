@@ -176,11 +176,18 @@ def _image(fields: Fields) -> Part:
 
 
 def _result(fields: Fields) -> Part:
-    content = fields.take("content")
-    parts = _content(fields, content, fields.path("content")) if content is not None else ()
-    for part in parts:
-        if not isinstance(part, Text | Image):
-            raise Unreadable(fields.path("content"), "may hold text and images", "unsupported_parameter")
-    words = "".join(part.text for part in parts if isinstance(part, Text))
-    images = tuple(part for part in parts if isinstance(part, Image))
-    return ToolResult(fields.name("tool_use_id"), words, bool(fields.flag("is_error")), images, cache_of(fields))
+    given = fields.take("content")
+    content: str | tuple[Text | Image | Foreign, ...] = ""
+    if isinstance(given, str):
+        content = given
+    elif given is not None:
+        where = fields.path("content")
+        content = tuple(_within_result(part, where) for part in _content(fields, given, where))
+    return ToolResult(fields.name("tool_use_id"), content, bool(fields.flag("is_error")), cache_of(fields))
+
+
+def _within_result(part: Part, where: str) -> Text | Image | Foreign:
+    """What the dialect lets a tool give; documents and the like go on as they came."""
+    if isinstance(part, Text | Image | Foreign):
+        return part
+    raise Unreadable(where, "may hold text, images and documents", "unsupported_parameter")

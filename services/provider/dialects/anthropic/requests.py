@@ -6,7 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
-from services.provider.dialects.base import Unsupported, arguments_of, own_extra, own_part, unknown_of, with_a_turn
+from services.provider.dialects.base import (
+    FIRST_TURN,
+    Unsupported,
+    arguments_of,
+    own_extra,
+    own_part,
+    unknown_of,
+    with_a_turn,
+)
 
 NAME = "anthropic"
 # a header, which travels among the fields of a conversation
@@ -166,6 +174,8 @@ def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
             made[-1]["content"] += content
         else:
             made.append({"role": role, "content": content})
+    if made and made[0]["role"] == "assistant":
+        made.insert(0, {"role": "user", "content": [{"type": "text", "text": FIRST_TURN}]})
     return made
 
 
@@ -196,9 +206,7 @@ def _source(image: Image) -> dict[str, Any]:
 
 
 def _result(part: ToolResult) -> dict[str, Any]:
-    content: Any = part.text
-    if part.images:
-        content = blocks((Text(part.text), *part.images))
+    content = part.content if isinstance(part.content, str) else blocks(part.content) or ""
     made: dict[str, Any] = {"type": "tool_result", "tool_use_id": _id(part.call_id), "content": content}
     return _marked(made | ({"is_error": True} if part.is_error else {}), part.cache)
 

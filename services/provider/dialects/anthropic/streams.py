@@ -27,6 +27,8 @@ class Reader(StreamReader):
         self._signatures: dict[int, str] = {}
         # blocks of calls of which no argument came so far
         self._bare: set[int] = set()
+        # whether the last block is one of words
+        self._in_words = False
 
     @property
     def ended(self) -> bool:
@@ -78,6 +80,7 @@ class Reader(StreamReader):
 
     def _start(self, index: int, block: dict[str, Any]) -> list[Delta]:
         kind = str(block.get("type"))
+        apart, self._in_words = self._in_words, kind == "text"
         if kind == "tool_use":
             number = self._calls[index] = len(self._calls)
             given = block.get("input")
@@ -93,7 +96,9 @@ class Reader(StreamReader):
             words = str(block.get("thinking") or "")
             return [Delta(reasoning=words, model=self._model)] if words else []
         words = str(block.get("text") or "")
-        return [Delta(text=words, model=self._model)] if words else []
+        deltas = [Delta(ends=True, model=self._model)] if apart else []
+        deltas += [Delta(text=words, model=self._model)] if words else []
+        return deltas + [Delta(citation=each, model=self._model) for each in answers.citations_of(block)]
 
     def _stop(self, index: int) -> list[Delta]:
         if index in self._bare:
@@ -108,6 +113,9 @@ class Reader(StreamReader):
             return [Delta(text=str(piece["text"]), model=self._model)]
         if kind == "thinking_delta" and piece.get("thinking"):
             return [Delta(reasoning=str(piece["thinking"]), model=self._model)]
+        if kind == "citations_delta":
+            found = answers.citations_of({"citations": [piece.get("citation")]})
+            return [Delta(citation=each, model=self._model) for each in found]
         if kind == "signature_delta":
             self._signatures[index] = self._signatures.get(index, "") + str(piece.get("signature") or "")
         if kind == "input_json_delta" and piece.get("partial_json") and index in self._calls:
@@ -171,8 +179,13 @@ class Writer:
             out.append(self._piece({"type": "thinking_delta", "thinking": delta.reasoning}))
         if delta.signature:
             out += [self._piece({"type": "signature_delta", "signature": delta.signature}), self._close()]
+        if delta.ends and self._open == "text":
+            out.append(self._close())
         if delta.text:
             out += [self._switch("text", {"type": "text", "text": ""}), self._piece({"type": "text_delta", "text": delta.text})]
+        if delta.citation:
+            cited = {"type": "citations_delta", "citation": dict(delta.citation)}
+            out += [self._switch("text", {"type": "text", "text": ""}), self._piece(cited)]
         if delta.tool_call:
             out.append(self._call(delta.tool_call))
         if delta.part:
@@ -183,7 +196,7 @@ class Writer:
         """Whether it belongs to a block after the open one, which is a call that is not whole."""
         if not self._open.startswith(_CALL) or (delta.tool_call and self._open == f"{_CALL}{delta.tool_call.index}"):
             return False
-        shows = delta.reasoning or delta.signature or delta.text or delta.tool_call or delta.part
+        shows = delta.reasoning or delta.signature or delta.text or delta.citation or delta.ends or delta.tool_call or delta.part
         return bool(shows) and (bool(self._later) or not _is_whole("".join(self._arguments)))
 
     def end(self) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
-from services.provider.dialects.base import arguments_of, one_call_at_most, own_extra, own_part, parsed, with_a_turn
+from services.provider.dialects.base import FIRST_TURN, arguments_of, one_call_at_most, own_extra, own_part, parsed, with_a_turn
 
 NAME = "gemini"
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
@@ -100,6 +100,8 @@ class _Contents:
                 made[-1]["parts"] += parts
             else:
                 made.append({"role": role, "parts": parts})
+        if made and made[0]["role"] == "model":
+            made.insert(0, {"role": "user", "parts": [{"text": FIRST_TURN}]})
         return made
 
     def parts(self, parts: Iterable[Part]) -> list[dict[str, Any]]:
@@ -118,7 +120,7 @@ class _Contents:
             return [{**call, **({"thoughtSignature": signature} if signature else {})}]
         if isinstance(part, ToolResult):
             name = self._names.get(part.call_id, part.call_id)
-            return [{"functionResponse": {"name": name, "response": _result(part)}}, *(_image(image) for image in part.images)]
+            return [{"functionResponse": {"name": name, "response": _result(part)}}, *self.parts(part.others)]
         if isinstance(part, Reasoning):
             return []
         return [own_part(part, NAME)] if isinstance(part, Foreign) else []

@@ -80,7 +80,7 @@ class _Messages:
             {"role": "tool", "tool_name": self._names.get(part.call_id, part.call_id), "content": words_of_result(part)}
             for part in results
         ]
-        shown = [image for part in results for image in part.images]
+        shown = [other for part in results for other in part.others]
         rest: list[Part] = [*shown, *(part for part in message.parts if not isinstance(part, ToolResult))]
         return [*made, self._said(message.role, rest)] if rest or not results else list(made)
 

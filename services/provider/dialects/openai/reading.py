@@ -160,12 +160,15 @@ def _message(fields: Fields) -> Message:
 
 
 def _result(fields: Fields) -> ToolResult:
-    parts = _parts(fields)
-    for part in parts:
-        if not isinstance(part, Text | Image):
-            raise Unreadable(fields.path("content"), "may hold text and images", "unsupported_parameter")
-    words = "".join(part.text for part in parts if isinstance(part, Text))
-    return ToolResult(fields.name("tool_call_id"), words, images=tuple(part for part in parts if isinstance(part, Image)))
+    return ToolResult(fields.name("tool_call_id"), result_of(_parts(fields), fields.path("content")))
+
+
+def result_of(parts: tuple[Part, ...], where: str) -> str | tuple[Text | Image, ...]:
+    """What a tool gave; Unreadable for what this dialect lets no tool give."""
+    found = tuple(part for part in parts if isinstance(part, Text | Image))
+    if len(found) < len(parts):
+        raise Unreadable(where, "may hold text and images", "unsupported_parameter")
+    return found[0].text if len(found) == 1 and isinstance(found[0], Text) and not found[0].cache else found
 
 
 def _said(fields: Fields) -> tuple[Part, ...]:

@@ -72,7 +72,7 @@ def _message(message: Message, send_reasoning: bool) -> list[dict[str, Any]]:
     """A message of the neutral form may be several here: each result of a tool is one of its own, and stands first."""
     results: list[dict[str, Any]] = [_result(part) for part in message.parts if isinstance(part, ToolResult)]
     # a tool message takes words only: pictures follow as the user's
-    shown = [image for part in message.parts if isinstance(part, ToolResult) for image in part.images]
+    shown = [other for part in message.parts if isinstance(part, ToolResult) for other in part.others]
     parts = [*shown, *(part for part in message.parts if not isinstance(part, ToolResult))]
     named = {"name": message.name} if message.name else {}
     if message.role is Role.ASSISTANT:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
+from services.provider.chat import Chat, Foreign, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
 from services.provider.dialects.asked import Asked, Fields, Unreadable, image_of_url, own_fields
 from services.provider.dialects.openai.answers import signature_of
+from services.provider.dialects.openai.reading import result_of
 from services.provider.dialects.openai.requests import NAME
 from services.provider.dialects.responses.answers import ENCRYPTED
 
@@ -191,12 +192,7 @@ def _called(fields: Fields) -> Message:
 
 
 def _result(fields: Fields) -> Message:
-    call_id, parts = fields.name("call_id"), _parts(fields, "output")
-    words = "".join(part.text for part in parts if isinstance(part, Text))
-    images = tuple(part for part in parts if isinstance(part, Image))
-    if any(isinstance(part, Foreign) for part in parts):
-        raise Unreadable(fields.path("output"), "may hold text and images", "unsupported_parameter")
-    return Message(Role.TOOL, (ToolResult(call_id, words, images=images),))
+    return Message(Role.TOOL, (ToolResult(fields.name("call_id"), result_of(_parts(fields, "output"), fields.path("output"))),))
 
 
 def _thought(fields: Fields) -> Message:

@@ -62,6 +62,8 @@ class Writer:
         out = [self._begin()]
         if delta.reasoning or delta.signature:
             out.append(self._think(delta.reasoning, delta.signature))
+        if delta.ends and self._items and isinstance(self._items[-1].empty, Text):
+            out.append(self._close(self._items[-1]))
         if delta.text:
             out.append(self._say(delta.text, Text("", refused=delta.refused)))
         if delta.tool_call:

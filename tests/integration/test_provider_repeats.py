@@ -1,0 +1,77 @@
+"""A repeat under the same idempotency key gets the first answer to the letter, through both doors, whole and streamed."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.calling_bench import Calling, door_before
+from tests.integration.completing_bench import FarEnd, Reply
+from tests.integration.remote_bench import far_end
+
+CLAUDE, GPT = "anthropic/claude-haiku-4-5", "openai/gpt-5-mini"
+# what an agent must send back unchanged, words around a call, the sequence that it stopped at
+BLOCKS = [
+    {"type": "redacted_thinking", "data": "c2VjcmV0"},
+    {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+    {"type": "text", "text": "One."},
+    {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"a": 1}},
+    {"type": "text", "text": "Two."},
+]
+MESSAGE = {
+    "content": BLOCKS,
+    "stop_reason": "stop_sequence",
+    "stop_sequence": "END",
+    "usage": {"input_tokens": 9, "output_tokens": 7},
+}
+REFUSAL = {"role": "assistant", "content": None, "refusal": "I cannot do that."}
+COMPLETION = {
+    "choices": [{"index": 0, "message": REFUSAL, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 9, "completion_tokens": 7},
+}
+
+
+@pytest.fixture
+async def far() -> AsyncIterator[FarEnd]:
+    """The far end of all providers."""
+    found = FarEnd()
+    async with far_end(found.answer) as server:
+        found.url = server.url
+        yield found
+
+
+@pytest.fixture
+async def calling(far: FarEnd, tmp_path: Path) -> AsyncIterator[Calling]:
+    """The door before it."""
+    async with door_before(far.url, tmp_path) as running:
+        yield running
+
+
+def answers(body: object) -> Reply:
+    """A whole body of JSON, also where a stream was asked for."""
+    return lambda far: far.answer(200, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(("path", "model", "body"), [("messages", CLAUDE, MESSAGE), ("chat/completions", GPT, COMPLETION)])
+async def test_a_repeat_is_the_first_answer(far: FarEnd, calling: Calling, path: str, model: str, body: object) -> None:
+    """Sealed thoughts, the order of words and calls, a refusal, why it stopped: nothing is lost, and nobody is asked again."""
+    asked: dict[str, Any] = {"model": model, "max_tokens": 99, "messages": [{"role": "user", "content": "hello"}]}
+    async with httpx.AsyncClient(base_url=f"{calling.url}/v1/", timeout=30) as client:
+        for stream in (False, True):
+            far.script[model.split("/")[1]] = [answers(body)]
+            headers = {"idempotency-key": f"once-{stream}", "authorization": "Bearer k"}
+            first, again = [await client.post(path, json={**asked, "stream": stream}, headers=headers) for _ in range(2)]
+            assert first.status_code == again.status_code == 200, first.text
+            assert _plain(first.text) == _plain(again.text)
+            if not stream and path == "messages":
+                assert again.json()["content"] == BLOCKS
+    assert len(far.asked) == 2
+
+
+def _plain(text: str) -> list[Any]:
+    """The objects of a body or of its events, without the time at which they were made."""
+    found = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith(("data: {", "{"))]
+    return [{name: value for name, value in json.loads(line).items() if name != "created"} for line in found]
