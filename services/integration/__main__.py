@@ -36,12 +36,13 @@ async def build(host: Host) -> Parts:
     rules = notification.read(_toml(settings.notifications_file))
     vault = await keys.open_vault(host, settings)
     outgoing, unbroken = Outgoing(settings.timeout, settings.answer_bytes), Unbroken()
-    alone = Alone(host, unbroken, settings.call_lease)
+    owner = host.ids()
+    alone = Alone(host, unbroken, owner, settings.call_lease)
     known = providers.read(_toml(settings.providers_file), settings.credentials())
     directory = Directory(known, settings, outgoing, host.clock)
-    keeper = TokenKeeper(host, settings, vault, directory, outgoing, unbroken)
+    keeper = TokenKeeper(host, settings, owner, vault, directory, outgoing, unbroken)
     slacking = Slacking(host, settings, keeper, outgoing)
-    notifying = Notifying(host, settings, slacking, alone, random.SystemRandom().random)
+    notifying = Notifying(host, settings, owner, slacking, alone, random.SystemRandom().random)
     service = IntegrationService(
         host,
         directory,
