@@ -110,7 +110,7 @@ async def test_a_run_that_is_lost_while_it_links_says_so(tmp_path: Path, monkeyp
         loop, database = asyncio.get_running_loop(), index.running.host.db
 
         def overtaken(*given: Any) -> Resolver:
-            begin = database.write(lambda tx: store_runs.begin_run(tx, "t", str(tree), "another", 0))
+            begin = database.write(lambda tx: store_runs.begin_run(tx, "t", str(tree), "another", "", 0))
             asyncio.run_coroutine_threadsafe(begin, loop).result()
             return Resolver(*given)
 

@@ -207,6 +207,18 @@ async def test_a_call_that_was_taken_over_ends_only_its_own_lease(tmp_path: Path
             assert len(peer.seen) == 2
 
 
+async def test_what_a_killed_process_held_is_free_at_once(bench: Bench, tmp_path: Path) -> None:
+    """Its calls, notifications and refreshes: the next start knows that it is gone, and keeps what another one holds."""
+    now = bench.clock.now()
+    gone, alive, mine = (Lease(owner, now, now + timedelta(hours=1)) for owner in ("gone", "alive", "mine"))
+    for lease in (gone, alive):
+        assert await bench.running.host.db.write(partial(calls.claim_call, name=lease.owner, lease=lease))
+    (tmp_path / "integration" / "owners" / "gone.lock").touch()
+    await bench.running.restart()
+    assert await bench.running.host.db.write(partial(calls.claim_call, name="gone", lease=mine))
+    assert not await bench.running.host.db.write(partial(calls.claim_call, name="alive", lease=mine))
+
+
 async def test_a_lease_that_ended_is_renewed_unless_somebody_has_it(bench: Bench) -> None:
     """A store that took nothing for longer than a lease: who still works on the call keeps it, unless it was taken over."""
     database, now = bench.running.host.db, bench.clock.now()

@@ -73,12 +73,13 @@ class Watched:
 class Runs:
     """Starts runs and joins callers to those that are on their way and have read nothing yet; for whoever comes later one follows.
 
-    `after_run` is called when one has ended.
+    `owner` names this process among those on one store; `after_run` is called when a run has ended.
     """
 
-    def __init__(self, host: Host, settings: ContextSettings, after_run: Callable[[], None]) -> None:
+    def __init__(self, host: Host, settings: ContextSettings, owner: str, after_run: Callable[[], None]) -> None:
         self._host = host
         self._settings = settings
+        self._owner = owner
         self.after_run = after_run
         self._running: dict[str, _Running] = {}
 
@@ -173,7 +174,7 @@ class Runs:
             before = await store_queries.shown_repository(tx, repo_id)
             if before and before.root != str(root):
                 raise _other_root(repo_id, before.root)
-            return await store_runs.begin_run(tx, repo_id, str(root), run_id, self._alive_until())
+            return await store_runs.begin_run(tx, repo_id, str(root), run_id, self._owner, self._alive_until())
 
         at = await self._host.db.write(begin)
         underway.begun.set()

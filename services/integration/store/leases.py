@@ -1,6 +1,7 @@
 """What the statements about leases have in common."""
 
 from mesh.clock import to_us
+from mesh.db import Transaction
 from services.integration.lease import Lease
 
 # nobody has it: its lease has ended, or is one that only a clock that has been set back since can have given
@@ -17,3 +18,10 @@ def values(lease: Lease) -> dict[str, object]:
         "until_us": to_us(lease.until),
         "latest_us": to_us(lease.latest),
     }
+
+
+async def give_back(tx: Transaction, owner: str) -> None:
+    """Ends every lease of a process that is gone."""
+    await tx.execute("DELETE FROM calls_under_way WHERE lease_owner = :owner", {"owner": owner})
+    await tx.execute("UPDATE slack_messages SET lease_us = 0 WHERE lease_owner = :owner AND lease_us <> 0", {"owner": owner})
+    await tx.execute("UPDATE connections SET lease_us = 0 WHERE lease_owner = :owner AND lease_us <> 0", {"owner": owner})
