@@ -37,7 +37,8 @@ from envoy.statistics import STREAM, UNARY
 from mesh import contracts
 from mesh.large import may_be_large
 
-UNREACHED = "connect-failure,refused-stream,reset-before-request"
+# a service that stops answers CANCELLED to calls that were waiting to be taken; no handler has seen them
+UNREACHED = "connect-failure,refused-stream,reset-before-request,cancelled"
 CALLERS_HEADERS = (
     *("authorization", "content-type", "grpc-timeout", "idempotency-key"),
     *("last-event-id", "traceparent", "x-grpc-web", "x-user-agent"),
