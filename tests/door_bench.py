@@ -29,6 +29,7 @@ from mesh.settings import MeshSettings
 SERVICES = {
     "bus": ("tooloo.bus.v1.EventBus",),
     "orchestration": ("tooloo.orchestration.v1.OrchestrationService",),
+    "integration": ("tooloo.integration.v1.IntegrationService",),
     # nobody answers this one
     "analytics": ("tooloo.analytics.v1.AnalyticsService",),
     "system": ("tooloo.system.v1.SystemService",),
