@@ -72,7 +72,7 @@ async def test_what_takes_a_folders_place_is_not_read(
 async def test_an_index_stays_when_no_parser_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All files would be unreadable and the index empty; the run is refused instead, and works when the parser does again."""
     tree = write_tree(tmp_path / "trees" / "t", TREE)
-    async with running(tmp_path / "var", tmp_path / "trees") as index:
+    async with running(tmp_path / "var", tmp_path / "trees", worker_idle="0s") as index:
         await index.analyze(tree)
         before = await index.everything("t")
         write_tree(tree, {path: text + "\n" for path, text in TREE.items()})
