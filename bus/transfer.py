@@ -216,7 +216,13 @@ async def _export(client: BusClient, chosen: argparse.Namespace) -> str:
         raise TransferError(f"{path} is there already; go on with --resume, or name another file")
     after = max(chosen.after, last_position(path)) if chosen.resume else chosen.after
     with path.open("ab") as file:  # noqa: ASYNC230
-        count, position = await export_events(client, file, chosen.types, after)
+        try:
+            count, position = await export_events(client, file, chosen.types, after)
+        except BaseException:
+            # one that could not even begin leaves no file, which would be in the way of the next one
+            if not file.tell():
+                path.unlink()  # noqa: ASYNC240
+            raise
         os.fsync(file.fileno())
     return f"{count} events up to position {position} are in {path}"
 

@@ -38,7 +38,10 @@ from envoy.statistics import STREAM, UNARY
 from mesh import contracts
 from mesh.large import may_be_large
 
-UNREACHED = "connect-failure,refused-stream,reset-before-request"
+# OAuth demands that a GET ends a sign-in
+CHANGED_BY_GET = {"tooloo.integration.v1.IntegrationService/HandleOAuthCallback"}
+# a service that stops answers CANCELLED to calls that were waiting to be taken; no handler has seen them
+UNREACHED = "connect-failure,refused-stream,reset-before-request,cancelled"
 CALLERS_HEADERS = (
     *("authorization", "content-type", "grpc-timeout", "idempotency-key"),
     *("last-event-id", "traceparent", "x-grpc-web", "x-user-agent"),
@@ -262,13 +265,17 @@ def _methods(grpc_services: Sequence[str]) -> list[contracts.Method]:
 
 
 def _heads(door: Door, grpc_services: Sequence[str], cluster: str) -> Iterator[Config]:
-    """HEAD of whatever GET answers. Not of streams: whoever only wants to see the headers would hold one open for good."""
+    """HEAD of whatever GET answers. Not of streams: whoever only wants to see the headers would hold one open for good.
+
+    Nor of what GET changes: link checkers and previews of chats send HEAD.
+    """
     head = {"headers": [{"name": ":method", "string_match": {"exact": "HEAD"}}]}
-    streams = [each for each in _methods(grpc_services) if each.server_streaming]
-    if paths := [_path_pattern(each.http.path) for each in streams if each.http and each.http.verb == "GET"]:
-        refused = {"direct_response": {"status": 405}, "typed_per_filter_config": {TRANSCODER: off()}}
-        allowed = {"response_headers_to_add": [{"header": {"key": "allow", "value": "GET"}}]}
-        yield {"match": head | {"safe_regex": {"regex": "|".join(paths)}}, **refused, **allowed}
+    refused = {"direct_response": {"status": 405}, "typed_per_filter_config": {TRANSCODER: off()}}
+    allowed = {"response_headers_to_add": [{"header": {"key": "allow", "value": "GET"}}]}
+    without = [each for each in _methods(grpc_services) if each.server_streaming or each.name in CHANGED_BY_GET]
+    # a route for each: Envoy takes no regular expression as long as all of them
+    for path in [each.http.path for each in without if each.http and each.http.verb == "GET"]:
+        yield {"match": head | {"safe_regex": {"regex": _path_pattern(path)}}, **refused, **allowed}
     yield from _rest_route(head | {"prefix": "/"}, cluster, door.settings.max_request_bytes, {HEAD: lua(NO_BODY)})
 
 

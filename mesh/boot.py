@@ -39,6 +39,8 @@ _HOUSEKEEPING = timedelta(hours=1)
 # refusals that waiting can help, and how long a loop in the background waits
 _PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
 _BEGUN_AGAIN_S = 1.0
+# how long the refusals of calls that were not done in time may take
+_TO_REFUSE = timedelta(seconds=1)
 # an event is stored a little before it is handled
 _INBOX_MARGIN = timedelta(hours=12)
 SERVICES_FOLDER = catalogue.SERVICES_FOLDER
@@ -53,6 +55,7 @@ class Running:
     inbox: Inbox
     address: str
     server: grpc.aio.Server
+    boundary: Boundary
     health: health.aio.HealthServicer
     tasks: list[asyncio.Task[None]]
     stack: AsyncExitStack
@@ -64,11 +67,17 @@ class Running:
             raise RuntimeError("a task of the service ended, which none should")
 
     async def stop(self, grace: timedelta) -> None:
-        """Drains: says NOT_SERVING, lets running calls end within `grace`, then stops relay and inbox and closes the files."""
+        """Drains: says NOT_SERVING, lets running calls end within `grace`, then stops relay and inbox and closes the files.
+
+        Calls that are not done by then are refused, so that their callers know to try again.
+        """
         await self.health.enter_graceful_shutdown()
         for drain in self.parts.drain:
             await drain()
-        await self.server.stop(grace.total_seconds())
+        stopping = asyncio.create_task(self.server.stop((grace + _TO_REFUSE).total_seconds()))
+        await asyncio.wait({stopping}, timeout=grace.total_seconds())
+        self.boundary.give_up()
+        await stopping
         await self.stack.aclose()
 
 
@@ -102,7 +111,8 @@ async def boot(
         if with_bus:
             loops += await _join_bus(host, parts, incoming, stack)
         most = large.message_bytes(catalogue.service(name).grpc_services, settings)
-        server = serving.make_server(settings, Boundary(ids, parts.self_validating), parts.open_streams, most)
+        boundary = Boundary(ids, parts.self_validating)
+        server = serving.make_server(settings, boundary, parts.open_streams, most)
         servicer = health.aio.HealthServicer()
         serving.register(server, name, parts, servicer, settings)
         if alone:
@@ -117,7 +127,7 @@ async def boot(
         for service in ("", *catalogue.service(name).grpc_services):
             await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
         # what was opened stays open until the service is stopped
-        return Running(host, parts, incoming, address, server, servicer, tasks, stack.pop_all())
+        return Running(host, parts, incoming, address, server, boundary, servicer, tasks, stack.pop_all())
 
 
 async def _open_host(

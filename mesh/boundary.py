@@ -97,6 +97,15 @@ class Boundary(grpc.aio.ServerInterceptor):
         self._ids = ids
         self._self_validating = self_validating
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        # the calls that a handler is at now
+        self._answering: set[asyncio.Task[Any]] = set()
+        self._given_up = False
+
+    def give_up(self) -> None:
+        """Ends the calls under way by a refusal that says to try again: the process stops, and their time to end is over."""
+        self._given_up = True
+        for task in self._answering:
+            task.cancel()
 
     async def intercept_service(
         self,
@@ -129,21 +138,30 @@ class Boundary(grpc.aio.ServerInterceptor):
     def _one(self, handler: Handler, method: str, checked: Handler) -> Handler:
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             call.current.set(call.from_metadata(method, context.invocation_metadata() or ()))
+            self._answering.add(task := _own_task())
             try:
                 return await handler(checked(request, method), context)
-            except Exception as error:  # noqa: BLE001 - this is where everything unexpected ends
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - this is where everything unexpected ends
                 await self._abort(error, method, context)
+            finally:
+                self._answering.discard(task)
 
         return answer
 
     def _many(self, handler: Handler, method: str, checked: Handler) -> Handler:
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             call.current.set(call.from_metadata(method, context.invocation_metadata() or ()))
+            self._answering.add(task := _own_task())
             try:
                 async for response in handler(checked(request, method), context):
+                    # one that waits for its reader is in no handler
+                    self._answering.discard(task)
                     yield response
-            except Exception as error:  # noqa: BLE001 - this is where everything unexpected ends
+                    self._answering.add(task)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - this is where everything unexpected ends
                 await self._abort(error, method, context)
+            finally:
+                self._answering.discard(task)
 
         return answer
 
@@ -157,7 +175,13 @@ class Boundary(grpc.aio.ServerInterceptor):
         """A stream of requests, which are checked one by one as they are read."""
         return requests if method in self._self_validating else _each_checked(requests, method)
 
-    async def _abort(self, error: Exception, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def _abort(
+        self, error: Exception | asyncio.CancelledError, method: str, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        if isinstance(error, asyncio.CancelledError):
+            if not self._given_up or context.cancelled():
+                raise error
+            error = errors.stopping()
         if isinstance(error, grpc.aio.AbortError):
             raise error
         refusal = self._refusal(error, method)
@@ -185,6 +209,13 @@ class Boundary(grpc.aio.ServerInterceptor):
         error_id = self._ids()
         log.error("%s failed unexpectedly (id %s)", method, error_id, exc_info=error, extra={"error_id": error_id})
         return errors.internal(error_id)
+
+
+def _own_task() -> asyncio.Task[Any]:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a handler runs in no task")
+    return task
 
 
 async def _each_checked(requests: AsyncIterator[Any], method: str) -> AsyncIterator[Any]:

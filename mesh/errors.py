@@ -176,6 +176,16 @@ def unavailable(
     )
 
 
+def stopping() -> Refusal:
+    """UNAVAILABLE: the process that was answering stops, and the call took longer than it may wait for."""
+    return refused(
+        grpc.StatusCode.UNAVAILABLE,
+        ErrorReason.ERROR_REASON_NOT_READY,
+        "the service stops, and this call was not done in time; try again in 1 s",
+        _retry(timedelta(seconds=1)),
+    )
+
+
 def unauthenticated() -> Refusal:
     """UNAUTHENTICATED: no or bad credentials; never says whether the thing exists."""
     return refused(

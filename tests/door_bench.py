@@ -29,6 +29,7 @@ from mesh.settings import MeshSettings
 SERVICES = {
     "bus": ("tooloo.bus.v1.EventBus",),
     "orchestration": ("tooloo.orchestration.v1.OrchestrationService",),
+    "integration": ("tooloo.integration.v1.IntegrationService",),
     # nobody answers this one
     "analytics": ("tooloo.analytics.v1.AnalyticsService",),
     "system": ("tooloo.system.v1.SystemService",),
@@ -57,6 +58,7 @@ class Bus:
     def __init__(self, seen: Seen, name: str) -> None:
         self._seen = seen
         self._name = name
+        self._stopped = False
 
     async def Publish(self, request: bus.PublishRequest, context: Any) -> bus.PublishResponse:
         """Positions 1 to n; the subject says how the call ends."""
@@ -66,6 +68,10 @@ class Bus:
             raise errors.exhausted("test", "no more", retry_after=timedelta(seconds=2))
         if subject == "fail":
             raise RuntimeError("secret of the house")
+        if subject == "stops" and not self._stopped:
+            # as a service that stops does with what it has not taken yet
+            self._stopped = True
+            await context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")
         return bus.PublishResponse(positions=range(1, len(request.events) + 1))
 
     async def GetBusStats(self, request: bus.GetBusStatsRequest, context: Any) -> bus.GetBusStatsResponse:

@@ -27,6 +27,11 @@ class ContextSettings(Section):
     max_imports: int = setting(2_000, "Imports that are kept of a file.", low=1, high=20_000)
     max_central_files: int = setting(100, "Most central files that are kept of a tree.", low=1, high=1000)
     max_runs: int = setting(2, "Trees that are indexed at a time; more are refused with RESOURCE_EXHAUSTED.", low=1, high=64)
+    worker_idle: timedelta = setting(
+        timedelta(seconds=30),
+        "How long parser processes are kept for the next run; a start of them takes longer than a small run.",
+        low=0,
+    )
     run_lease: timedelta = setting(timedelta(seconds=15), "After this silence of a process its runs count as ended.")
     workers: int = setting(2, "Processes that parse for one run.", low=1, high=64)
     worker_memory_bytes: int = setting(2 * 1024**3, "Address space that a parsing process may use.", low=256 * 1024**2)

@@ -58,7 +58,7 @@ def repository(row: Row) -> Repository:
     """A row of repositories."""
     values = dict(row)
     skipped = {Reason(reason): (count, examples) for reason, count, examples in json.loads(values.pop("skipped"))}
-    del values["run_id"], values["run_until_us"]
+    del values["run_id"], values["run_until_us"], values["run_owner"]
     return Repository(**values, skipped=skipped)
 
 

@@ -7,9 +7,10 @@ from services.context.store import FOREVER, Repository, find_repository, next_id
 _ALIVE = "run_until_us > :now_us AND run_until_us <= :now_us + 2 * :lease_us"
 
 
-async def begin_run(tx: Transaction, repo_id: str, root: str, run_id: str, until_us: int) -> Repository:
-    """Makes `run_id` the one that may write, alive until then; what an earlier run left unpublished is undone."""
-    params = {"repo_id": repo_id, "root": root, "run_id": run_id, "until_us": until_us, "index_id": await next_ids(tx, "index", 1)}
+async def begin_run(tx: Transaction, repo_id: str, root: str, run_id: str, owner: str, until_us: int) -> Repository:
+    """Makes `run_id` the one that may write, alive until then at most; what an earlier run left unpublished is undone."""
+    params = {"repo_id": repo_id, "root": root, "run_id": run_id, "owner": owner, "until_us": until_us}
+    params["index_id"] = await next_ids(tx, "index", 1)
     await tx.execute(
         "INSERT INTO repositories (repo_id, index_id, root, generation, building, run_id, files, bytes, lines, symbols, imports,"
         " resolved_imports, skipped, commit_id, index_us, check_us, duration_us, stale_told) VALUES (:repo_id, :index_id, :root, 0,"
@@ -17,7 +18,7 @@ async def begin_run(tx: Transaction, repo_id: str, root: str, run_id: str, until
         params,
     )
     await tx.execute(
-        "UPDATE repositories SET run_id = :run_id, run_until_us = :until_us, building = building + 1,"
+        "UPDATE repositories SET run_id = :run_id, run_owner = :owner, run_until_us = :until_us, building = building + 1,"
         " root = CASE WHEN generation = 0 THEN :root ELSE root END WHERE repo_id = :repo_id",
         params,
     )
@@ -59,6 +60,11 @@ async def end_run(tx: Transaction, repo_id: str, run_id: str) -> None:
     params = {"repo_id": repo_id, "run_id": run_id}
     await tx.execute("DELETE FROM repositories WHERE repo_id = :repo_id AND run_id = :run_id AND generation = 0", params)
     await tx.execute("UPDATE repositories SET run_until_us = 0 WHERE repo_id = :repo_id AND run_id = :run_id", params)
+
+
+async def end_runs_of(tx: Transaction, owner: str) -> None:
+    """Notes that the runs of a process that is gone are over."""
+    await tx.execute("UPDATE repositories SET run_until_us = 0 WHERE run_owner = :owner AND run_until_us <> 0", {"owner": owner})
 
 
 async def is_indexed_now(tx: Transaction, repo_id: str, now_us: int, lease_us: int) -> bool:

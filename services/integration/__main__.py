@@ -9,6 +9,7 @@ from tooloo.integration.v1 import integration_service_pb2_grpc
 
 from mesh import boot
 from mesh.host import Host, Parts
+from mesh.owner import Owner
 from mesh.unbroken import Unbroken
 from services.integration import events, notification, providers
 from services.integration.flows import keys
@@ -23,6 +24,7 @@ from services.integration.flows.tokens import TokenKeeper
 from services.integration.remote.outgoing import Outgoing
 from services.integration.service import IntegrationService
 from services.integration.settings import IntegrationSettings
+from services.integration.store import leases
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -36,12 +38,13 @@ async def build(host: Host) -> Parts:
     rules = notification.read(_toml(settings.notifications_file))
     vault = await keys.open_vault(host, settings)
     outgoing, unbroken = Outgoing(settings.timeout, settings.answer_bytes), Unbroken()
-    alone = Alone(host, unbroken, settings.call_lease)
+    owner = await Owner.begin(host, leases.give_back)
+    alone = Alone(host, unbroken, owner.id, settings.call_lease)
     known = providers.read(_toml(settings.providers_file), settings.credentials())
     directory = Directory(known, settings, outgoing, host.clock)
-    keeper = TokenKeeper(host, settings, vault, directory, outgoing, unbroken)
+    keeper = TokenKeeper(host, settings, owner.id, vault, directory, outgoing, unbroken)
     slacking = Slacking(host, settings, keeper, outgoing)
-    notifying = Notifying(host, settings, slacking, alone, random.SystemRandom().random)
+    notifying = Notifying(host, settings, owner.id, slacking, alone, random.SystemRandom().random)
     service = IntegrationService(
         host,
         directory,
@@ -55,7 +58,7 @@ async def build(host: Host) -> Parts:
         handlers=events.handlers(rules, notifying.enqueue),
         background=[notifying.run],
         # what is under way still needs the way out
-        close=[unbroken.close, outgoing.close],
+        close=[unbroken.close, outgoing.close, owner.close],
     )
 
 

@@ -4,7 +4,8 @@ from tooloo.orchestration.v1.orchestration_service_pb2_grpc import add_Orchestra
 
 from mesh import boot
 from mesh.host import Host, Parts
-from services.orchestration import events
+from mesh.owner import Owner
+from services.orchestration import events, store
 from services.orchestration.flows import base
 from services.orchestration.service import OrchestrationService
 from services.orchestration.settings import OrchestrationSettings
@@ -19,7 +20,8 @@ async def build(host: Host) -> Parts:
     """The parts of the service."""
     settings = host.settings_of(OrchestrationSettings)
     changes = Changes()
-    engine = Engine(host, settings, changes)
+    owner = await Owner.begin(host, store.release_leases)
+    engine = Engine(host, settings, owner.id, changes)
     starter = Starter(host, settings, engine.wake)
     scheduler = Scheduler(host, settings, starter)
     classifier = Classifier(settings)
@@ -28,7 +30,7 @@ async def build(host: Host) -> Parts:
         servicers=[(add_OrchestrationServiceServicer_to_server, service)],
         handlers=events.handlers(starter.start_workflow),
         background=[engine.run, scheduler.run, classifier.prepare],
-        close=[engine.close],
+        close=[engine.close, owner.close],
     )
 
 

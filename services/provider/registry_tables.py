@@ -19,7 +19,7 @@ _MODEL_KEYS = {
     *("upstream", "region", "data_policy"),
 }
 _MANNER_KEYS = {
-    *("path", "auth_header", "api_version", "headers", "rename", "drop", "send_reasoning"),
+    *("path", "auth_header", "api_version", "headers", "rename", "drop", "send_reasoning", "cache_marks"),
     *("batch_texts", "batch_tokens"),
 }
 _PROVIDER_KEYS = {
@@ -132,6 +132,7 @@ def _manner(where: str, entry: Mapping[str, Any]) -> Manner:
         dict(rename),
         tuple(entry.get("drop", ())),
         bool(entry.get("send_reasoning", False)),
+        bool(entry.get("cache_marks", False)),
         _batch(where, entry),
     )
 

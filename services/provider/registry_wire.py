@@ -26,7 +26,7 @@ def from_provider(message: api.ProviderDefinition) -> dict[str, Any]:
     table["dialect"] = _NAMES.get(message.dialect, "openai")
     table |= {name: dict(value) for name in ("headers", "rename") if (value := getattr(message, name))}
     table |= {"drop": list(message.drop)} if message.drop else {}
-    table |= {name: True for name in ("local", "send_reasoning") if getattr(message, name)}
+    table |= {name: True for name in ("local", "send_reasoning", "cache_marks") if getattr(message, name)}
     table |= {name: value for name in ("tokens_per_second", *_BATCH) if (value := getattr(message, name))}
     if message.HasField("timeouts"):
         table["timeouts"] = _timeouts(message.timeouts)
@@ -57,6 +57,7 @@ def to_provider(provider: Provider, *, changed_here: bool, tokens_per_second: fl
         rename=manner.rename,
         drop=manner.drop,
         send_reasoning=manner.send_reasoning,
+        cache_marks=manner.cache_marks,
         batch_texts=manner.batch.texts,
         batch_tokens=manner.batch.tokens,
         timeouts=api.CallTimeouts(**{name: _duration(getattr(limits, name)) for name in _TIMEOUTS}),

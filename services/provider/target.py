@@ -22,8 +22,9 @@ class Manner(Struct, frozen=True):
 
     `path` replaces the dialect's own; `auth_header` names a header that takes the bare key ("api-key" on Azure); `api_version`
     goes into the query (OpenAI dialect) or the version header (Anthropic); `rename` gives other names to fields of the body, and
-    `drop` leaves fields out that the provider would refuse; `send_reasoning` gives a model its earlier thoughts back; `batch` is
-    what it takes in one call for vectors, where that is not what its dialect says.
+    `drop` leaves fields out that the provider would refuse; `send_reasoning` gives a model its earlier thoughts back; `cache_marks`
+    says that it takes marks of what to cache, which the OpenAI dialect itself has not; `batch` is what it takes in one call for
+    vectors, where that is not what its dialect says.
     """
 
     path: str = ""
@@ -33,6 +34,7 @@ class Manner(Struct, frozen=True):
     rename: Mapping[str, str] = field(default_factory=dict)
     drop: tuple[str, ...] = ()
     send_reasoning: bool = False
+    cache_marks: bool = False
     batch: Batch = ANY
 
 

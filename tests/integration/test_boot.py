@@ -2,20 +2,33 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
+from tooloo.orchestration.v1 import orchestration_service_pb2 as orchestration
+from tooloo.orchestration.v1.orchestration_service_pb2_grpc import (
+    OrchestrationServiceServicer,
+    OrchestrationServiceStub,
+    add_OrchestrationServiceServicer_to_server,
+)
 from tooloo.system.v1 import system_service_pb2  # noqa: F401 - a boot looks at the contracts of its service
 
-from mesh import db, testing
+from mesh import boot, db, testing
 from mesh.host import Host, Parts
 from mesh.migrations import MigrationError
+from mesh.reconnect import refusal_of
+from mesh.settings import MeshSettings
 from tests.robustness.process import MeshProcess
 from tests.support.waiting import until
 
 SOON = {"TOOLOO_BUSY_TIMEOUT": "1ms"}
+RUN = "018f0000-0000-7000-8000-000000000001"
 
 
 @contextmanager
@@ -95,3 +108,50 @@ async def test_a_process_that_waits_for_its_store_can_be_stopped(tmp_path: Path)
         await process.start()
         await until(lambda: "learning.db can be written by nobody here" in output.read_text())
         assert await process.stop() == 0
+
+
+class _Held(OrchestrationServiceServicer):
+    """Begins to answer, and never ends."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Semaphore(0)
+
+    async def GetRun(self, request: orchestration.GetRunRequest, context: Any) -> orchestration.GetRunResponse:
+        """Nothing, ever."""
+        self.begun.release()
+        await asyncio.Event().wait()
+        return orchestration.GetRunResponse()
+
+    async def WatchRun(self, request: orchestration.WatchRunRequest, context: Any) -> AsyncIterator[orchestration.WatchRunResponse]:
+        """One message, then nothing."""
+        yield orchestration.WatchRunResponse()
+        self.begun.release()
+        await asyncio.Event().wait()
+
+
+async def test_calls_that_are_not_done_when_a_service_stops_are_refused(tmp_path: Path) -> None:
+    """Whole answers and streams alike: UNAVAILABLE, with a reason and when to come again."""
+    held = _Held()  # type: ignore[abstract] # it answers what this test asks
+
+    async def build(host: Host) -> Parts:
+        return Parts(servicers=[(add_OrchestrationServiceServicer_to_server, held)])
+
+    with tempfile.TemporaryDirectory(prefix="tooloo-") as sockets:
+        env = {"TOOLOO_DATA_FOLDER": str(tmp_path), "TOOLOO_SOCKET_FOLDER": sockets}
+        running = await boot.boot("orchestration", build, MeshSettings.load(env), env=env, with_bus=False)
+        async with grpc.aio.insecure_channel(running.address) as channel:
+            stub = OrchestrationServiceStub(channel)
+            watched = stub.WatchRun(orchestration.WatchRunRequest(run_id=RUN))
+            assert await watched.read() == orchestration.WatchRunResponse()
+            calls = [asyncio.ensure_future(call) for call in (watched.read(), _answer_of(stub))]
+            for _ in calls:
+                await held.begun.acquire()
+            await running.stop(timedelta(0))
+            for refused in await asyncio.gather(*calls, return_exceptions=True):
+                assert isinstance(refused, grpc.aio.AioRpcError)
+                refusal = refusal_of(refused)
+                assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "NOT_READY")
+
+
+async def _answer_of(stub: Any) -> object:
+    return await stub.GetRun(orchestration.GetRunRequest(run_id=RUN))

@@ -157,6 +157,17 @@ async def test_a_broken_off_export_goes_on_where_it_ended(tmp_path: Path) -> Non
         assert "go on with --resume" in again.stderr
 
 
+async def test_an_export_that_is_refused_leaves_no_file(tmp_path: Path) -> None:
+    """The next one with the right words is not told that its file is there already."""
+    async with running_bus(tmp_path) as bus:
+        await bus.publish(event(1))
+        file = tmp_path / "events.jsonl"
+        refused = await transfer("export", "--target", bus.address, "--types", "no type!", str(file))
+        assert (refused.returncode, file.exists()) == (1, False)
+        done = await transfer("export", "--target", bus.address, "--types", "*", str(file))
+        assert (done.returncode, file.read_bytes()) == (0, await exported(bus))
+
+
 def test_only_an_export_can_be_gone_on_with(tmp_path: Path) -> None:
     """Another file stays as it is; an empty one, or none, begins at the beginning."""
     other = tmp_path / "notes.txt"

@@ -161,7 +161,8 @@ async def test_what_a_killed_first_run_left_is_forgotten(tmp_path: Path) -> None
         await index.analyze(tree)
         database, now_us = index.running.host.db, to_us(index.running.host.clock.now())
         for repo_id, until_us in (("killed", now_us - 1), ("t", now_us + 60_000_000)):
-            await database.write(partial(store_runs.begin_run, repo_id=repo_id, root="/", run_id="elsewhere", until_us=until_us))
+            begin = partial(store_runs.begin_run, repo_id=repo_id, root="/", run_id="elsewhere", owner="elsewhere")
+            await database.write(partial(begin, until_us=until_us))
         async with asyncio.timeout(30):
             while await database.read(partial(store.find_repository, repo_id="killed")):  # noqa: ASYNC110 # nothing tells of it
                 await asyncio.sleep(0.02)
@@ -231,7 +232,7 @@ async def test_a_newer_run_elsewhere_wins(tmp_path: Path, monkeypatch: pytest.Mo
     async with running(tmp_path / "var", tmp_path / "trees") as index:
         run = asyncio.ensure_future(index.analyze(tree))
         await gate.reached.wait()
-        await index.running.host.db.write(lambda tx: store_runs.begin_run(tx, "t", str(tree), "another", 0))
+        await index.running.host.db.write(lambda tx: store_runs.begin_run(tx, "t", str(tree), "another", "", 0))
         gate.opened.set()
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await run
@@ -246,7 +247,7 @@ from tests.integration.context_bench import TREE, running, write_tree
 
 async def main(folder: Path, writes: int) -> None:
     tree = folder / "trees" / "t"
-    async with running(folder / "var", folder / "trees", batch_files="2", workers="1") as index:
+    async with running(folder / "var", folder / "trees", batch_files="2", workers="1", run_lease="1h") as index:
         await index.analyze(write_tree(tree, TREE))
         write_tree(tree, {path: None if path.endswith("draw.ts") else "import app.main\\n" + text for path, text in TREE.items()})
         write_tree(tree, {"added.py": "from app import store\\n"})
@@ -266,18 +267,30 @@ asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
 """
 
 
+async def killed(folder: Path, writes: int, way: str) -> None:
+    """A process that indexed a tree anew and was killed (-9) after so many writes of that."""
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'build' / 'api'}"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", KILLED, str(folder), str(writes), way, cwd=ROOT, env=env, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    assert process.returncode == -signal.SIGKILL, said.decode()
+
+
+async def test_a_killed_run_holds_nobody_up(tmp_path: Path) -> None:
+    """The next process on the store knows that it is gone, and waits for no lease."""
+    await killed(tmp_path, 3, "answers")
+    async with asyncio.timeout(120), running(tmp_path / "var", tmp_path / "trees", run_lease="1h") as index:
+        await index.analyze(tmp_path / "trees" / "t")
+
+
 @pytest.mark.parametrize(("writes", "way"), [*((writes, "answers") for writes in range(1, 11)), (8, "streams")])
 async def test_a_kill_in_the_middle_leaves_the_index_before(tmp_path: Path, writes: int, way: str) -> None:
     """Killed (-9) after any of its writes: the index is the one before, or the one after once it was published; a new run mends."""
-    env = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'build' / 'api'}"}
-    killed = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", KILLED, str(tmp_path), str(writes), way, cwd=ROOT, env=env, stderr=asyncio.subprocess.PIPE
-    )
-    _, said = await killed.communicate()
-    assert killed.returncode == -signal.SIGKILL, said.decode()
+    await killed(tmp_path, writes, way)
     tree = tmp_path / "trees" / "t"
     before = write_tree(tmp_path / "trees" / "before", TREE)
-    async with running(tmp_path / "var", tmp_path / "trees", run_lease="50ms") as index:
+    async with running(tmp_path / "var", tmp_path / "trees") as index:
         await index.analyze(before, "old")
         await index.analyze(tree, "new")
         old, new = await index.everything("old"), await index.everything("new")

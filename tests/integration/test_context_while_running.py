@@ -72,7 +72,7 @@ async def test_what_takes_a_folders_place_is_not_read(
 async def test_an_index_stays_when_no_parser_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All files would be unreadable and the index empty; the run is refused instead, and works when the parser does again."""
     tree = write_tree(tmp_path / "trees" / "t", TREE)
-    async with running(tmp_path / "var", tmp_path / "trees") as index:
+    async with running(tmp_path / "var", tmp_path / "trees", worker_idle="0s") as index:
         await index.analyze(tree)
         before = await index.everything("t")
         write_tree(tree, {path: text + "\n" for path, text in TREE.items()})
@@ -110,7 +110,7 @@ async def test_a_run_that_is_lost_while_it_links_says_so(tmp_path: Path, monkeyp
         loop, database = asyncio.get_running_loop(), index.running.host.db
 
         def overtaken(*given: Any) -> Resolver:
-            begin = database.write(lambda tx: store_runs.begin_run(tx, "t", str(tree), "another", 0))
+            begin = database.write(lambda tx: store_runs.begin_run(tx, "t", str(tree), "another", "", 0))
             asyncio.run_coroutine_threadsafe(begin, loop).result()
             return Resolver(*given)
 

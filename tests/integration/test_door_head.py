@@ -30,6 +30,12 @@ async def test_head_is_get_without_a_body(door: Bench, path: str) -> None:
         assert (await client.get(path)).status_code == got.status_code
 
 
+async def test_head_ends_no_sign_in(door: Bench) -> None:
+    """Link checkers and previews of chats send HEAD to the address that a browser comes back to: the service never hears of it."""
+    answer = await door.rest.head("/api/v1/oauth/callback?state=s&code=c")
+    assert (answer.status_code, answer.headers["allow"], answer.content) == (405, "GET", b"")
+
+
 async def test_head_of_a_stream_is_refused(door: Bench) -> None:
     """A stream has no end, so HEAD is not allowed there; the answer says what is."""
     answer = await door.rest.head("/api/v1/events/follow")

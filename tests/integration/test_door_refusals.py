@@ -151,6 +151,12 @@ async def test_who_may_come_again_is_told_when(door: Bench) -> None:
     assert retry.retry_delay.seconds == 1
 
 
+async def test_what_a_service_that_stops_never_took_goes_to_the_next_one(door: Bench) -> None:
+    """Calls that wait to be taken when their service stops are CANCELLED by gRPC itself; to their callers that was 499."""
+    answer = await posting({"events": [event("stops")]})(door.rest)
+    assert answer.status_code == 200
+
+
 async def test_pages_of_the_settings_may_write(door: Bench) -> None:
     """What keeps foreign pages out lets the known ones in."""
     for origin in (ORIGIN, f"http://localhost:{door.door.port}"):

@@ -20,6 +20,7 @@ from mesh import contracts, errors
 from mesh.db import Transaction
 from services.integration import notification
 from services.integration.flows import fields
+from services.integration.lease import Lease
 from services.integration.settings import IntegrationSettings
 from services.integration.store import slack as store
 from tests.integration.integration_bench import Bench, integration, until
@@ -94,6 +95,21 @@ async def test_a_notification_is_sent_by_one_replica(tmp_path: Path) -> None:
             await until(lambda: _any_in(one, SENT))
             await asyncio.sleep(0.1)
             assert (len(peer.seen), len(await one.told(integration_events_pb2.SlackSent))) == (2, 1)
+
+
+async def test_a_notification_of_a_killed_process_is_sent_by_the_next_one(peer: SlackPeer, tmp_path: Path) -> None:
+    """It waits for no lease: the next start knows that the process is gone."""
+    settings = {"slack_api_url": peer.api_url, "slack_bot_token": BOT_TOKEN, "slack_channel": "#ops", "notify_poll": "1h"}
+    async with integration(tmp_path, **settings, notify_lease="1h") as bench:
+        database, now = bench.running.host.db, bench.clock.now()
+        gone = Lease("gone", now, now + timedelta(hours=1))
+        message = slack_message_pb2.SlackMessage(message_id="m", channel="#ops", text=TEXT).SerializeToString()
+        row = {"message_id": "m", "state": store.PENDING, "message": message, "cause_event_id": None, "correlation_id": ""}
+        await database.write(partial(store.insert_slack_message, row={**row, "traceparent": "", "next_us": 0, "created_us": 0}))
+        assert await database.write(partial(store.claim_slack_message, message_id="m", lease=gone))
+        (tmp_path / "integration" / "owners" / "gone.lock").touch()
+        await bench.running.restart()
+        await until(partial(_posted, peer, 1))
 
 
 async def test_a_message_that_no_disk_takes_is_not_sent_again(

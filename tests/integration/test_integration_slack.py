@@ -4,7 +4,9 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -14,7 +16,9 @@ from slack_sdk.errors import SlackApiError
 from tooloo.integration.v1 import connection_pb2, integration_events_pb2, slack_message_pb2
 from tooloo.integration.v1 import integration_service_pb2 as pb
 
-from tests.integration.integration_bench import CALLBACK, Bench, came_back, integration, refusal
+from services.integration.lease import Lease
+from services.integration.store import calls
+from tests.integration.integration_bench import CALLBACK, Bench, came_back, integration, refusal, until
 from tests.peers import oidc, slack, web
 from tests.peers.slack import BOT_TOKEN, CHANNEL_ID, TS, SlackPeer
 from tests.peers.web import Reply, Seen
@@ -166,6 +170,68 @@ async def test_a_repeat_at_another_replica_waits(tmp_path: Path) -> None:
             go_on.set()
             assert await again == await first
             assert len(peer.seen) == 1
+
+
+async def test_a_call_that_was_taken_over_ends_only_its_own_lease(tmp_path: Path) -> None:
+    """A replica that was silent too long fails at last: a repeat there still waits for the one that took the call over."""
+    first_fails, second_ends = threading.Event(), threading.Event()
+    turns = iter(
+        [(first_fails, Reply(503)), (second_ends, Reply(200, json.dumps({"ok": True, "channel": "C1", "ts": TS}).encode()))]
+    )
+
+    def respond(_: Seen) -> Reply:
+        go_on, reply = next(turns)
+        assert go_on.wait(30)
+        return reply
+
+    with web.serving(respond) as peer:
+
+        async def asked(times: int) -> bool:
+            return len(peer.seen) == times
+
+        # so long that nobody renews it while this test lasts
+        settings = {"slack_api_url": peer.url, "slack_bot_token": BOT_TOKEN, "call_lease": "1h"}
+        async with integration(tmp_path, **settings) as one, integration(tmp_path, **settings) as other:
+            first = asyncio.ensure_future(notify(one, request_id=REQUEST_ID))
+            await until(lambda: asked(1))
+            for each in (one, other):
+                each.clock.advance(timedelta(hours=2))
+            over = asyncio.ensure_future(notify(other, request_id=REQUEST_ID))
+            await until(lambda: asked(2))
+            first_fails.set()
+            assert (await refusal(first)).reason == "DEPENDENCY_UNAVAILABLE"
+            again = asyncio.ensure_future(notify(one, request_id=REQUEST_ID))
+            await asyncio.sleep(0.5)
+            second_ends.set()
+            assert await again == await over
+            assert len(peer.seen) == 2
+
+
+async def test_what_a_killed_process_held_is_free_at_once(bench: Bench, tmp_path: Path) -> None:
+    """Its calls, notifications and refreshes: the next start knows that it is gone, and keeps what another one holds."""
+    now = bench.clock.now()
+    gone, alive, mine = (Lease(owner, now, now + timedelta(hours=1)) for owner in ("gone", "alive", "mine"))
+    for lease in (gone, alive):
+        assert await bench.running.host.db.write(partial(calls.claim_call, name=lease.owner, lease=lease))
+    (tmp_path / "integration" / "owners" / "gone.lock").touch()
+    await bench.running.restart()
+    assert await bench.running.host.db.write(partial(calls.claim_call, name="gone", lease=mine))
+    assert not await bench.running.host.db.write(partial(calls.claim_call, name="alive", lease=mine))
+
+
+async def test_a_lease_that_ended_is_renewed_unless_somebody_has_it(bench: Bench) -> None:
+    """A store that took nothing for longer than a lease: who still works on the call keeps it, unless it was taken over."""
+    database, now = bench.running.host.db, bench.clock.now()
+    late, other = (Lease(owner, now, now + MINUTE) for owner in ("late", "other"))
+    after = Lease("other", late.until, late.until + MINUTE)
+    assert await database.write(partial(calls.claim_call, name="call", lease=late))
+    assert await database.write(partial(calls.claim_call, name="another", lease=after))
+    renewed = replace(after, owner="late")
+    await database.write(partial(calls.renew_call, name="call", lease=renewed))
+    assert not await database.write(partial(calls.claim_call, name="call", lease=after))
+    await database.write(partial(calls.renew_call, name="another", lease=renewed))
+    await database.write(partial(calls.end_call, name="another", owner="late"))
+    assert not await database.write(partial(calls.claim_call, name="another", lease=other))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 from tooloo.integration.v1 import connection_pb2, integration_events_pb2
 from tooloo.integration.v1 import integration_service_pb2 as pb
 
+from services.integration.lease import Lease
 from services.integration.store import connections as store
 from tests.integration.integration_bench import CALLBACK, Bench, integration, oidc_settings, refusal, until
 from tests.peers import oidc, web
@@ -179,9 +180,9 @@ async def test_a_lease_that_a_killed_process_left_ends(bench: Bench) -> None:
     await bench.connect()
     bench.clock.advance(HOUR)
     found = await bench.stored()
-    now = bench.clock.now()
-    assert await bench.running.host.db.write(lambda tx: store.lease_refresh(tx, found, now, now + timedelta(seconds=30)))
-    assert not await bench.running.host.db.write(lambda tx: store.lease_refresh(tx, found, now, now + timedelta(seconds=30)))
+    lease = _lease(bench.clock.now())
+    assert await bench.running.host.db.write(lambda tx: store.lease_refresh(tx, found, lease))
+    assert not await bench.running.host.db.write(lambda tx: store.lease_refresh(tx, found, lease))
     await bench.running.restart()
     bench.clock.advance(timedelta(seconds=31))
     assert (await bench.check()).verified
@@ -191,13 +192,30 @@ async def test_a_lease_of_a_clock_that_was_ahead_holds_nobody_up(bench: Bench) -
     """A process that died while refreshing, and a clock that was put right by a day: the next one refreshes."""
     await bench.connect()
     found = await bench.stored()
-    ahead = bench.clock.now() + timedelta(days=1)
-    assert await bench.running.host.db.write(lambda tx: store.lease_refresh(tx, found, ahead, ahead + timedelta(seconds=30)))
+    ahead = _lease(bench.clock.now() + timedelta(days=1))
+    assert await bench.running.host.db.write(lambda tx: store.lease_refresh(tx, found, ahead))
     now = bench.clock.now()
     a_moment_before = now - timedelta(seconds=1)
     for at, taken in ((now, True), (a_moment_before, False)):
-        until = at + timedelta(seconds=30)
-        assert await bench.running.host.db.write(partial(store.lease_refresh, connection=found, now=at, until=until)) is taken
+        assert await bench.running.host.db.write(partial(store.lease_refresh, connection=found, lease=_lease(at))) is taken
+
+
+async def test_a_refresh_that_took_too_long_ends_only_its_own_lease(bench: Bench) -> None:
+    """The one who took the refresh over goes on alone when the first one fails at last."""
+    await bench.connect()
+    found, database = await bench.stored(), bench.running.host.db
+    late = _lease(bench.clock.now())
+    following = _lease(late.until)
+    for lease in (late, following):
+        assert await database.write(partial(store.lease_refresh, connection=found, lease=lease))
+    await database.write(partial(store.release_refresh, connection=found, lease=late))
+    assert not await database.write(partial(store.lease_refresh, connection=found, lease=following))
+    await database.write(partial(store.release_refresh, connection=found, lease=following))
+    assert await database.write(partial(store.lease_refresh, connection=found, lease=following))
+
+
+def _lease(begin: datetime) -> Lease:
+    return Lease("one", begin, begin + timedelta(seconds=30))
 
 
 async def test_a_grant_that_the_user_took_back_lapses(bench: Bench, issuer: str) -> None:

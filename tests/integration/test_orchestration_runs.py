@@ -16,6 +16,7 @@ from tooloo.orchestration.v1 import orchestration_service_pb2 as pb
 from tooloo.orchestration.v1 import run_pb2
 
 from mesh import errors
+from mesh.clock import to_us
 from tests.integration.orchestration_bench import OVERVIEW, START, Bench, running, start
 
 SUCCEEDED, FAILED, SKIPPED = run_pb2.NODE_STATE_SUCCEEDED, run_pb2.NODE_STATE_FAILED, run_pb2.NODE_STATE_SKIPPED
@@ -160,6 +161,24 @@ async def test_a_run_of_a_killed_process_is_taken_over_when_its_lease_ends(bench
     run = await bench.run_ended(answer.run_id)
     assert run.state == run_pb2.RUN_STATE_SUCCEEDED
     assert len(bench.far.applied) == 1
+
+
+async def test_a_run_of_a_killed_process_is_driven_by_the_next_one(tmp_path: Path) -> None:
+    """It waits for no lease: the next start knows that the process is gone."""
+    async with running(tmp_path, run_lease="1h") as bench:
+        bench.far.gates["slow"] = asyncio.Event()
+        answer = await bench.execute(start("a", "slow"), wait="0s")
+        await bench.far.called("slow")
+        until_us = to_us(bench.running.host.clock.now() + timedelta(hours=1))
+
+        async def killed(tx: Any) -> None:
+            await tx.execute("UPDATE runs SET lease_owner = 'killed', lease_until_us = :until_us", {"until_us": until_us})
+
+        await bench.running.host.db.write(killed)
+        (tmp_path / "orchestration" / "owners" / "killed.lock").touch()
+        bench.far.gates["slow"].set()
+        await bench.running.restart()
+        assert (await bench.run_ended(answer.run_id)).state == run_pb2.RUN_STATE_SUCCEEDED
 
 
 async def test_the_same_request_id_is_the_same_run(bench: Bench) -> None:

@@ -227,6 +227,27 @@ async def test_rhythms_go_on_after_the_clock_was_set_back(bench: Timed, again: b
     assert (await bench.task(daily)).fire_count == 1
 
 
+async def test_a_task_that_was_paused_when_the_clock_was_set_back(bench: Timed) -> None:
+    """Resumed within the time that comes again, it fires in it as all others do; a time of day that has been is not repeated."""
+    rhythms = ({"every": "60s"}, {"every": "60s"}, {"cron": "1 12 * * *"})
+    going, often, daily = [(await bench.schedule(rhythm)).task_id for rhythm in rhythms]
+    bench.clock.advance(MINUTE)
+    for task_id in (going, often, daily):
+        await bench.fired(task_id, 1)
+    for task_id in (often, daily):
+        await bench.stub.PauseTask(pb.PauseTaskRequest(task_id=task_id))
+    bench.clock.advance(-2 * MINUTE)
+    async with asyncio.timeout(30):
+        while (await bench.task(going)).next_fire_time.ToDatetime(tzinfo=UTC) > NOON:  # noqa: ASYNC110 # nothing tells
+            await asyncio.sleep(0.01)
+    for task_id in (often, daily):
+        await bench.stub.ResumeTask(pb.ResumeTaskRequest(task_id=task_id))
+    for fires in (2, 3):
+        bench.clock.advance(MINUTE)
+        await bench.fired(often, fires)
+    assert (await bench.task(daily)).fire_count == 1
+
+
 async def test_what_a_done_task_refuses(bench: Timed) -> None:
     """A task that has fired for the last time can be neither paused nor resumed, only deleted."""
     task_id = (await bench.schedule({"at": "2026-11-22T12:01:00Z"})).task_id

@@ -22,6 +22,7 @@ from services.context.progress import Meter, Phase, Progress
 from services.context.settings import ContextSettings
 from services.context.store import Repository
 from services.context.workers.pool import NoWorkers, Pool
+from services.context.workers.pools import Pools
 
 log = logging.getLogger(__name__)
 _WHEN_BUSY = timedelta(seconds=5)
@@ -73,13 +74,17 @@ class Watched:
 class Runs:
     """Starts runs and joins callers to those that are on their way and have read nothing yet; for whoever comes later one follows.
 
-    `after_run` is called when one has ended.
+    `owner` names this process among those on one store; `after_run` is called when a run has ended.
     """
 
-    def __init__(self, host: Host, settings: ContextSettings, after_run: Callable[[], None]) -> None:
+    def __init__(self, host: Host, settings: ContextSettings, owner: str, after_run: Callable[[], None]) -> None:
         self._host = host
         self._settings = settings
+        self._owner = owner
         self.after_run = after_run
+        self._pools = Pools(
+            lambda: Pool(settings.workers, settings.parse_timeout, settings.worker_memory_bytes), settings.worker_idle
+        )
         self._running: dict[str, _Running] = {}
 
     async def close(self) -> None:
@@ -88,6 +93,7 @@ class Runs:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._pools.close()
 
     async def analyze(self, request: Request, repo_id: str, root: Path) -> AnalyzeContextResponse:
         """Indexes a tree, or waits for a run that does so anyway; a caller that goes away does not end it."""
@@ -167,20 +173,20 @@ class Runs:
         self, request: Request, repo_id: str, root: Path, underway: _Underway, after: Answer | None
     ) -> AnalyzeContextResponse:
         await self._wait_for_others(repo_id, underway, after)
-        run_id, settings, started = self._host.ids(), self._settings, self._host.clock.monotonic()
+        run_id, started = self._host.ids(), self._host.clock.monotonic()
 
         async def begin(tx: Transaction) -> Repository:
             before = await store_queries.shown_repository(tx, repo_id)
             if before and before.root != str(root):
                 raise _other_root(repo_id, before.root)
-            return await store_runs.begin_run(tx, repo_id, str(root), run_id, self._alive_until())
+            return await store_runs.begin_run(tx, repo_id, str(root), run_id, self._owner, self._alive_until())
 
         at = await self._host.db.write(begin)
         underway.begun.set()
         alive = asyncio.create_task(self._show_life(repo_id, run_id))
         try:
-            async with Pool(settings.workers, settings.parse_timeout, settings.worker_memory_bytes) as pool:
-                run = Run(self._host, settings, at, root, run_id, pool, underway.meter)
+            async with self._pools.lent() as pool:
+                run = Run(self._host, self._settings, at, root, run_id, pool, underway.meter)
                 outcome = await run.execute()
                 underway.meter.enter(Phase.PUBLISHING)
             return await self._publish(request, run, at, outcome, started)

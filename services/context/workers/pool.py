@@ -36,7 +36,8 @@ class Pool:
     def __init__(self, size: int, timeout: timedelta, memory_bytes: int) -> None:
         self._timeout = timeout.total_seconds()
         self._memory = memory_bytes
-        self._slots: asyncio.Queue[asyncio.subprocess.Process | None] = asyncio.Queue()
+        # the one that came back last first: a small run after another needs one worker, not each of them
+        self._slots: asyncio.LifoQueue[asyncio.subprocess.Process | None] = asyncio.LifoQueue()
         self._running: set[asyncio.subprocess.Process] = set()
         for _ in range(size):
             self._slots.put_nowait(None)
@@ -46,6 +47,10 @@ class Pool:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Ends every worker."""
+        await self.close()
+
+    async def close(self) -> None:
         """Ends every worker."""
         for process in list(self._running):
             await self._end(process)
@@ -73,7 +78,10 @@ class Pool:
     async def _ask(self, root: Path, files: Sequence[tuple[str, str]], limits: Limits, *, parse: bool) -> Outcomes:
         process = await self._slots.get()
         try:
-            process = process or await self._start()
+            if process is None or process.returncode is not None:
+                # one that died while it had nothing to do says nothing of these files
+                await self._end(process)
+                process = await self._start()
             batch = {"root": str(root), "limits": asdict(limits), "files": files, "parse": parse}
             async with asyncio.timeout(self._timeout):
                 answer = await _exchange(process, batch)

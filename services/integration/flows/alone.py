@@ -13,6 +13,7 @@ from mesh.answers import request_id_of
 from mesh.db_errors import StoreRefusal
 from mesh.host import Host
 from mesh.unbroken import Unbroken
+from services.integration.lease import Lease
 from services.integration.store import calls
 
 R = TypeVar("R", bound=Message)
@@ -22,11 +23,15 @@ _RENEWALS = 4
 
 
 class Alone:
-    """Lets one call of a request_id do its work at a time; `lease` is how long one that fell silent keeps others from it."""
+    """Lets one call of a request_id do its work at a time; `lease` is how long one that fell silent keeps others from it.
 
-    def __init__(self, host: Host, unbroken: Unbroken, lease: timedelta) -> None:
+    `owner` names this process among those on one store.
+    """
+
+    def __init__(self, host: Host, unbroken: Unbroken, owner: str, lease: timedelta) -> None:
         self._host = host
         self._unbroken = unbroken
+        self._owner = owner
         self._lease = lease
 
     async def run(self, request: Message, answer: type[R], work: Callable[[], Awaitable[R]]) -> R:
@@ -56,16 +61,18 @@ class Alone:
             yield
         finally:
             renewing.cancel()
-            await self._host.db.write(lambda tx: calls.end_call(tx, name))
+            await self._host.db.write(lambda tx: calls.end_call(tx, name, self._owner))
 
     async def _renew(self, name: str) -> None:
         while True:
             await asyncio.sleep(self._lease.total_seconds() / _RENEWALS)
-            until = self._host.clock.now() + self._lease
             # a store that can take nothing now lets nobody else take the call either
             with suppress(StoreRefusal):
-                await self._host.db.write(partial(calls.renew_call, name=name, until=until))
+                await self._host.db.write(partial(calls.renew_call, name=name, lease=self._from_now()))
 
     async def _claim(self, name: str) -> bool:
+        return await self._host.db.write(partial(calls.claim_call, name=name, lease=self._from_now()))
+
+    def _from_now(self) -> Lease:
         now = self._host.clock.now()
-        return await self._host.db.write(lambda tx: calls.claim_call(tx, name, now, now + self._lease))
+        return Lease(self._owner, now, now + self._lease)

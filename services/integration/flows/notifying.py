@@ -24,6 +24,7 @@ from services.integration.exchange import Limited, Refused, RemoteError
 from services.integration.flows import refusals
 from services.integration.flows.alone import Alone
 from services.integration.flows.slacking import REMOTE, Slacking
+from services.integration.lease import Lease
 from services.integration.settings import IntegrationSettings
 from services.integration.slack import DEAD_TOKEN
 from services.integration.store import slack as store
@@ -38,9 +39,16 @@ class Notifying:
     """The way of a message from being asked for to being told as slack.sent."""
 
     def __init__(
-        self, host: Host, settings: IntegrationSettings, slacking: Slacking, alone: Alone, jitter: Callable[[], float]
+        self,
+        host: Host,
+        settings: IntegrationSettings,
+        owner: str,
+        slacking: Slacking,
+        alone: Alone,
+        jitter: Callable[[], float],
     ) -> None:
         self._host = host
+        self._owner = owner
         self._settings = settings
         self._slacking = slacking
         self._alone = alone
@@ -113,25 +121,24 @@ class Notifying:
     async def send_due(self) -> int:
         """Tries the messages whose time has come and that no other process sends; gives their number."""
         await self._keep_what_was_sent()
-        now = self._host.clock.now()
-        rows = await self._host.db.read(lambda tx: store.due_slack_messages(tx, now, now + self._settings.notify_lease, _BATCH))
+        lease = self._lease()
+        rows = await self._host.db.read(lambda tx: store.due_slack_messages(tx, lease, _BATCH))
         return sum([await self._try(row) for row in rows])
 
     async def _try(self, row: Row) -> bool:
         """One attempt, under a lease; False when somebody else makes it. One that is cut off is made again."""
-        now = self._host.clock.now()
-        until = now + self._settings.notify_lease
-        if not await self._host.db.write(lambda tx: store.claim_slack_message(tx, row["message_id"], now, until)):
+        lease = self._lease()
+        if not await self._host.db.write(lambda tx: store.claim_slack_message(tx, row["message_id"], lease)):
             return False
         message = SlackMessage.FromString(row["message"])
         with _caused_by(row, message):
             try:
                 sent = await self._slacking.send(message, await self._slacking.sender(message.user_id))
             except (RemoteError, errors.Refusal) as error:
-                await self._postpone(message, error, until)
+                await self._postpone(message, error, lease)
                 return True
             except asyncio.CancelledError:
-                await self._host.db.write(lambda tx: store.release_slack_message(tx, row["message_id"], until))
+                await self._host.db.write(lambda tx: store.release_slack_message(tx, row["message_id"], lease))
                 raise
         self._unkept.append((row, sent))
         await self._keep_what_was_sent()
@@ -149,7 +156,7 @@ class Notifying:
             await store.trim_slack_messages(tx, self._settings.slack_history)
             await self._host.tell(tx, events.slack_sent(sent))
 
-    async def _postpone(self, message: SlackMessage, error: RemoteError | errors.Refusal, until: datetime) -> None:
+    async def _postpone(self, message: SlackMessage, error: RemoteError | errors.Refusal, lease: Lease) -> None:
         """Sets the next attempt. Being asked to wait is no attempt; being refused is the last one, unless for our token."""
         now = self._host.clock.now()
         message.last_error = str(error)[:_LONGEST_ERROR]
@@ -167,11 +174,15 @@ class Notifying:
             message.next_attempt_time.FromDatetime(due)
             state, next_us = store.PENDING, to_us(due)
         put_off = store.PutOff(state, next_us, to_us(now))
-        await self._host.db.write(lambda tx: self._keep_unsent(tx, message, put_off, until))
+        await self._host.db.write(lambda tx: self._keep_unsent(tx, message, put_off, lease))
 
-    async def _keep_unsent(self, tx: Transaction, message: SlackMessage, put_off: store.PutOff, until: datetime) -> None:
-        await store.keep_unsent(tx, message.message_id, message.SerializeToString(), put_off, until)
+    async def _keep_unsent(self, tx: Transaction, message: SlackMessage, put_off: store.PutOff, lease: Lease) -> None:
+        await store.keep_unsent(tx, message.message_id, message.SerializeToString(), put_off, lease)
         await store.trim_slack_messages(tx, self._settings.slack_history)
+
+    def _lease(self) -> Lease:
+        now = self._host.clock.now()
+        return Lease(self._owner, now, now + self._settings.notify_lease)
 
     def _wait_after(self, attempt: int) -> timedelta:
         settings = self._settings

@@ -13,6 +13,7 @@ from services.integration.connection import LAPSED, Connection
 from services.integration.exchange import Refused, RemoteError
 from services.integration.flows import refusals
 from services.integration.flows.directory import Directory
+from services.integration.lease import Lease
 from services.integration.oauth import Tokens
 from services.integration.remote.outgoing import Outgoing
 from services.integration.settings import IntegrationSettings
@@ -29,6 +30,7 @@ class TokenKeeper:
         self,
         host: Host,
         settings: IntegrationSettings,
+        owner: str,
         vault: Vault,
         directory: Directory,
         outgoing: Outgoing,
@@ -36,6 +38,7 @@ class TokenKeeper:
     ) -> None:
         self._host = host
         self._settings = settings
+        self._owner = owner
         self._vault = vault
         self._directory = directory
         self._outgoing = outgoing
@@ -65,8 +68,8 @@ class TokenKeeper:
             wanted = force and connection.version == version
             if not wanted and not oauth.needs_refresh(connection.expires, self._host.clock.now(), self._settings.refresh_skew):
                 return connection
-            if await self._lease(connection):
-                return await self._unbroken.run(self._refresh(connection))
+            if lease := await self._lease(connection):
+                return await self._unbroken.run(self._refresh(connection, lease))
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
             connection = await self._again(connection)
         raise errors.unavailable(connection.provider, detail="a refresh of the token is under way")
@@ -75,10 +78,10 @@ class TokenKeeper:
         """Notes that the provider no longer takes the tokens."""
         await self._host.db.write(lambda tx: store.mark_lapsed(tx, connection))
 
-    async def _lease(self, connection: Connection) -> bool:
+    async def _lease(self, connection: Connection) -> Lease | None:
         now = self._host.clock.now()
-        until = now + self._settings.refresh_lease
-        return await self._host.db.write(lambda tx: store.lease_refresh(tx, connection, now, until))
+        lease = Lease(self._owner, now, now + self._settings.refresh_lease)
+        return lease if await self._host.db.write(lambda tx: store.lease_refresh(tx, connection, lease)) else None
 
     async def _again(self, connection: Connection) -> Connection:
         found = await self.find(connection.user_id, connection.provider)
@@ -86,8 +89,8 @@ class TokenKeeper:
             raise errors.not_found("connection", f"{connection.user_id}/{connection.provider}")
         return found
 
-    async def _refresh(self, connection: Connection) -> Connection:
-        """Asks for new tokens and keeps them; whoever calls holds the lease."""
+    async def _refresh(self, connection: Connection, lease: Lease) -> Connection:
+        """Asks for new tokens and keeps them; whoever calls holds this lease."""
         if not connection.refreshable:
             await self.lapse(connection)
             raise refusals.lapsed(connection.user_id, connection.provider)
@@ -95,7 +98,7 @@ class TokenKeeper:
             old = self.opened(connection)
             new = await self._ask(connection, old)
         except (RemoteError, errors.Refusal) as error:
-            await self._give_up(connection, error)
+            await self._give_up(connection, lease, error)
         renewed = connection.with_tokens(oauth.refreshed(old, new), self._vault, self._host.clock.now())
         if not await self._host.db.write(lambda tx: store.replace_tokens(tx, renewed)):
             log.warning("the connection %s was changed during its refresh", connection.place)
@@ -106,12 +109,12 @@ class TokenKeeper:
         answer = await self._outgoing.send(oauth.refresh(provider, old.refresh_token))
         return oauth.read_tokens(answer, old.scopes, self._host.clock.now())
 
-    async def _give_up(self, connection: Connection, error: RemoteError | errors.Refusal) -> NoReturn:
+    async def _give_up(self, connection: Connection, lease: Lease, error: RemoteError | errors.Refusal) -> NoReturn:
         """Ends the lease; a grant that the provider calls dead is dead, anything else may work the next time."""
         if isinstance(error, Refused) and error.code in oauth.DEAD_GRANTS:
             await self.lapse(connection)
             raise refusals.lapsed(connection.user_id, connection.provider) from error
-        await self._host.db.write(lambda tx: store.release_refresh(tx, connection))
+        await self._host.db.write(lambda tx: store.release_refresh(tx, connection, lease))
         if isinstance(error, RemoteError):
             raise refusals.of(connection.provider, error) from error
         raise error

@@ -1,28 +1,30 @@
 """Statements about calls under way: each is answered in one process, for another system must not be asked twice."""
 
-from datetime import datetime
-
-from mesh.clock import to_us
 from mesh.db import Transaction
+from services.integration.lease import Lease
+from services.integration.store import leases
 
 
-async def claim_call(tx: Transaction, name: str, now: datetime, until: datetime) -> bool:
-    """Leases a call to the caller until then; False while it is under way somewhere."""
-    # leases that have ended, and those that only a clock that has been set back since can have given
-    at = {"now_us": to_us(now), "latest_us": to_us(until + (until - now))}
-    await tx.execute("DELETE FROM calls_under_way WHERE lease_us <= :now_us OR lease_us > :latest_us", at)
+async def claim_call(tx: Transaction, name: str, lease: Lease) -> bool:
+    """Leases a call; False while it is under way somewhere."""
+    values = leases.values(lease)
+    await tx.execute(f"DELETE FROM calls_under_way WHERE {leases.FREE}", values)  # noqa: S608 # constants only
     claimed = await tx.execute(
-        "INSERT INTO calls_under_way (name, lease_us) VALUES (:name, :until_us) ON CONFLICT DO NOTHING",
-        {"name": name, "until_us": to_us(until)},
+        "INSERT INTO calls_under_way (name, lease_us, lease_owner) VALUES (:name, :until_us, :owner) ON CONFLICT DO NOTHING",
+        {**values, "name": name},
     )
     return claimed == 1
 
 
-async def renew_call(tx: Transaction, name: str, until: datetime) -> None:
-    """Lengthens that lease; one that has ended stays so."""
-    await tx.execute("UPDATE calls_under_way SET lease_us = :until_us WHERE name = :name", {"name": name, "until_us": to_us(until)})
+async def renew_call(tx: Transaction, name: str, lease: Lease) -> None:
+    """Lengthens the owner's lease, or takes one that has ended again; nothing when somebody else has it."""
+    await tx.execute(
+        "INSERT INTO calls_under_way (name, lease_us, lease_owner) VALUES (:name, :until_us, :owner)"
+        " ON CONFLICT (name) DO UPDATE SET lease_us = :until_us WHERE lease_owner = :owner",
+        {**leases.values(lease), "name": name},
+    )
 
 
-async def end_call(tx: Transaction, name: str) -> None:
-    """Ends that lease."""
-    await tx.execute("DELETE FROM calls_under_way WHERE name = :name", {"name": name})
+async def end_call(tx: Transaction, name: str, owner: str) -> None:
+    """Ends the owner's lease, unless somebody else has taken it over since."""
+    await tx.execute("DELETE FROM calls_under_way WHERE name = :name AND lease_owner = :owner", {"name": name, "owner": owner})

@@ -7,6 +7,8 @@ from mesh.clock import from_us, to_us
 from mesh.db import Row, Transaction
 from mesh.vault import Sealed
 from services.integration.connection import ACTIVE, LAPSED, Authorization, Connection
+from services.integration.lease import Lease
+from services.integration.store import leases
 
 
 async def insert_authorization(tx: Transaction, authorization: Authorization) -> None:
@@ -88,26 +90,22 @@ async def replace_tokens(tx: Transaction, connection: Connection) -> bool:
     return changed == 1
 
 
-async def lease_refresh(tx: Transaction, connection: Connection, now: datetime, until: datetime) -> bool:
-    """Takes the right to refresh this version of the tokens; False while someone else has it.
-
-    A lease that ends later than twice the time of one taken now was taken before the clock was set back; it counts no more.
-    """
+async def lease_refresh(tx: Transaction, connection: Connection, lease: Lease) -> bool:
+    """Takes the right to refresh this version of the tokens; False while someone else has it."""
     changed = await tx.execute(
-        "UPDATE connections SET lease_us = :until_us"
-        " WHERE user_id = :user_id AND provider = :provider AND version = :version"
-        " AND (lease_us <= :now_us OR lease_us > :latest_us)",
-        {**_key(connection.user_id, connection.provider), "version": connection.version}
-        | {"until_us": to_us(until), "now_us": to_us(now), "latest_us": to_us(until + (until - now))},
+        "UPDATE connections SET lease_us = :until_us, lease_owner = :owner"  # noqa: S608 # constants only
+        f" WHERE user_id = :user_id AND provider = :provider AND version = :version AND {leases.FREE}",
+        {**leases.values(lease), **_key(connection.user_id, connection.provider), "version": connection.version},
     )
     return changed == 1
 
 
-async def release_refresh(tx: Transaction, connection: Connection) -> None:
-    """Gives the right to refresh back without new tokens."""
+async def release_refresh(tx: Transaction, connection: Connection, lease: Lease) -> None:
+    """Gives the right to refresh back without new tokens, unless somebody else has taken it over since."""
     await tx.execute(
-        "UPDATE connections SET lease_us = 0 WHERE user_id = :user_id AND provider = :provider AND version = :version",
-        {**_key(connection.user_id, connection.provider), "version": connection.version},
+        "UPDATE connections SET lease_us = 0"  # noqa: S608 # constants only
+        f" WHERE user_id = :user_id AND provider = :provider AND version = :version AND {leases.HELD}",
+        {**leases.values(lease), **_key(connection.user_id, connection.provider), "version": connection.version},
     )
 
 

@@ -1,16 +1,14 @@
 """Statements about messages to Slack."""
 
-from datetime import datetime
 from typing import Any, NamedTuple
 
-from mesh.clock import to_us
 from mesh.db import Row, Transaction
+from services.integration.lease import Lease
+from services.integration.store import leases
 
 PENDING, SENT, FAILED = "pending", "sent", "failed"
-# nobody sends it: its lease has ended, or is one that only a clock that has been set back since can have given
-_FREE = "(lease_us <= :now_us OR lease_us > :latest_us)"
 # its time has come, or it was put off before the clock was set back
-_DUE = f"state = :pending AND (next_us <= :now_us OR since_us > :now_us) AND {_FREE}"
+_DUE = f"state = :pending AND (next_us <= :now_us OR since_us > :now_us) AND {leases.FREE}"
 
 
 class PutOff(NamedTuple):
@@ -21,8 +19,8 @@ class PutOff(NamedTuple):
     since_us: int
 
 
-def _at(now: datetime, until: datetime) -> dict[str, object]:
-    return {"pending": PENDING, "now_us": to_us(now), "until_us": to_us(until), "latest_us": to_us(until + (until - now))}
+def _of(lease: Lease) -> dict[str, object]:
+    return {**leases.values(lease), "pending": PENDING}
 
 
 async def insert_slack_message(tx: Transaction, row: dict[str, Any]) -> bool:
@@ -37,29 +35,30 @@ async def insert_slack_message(tx: Transaction, row: dict[str, Any]) -> bool:
     return inserted == 1
 
 
-async def due_slack_messages(tx: Transaction, now: datetime, until: datetime, limit: int) -> list[Row]:
-    """Waiting messages whose time has come and that nobody sends, oldest first; a lease that began now would end then."""
+async def due_slack_messages(tx: Transaction, lease: Lease, limit: int) -> list[Row]:
+    """Waiting messages whose time has come and that nobody sends, oldest first, for whoever would take this lease."""
     return await tx.fetch_all(
         f"SELECT message_id, message, correlation_id, traceparent FROM slack_messages WHERE {_DUE}"  # noqa: S608 # constants only
         " ORDER BY next_us, message_id LIMIT :limit",
-        {**_at(now, until), "limit": limit},
+        {**_of(lease), "limit": limit},
     )
 
 
-async def claim_slack_message(tx: Transaction, message_id: str, now: datetime, until: datetime) -> bool:
-    """Leases a due message to the caller until then; False when somebody else has it, or has sent it."""
+async def claim_slack_message(tx: Transaction, message_id: str, lease: Lease) -> bool:
+    """Leases a due message; False when somebody else has it, or has sent it."""
     claimed = await tx.execute(
-        f"UPDATE slack_messages SET lease_us = :until_us WHERE message_id = :message_id AND {_DUE}",  # noqa: S608 # constants only
-        {**_at(now, until), "message_id": message_id},
+        "UPDATE slack_messages SET lease_us = :until_us, lease_owner = :owner"  # noqa: S608 # constants only
+        f" WHERE message_id = :message_id AND {_DUE}",
+        {**_of(lease), "message_id": message_id},
     )
     return claimed == 1
 
 
-async def release_slack_message(tx: Transaction, message_id: str, until: datetime) -> None:
+async def release_slack_message(tx: Transaction, message_id: str, lease: Lease) -> None:
     """Gives a message back that this lease was for."""
     await tx.execute(
-        "UPDATE slack_messages SET lease_us = 0 WHERE message_id = :message_id AND lease_us = :until_us",
-        {"message_id": message_id, "until_us": to_us(until)},
+        f"UPDATE slack_messages SET lease_us = 0 WHERE message_id = :message_id AND {leases.HELD}",  # noqa: S608 # constants only
+        {**_of(lease), "message_id": message_id},
     )
 
 
@@ -73,12 +72,12 @@ async def keep_sent(tx: Transaction, message_id: str, message: bytes) -> bool:
     return changed == 1
 
 
-async def keep_unsent(tx: Transaction, message_id: str, message: bytes, put_off: PutOff, until: datetime) -> None:
+async def keep_unsent(tx: Transaction, message_id: str, message: bytes, put_off: PutOff, lease: Lease) -> None:
     """Keeps how far a message has come and ends this lease, unless somebody else has taken it over since."""
     await tx.execute(
-        "UPDATE slack_messages SET state = :state, message = :message, next_us = :next_us, since_us = :since_us, lease_us = 0"
-        " WHERE message_id = :message_id AND state = :pending AND lease_us = :until_us",
-        {"message_id": message_id, "message": message, **put_off._asdict()} | {"pending": PENDING, "until_us": to_us(until)},
+        "UPDATE slack_messages SET state = :state, message = :message, next_us = :next_us, since_us = :since_us,"  # noqa: S608 # constants only
+        f" lease_us = 0 WHERE message_id = :message_id AND state = :pending AND {leases.HELD}",
+        {**_of(lease), **put_off._asdict(), "message_id": message_id, "message": message},
     )
 
 

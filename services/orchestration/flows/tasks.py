@@ -89,6 +89,7 @@ class TaskCalls(Calls):
 
         async def effect(tx: Transaction) -> pb.ResumeTaskResponse:
             task = await self._change(tx, request.task_id, self._resumed)
+            await self._fire_anew(tx, task)
             return pb.ResumeTaskResponse(task=wire.task_message(task))
 
         return await self._host.once(request, pb.ResumeTaskResponse, effect)
@@ -112,6 +113,15 @@ class TaskCalls(Calls):
             await task_store.save_task(tx, changed)
             tx.after_commit(self._parts.scheduler.wake)
         return changed
+
+    async def _fire_anew(self, tx: Transaction, task: TaskRecord) -> None:
+        """After the clock was set back: the rhythm of a task that was paused then goes on from now, as that of all others did."""
+        now = self._host.clock.now()
+        if task.last_fire_us is None or from_us(task.last_fire_us) <= now:
+            return
+        rhythm = wire.schedule_of(task_pb2.Schedule.FromString(task.schedule), task.created_us)
+        if schedule.after_set_back(rhythm, from_us(task.last_fire_us), now):
+            await task_store.forget_fires(tx, task.task_id, to_us(now))
 
     def _paused(self, task: TaskRecord) -> TaskRecord:
         return replace(task, status="paused")

@@ -29,11 +29,11 @@ _FORGET_AT_A_TIME = 100
 class Engine:
     """The background loop of runs."""
 
-    def __init__(self, host: Host, settings: OrchestrationSettings, changes: Changes) -> None:
+    def __init__(self, host: Host, settings: OrchestrationSettings, owner: str, changes: Changes) -> None:
         self._host = host
         self._settings = settings
         caller = Caller(host.client, settings.max_output_bytes)
-        self._tools = Tools(host, settings, caller, Places(settings.running_nodes), changes, owner=host.ids())
+        self._tools = Tools(host, settings, caller, Places(settings.running_nodes), changes, owner)
         self._driving: dict[str, tuple[Driver, asyncio.Task[None]]] = {}
         self._woken = asyncio.Event()
 

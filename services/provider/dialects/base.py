@@ -198,6 +198,23 @@ def words_of_result(part: ToolResult) -> str:
     return f"Error: {part.text}" if part.is_error and not part.text.startswith("Error") else part.text
 
 
+def marked(made: dict[str, Any], cache: str) -> dict[str, Any]:
+    """A part with the mark that asks to keep the prompt up to here, as Anthropic has it; as it is when nothing is asked."""
+    if not cache:
+        return made
+    return {**made, "cache_control": {"type": "ephemeral", **({"ttl": cache} if cache != "5m" else {})}}
+
+
+def unmarked(chat: Chat) -> Chat:
+    """The same without such marks."""
+    messages = tuple(replace(each, parts=tuple(_without_mark(part) for part in each.parts)) for each in chat.messages)
+    return replace(chat, messages=messages, tools=tuple(_without_mark(tool) for tool in chat.tools))
+
+
+def _without_mark(part: Any) -> Any:
+    return replace(part, cache="") if getattr(part, "cache", "") else part
+
+
 def parsed(text: str) -> Any:
     """The value of a JSON text that a model or a tool wrote; ValueError or RecursionError for what is none."""
     value = json.loads(text)

@@ -208,3 +208,35 @@ def test_top_p_of_1_beside_a_temperature() -> None:
         asked = OpenAIDoor().read({"model": "m", **said(), **given})
         target = Target("p", MODELS["anthropic"], "anthropic", "http://nowhere")
         assert json.loads(DIALECTS["anthropic"].request(asked.chat, target, stream=False).body).get("top_p") == sent
+
+
+MARK: Mapping[str, Any] = {"cache_control": {"type": "ephemeral"}}
+LONG_MARK: Mapping[str, Any] = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+PNG = {"type": "base64", "media_type": "image/png", "data": "aGk="}
+MARKED = {
+    "system": [{"type": "text", "text": "rules", **LONG_MARK}],
+    "tools": [{"name": "look", "input_schema": SCHEMA, **MARK}],
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "a book", **MARK}, {"type": "image", "source": PNG, **MARK}]},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "look", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c", "content": "found", **MARK}]},
+    ],
+}
+
+
+def test_marks_of_what_to_cache_go_to_who_takes_them() -> None:
+    """OpenRouter has them at texts, pictures, results and tools; other providers of the dialect would refuse them."""
+    chat = AnthropicDoor().read({"model": "m", "max_tokens": 9, **MARKED}).chat
+    for takes in (True, False):
+        target = Target("p", "m", "openai", "http://nowhere", manner=Manner(cache_marks=takes))
+        sent = json.loads(DIALECTS["openai"].request(chat, target, stream=False).body)
+        assert json.dumps(sent).count("cache_control") == (5 if takes else 0)
+        system, user, _, result = sent["messages"]
+        if takes:
+            assert system["content"] == [{"type": "text", "text": "rules", **LONG_MARK}]
+            assert user["content"][0] == {"type": "text", "text": "a book", **MARK}
+            assert MARK.items() <= user["content"][1].items()
+            assert result == {"role": "tool", "tool_call_id": "c", "content": [{"type": "text", "text": "found", **MARK}]}
+            assert MARK.items() <= sent["tools"][0].items()
+        else:
+            assert (system["content"], result["content"]) == ("rules", "found")

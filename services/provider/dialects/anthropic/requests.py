@@ -10,6 +10,7 @@ from services.provider.dialects.base import (
     FIRST_TURN,
     Unsupported,
     arguments_of,
+    marked,
     own_extra,
     own_part,
     unknown_of,
@@ -157,7 +158,7 @@ def _tool(tool: Tool) -> dict[str, Any]:
     made: dict[str, Any] = {"name": tool.name, "input_schema": dict(tool.parameters) or {"type": "object", "properties": {}}}
     made |= {"description": tool.description} if tool.description else {}
     made |= {"strict": tool.strict} if tool.strict is not None else {}
-    return _marked({**made, **tool.extra.get(NAME, {})}, tool.cache)
+    return marked({**made, **tool.extra.get(NAME, {})}, tool.cache)
 
 
 def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -186,12 +187,12 @@ def blocks(parts: Iterable[Part]) -> list[dict[str, Any]]:
 
 def _block(part: Part) -> dict[str, Any] | None:
     if isinstance(part, Text):
-        return _marked({"type": "text", "text": part.text}, part.cache) if part.text.strip() else None
+        return marked({"type": "text", "text": part.text}, part.cache) if part.text.strip() else None
     if isinstance(part, Image):
-        return _marked({"type": "image", "source": _source(part)}, part.cache)
+        return marked({"type": "image", "source": _source(part)}, part.cache)
     if isinstance(part, ToolCall):
         made = {"type": "tool_use", "id": _id(part.call_id), "name": part.name, "input": arguments_of(part.arguments)}
-        return _marked(made, part.cache)
+        return marked(made, part.cache)
     if isinstance(part, ToolResult):
         return _result(part)
     if isinstance(part, Reasoning):
@@ -208,7 +209,7 @@ def _source(image: Image) -> dict[str, Any]:
 def _result(part: ToolResult) -> dict[str, Any]:
     content = part.content if isinstance(part.content, str) else blocks(part.content) or ""
     made: dict[str, Any] = {"type": "tool_result", "tool_use_id": _id(part.call_id), "content": content}
-    return _marked(made | ({"is_error": True} if part.is_error else {}), part.cache)
+    return marked(made | ({"is_error": True} if part.is_error else {}), part.cache)
 
 
 def _id(call_id: str) -> str:
@@ -216,9 +217,3 @@ def _id(call_id: str) -> str:
     if _CALL_ID.fullmatch(call_id):
         return call_id
     return f"call_{hashlib.sha256(call_id.encode(errors='replace')).hexdigest()[:24]}"
-
-
-def _marked(made: dict[str, Any], cache: str) -> dict[str, Any]:
-    if not cache:
-        return made
-    return {**made, "cache_control": {"type": "ephemeral", **({"ttl": cache} if cache != "5m" else {})}}

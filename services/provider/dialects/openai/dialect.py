@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from services.provider.chat import Answer, Chat
-from services.provider.dialects.base import JSON, Dialect, Outgoing, dump, load, unknown_wishes
+from services.provider.dialects.base import JSON, Dialect, Outgoing, dump, load, unknown_wishes, unmarked
 from services.provider.dialects.openai import answers, embeddings, requests
 from services.provider.dialects.openai.streams import Reader
 from services.provider.dialects.refusals import refusal
@@ -25,7 +25,8 @@ class OpenAI(Dialect):
 
     def body(self, chat: Chat, target: Target) -> dict[str, Any]:
         """A chat completion request."""
-        return requests.write(chat, target.model, send_reasoning=target.manner.send_reasoning)
+        manner = target.manner
+        return requests.write(chat if manner.cache_marks else unmarked(chat), target.model, send_reasoning=manner.send_reasoning)
 
     def request(self, chat: Chat, target: Target, *, stream: bool) -> Outgoing:
         """The request; the usage of a stream is always asked for."""

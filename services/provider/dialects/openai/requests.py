@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.provider.chat import Chat, Foreign, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
-from services.provider.dialects.base import Unsupported, own_extra, own_part, words_of_result
+from services.provider.dialects.base import Unsupported, marked, own_extra, own_part, words_of_result
 
 NAME = "openai"
 _ROLES = {Role.SYSTEM: "system", Role.USER: "user", Role.ASSISTANT: "assistant", Role.TOOL: "user"}
@@ -65,7 +65,7 @@ def _tool(tool: Tool) -> dict[str, Any]:
     function |= {"description": tool.description} if tool.description else {}
     function |= {"parameters": dict(tool.parameters)} if tool.parameters else {}
     function |= {"strict": tool.strict} if tool.strict is not None else {}
-    return {"type": "function", "function": function}
+    return marked({"type": "function", "function": function}, tool.cache)
 
 
 def _message(message: Message, send_reasoning: bool) -> list[dict[str, Any]]:
@@ -97,7 +97,7 @@ def _assistant(parts: Sequence[Part], send_reasoning: bool) -> dict[str, Any]:
 
 def _content(parts: Sequence[Part]) -> Any:
     """Words alone go as text, which every provider takes; a list only when there is more to say."""
-    plain = [part.text for part in parts if isinstance(part, Text)]
+    plain = [part.text for part in parts if isinstance(part, Text) and not part.cache]
     if len(plain) == len(parts) and len(plain) < 2:  # noqa: PLR2004 - several texts stay apart
         return "".join(plain)
     return [made for part in parts if (made := _part(part)) is not None]
@@ -105,10 +105,11 @@ def _content(parts: Sequence[Part]) -> Any:
 
 def _part(part: Part) -> dict[str, Any] | None:
     if isinstance(part, Text):
-        return {"type": "text", "text": part.text}
+        return marked({"type": "text", "text": part.text}, part.cache if part.text.strip() else "")
     if isinstance(part, Image):
         url = part.url or f"data:{part.media_type};base64,{part.data}"
-        return {"type": "image_url", "image_url": {"url": url, **({"detail": part.detail} if part.detail else {})}}
+        made = {"type": "image_url", "image_url": {"url": url, **({"detail": part.detail} if part.detail else {})}}
+        return marked(made, part.cache)
     if isinstance(part, Foreign):
         return own_part(part, NAME)
     if isinstance(part, Reasoning):
@@ -126,4 +127,4 @@ def _call(part: ToolCall) -> dict[str, Any]:
 
 
 def _result(part: ToolResult) -> dict[str, Any]:
-    return {"role": "tool", "tool_call_id": part.call_id, "content": words_of_result(part)}
+    return {"role": "tool", "tool_call_id": part.call_id, "content": _content([Text(words_of_result(part), part.cache)])}
