@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
-from mesh.settings import Section, setting
+from mesh.settings import Section, SettingError, setting
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -49,6 +49,11 @@ class DoorSettings(Section):
     keepalive: timedelta = setting(
         timedelta(seconds=5), "How often, and for how long, the door waits for a sign of life of a service."
     )
+
+    def check(self) -> None:
+        """SettingError for a door that would answer nobody, or a name given twice, which Envoy refuses."""
+        if not self.hosts or len(set(self.hosts)) < len(self.hosts):
+            raise SettingError(f"{self.env_name('hosts')} must hold a host name, and each but once; `*` allows any")
 
 
 def seconds(value: timedelta) -> str:

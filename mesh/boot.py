@@ -22,12 +22,14 @@ from mesh.boundary import Boundary
 from mesh.client import MeshClient
 from mesh.clock import Clock, SystemClock, to_us
 from mesh.db import Database, Transaction
+from mesh.db_errors import UnusableError
 from mesh.errors import Refusal
 from mesh.follow import BusClient
 from mesh.host import Host, Parts
 from mesh.ids import Ids, new_id
 from mesh.inbox import Inbox
 from mesh.memory import settle_heap
+from mesh.migrations import MigrationError
 from mesh.outbox import Relay
 from mesh.settings import MeshSettings, SettingError
 
@@ -218,7 +220,7 @@ def run(name: str, build: Build, *, alone: bool = False) -> None:
     """
     try:
         _run(name, build, MeshSettings.load(), alone=alone)
-    except SettingError as error:
+    except (SettingError, MigrationError, UnusableError) as error:
         # it says what to do; where it came from is no help
         raise SystemExit(str(error)) from None
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.doctor import __main__ as doctor
 from gateway.doctor import installation, machine, probing
 from gateway.doctor.finding import Finding, Level
 from gateway.doctor.installation import Folder, Leftover
@@ -154,3 +155,20 @@ def test_a_leftover_process_is_found_by_the_folder_it_works_on(tmp_path: Path) -
         for process in started:
             process.kill()
             process.wait()
+
+
+def test_a_port_of_two_settings_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Envoy could not listen on it twice."""
+    monkeypatch.setenv("TOOLOO_LEARNING_PORT", "3000")
+    (found,) = probing.setting_problems()
+    assert "TOOLOO_DOOR_PORT and TOOLOO_LEARNING_PORT are both 3000" in found
+
+
+def test_a_file_that_is_no_database_any_more_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when nothing of its beginning is left; one that is empty has just been made."""
+    monkeypatch.setenv("TOOLOO_DATA_FOLDER", str(tmp_path))
+    for name in ("ruined", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.db").write_bytes(b"?" * 5000 * (name == "ruined"))
+    (found,) = (each for each in doctor.examine(deep=True) if each.check == "integrity")
+    assert (found.level, found.seen) == (Level.FAULT, "ruined/ruined.db is damaged")
