@@ -114,7 +114,7 @@ def assert_is_helpful(found: Finding) -> None:
 def test_a_misspelt_setting_is_named_with_what_was_meant() -> None:
     """Real settings, those of tests and other programs' variables are left alone."""
     known = {"TOOLOO_DOOR_PORT", "TOOLOO_LOG_LEVEL"}
-    environment = ["TOOLOO_DOR_PORT", "TOOLOO_DOOR_PORT", "TOOLOO_TEST_SEED", "TOOLOO_CONFIG", "PATH", "TOOLOO_XYZ"]
+    environment = ["TOOLOO_DOR_PORT", "TOOLOO_DOOR_PORT", "TOOLOO_TEST_SEED", "TOOLOO_CONFIG", "TOOLOO_DOOR", "PATH", "TOOLOO_XYZ"]
     found = list(installation.unknown_names(environment, known))
     assert [each.seen for each in found] == ["TOOLOO_DOR_PORT", "TOOLOO_XYZ"]
     assert "TOOLOO_DOOR_PORT" in found[0].todo
