@@ -77,7 +77,7 @@ def test_nothing_there() -> None:
     ("door", "told"), [(None, "start the mesh with: tooloo up"), (3000, "does not answer"), (4300, "127.0.0.1:4300")]
 )
 def test_what_helps_when_nothing_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, door: int | None, told: str) -> None:
-    """Another terminal has perhaps started the mesh of this folder, with a setting that this one lacks; to start it again would fail."""
+    """Perhaps another terminal has started the mesh of this folder with a setting that this one lacks."""
     monkeypatch.setenv("TOOLOO_DATA_FOLDER", str(tmp_path))
     with instance.held(tmp_path, door, "127.0.0.1") if door else nullcontext():
         assert told in calling.next_step_where_nothing_answers(Console(door="127.0.0.1:3000"))
