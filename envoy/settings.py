@@ -18,7 +18,8 @@ class DoorSettings(Section):
 
     hosts: tuple[str, ...] = setting(
         ("localhost", "127.0.0.1", "[::1]"),
-        "Host names callers may use, so that a foreign page cannot reach the door by DNS rebinding; `*` allows any.",
+        "Host names callers may use, so that a foreign page cannot reach the door by DNS rebinding; `*` allows any. Those of this"
+        " machine (localhost and the address that is listened on) always may, but for writes of pages.",
     )
     origins: tuple[str, ...] = setting(
         (), "Origins of other web pages that may call, e.g. http://localhost:5173; pages of the door itself always may."

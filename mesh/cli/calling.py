@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import Message
 
 from mesh import instance
+from mesh.address import here
 from mesh.cli import refusing, watching
 from mesh.cli.console import Code, Console, Failure
 from mesh.cli.schema import Rpc, Schema, load
@@ -127,4 +128,4 @@ def next_step_where_nothing_answers(console: Console) -> str:
         return "start the mesh with: tooloo up"
     if console.target.endswith(f":{found.door_port}"):
         return f"the mesh of this data folder runs (process {found.pid}), its door does not answer: tooloo doctor"
-    return f"the mesh of this data folder has its door elsewhere: tooloo --door {found.listen_address}:{found.door_port} ..."
+    return f"the mesh of this data folder has its door elsewhere: tooloo --door {here(found.listen_address)}:{found.door_port} ..."
