@@ -12,7 +12,7 @@ from services.learning.settings import LearningSettings
 async def build(host: Host) -> Parts:
     """The parts of the service."""
     settings = host.settings_of(LearningSettings)
-    curriculum = settings.curriculum()
+    curriculum = settings.curriculum
     service = LearningService(host, settings, curriculum)
     return Parts(servicers=[(add_LearningServiceServicer_to_server, service)], handlers=handlers(curriculum, host.clock))
 

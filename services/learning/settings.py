@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -36,10 +37,11 @@ class LearningSettings(Section):
         """SettingError for a time zone that there is not, and a curriculum that cannot be used."""
         with usable(self.env_name("time_zone")):
             zone_of(self.time_zone)
-        self.curriculum()
+        _ = self.curriculum
 
+    @cached_property
     def curriculum(self) -> Curriculum:
-        """The curriculum of the folder."""
+        """The curriculum of the folder; read once, for that takes a while."""
         with usable(self.env_name("curriculum_folder")):
             return read_curriculum(self.curriculum_folder)
 
