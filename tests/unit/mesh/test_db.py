@@ -221,7 +221,8 @@ async def test_migrations_are_applied_once_and_never_edited(tmp_path: Path, sche
 
 async def test_a_migration_that_finds_no_room_says_so(tmp_path: Path) -> None:
     """SQLite has undone it by itself then: a boot that is told of the disk waits, one that is told of the undoing ends."""
-    big = migrations.Migration("test", 1, "0001_big.sql", "CREATE TABLE big AS SELECT randomblob(1000000) AS bytes;\n")
+    sql = "CREATE TABLE big (bytes BLOB);\nINSERT INTO big VALUES (zeroblob(1000000));\n"
+    big = migrations.Migration("test", 1, "0001_big.sql", sql)
     async with aiosqlite.connect(tmp_path / "a.db", isolation_level=None) as connection:
         await connection.execute("PRAGMA max_page_count = 20")
         with pytest.raises(sqlite3.OperationalError) as full:
