@@ -52,7 +52,9 @@ REPLIES = (
 )
 
 # what Envoy makes of an HTTP status for gRPC callers; the Status in the details must say the same
-NATIVE_CODES = {404: code_pb2.UNIMPLEMENTED, 503: code_pb2.UNAVAILABLE, 504: code_pb2.DEADLINE_EXCEEDED}
+NATIVE_CODES = {
+    404: code_pb2.UNIMPLEMENTED, 421: code_pb2.UNKNOWN, 503: code_pb2.UNAVAILABLE, 504: code_pb2.DEADLINE_EXCEEDED,
+}  # fmt: skip
 # a native caller's reply has no body: the text becomes grpc-message; a transcoded call is gRPC by now too, but has its old path
 _CALLED_NATIVELY = (
     {"header_filter": {"header": {"name": "content-type", "string_match": {"prefix": "application/grpc"}}}},

@@ -36,6 +36,7 @@ from envoy.pages import LARGEST_FILE, page_routes, site_routes
 from envoy.settings import DoorSettings, seconds
 from envoy.statistics import STREAM, UNARY
 from mesh import contracts
+from mesh.address import here
 from mesh.large import may_be_large
 
 # OAuth demands that a GET ends a sign-in
@@ -63,6 +64,7 @@ NOT_METADATA = r".*[^a-z0-9_.:-].*|.*-bin|grpc-([^t].*|t[^i].*)?"
 LINES = "application/x-ndjson"
 STREAM_STYLES = {"text/event-stream": "stream_sse_style_delimited", LINES: "stream_newline_delimited"}
 OUR_API = "/api/"
+_LOCAL = ("localhost", "127.0.0.1", "[::1]")
 # a variable of a path, after its special characters were escaped
 VARIABLE = re.compile(r"\\\{\w+\\\}")
 EARLIER = timedelta(milliseconds=100)
@@ -76,10 +78,20 @@ def route_config(door: Door, upstreams: tuple[Upstream, ...], port: int, *, page
         routes += page_routes(door.pages_folder)
         routes += site_routes(door.site_folder)
     routes += _rest(door, upstreams)
-    host: Config = {"name": "door", "domains": list(door.settings.hosts), "routes": routes}
+    host: Config = {"name": "door", "domains": _domains(door), "routes": routes}
     host["typed_per_filter_config"] = {CORS: _cors(door)}
     strangers = [] if "*" in door.settings.hosts else [_strangers()]
     return {"name": "door", "max_direct_response_body_size_bytes": LARGEST_FILE, "virtual_hosts": [host, *strangers]}
+
+
+def _domains(door: Door) -> list[str]:
+    """The names that are answered: those of the settings, and whatever this machine itself calls the door by.
+
+    The services, the command and probes call by the latter whatever the settings let in, and no page of another host can have them.
+    """
+    if "*" in door.settings.hosts:
+        return ["*"]
+    return list(dict.fromkeys([*door.settings.hosts, *_LOCAL, here(door.address)]))
 
 
 def _strangers() -> Config:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
-from mesh.settings import Section, setting
+from mesh.settings import Section, SettingError, setting
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -18,7 +18,8 @@ class DoorSettings(Section):
 
     hosts: tuple[str, ...] = setting(
         ("localhost", "127.0.0.1", "[::1]"),
-        "Host names callers may use, so that a foreign page cannot reach the door by DNS rebinding; `*` allows any.",
+        "Host names callers may use, so that a foreign page cannot reach the door by DNS rebinding; `*` allows any. Those of this"
+        " machine (localhost and the address that is listened on) always may, but for writes of pages.",
     )
     origins: tuple[str, ...] = setting(
         (), "Origins of other web pages that may call, e.g. http://localhost:5173; pages of the door itself always may."
@@ -51,6 +52,11 @@ class DoorSettings(Section):
     keepalive: timedelta = setting(
         timedelta(seconds=5), "How often, and for how long, the door waits for a sign of life of a service."
     )
+
+    def check(self) -> None:
+        """SettingError for a door that would answer nobody, or a name given twice, which Envoy refuses."""
+        if not self.hosts or len(set(self.hosts)) < len(self.hosts):
+            raise SettingError(f"{self.env_name('hosts')} must hold a host name, and each but once; `*` allows any")
 
 
 def seconds(value: timedelta) -> str:

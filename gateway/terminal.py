@@ -6,6 +6,7 @@ from pathlib import Path
 from shutil import which
 
 from mesh import unheard
+from mesh.address import here
 from mesh.catalogue import SERVICES
 from mesh.child import Child, State
 from mesh.settings import MeshSettings
@@ -42,7 +43,8 @@ class Terminal:
 
 def block(settings: MeshSettings, seconds: float) -> Iterator[str]:
     """The lines of the block that ends a start."""
-    host = "localhost" if settings.listen_address in ("127.0.0.1", "::1") else settings.listen_address
+    host = here(settings.listen_address)
+    host = "localhost" if host in ("127.0.0.1", "[::1]") else host
     url = f"http://{host}:{settings.door_port}"
     yield f"\nThe mesh is ready after {seconds:.1f} s. Ctrl-C stops it.\n"
     yield from _pairs(

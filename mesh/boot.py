@@ -17,17 +17,19 @@ import grpc
 import uvloop
 from grpc_health.v1 import health, health_pb2
 
-from mesh import answers, catalogue, extra_contracts, inbox, large, logs, serving
+from mesh import address, answers, catalogue, extra_contracts, inbox, large, logs, serving
 from mesh.boundary import Boundary
 from mesh.client import MeshClient
 from mesh.clock import Clock, SystemClock, to_us
 from mesh.db import Database, Transaction
+from mesh.db_errors import UnusableError
 from mesh.errors import Refusal
 from mesh.follow import BusClient
 from mesh.host import Host, Parts
 from mesh.ids import Ids, new_id
 from mesh.inbox import Inbox
 from mesh.memory import settle_heap
+from mesh.migrations import MigrationError
 from mesh.outbox import Relay
 from mesh.settings import MeshSettings, SettingError
 
@@ -116,10 +118,10 @@ async def boot(
         servicer = health.aio.HealthServicer()
         serving.register(server, name, parts, servicer, settings)
         if alone:
-            address = serving.take_port(server, name, settings)
+            place = serving.take_port(server, name, settings)
         else:
-            address = f"unix:{serving.fresh_socket(settings.socket_of(name, replica))}"
-            server.add_insecure_port(address)
+            place = f"unix:{serving.fresh_socket(settings.socket_of(name, replica))}"
+            server.add_insecure_port(place)
         await server.start()
         stack.push_async_callback(server.stop, None)
         tasks = [asyncio.create_task(loop()) for loop in loops]
@@ -127,7 +129,7 @@ async def boot(
         for service in ("", *catalogue.service(name).grpc_services):
             await servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
         # what was opened stays open until the service is stopped
-        return Running(host, parts, incoming, address, server, boundary, servicer, tasks, stack.pop_all())
+        return Running(host, parts, incoming, place, server, boundary, servicer, tasks, stack.pop_all())
 
 
 async def _open_host(
@@ -138,7 +140,7 @@ async def _open_host(
     file = settings.data_folder / name / f"{name}.db"
     database = await Database.open(file, [(name, schema)] if schema.is_dir() else [], settings, clock)
     stack.push_async_callback(database.close)
-    client = MeshClient(f"{settings.listen_address}:{settings.door_port}", settings)
+    client = MeshClient(f"{address.here(settings.listen_address)}:{settings.door_port}", settings)
     stack.push_async_callback(client.close)
     return Host(name, settings, database, client, clock, ids, env)
 
@@ -228,7 +230,7 @@ def run(name: str, build: Build, *, alone: bool = False) -> None:
     """
     try:
         _run(name, build, MeshSettings.load(), alone=alone)
-    except SettingError as error:
+    except (SettingError, MigrationError, UnusableError) as error:
         # it says what to do; where it came from is no help
         raise SystemExit(str(error)) from None
 

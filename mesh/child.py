@@ -60,6 +60,8 @@ class Child:
         self._clock = clock
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
+        # where in its log begins what was written since it was told to start
+        self._log_from = 0
         self._keeper: asyncio.Task[None] | None = None
         # set when it serves, and when it died so often that waiting is no use
         self._decided = asyncio.Event()
@@ -82,6 +84,7 @@ class Child:
     def start(self) -> None:
         """Starts it and keeps it running; returns at once."""
         if self._keeper is None or self._keeper.done():
+            self._log_from = self.log_file.stat().st_size if self.log_file.exists() else 0
             self._keeper = asyncio.create_task(self._keep(), name=f"keeper of {self.name}")
 
     async def ready(self) -> None:
@@ -102,10 +105,12 @@ class Child:
         self._set(State.STOPPED)
 
     def log_tail(self, lines: int = 20) -> str:
-        """The last lines of its log."""
+        """The last lines of its log since it was told to start: what was wrong before that would only mislead."""
         if not self.log_file.exists():
             return ""
-        return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
+        with self.log_file.open("rb") as file:
+            file.seek(self._log_from)
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
 
     def _set(self, state: State) -> None:
         if state is State.SERVING:
@@ -154,6 +159,7 @@ class Child:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         if self.log_file.exists() and self.log_file.stat().st_size > _LOG_BYTES:
             self.log_file.replace(self.log_file.with_suffix(".1.jsonl"))
+            self._log_from = 0
         with self.log_file.open("ab") as output:
             return await asyncio.create_subprocess_exec(
                 *self.program.command,

@@ -55,6 +55,10 @@ class _Connection(aiosqlite.Connection):
         self._tx.put_nowait((future, partial(function, self._conn)))
         return future
 
+    async def ended(self) -> None:
+        """Waits for the end of the thread of a connection that could not be made: it still speaks to the loop."""
+        await asyncio.to_thread(self._thread.join)
+
     @property
     def idle(self) -> sqlite3.Connection:
         """SQLite's own connection, for whoever knows that its thread has nothing to do."""
@@ -90,7 +94,7 @@ class Database:
     ) -> Self:
         """Opens or makes the file and applies the migrations of each (owner, folder); the kit's own come first.
 
-        Waits while another process holds the file's lock, or the disk is full.
+        Waits while another process holds the file's lock, or the disk is full. UnusableError for a file that helps nobody as it is.
         """
         settings = settings or MeshSettings()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -266,7 +270,7 @@ async def _once_it_can(path: Path, work: Callable[[], Awaitable[T]]) -> T:
             return await work()
         except sqlite3.Error as error:
             if not db_errors.passes(error):
-                raise
+                raise db_errors.unusable(error, path) from error
             log.warning(_WAITS, path.name, error)
         await asyncio.sleep(_AGAIN_S)
 
@@ -282,5 +286,9 @@ async def _connect(path: Path, settings: MeshSettings, *, query_only: bool = Fal
         return connection
 
     connection = _Connection(connector, iter_chunk_size=64)
-    await connection
+    try:
+        await connection
+    except sqlite3.Error:
+        await connection.ended()
+        raise
     return connection

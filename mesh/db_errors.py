@@ -2,6 +2,7 @@
 
 import sqlite3
 from datetime import timedelta
+from pathlib import Path
 
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
@@ -11,6 +12,10 @@ from mesh.settings import MeshSettings
 _SOON = timedelta(milliseconds=200)
 # room has to be made first
 _LATER = timedelta(seconds=1)
+
+
+class UnusableError(RuntimeError):
+    """A database file that cannot be opened, or is none any more; the message names it and says what to do."""
 
 
 class StoreRefusal(errors.Refusal):
@@ -29,6 +34,17 @@ def refusal_of(error: sqlite3.Error, file: str) -> Exception:
         return _of_store(errors.exhausted("disk", description, reason=ErrorReason.ERROR_REASON_DISK_FULL, retry_after=_LATER))
     if is_busy(error):
         return _of_store(errors.unavailable("database", detail="another process holds its write lock"))
+    return error
+
+
+def unusable(error: sqlite3.Error, path: Path) -> Exception:
+    """For an error that a file was opened with: UnusableError where the file is to blame, any other error as it is."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        todo = "tooloo doctor --deep looks at all files; restore the newest backup (tooloo restore --force)"
+        return UnusableError(f"{path.absolute()} is damaged ({error}): {todo}")
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return UnusableError(f"{path.absolute()} cannot be opened ({error}): give it to the user that runs the mesh")
     return error
 
 

@@ -30,13 +30,17 @@ def _given(owner: str, name: str, text: str) -> bytes:
 
 
 def load_or_make(path: Path) -> bytes:
-    """The key in the file; a new random one, mode 0600, when there is no file. Two processes that start at once get the same."""
+    """The key in the file; a new random one, mode 0600, when there is no file. Two processes that start at once get the same.
+
+    SettingError for a file that holds none.
+    """
     if not path.exists():
         _make(path)
     try:
         return vault.read_key(path.read_text())
     except vault.KeyFormatError as error:
-        raise vault.KeyFormatError(f"{path} holds no key: {error}") from error
+        todo = "put the file of a backup in its place; without it, what it sealed cannot be opened any more"
+        raise SettingError(f"{path} holds no key ({error}): {todo}") from error
 
 
 def _make(path: Path) -> None:

@@ -68,7 +68,9 @@ async def apply(connection: aiosqlite.Connection, migrations: list[Migration], n
             await _apply_one(connection, migration, now_us)
             await connection.execute("COMMIT")
         except BaseException:
-            await connection.execute("ROLLBACK")
+            # on a full disk SQLite has rolled back by itself, and that there is nothing more to undo must not hide why
+            if connection.in_transaction:
+                await connection.execute("ROLLBACK")
             raise
     await _refuse_newer(connection, migrations)
 

@@ -2,11 +2,14 @@
 
 import errno
 import socket
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
 import psutil
 
+from mesh.catalogue import SERVICES, ServiceSpec
 from mesh.settings import MeshSettings, SettingError
 
 # of a port; any other error is one of the address
@@ -19,6 +22,21 @@ class Taken:
 
     port: int
     holder: str
+
+
+def of_mesh(settings: MeshSettings, services: Sequence[ServiceSpec] = SERVICES) -> dict[str, int]:
+    """Every port that a mesh listens on, by the environment variable of its setting."""
+    names = {"door_port": settings.door_port, "admin_port": settings.admin_port}
+    names |= {f"{spec.name}_port": settings.port_of(spec.name) for spec in services}
+    return {MeshSettings.env_name(name): port for name, port in names.items()}
+
+
+def shared(ports: Mapping[str, int]) -> list[str]:
+    """A sentence for each port that more than one setting names."""
+    names = defaultdict(list)
+    for name, port in ports.items():
+        names[port].append(name)
+    return [f"{' and '.join(found)} are both {port}: give each a port of its own" for port, found in names.items() if found[1:]]
 
 
 def taken(address: str, ports: list[int]) -> list[Taken]:

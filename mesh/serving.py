@@ -8,6 +8,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 
 from mesh import catalogue
+from mesh.address import host_of
 from mesh.boundary import Boundary
 from mesh.host import Parts
 from mesh.settings import MeshSettings, SettingError
@@ -46,7 +47,7 @@ def fresh_socket(path: Path) -> Path:
 
 def take_port(server: grpc.aio.Server, name: str, settings: MeshSettings) -> str:
     """Lets the service be reached on its public port, where there is no door that has it; gives the address."""
-    address = f"{settings.listen_address}:{settings.port_of(name)}"
+    address = f"{host_of(settings.listen_address)}:{settings.port_of(name)}"
     try:
         server.add_insecure_port(address)
     except RuntimeError as error:

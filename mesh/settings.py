@@ -9,6 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, get_type_hints
@@ -78,7 +79,12 @@ class Section:
                 values[field.name] = _parse(name, hints[field.name], environment[name], field.metadata)
             elif field.name in table:
                 values[field.name] = _parse(f"[{cls.section}] {field.name}", hints[field.name], table[field.name], field.metadata)
-        return cls(**values)
+        loaded = cls(**values)
+        loaded.check()
+        return loaded
+
+    def check(self) -> None:
+        """SettingError for what no single value shows: files that cannot be read, values that contradict each other."""
 
     @classmethod
     def documented(cls) -> Iterator[Documented]:
@@ -93,6 +99,19 @@ class Section:
                 "(secret)" if field.metadata["secret"] else show(field.default),
                 field.metadata["doc"],
             )
+
+
+@contextmanager
+def usable(name: str) -> Iterator[None]:
+    """A file that cannot be read, or a ValueError, inside of it becomes a SettingError that names the setting."""
+    try:
+        yield
+    except SettingError:
+        raise
+    except OSError as error:
+        raise SettingError(f"{name}: {error.filename} cannot be read ({error.strerror}); correct it or unset it") from error
+    except ValueError as error:
+        raise SettingError(f"{name}: {error}") from error
 
 
 def given(section: str, field: str, env: Mapping[str, str] | None = None) -> str | None:

@@ -15,11 +15,11 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tooloo.error.v1.error_reason_pb2 import ErrorReason
 
-from mesh import errors
+from mesh import errors, ports
 from mesh.catalogue import ServiceSpec
 from mesh.child import BootError, Child, Program, State
 from mesh.clock import Clock, SystemClock
-from mesh.ports import Taken, taken
+from mesh.ports import Taken
 from mesh.settings import MeshSettings
 
 log = logging.getLogger(__name__)
@@ -79,11 +79,11 @@ class Supervisor:
         self._listeners.append(listener)
 
     def check_ports(self) -> None:
-        """PortTakenError when a port of the mesh is not free."""
-        settings = self._settings
-        names = {"door_port": settings.door_port, "admin_port": settings.admin_port}
-        names |= {f"{spec.name}_port": settings.port_of(spec.name) for spec in self.services}
-        held = {found.port: found for found in taken(settings.listen_address, sorted(set(names.values())))}
+        """PortTakenError when a port of the mesh is not free, or two settings name the same."""
+        names = ports.of_mesh(self._settings, self.services)
+        if clashes := ports.shared(names):
+            raise PortTakenError("\n".join(clashes))
+        held = {found.port: found for found in ports.taken(self._settings.listen_address, sorted(names.values()))}
         if held:
             raise PortTakenError("\n".join(_port_line(name, held[port]) for name, port in names.items() if port in held))
 
@@ -238,4 +238,4 @@ def health_probe(socket: Path) -> Callable[[], Awaitable[bool]]:
 
 
 def _port_line(setting: str, found: Taken) -> str:
-    return f"port {found.port} is taken by {found.holder}: stop it, or set {MeshSettings.env_name(setting)} to another port"
+    return f"port {found.port} is taken by {found.holder}: stop it, or set {setting} to another port"

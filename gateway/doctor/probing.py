@@ -17,6 +17,7 @@ from envoy import binary
 from gateway.doctor.installation import Folder, Leftover
 from gateway.doctor.machine import Disk
 from gateway.reference import sections
+from mesh import ports
 from mesh.catalogue import SERVICES
 from mesh.instance import Instance
 from mesh.settings import CHECKOUT, MeshSettings, SettingError
@@ -109,13 +110,15 @@ def newest(folder: Path, *patterns: str) -> float:
 
 
 def setting_problems() -> list[str]:
-    """What keeps sections of the settings from being read."""
+    """What keeps sections of the settings from being read, and ports that two of them name."""
     problems = []
     for section in sections():
         try:
             section.load()
         except SettingError as error:
             problems.append(str(error))
+    with suppress(SettingError):
+        problems += ports.shared(ports.of_mesh(MeshSettings.load()))
     return problems
 
 
@@ -153,9 +156,7 @@ def key_files(path: Path) -> dict[Path, int]:
 
 def port_names(settings: MeshSettings) -> dict[int, str]:
     """The ports of the mesh and the setting of each."""
-    ports = {settings.door_port: "door_port", settings.admin_port: "admin_port"}
-    ports |= {settings.port_of(spec.name): f"{spec.name}_port" for spec in SERVICES}
-    return {port: MeshSettings.env_name(name) for port, name in ports.items()}
+    return {port: name for name, port in ports.of_mesh(settings).items()}
 
 
 def leftovers(path: Path, running: Instance | None) -> list[Leftover]:

@@ -19,6 +19,7 @@ _PATIENCE_S = 60.0
 # copied at a time: large enough to be fast, small enough to show that it goes on
 _PAGES = 1024
 HEADER = b"SQLite format 3\x00"
+ENDING = ".db"
 
 
 class NoMomentError(RuntimeError):
@@ -35,8 +36,17 @@ class Moment:
 
 def is_database(path: Path) -> bool:
     """True for a file that SQLite wrote."""
+    return _beginning(path) == HEADER
+
+
+def is_ruined(path: Path) -> bool:
+    """True for a file that is called a database and does not begin like one; an empty one is new, and none yet."""
+    return path.suffix == ENDING and _beginning(path) not in (b"", HEADER)
+
+
+def _beginning(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(len(HEADER)) == HEADER
+        return file.read(len(HEADER))
 
 
 @contextmanager
@@ -126,7 +136,7 @@ def copy(snapshot: sqlite3.Connection, target: Path, advanced: Callable[[int], N
 
 
 def faults(path: Path, *, live: bool = False) -> list[str]:
-    """What SQLite finds wrong with a file: one that nobody else has open, or one in use (`live`)."""
+    """What SQLite finds wrong with a database file: one that nobody else has open, or one in use (`live`)."""
     mode = "mode=ro" if live else "mode=ro&immutable=1"
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)) as connection:

@@ -35,7 +35,12 @@ def take(data_folder: Path, target: Path, head_of: Callable[[Path], int], advanc
     """
     if target.exists():
         raise NoBackupError(f"{target} exists already; take another name, a backup never overwrites")
+    if target.resolve().is_relative_to(data_folder.resolve()):
+        # each later backup would hold it too, and so grow to twice the size of the one before
+        raise NoBackupError(f"{target} lies in the data folder, and every later backup would hold it too; take another place")
     files = sorted(_files(data_folder), key=lambda path: (path.relative_to(data_folder).parts[0] != _FIRST, path))
+    if ruined := next(filter(snapshot_store.is_ruined, files), None):
+        raise _damaged(ruined, "it does not begin like a file of SQLite")
     databases = [path for path in files if snapshot_store.is_database(path)]
     if not databases:
         raise NoBackupError(f"{data_folder} holds no data; is it the data folder of a mesh?")
@@ -91,9 +96,13 @@ def _described(folder: Path, pause: float, head_of: Callable[[Path], int]) -> Ma
 def _entry(folder: Path, path: Path) -> Entry:
     database = snapshot_store.is_database(path)
     if database and (found := snapshot_store.faults(path)):
-        raise NoBackupError(f"{path.name} is damaged ({found[0]}); tooloo doctor --deep says more, an older backup may be whole")
+        raise _damaged(path, found[0])
     migrations = snapshot_store.migrations(path) if database else []
     return Entry(path.relative_to(folder / DATA).as_posix(), path.stat().st_size, manifest.sha256(path), migrations)
+
+
+def _damaged(path: Path, what: str) -> NoBackupError:
+    return NoBackupError(f"{path.name} is damaged ({what}); tooloo doctor --deep says more, an older backup may be whole")
 
 
 def version() -> str:

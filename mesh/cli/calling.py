@@ -5,16 +5,19 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
+from mesh import instance
+from mesh.address import here
 from mesh.cli import refusing, watching
-from mesh.cli.console import Console, Failure
+from mesh.cli.console import Code, Console, Failure
 from mesh.cli.schema import Rpc, Schema, load
+from mesh.instance import FolderError
 
 if TYPE_CHECKING:
     import grpc
@@ -110,4 +113,19 @@ class Caller:
         except _grpc().RpcError as error:
             if self._unsent:
                 raise self._unsent from error
-            raise refusing.failure(self.schema, error, rpc, self._console.target) from error
+            failed = refusing.failure(self.schema, error, rpc, self._console.target)
+            if failed.code == Code.UNREACHABLE and not failed.next_step:
+                failed.next_step = next_step_where_nothing_answers(self._console)
+            raise failed from error
+
+
+def next_step_where_nothing_answers(console: Console) -> str:
+    """What helps when nothing answers: whether a mesh runs on this data folder, and behind which door."""
+    found = None
+    with suppress(FolderError):
+        found = instance.running(console.settings.data_folder)
+    if found is None or not found.pid:
+        return "start the mesh with: tooloo up"
+    if console.target.endswith(f":{found.door_port}"):
+        return f"the mesh of this data folder runs (process {found.pid}), its door does not answer: tooloo doctor"
+    return f"the mesh of this data folder has its door elsewhere: tooloo --door {here(found.listen_address)}:{found.door_port} ..."

@@ -12,11 +12,11 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from mesh.address import here
+
 if TYPE_CHECKING:
     from mesh.cli.progress import Progress
     from mesh.settings import MeshSettings
-
-_ANY_ADDRESS = {"0.0.0.0", "::", ""}  # noqa: S104 - compared, not bound
 
 
 class Code(IntEnum):
@@ -104,8 +104,7 @@ class Console:
         """Host and port of the door: as given by --door, else by the settings."""
         if self.door:
             return self.door
-        address = self.settings.listen_address
-        return f"{'127.0.0.1' if address in _ANY_ADDRESS else address}:{self.settings.door_port}"
+        return f"{here(self.settings.listen_address)}:{self.settings.door_port}"
 
     @property
     def url(self) -> str:

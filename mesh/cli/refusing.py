@@ -33,7 +33,8 @@ def failure(schema: Schema, error: Any, rpc: Rpc, target: str) -> Failure:
 
 def _away(status: Detail, target: str, rpc: Rpc, told: Mapping[str, Any]) -> Failure:
     if not status.get("details"):
-        return Failure(f"nothing answers at {target}", "start the mesh with: tooloo up", Code.UNREACHABLE, told)
+        # what helps is known by whoever made the call
+        return Failure(f"nothing answers at {target}", code=Code.UNREACHABLE, detail=told)
     message = f"{rpc.service} does not answer: {status.get('message', '')}"
     return Failure(message, "tooloo status shows how each service does", Code.UNREACHABLE, told)
 

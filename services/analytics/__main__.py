@@ -1,24 +1,19 @@
 """The analytics process: settings and rules, then the service, its listener and its upkeep."""
 
-from pathlib import Path
-
 from tooloo.analytics.v1 import analytics_service_pb2_grpc
 
 from mesh import boot
 from mesh.host import Host, Parts
-from services.analytics import badges
 from services.analytics.events import Listener
 from services.analytics.flows.upkeep import Upkeep
 from services.analytics.service import AnalyticsService
 from services.analytics.settings import AnalyticsSettings
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-
 
 async def build(host: Host) -> Parts:
     """Puts the service together."""
     settings = host.settings_of(AnalyticsSettings)
-    rules = badges.parse((CHECKOUT / settings.badges_file).read_text(encoding="utf-8"))
+    rules = settings.rules()
     upkeep = Upkeep(host, settings)
     return Parts(
         servicers=[

@@ -44,6 +44,10 @@ class Summary:
         """Mean of the values; 0 when there are none."""
         return self.sum / self.count if self.count else 0.0
 
+    def quantile(self, q: float) -> float:
+        """As the sketch has it, and never outside of the smallest and the largest value, which are known exactly."""
+        return min(max(self.sketch.quantile(q), self.min), self.max)
+
     def add(self, value: float) -> None:
         """Takes one finite value in."""
         self.count += 1

@@ -20,7 +20,7 @@ from services.analytics import buckets, events, series, wire
 from services.analytics.badges import Rule
 from services.analytics.buckets import DAY, HOUR, MINUTE, SECOND, Segment
 from services.analytics.flows.overview import OverviewReader
-from services.analytics.flows.upkeep import minutes_from, policy_of
+from services.analytics.flows.upkeep import minutes_from
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.sketch import ERROR_BOUND
 from services.analytics.store import metrics, spans, users
@@ -49,7 +49,7 @@ class AnalyticsService(analytics_service_pb2_grpc.AnalyticsServiceServicer):
         self._settings = settings
         self._rules = rules
         self._problems = {rule.id: events.problem_of(rule) for rule in rules}
-        self._overview = OverviewReader(settings, policy_of(settings))
+        self._overview = OverviewReader(settings, settings.policy())
 
     async def LogMetric(self, request: pb.LogMetricRequest, context: Any) -> pb.LogMetricResponse:
         """Keeps a value and tells metric.logged, in one transaction."""

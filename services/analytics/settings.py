@@ -5,7 +5,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
-from mesh.settings import Section, setting
+from mesh.settings import CHECKOUT, Section, setting, usable
+from services.analytics import badges
+from services.analytics.badges import Rule
+from services.analytics.health import Policy
 
 
 @dataclass(frozen=True)
@@ -53,3 +56,33 @@ class AnalyticsSettings(Section):
     success_words: tuple[str, ...] = setting(
         ("completed", "delivered", "fired", "synced", "indexed", "sent"), "Last words of event types that mean success."
     )
+
+    def check(self) -> None:
+        """SettingError for badge rules that cannot be used, and for thresholds of health that contradict each other."""
+        self.rules()
+        self.policy()
+
+    def rules(self) -> list[Rule]:
+        """The badge rules of the file."""
+        with usable(self.env_name("badges_file")):
+            return badges.parse((CHECKOUT / self.badges_file).read_text(encoding="utf-8"))
+
+    def policy(self) -> Policy:
+        """How health is judged."""
+        thresholds = ("health_degraded_from", "health_healthy_from", "health_margin")
+        with usable(", ".join(map(self.env_name, thresholds))):
+            return Policy(
+                weights=(
+                    self.health_availability_weight,
+                    self.health_errors_weight,
+                    self.health_latency_weight,
+                    self.health_freshness_weight,
+                ),
+                samples_needed=self.health_samples,
+                seconds_needed=int(self.health_known.total_seconds()),
+                latency_target=self.health_latency_target.total_seconds(),
+                delay_target=self.health_delay_target.total_seconds(),
+                degraded_from=self.health_degraded_from,
+                healthy_from=self.health_healthy_from,
+                margin=self.health_margin,
+            )

@@ -118,7 +118,7 @@ def health_of(policy: Policy, words: Words, span: Span, service: str) -> Health:
 
 
 def _p95(summary: Summary) -> float | None:
-    return summary.sketch.quantile(_P95) if summary.count else None
+    return summary.quantile(_P95) if summary.count else None
 
 
 def by_type(durations: Mapping[Told, Summary]) -> dict[str, Summary]:

@@ -45,7 +45,7 @@ def distribution(summary: Summary, quantiles: Sequence[float]) -> metric_pb2.Dis
         min=summary.min,
         max=summary.max,
         mean=summary.mean,
-        quantiles=[metric_pb2.Quantile(quantile=q, value=summary.sketch.quantile(q)) for q in quantiles],
+        quantiles=[metric_pb2.Quantile(quantile=q, value=summary.quantile(q)) for q in quantiles],
     )
 
 
@@ -57,7 +57,7 @@ def latency(name: str, origin: overview_pb2.LatencyOrigin.ValueType, summary: Su
         count=summary.count,
         mean=length(summary.mean * scale),
         max=length(summary.max * scale),
-        quantiles=[overview_pb2.LatencyQuantile(quantile=q, value=length(summary.sketch.quantile(q) * scale)) for q in QUANTILES],
+        quantiles=[overview_pb2.LatencyQuantile(quantile=q, value=length(summary.quantile(q) * scale)) for q in QUANTILES],
     )
 
 

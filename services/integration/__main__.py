@@ -1,9 +1,6 @@
 """Starts the integration service: settings, keys, flows, serve."""
 
 import random
-import tomllib
-from pathlib import Path
-from typing import Any
 
 from tooloo.integration.v1 import integration_service_pb2_grpc
 
@@ -11,7 +8,7 @@ from mesh import boot
 from mesh.host import Host, Parts
 from mesh.owner import Owner
 from mesh.unbroken import Unbroken
-from services.integration import events, notification, providers
+from services.integration import events
 from services.integration.flows import keys
 from services.integration.flows.alone import Alone
 from services.integration.flows.authorizing import Authorizing
@@ -27,21 +24,14 @@ from services.integration.settings import IntegrationSettings
 from services.integration.store import leases
 
 
-def _toml(path: Path) -> dict[str, Any]:
-    return tomllib.loads(path.read_text())
-
-
 async def build(host: Host) -> Parts:
     """The service on its host."""
     settings = host.settings_of(IntegrationSettings)
-    settings.check()
-    rules = notification.read(_toml(settings.notifications_file))
     vault = await keys.open_vault(host, settings)
     outgoing, unbroken = Outgoing(settings.timeout, settings.answer_bytes), Unbroken()
     owner = await Owner.begin(host, leases.give_back)
     alone = Alone(host, unbroken, owner.id, settings.call_lease)
-    known = providers.read(_toml(settings.providers_file), settings.credentials())
-    directory = Directory(known, settings, outgoing, host.clock)
+    directory = Directory(settings.providers(), settings, outgoing, host.clock)
     keeper = TokenKeeper(host, settings, owner.id, vault, directory, outgoing, unbroken)
     slacking = Slacking(host, settings, keeper, outgoing)
     notifying = Notifying(host, settings, owner.id, slacking, alone, random.SystemRandom().random)
@@ -55,7 +45,7 @@ async def build(host: Host) -> Parts:
     )
     return Parts(
         servicers=[(integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server, service)],
-        handlers=events.handlers(rules, notifying.enqueue),
+        handlers=events.handlers(settings.rules(), notifying.enqueue),
         background=[notifying.run],
         # what is under way still needs the way out
         close=[unbroken.close, outgoing.close, owner.close],

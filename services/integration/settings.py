@@ -1,13 +1,17 @@
 """Settings of the integration service."""
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from mesh.settings import Section, setting
-from services.integration.providers import check_url
+from mesh import vault
+from mesh.settings import Section, SettingError, setting, usable
+from services.integration import notification, providers
+from services.integration.notification import Rule
+from services.integration.providers import Provider, check_url
 
 HERE = Path(__file__).parent
 _CALLBACK = "/api/v1/oauth/callback"
@@ -87,9 +91,35 @@ class IntegrationSettings(Section):
         }
 
     def check(self) -> None:
-        """ProviderError unless every address is https, or on this machine."""
-        for name in ("github_api_url", "slack_api_url", "slack_webhook_url"):
-            check_url(self.env_name(name), getattr(self, name))
+        """SettingError unless every address is https, or on this machine, and keys and files can be used."""
+        for name in ("github_api_url", "slack_api_url", "oidc_issuer"):
+            with usable(self.env_name(name)):
+                check_url("the address", getattr(self, name))
+        self._check_secrets()
+        self.rules()
+        self.providers()
+
+    def _check_secrets(self) -> None:
+        """As check; what is wrong with a secret is told without it."""
+        try:
+            check_url("", self.slack_webhook_url)
+        except ValueError:
+            raise SettingError(f"{self.env_name('slack_webhook_url')}: it must be an https address, which it is not") from None
+        for name in ("encryption_key", "encryption_old_keys"):
+            value = getattr(self, name)
+            with usable(self.env_name(name)):
+                for key in [value] if isinstance(value, str) else value:
+                    _ = key and vault.read_key(key)
+
+    def rules(self) -> list[Rule]:
+        """Which events become notifications, from the file."""
+        with usable(self.env_name("notifications_file")):
+            return notification.read(_toml(self.notifications_file))
+
+    def providers(self) -> dict[str, Provider]:
+        """The OAuth providers of the file, with what these settings hold for them."""
+        with usable(self.env_name("providers_file")):
+            return providers.read(_toml(self.providers_file), self.credentials())
 
     def callbacks(self, door_port: int) -> tuple[str, ...]:
         """The addresses that a provider may send a browser back to."""
@@ -100,3 +130,7 @@ class IntegrationSettings(Section):
         if key in self.credentials().get(provider, {}):
             return self.env_name(f"{provider}_{key}")
         return f"{key} in [{provider}] of {self.providers_file.name}"
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text())

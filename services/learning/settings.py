@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from mesh.settings import Section, setting
+from mesh.settings import CHECKOUT, Section, setting, usable
+from services.learning.curriculum import Curriculum, parse
+from services.learning.zones import zone_of
 
 
 @dataclass(frozen=True)
@@ -29,3 +32,21 @@ class LearningSettings(Section):
     provider_credit: timedelta = setting(
         timedelta(days=1), "How long after a provider was selected for a domain the scores of that domain are counted to it.", low=0
     )
+
+    def check(self) -> None:
+        """SettingError for a time zone that there is not, and a curriculum that cannot be used."""
+        with usable(self.env_name("time_zone")):
+            zone_of(self.time_zone)
+        _ = self.curriculum
+
+    @cached_property
+    def curriculum(self) -> Curriculum:
+        """The curriculum of the folder; read once, for that takes a while."""
+        with usable(self.env_name("curriculum_folder")):
+            return read_curriculum(self.curriculum_folder)
+
+
+def read_curriculum(folder: Path) -> Curriculum:
+    """The curriculum of a folder of TOML files; a relative one is looked for in the checkout."""
+    files = sorted((CHECKOUT / folder).glob("*.toml"))
+    return Curriculum(parse(file.read_text(encoding="utf-8"), file.name) for file in files)

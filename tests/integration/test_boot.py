@@ -1,7 +1,10 @@
 """A boot whose store is away for now: it waits, says so, is not ready meanwhile, and can be told to stop."""
 
 import asyncio
+import os
 import sqlite3
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
@@ -25,6 +28,7 @@ from mesh.migrations import MigrationError
 from mesh.reconnect import refusal_of
 from mesh.settings import MeshSettings
 from tests.robustness.process import MeshProcess
+from tests.support.mesh import ROOT
 from tests.support.waiting import until
 
 SOON = {"TOOLOO_BUSY_TIMEOUT": "1ms"}
@@ -155,3 +159,25 @@ async def test_calls_that_are_not_done_when_a_service_stops_are_refused(tmp_path
 
 async def _answer_of(stub: Any) -> object:
     return await stub.GetRun(orchestration.GetRunRequest(run_id=RUN))
+
+
+@pytest.mark.parametrize(
+    ("what", "told"), [("damaged", "is damaged (file is not a database)"), ("newer", "which this version does not know")]
+)
+def test_a_file_that_helps_nobody_is_named_without_a_stack_trace(tmp_path: Path, what: str, told: str) -> None:
+    """The process ends with one sentence that says what to do."""
+    file = tmp_path / "learning" / "learning.db"
+    file.parent.mkdir()
+    if what == "damaged":
+        file.write_bytes(b"?" * 5000)
+    else:
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("CREATE TABLE schema_migrations (owner, number, name, checksum, applied_us)")
+            connection.execute("INSERT INTO schema_migrations VALUES ('learning', 999, '0999_later.sql', '', 0)")
+            connection.commit()
+    environment = {**os.environ, "TOOLOO_DATA_FOLDER": str(tmp_path)}
+    command = [sys.executable, "-m", "services.learning"]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -184,7 +184,13 @@ async def test_native_callers_get_plain_text_and_details(door: Bench) -> None:
     never = SystemServiceStub(door.channel).ListProcesses(system.ListProcessesRequest(), metadata=(("grpc-timeout", "9m"),))
     with pytest.raises(grpc.aio.AioRpcError) as late:
         await never
-    for refused, reason in ((down, "DEPENDENCY_UNAVAILABLE"), (unknown, "UNKNOWN_CALL"), (late, "DEADLINE_EXCEEDED")):
+    async with grpc.aio.insecure_channel(
+        f"127.0.0.1:{door.door.port}", options=[("grpc.default_authority", "evil.example")]
+    ) as elsewhere:
+        with pytest.raises(grpc.aio.AioRpcError) as foreign:
+            await SystemServiceStub(elsewhere).ListProcesses(system.ListProcessesRequest())
+    told = {"DEPENDENCY_UNAVAILABLE": down, "UNKNOWN_CALL": unknown, "DEADLINE_EXCEEDED": late, "FORBIDDEN": foreign}
+    for reason, refused in told.items():
         status = errors.from_rpc_error(refused.value)
         assert [info.reason for info in reasons(status)] == [reason]
         assert (status.code, status.message) == (refused.value.code().value[0], refused.value.details())

@@ -7,7 +7,7 @@ import pytest
 from tooloo.learning.v1 import learning_service_pb2 as contract
 from tooloo.learning.v1 import training_pb2
 
-from services.learning.__main__ import CHECKOUT
+from mesh.settings import CHECKOUT
 from tests.integration.learning_bench import DAY, learning
 
 KUBERNETES = """

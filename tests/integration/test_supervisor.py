@@ -16,7 +16,7 @@ from mesh.child import BootError, Child, Program, State
 from mesh.clock import SystemClock
 from mesh.ports import taken
 from mesh.settings import MeshSettings, SettingError
-from mesh.supervisor import Supervisor
+from mesh.supervisor import PortTakenError, Supervisor
 from tests.support.mesh import eventually
 
 SLEEPER = (sys.executable, "-c", "import time; print('here'); time.sleep(600)")
@@ -67,6 +67,20 @@ async def test_a_process_that_never_serves_is_explained(tmp_path: Path) -> None:
     await child.stop()
 
 
+async def test_what_was_wrong_before_explains_nothing(tmp_path: Path) -> None:
+    """The log goes on from run to run; what does not start is explained by what it has said since."""
+    log = tmp_path / "log" / "sample-0.jsonl"
+    log.parent.mkdir()
+    log.write_text("a reason of yesterday\n")
+    child = _child(tmp_path, (sys.executable, "-c", "raise SystemExit('the reason stands here')"), serves=False)
+    child.start()
+    with pytest.raises(BootError) as told:
+        await child.ready()
+    await child.stop()
+    assert "the reason stands here" in str(told.value)
+    assert "yesterday" not in str(told.value)
+
+
 async def test_a_frozen_process_can_be_stopped(tmp_path: Path) -> None:
     """A process under SIGSTOP hears SIGTERM only when it is continued."""
     child = _child(tmp_path, SLEEPER)
@@ -85,6 +99,18 @@ def test_a_taken_port_is_named_with_its_holder() -> None:
         found = taken("127.0.0.1", [port])
     assert [each.port for each in found] == [port]
     assert str(os.getpid()) in found[0].holder
+
+
+def test_two_settings_with_the_same_port_are_named(tmp_path: Path) -> None:
+    """Before anything is started."""
+    settings = MeshSettings.load({"TOOLOO_DATA_FOLDER": str(tmp_path), "TOOLOO_ADMIN_PORT": "3999", "TOOLOO_DOOR_PORT": "3999"})
+
+    async def probe() -> bool:
+        return True
+
+    door = Program("envoy", "envoy", SLEEPER, probe)
+    with pytest.raises(PortTakenError, match="TOOLOO_DOOR_PORT and TOOLOO_ADMIN_PORT are both 3999"):
+        Supervisor([], settings, door, lambda service, sockets: None).check_ports()
 
 
 @pytest.mark.parametrize(("address", "told"), [("localhost", "is no IP address"), ("192.0.2.1", "nobody can listen")])

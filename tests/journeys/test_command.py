@@ -141,7 +141,9 @@ def test_exit_codes(mesh: Mesh) -> None:
     assert process(mesh, "status").returncode == Code.DONE
     assert process(mesh, "learning", "start", "user_id=ada", "focus_area=python", "round_count=1000").returncode == Code.REFUSED
     assert process(mesh, "learning", "start", "rounds=1").returncode == Code.USAGE
-    assert process(mesh, "status", "--door", "127.0.0.1:9").returncode == Code.UNREACHABLE
+    elsewhere = process(mesh, "status", "--door", "127.0.0.1:9")
+    assert elsewhere.returncode == Code.UNREACHABLE
+    assert f"tooloo --door {mesh.target}" in elsewhere.stderr
 
 
 def test_status_shows_the_memory_of_every_process(run: Run) -> None:
@@ -149,6 +151,14 @@ def test_status_shows_the_memory_of_every_process(run: Run) -> None:
     rows = {row["service"]: row["memory"] for row in json.loads(run("status", "--json")[1])}
     assert set(rows) == {spec.name for spec in SERVICES} | {"envoy"}
     assert min(rows.values()) > 2**20
+
+
+def test_logs_of_a_service_that_there_is_not(run: Run) -> None:
+    """A typing mistake is no silence, nor waited for."""
+    for words in (["logs", "lerning"], ["logs", "lerning", "-f"]):
+        code, out, err = run(*words)
+        assert (code, out) == (Code.USAGE, "")
+        assert "'lerning'" in err
 
 
 def test_a_service_that_does_not_run(run: Run) -> None:

@@ -106,3 +106,29 @@ def test_a_mesh_that_does_not_start_says_why(operator: Operator) -> None:
         assert "Nowhere/Town" in error["message"]
     finally:
         del operator.mesh.env["TOOLOO_LEARNING_TIME_ZONE"], operator.mesh.env["TOOLOO_BOOT_ATTEMPTS"]
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::1"])  # noqa: S104 - it is what is tested
+def test_a_mesh_that_listens_elsewhere_reaches_itself(operator: Operator, address: str) -> None:
+    """Under one host name that is not this machine's, as behind a proxy: the command and a run's calls get through nevertheless."""
+    if address == "::1" and not _has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    operator.mesh.env |= {"TOOLOO_LISTEN_ADDRESS": address, "TOOLOO_DOOR_HOSTS": "mesh.example.com"}
+    operator.call("up", "--detach")
+    assert {row["state"] for row in operator.call("status")} == {"serving"}
+    dag = {"nodes": [{"id": "look", "call": "tooloo.learning.v1.LearningService/ListLearners"}]}
+    ran = operator.call("call", "ExecuteDag", json.dumps({"wait": "10s", "dag": dag}))
+    assert ran["state"] == "RUN_STATE_SUCCEEDED", ran
+    here = f"http://{'[::1]' if ':' in address else 'localhost'}:{operator.mesh.door_port}/health"
+    assert httpx.get(here, timeout=_ANSWERS).status_code == httpx.codes.OK
+    assert httpx.get(here, headers={"host": "mesh.example.com"}, timeout=_ANSWERS).status_code == httpx.codes.OK
+    stranger = httpx.get(here, headers={"host": "evil.example"}, timeout=_ANSWERS)
+    assert stranger.status_code == httpx.codes.MISDIRECTED_REQUEST
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False

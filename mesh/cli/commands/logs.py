@@ -8,9 +8,10 @@ from typing import Any
 import click
 from google.protobuf import json_format
 
+from mesh.catalogue import SERVICES
 from mesh.cli import printing, requests, values
 from mesh.cli.calling import Caller
-from mesh.cli.console import Console
+from mesh.cli.console import Code, Console
 from mesh.cli.managing import ServiceName
 from mesh.cli.schema import Schema
 from mesh.cli.sharing import Command
@@ -65,6 +66,7 @@ def command(
     """Shows what the services log: the newest lines, oldest of them first; with -f every new line as it is written."""
     given = {"service": service, "process": process, "contains": contains, **({"minLevel": min_level} if min_level else {})}
     with Caller(console) as caller:
+        _refuse_unknown(console, caller, service)
         if follow:
             for record in _following(caller, given | {"tail": min(tail, _LARGEST_PAGE)}):
                 _show(console, caller.schema, record, full=full)
@@ -75,6 +77,12 @@ def command(
         else:
             for record in records:
                 _show(console, caller.schema, record, full=full)
+
+
+def _refuse_unknown(console: Console, caller: Caller, service: str) -> None:
+    """Failure for a name that no service has and no line: who mistyped it would wait, or take silence for peace."""
+    if service and service not in {"envoy", *(spec.name for spec in SERVICES)} and not _newest(caller, {"service": service}, 1):
+        console.fail(f"there is no service named {service!r}, and no line of one", "tooloo status names them", Code.USAGE)
 
 
 def _following(caller: Caller, given: dict[str, Any]) -> Iterator[Any]:

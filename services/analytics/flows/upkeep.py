@@ -10,32 +10,13 @@ from mesh.db import Transaction
 from mesh.host import Host
 from services.analytics import buckets, events, health
 from services.analytics.buckets import DAY, HOUR, MINUTE
-from services.analytics.health import Band, Health, Policy
+from services.analytics.health import Band, Health
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.span import Folded, Words, fold_events, health_of
 from services.analytics.store import heard, metrics, spans, users
 
 # (time, value) by series
 Values = dict[int, list[tuple[int, float]]]
-
-
-def policy_of(settings: AnalyticsSettings) -> Policy:
-    """How health is judged, from the settings; ValueError when they contradict each other."""
-    return Policy(
-        weights=(
-            settings.health_availability_weight,
-            settings.health_errors_weight,
-            settings.health_latency_weight,
-            settings.health_freshness_weight,
-        ),
-        samples_needed=settings.health_samples,
-        seconds_needed=int(settings.health_known.total_seconds()),
-        latency_target=settings.health_latency_target.total_seconds(),
-        delay_target=settings.health_delay_target.total_seconds(),
-        degraded_from=settings.health_degraded_from,
-        healthy_from=settings.health_healthy_from,
-        margin=settings.health_margin,
-    )
 
 
 def minutes_from(now: datetime, settings: AnalyticsSettings) -> int:
@@ -49,7 +30,7 @@ class Upkeep:
     def __init__(self, host: Host, settings: AnalyticsSettings) -> None:
         self._host = host
         self._settings = settings
-        self._policy = policy_of(settings)
+        self._policy = settings.policy()
         self._words = Words(settings.failure_words, settings.success_words)
 
     async def keep_folding(self) -> None:

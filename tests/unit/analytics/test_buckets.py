@@ -87,3 +87,12 @@ def test_a_total_is_independent_of_steps(values: list[tuple[int, float]]) -> Non
 def test_nothing_has_mean_zero() -> None:
     """An empty set of values does not divide by zero."""
     assert Summary().mean == 0
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=20), st.floats(0, 1))
+def test_a_quantile_lies_between_the_smallest_and_the_largest_value(values: list[float], q: float) -> None:
+    """Of a value alone it is that value; the sketch by itself may be off by its error bound."""
+    summary = Summary()
+    for value in values:
+        summary.add(value)
+    assert min(values) <= summary.quantile(q) <= max(values)

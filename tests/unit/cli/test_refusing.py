@@ -1,14 +1,16 @@
 """Refusals: code, reason, message, what the details say, the next step and the exit code."""
 
+from contextlib import nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from mesh import errors
-from mesh.cli import refusing, schema
-from mesh.cli.console import Code, Failure
+from mesh import errors, instance
+from mesh.cli import calling, refusing, schema
+from mesh.cli.console import Code, Console, Failure
 
 SCHEMA = schema.load()
 RPC = SCHEMA.rpcs["tooloo.learning.v1.LearningService/StartTraining"]
@@ -68,7 +70,17 @@ def test_nothing_there() -> None:
     """No details: the call reached nobody."""
     failure = told(None)
     assert failure.exit_code == Code.UNREACHABLE
-    assert failure.next_step == "start the mesh with: tooloo up"
+    assert failure.message == "nothing answers at 127.0.0.1:3000"
+
+
+@pytest.mark.parametrize(
+    ("door", "told"), [(None, "start the mesh with: tooloo up"), (3000, "does not answer"), (4300, "127.0.0.1:4300")]
+)
+def test_what_helps_when_nothing_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, door: int | None, told: str) -> None:
+    """Perhaps another terminal has started the mesh of this folder with a setting that this one lacks."""
+    monkeypatch.setenv("TOOLOO_DATA_FOLDER", str(tmp_path))
+    with instance.held(tmp_path, door, "127.0.0.1") if door else nullcontext():
+        assert told in calling.next_step_where_nothing_answers(Console(door="127.0.0.1:3000"))
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.DEADLINE_EXCEEDED])

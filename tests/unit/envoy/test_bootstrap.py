@@ -200,6 +200,16 @@ def test_only_known_host_names_are_answered(door: Door, config: dict[str, Any]) 
     assert len(next(managers(open_door))["route_config"]["virtual_hosts"]) == 1
 
 
+@pytest.mark.parametrize(("address", "host"), [("192.0.2.7", "192.0.2.7"), ("::", "[::1]"), ("fd00::7", "[fd00::7]")])
+def test_this_machine_is_answered_whatever_the_settings_let_in(door: Door, address: str, host: str) -> None:
+    """Services, command and probes call by its names; its pages may write only when the settings name it."""
+    settings = DoorSettings(hosts=("mesh.example.com",))
+    rendered = bootstrap.render(replace(door, address=address, settings=settings))
+    first, _ = next(managers(rendered))["route_config"]["virtual_hosts"]
+    assert first["domains"] == list(dict.fromkeys(["mesh.example.com", "localhost", "127.0.0.1", "[::1]", host]))
+    assert f"http://localhost:{door.port}" not in json.dumps(first["routes"][0])
+
+
 def test_writing_makes_the_endpoint_files_that_envoy_needs_to_start(door: Door, tmp_path: Path) -> None:
     """Empty ones, and never over what a supervisor wrote before."""
     kept = door.endpoints_folder / "bus.json"

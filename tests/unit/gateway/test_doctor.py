@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.doctor import __main__ as doctor
 from gateway.doctor import installation, machine, probing
 from gateway.doctor.finding import Finding, Level
 from gateway.doctor.installation import Folder, Leftover
@@ -113,7 +114,7 @@ def assert_is_helpful(found: Finding) -> None:
 def test_a_misspelt_setting_is_named_with_what_was_meant() -> None:
     """Real settings, those of tests and other programs' variables are left alone."""
     known = {"TOOLOO_DOOR_PORT", "TOOLOO_LOG_LEVEL"}
-    environment = ["TOOLOO_DOR_PORT", "TOOLOO_DOOR_PORT", "TOOLOO_TEST_SEED", "TOOLOO_CONFIG", "PATH", "TOOLOO_XYZ"]
+    environment = ["TOOLOO_DOR_PORT", "TOOLOO_DOOR_PORT", "TOOLOO_TEST_SEED", "TOOLOO_CONFIG", "TOOLOO_DOOR", "PATH", "TOOLOO_XYZ"]
     found = list(installation.unknown_names(environment, known))
     assert [each.seen for each in found] == ["TOOLOO_DOR_PORT", "TOOLOO_XYZ"]
     assert "TOOLOO_DOOR_PORT" in found[0].todo
@@ -154,3 +155,20 @@ def test_a_leftover_process_is_found_by_the_folder_it_works_on(tmp_path: Path) -
         for process in started:
             process.kill()
             process.wait()
+
+
+def test_a_port_of_two_settings_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Envoy could not listen on it twice."""
+    monkeypatch.setenv("TOOLOO_LEARNING_PORT", "3000")
+    (found,) = probing.setting_problems()
+    assert "TOOLOO_DOOR_PORT and TOOLOO_LEARNING_PORT are both 3000" in found
+
+
+def test_a_file_that_is_no_database_any_more_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when nothing of its beginning is left; one that is empty has just been made."""
+    monkeypatch.setenv("TOOLOO_DATA_FOLDER", str(tmp_path))
+    for name in ("ruined", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.db").write_bytes(b"?" * 5000 * (name == "ruined"))
+    (found,) = (each for each in doctor.examine(deep=True) if each.check == "integrity")
+    assert (found.level, found.seen) == (Level.FAULT, "ruined/ruined.db is damaged")

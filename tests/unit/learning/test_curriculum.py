@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.learning.__main__ import read_curriculum
 from services.learning.curriculum import MAX_DOMAIN_LENGTH, Curriculum, CurriculumError, Difficulty, parse, slug
-from services.learning.settings import LearningSettings
+from services.learning.settings import LearningSettings, read_curriculum
 
 SHIPPED = read_curriculum(LearningSettings().curriculum_folder)
 ONE = """

@@ -266,3 +266,23 @@ def test_nothing_is_restored_under_a_running_mesh(tmp_path: Path) -> None:
     taking.take(tmp_path / "var", tmp_path / "backup", no_head, no_matter)
     with instance.held(tmp_path / "var", 3000, ""), pytest.raises(instance.InUseError):
         restoring.restore(tmp_path / "backup", tmp_path / "var", no_matter, force=True)
+
+
+def test_a_file_that_is_no_database_any_more_is_no_backup(tmp_path: Path) -> None:
+    """One whose beginning is destroyed is named, not copied as if it were something else; a new one may be empty."""
+    _, ruined, _ = make(tmp_path / "var")
+    (tmp_path / "var" / "new.db").touch()
+    ruined.write_bytes(b"?" * 5000)
+    with pytest.raises(taking.NoBackupError, match=r"b\.db is damaged"):
+        taking.take(tmp_path / "var", tmp_path / "backup", no_head, no_matter)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["var"]
+
+
+@pytest.mark.parametrize("name", ["var/backup", "var/kept/backup.tar", "link/backup.tgz"])
+def test_a_backup_is_no_part_of_what_is_backed_up(tmp_path: Path, name: str) -> None:
+    """In the data folder each would hold all before it, and so take twice their room."""
+    make(tmp_path / "var")
+    (tmp_path / "link").symlink_to("var")
+    with pytest.raises(taking.NoBackupError, match="lies in the data folder"):
+        taking.take(tmp_path / "var", tmp_path / name, no_head, no_matter)
+    assert not (tmp_path / name).parent.joinpath("backup").exists()

@@ -9,9 +9,10 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+import aiosqlite
 import pytest
 
-from mesh import db_errors, errors
+from mesh import db_errors, errors, migrations
 from mesh.db import Database, Transaction
 from mesh.migrations import MigrationError
 from mesh.settings import MeshSettings
@@ -216,6 +217,19 @@ async def test_migrations_are_applied_once_and_never_edited(tmp_path: Path, sche
     (schema / "0002_more.sql").write_text("ALTER TABLE things ADD COLUMN weight INTEGER;\n")
     with pytest.raises(MigrationError, match="was edited after"):
         await Database.open(tmp_path / "a.db", [("test", schema)])
+
+
+async def test_a_migration_that_finds_no_room_says_so(tmp_path: Path) -> None:
+    """SQLite has undone it by itself then: a boot that is told of the disk waits, one that is told of the undoing ends."""
+    sql = "CREATE TABLE big (bytes BLOB);\nINSERT INTO big VALUES (zeroblob(1000000));\n"
+    big = migrations.Migration("test", 1, "0001_big.sql", sql)
+    async with aiosqlite.connect(tmp_path / "a.db", isolation_level=None) as connection:
+        await connection.execute("PRAGMA max_page_count = 20")
+        with pytest.raises(sqlite3.OperationalError) as full:
+            await migrations.apply(connection, [big], 0)
+        assert db_errors.passes(full.value)
+        await connection.execute("PRAGMA max_page_count = 2000")
+        await migrations.apply(connection, [big], 0)
 
 
 async def test_a_newer_database_is_not_opened_by_older_code(tmp_path: Path, schema: Path) -> None:

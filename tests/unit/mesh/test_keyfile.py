@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mesh import keyfile
-from mesh.vault import KeyFormatError
+from mesh.settings import SettingError
 
 
 def test_it_is_made_once_and_kept(tmp_path: Path) -> None:
@@ -30,6 +30,6 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     """It is not replaced: another key would make every connection useless."""
     path = tmp_path / "encryption.key"
     path.write_text("not a key")
-    with pytest.raises(KeyFormatError, match=r"encryption\.key"):
+    with pytest.raises(SettingError, match=r"encryption\.key"):
         keyfile.load_or_make(path)
     assert path.read_text() == "not a key"

@@ -7,9 +7,12 @@ from typing import ClassVar
 
 import pytest
 
+from envoy.settings import DoorSettings
 from mesh import logs
 from mesh.catalogue import PORTS, RESERVED_PORTS
-from mesh.settings import MeshSettings, Section, SettingError, duration, setting
+from mesh.settings import MeshSettings, Section, SettingError, duration, setting, usable
+from services.analytics.settings import AnalyticsSettings
+from services.learning.settings import LearningSettings
 
 
 @dataclass(frozen=True)
@@ -130,3 +133,55 @@ def test_a_time_longer_than_any_has_no_overflow() -> None:
     """Whoever reads durations, the command too, expects a ValueError."""
     with pytest.raises(ValueError, match="longer than any"):
         duration("99999999999d")
+
+
+@dataclass(frozen=True)
+class Checked(Section):
+    """Two values that must fit each other, and a file."""
+
+    section: ClassVar[str] = "checked"
+
+    least: int = setting(1, "At least.")
+    most: int = setting(2, "At most.")
+    rules: Path = setting(Path(__file__), "What holds.")
+
+    def check(self) -> None:
+        """Least before most, and a file that can be read."""
+        with usable("TOOLOO_CHECKED_LEAST"):
+            if self.least > self.most:
+                raise ValueError("it must not be above TOOLOO_CHECKED_MOST")
+        with usable("TOOLOO_CHECKED_RULES"):
+            self.rules.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"), [("LEAST", "3", "must not be above"), ("RULES", "/nowhere/file", "/nowhere/file cannot be read")]
+)
+def test_what_no_single_value_shows_is_refused_where_it_is_read(name: str, value: str, told: str) -> None:
+    """So whoever reads the settings is told, the doctor as well as the service."""
+    assert Checked.load({}).least == 1
+    with pytest.raises(SettingError, match=f"TOOLOO_CHECKED_{name}: .*{told}"):
+        Checked.load({f"TOOLOO_CHECKED_{name}": value})
+
+
+@pytest.mark.parametrize("hosts", ["", ",", "localhost,localhost"])
+def test_a_door_needs_host_names_each_once(hosts: str) -> None:
+    """Envoy does not start with another list."""
+    with pytest.raises(SettingError, match="TOOLOO_DOOR_HOSTS"):
+        DoorSettings.load({"TOOLOO_DOOR_HOSTS": hosts})
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value"),
+    [
+        (AnalyticsSettings, "badges_file", "/nowhere/badges.toml"),
+        (AnalyticsSettings, "badges_file", "README.md"),
+        (AnalyticsSettings, "health_healthy_from", "0.5"),
+        (LearningSettings, "time_zone", "Mars/Olympus"),
+        (LearningSettings, "curriculum_folder", "/nowhere"),
+    ],
+)
+def test_what_a_service_cannot_use_is_told_by_its_setting(section: type[Section], name: str, value: str) -> None:
+    """Not by a stack trace in its log."""
+    with pytest.raises(SettingError, match=section.env_name(name)):
+        section.load({section.env_name(name): value})
