@@ -21,7 +21,7 @@ from bus.lock import Lock
 from bus.recent import Recent
 from bus.settings import BusSettings
 from bus.slices import Chunk, cut, together
-from bus.storage import EventLog
+from bus.storage import EventLog, KeepFrom
 from bus.upkeep import Upkeep
 from bus.writer import Committed, Writer, end_process
 from mesh import contracts
@@ -200,7 +200,7 @@ class Log(EventLog):
         # what stands beyond the head is committed, but nobody has been told of it yet
         return min(found, self.head)
 
-    async def upkeep(self, keep_from: int) -> int:
+    async def upkeep(self, keep_from: KeepFrom) -> int:
         """Applies retention and the uniqueness window; nothing at or beyond `keep_from` is deleted. Returns the events deleted."""
         return await self._upkeep.retain(keep_from)
 
@@ -208,7 +208,7 @@ class Log(EventLog):
         """Takes every event of a subject out of the log and what subscriptions keep of it, from the file too; returns how many."""
         return await self._upkeep.erase(subject)
 
-    async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: int) -> int:
+    async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: KeepFrom) -> int:
         """Keeps of each subject only the newest event of each type named. Returns the number of events that are gone."""
         return await self._upkeep.compact(patterns, min_age, keep_from)
 

@@ -23,6 +23,8 @@ from bus.slices import Chunk
 from mesh.clock import Clock
 
 T = TypeVar("T")
+# the first position that somebody still needs, asked anew before each part that goes
+KeepFrom = Callable[[], int]
 # how often a read is begun anew before what leaves the log has to wait for it
 _DISTURBED = 3
 
@@ -204,7 +206,7 @@ class EventLog(ABC):
         """The position after which everything was stored at or after a time."""
 
     @abstractmethod
-    async def upkeep(self, keep_from: int) -> int:
+    async def upkeep(self, keep_from: KeepFrom) -> int:
         """Applies retention and the uniqueness window; nothing at or beyond `keep_from` is deleted. Returns the events deleted."""
 
     @abstractmethod
@@ -212,7 +214,7 @@ class EventLog(ABC):
         """Takes every event of a subject out of the log and what subscriptions keep of it. Returns their number."""
 
     @abstractmethod
-    async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: int) -> int:
+    async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: KeepFrom) -> int:
         """Keeps of each subject only the newest event of each type named. Returns the number of events that are gone."""
 
     @abstractmethod
