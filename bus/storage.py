@@ -50,6 +50,14 @@ class QueueFull(Exception):
     """Too many writes wait for the disk already."""
 
 
+class NoSubscription(Exception):
+    """There is no subscription of this name any more."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
 class Closed(Exception):
     """The log is closed or closing."""
 

@@ -5,6 +5,7 @@ import bisect
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from itertools import accumulate
 
@@ -45,7 +46,7 @@ class Subscriptions:
         definitions.check_defaults(self._settings)
         self._next_token = await self._store.next_epoch() * _TOKENS_PER_EPOCH
         for stored in await self._store.every():
-            await self._run(stored)
+            await self._run(stored if not stored.acks.reaches_beyond(self._log.head) else await self._brought_back(stored))
         self._log.on_growth.append(self._tell_of_news)
         self._tasks = [asyncio.create_task(self._keep_up())]
 
@@ -214,6 +215,16 @@ class Subscriptions:
             await self._store.insert(stored)
             running = await self._run(stored)
         return await running.describe(0)
+
+    async def _brought_back(self, stored: Stored) -> Stored:
+        """A subscription that stands beyond the end of the log, at that end: what comes there is news, not what it settled once."""
+        log.warning(
+            "subscription %s stands beyond the end of the log: that is another one, or an older copy; it goes on after position %s",
+            *(stored.name, self._log.head),
+        )
+        acks = stored.acks.up_to(self._log.head)
+        await self._store.move(stored.name, acks.floor)
+        return replace(stored, acks=acks)
 
     async def _run(self, stored: Stored) -> Running:
         running = self._running[stored.name] = Running(stored, self._log, self._store, self._settings, self._clock, self._token)
