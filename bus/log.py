@@ -132,17 +132,8 @@ class Log(EventLog):
         """Runs SQL of a store in a reader's thread."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(self._reader()))
 
-    async def read(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk:
-        """Events beyond a position, from memory when they are new enough; `wanted` is what wanted_types() gave.
-
-        At the head the chunk is empty. BeforeRetention when events beyond the position are gone; CorruptBatch when stored bytes are
-        not what was written.
-        """
-        # memory may still hold what retention has deleted, and the disk nothing at all
-        after = after or (self.first or self.head + 1) - 1
-        chunk = self.read_now(after, wanted, max_bytes)
-        if chunk is not None:
-            return chunk
+    async def read_stored(self, after: int, wanted: bytes | None, max_bytes: int) -> Chunk:
+        """As read(), from the disk."""
         max_bytes, head = max_bytes or self._settings.read_bytes, self.head
         if wanted is None:
             chunk = await self.query(lambda connection: _read(connection, after, max_bytes, head))

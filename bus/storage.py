@@ -169,9 +169,27 @@ class EventLog(ABC):
         """Which types a filter wants, one byte for each type number; None when it wants all."""
         return None if wanted.every_type else wanted.table(self._type_numbers)
 
-    @abstractmethod
     async def read(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk:
-        """Events beyond a position; `wanted` is what wanted_types() gave. BeforeRetention, CorruptBatch."""
+        """Events beyond a position, from memory when they are new enough; `wanted` is what wanted_types() gave.
+
+        At the head the chunk is empty. BeforeRetention when events beyond the position are gone, also when they went meanwhile: what
+        was read then may lack them. CorruptBatch when stored bytes are not what was written.
+        """
+        while True:
+            # memory may still hold what retention has deleted, and the disk nothing at all
+            start = after or (self.first or self.head + 1) - 1
+            chunk = self.read_now(start, wanted, max_bytes)
+            if chunk is not None:
+                return chunk
+            chunk = await self.read_stored(start, wanted, max_bytes)
+            if start >= (self.first or self.head + 1) - 1:
+                return chunk
+            if after:
+                self.check_start(after)
+
+    @abstractmethod
+    async def read_stored(self, after: int, wanted: bytes | None, max_bytes: int) -> Chunk:
+        """As read(), for what is not in memory."""
 
     @abstractmethod
     def read_now(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk | None:

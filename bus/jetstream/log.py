@@ -115,13 +115,8 @@ class JetStreamLog(EventLog):
         """Whether read() finds what stands beyond a position in memory."""
         return self._tail.recent(after, 1) is not None
 
-    async def read(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk:
-        """Events beyond a position, from memory when they are new enough, else from the stream."""
-        # memory may still hold what retention has deleted
-        after = after or (self.first or self.head + 1) - 1
-        chunk = self.read_now(after, wanted, max_bytes)
-        if chunk is not None:
-            return chunk
+    async def read_stored(self, after: int, wanted: bytes | None, max_bytes: int) -> Chunk:
+        """As read(), from the stream."""
         messages, scanned = await self._stream.read(after, self.head, max_bytes or self._settings.read_bytes)
         batches = self._tail.batches([message for message in messages if not self._upkeep.was_erased(message.sequence)])
         return Chunk([part for batch in batches if (part := cut(batch, after, wanted))], scanned)

@@ -157,3 +157,28 @@ async def test_ids_of_a_quiet_log_are_forgotten_when_they_are_old(tmp_path: Path
     assert list((await log.publish([sample(1)])).positions) == [2]
     assert await log.time_of(2) == clock.now()
     await log.close()
+
+
+@pytest.mark.parametrize("types", [(), ("service.*",)], ids=["every type", "some types"])
+async def test_a_reader_is_told_of_what_goes_while_it_reads(tmp_path: Path, types: tuple[str, ...]) -> None:
+    """It has looked where the log begins and waits for a thread: what it finds then begins later, and would be a gap."""
+    log = await opened(tmp_path, retention_count=1, coalesce_bytes=1, recent_bytes=1)
+    for number in range(1, 6):
+        await log.publish([sample(number)])
+    query = log.query
+
+    async def late(work: Any) -> Any:
+        log.query = query  # type: ignore[method-assign]
+        await log.upkeep(lambda: 99)
+        return await query(work)
+
+    log.query = late  # type: ignore[method-assign,assignment]
+    with pytest.raises(BeforeRetention, match="keeps positions 5 to 5"):
+        await log.read(1, log.wanted_types(Filter(types)))
+    for number in range(6, 10):
+        await log.publish([sample(number)])
+    log.query = late  # type: ignore[method-assign,assignment]
+    # who wants all that is kept has no gap
+    chunk = await log.read(0, log.wanted_types(Filter(types)))
+    assert [position for piece in chunk.slices for position in piece.positions] == [9]
+    await log.close()
