@@ -172,8 +172,8 @@ class EventLog(ABC):
     async def read(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk:
         """Events beyond a position, from memory when they are new enough; `wanted` is what wanted_types() gave.
 
-        At the head the chunk is empty. BeforeRetention when events beyond the position are gone, also when they went meanwhile: what
-        was read then may lack them. CorruptBatch when stored bytes are not what was written.
+        At the head the chunk is empty. BeforeRetention when events beyond the position are gone, also when they went meanwhile:
+        what was read then may lack them. CorruptBatch when stored bytes are not what was written.
         """
         while True:
             # memory may still hold what retention has deleted, and the disk nothing at all

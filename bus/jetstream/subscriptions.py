@@ -229,12 +229,12 @@ class JetStreamSubscriptionStore:
         if not letters:
             return []
         retries = dict(self._states[name].retries)
-        changes: list[Change] = []
         for letter in letters:
             retries[letter.position] = Waiting(letter.subject, 0, now_us, "", kept=True)
-            changes.append(Change(_key(_KEPT, name, letter.position), letter.event))
-            changes.append(Change(_key(_LETTERS, name, letter.position), None))
-        await self._write(name, replace(self._states[name], retries=retries), changes)
+        kept = [Change(_key(_KEPT, name, letter.position), letter.event) for letter in letters]
+        # in the end: what is cut off between two batches must not leave an event that is neither a letter nor a retry
+        struck = [Change(_key(_LETTERS, name, letter.position), None) for letter in letters]
+        await self._write(name, replace(self._states[name], retries=retries), kept, struck)
         self._strike(name, [letter.position for letter in letters])
         return [Retry(letter.position, letter.subject, 0, 0.0, "", redriven=True) for letter in letters]
 

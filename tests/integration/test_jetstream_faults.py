@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -9,8 +10,11 @@ from uuid import uuid4
 import pytest
 from tooloo.bus.v1 import bus_service_pb2 as pb
 
+from bus.deliveries import Changes, Dead
+from bus.jetstream import bucket
 from bus.jetstream.bucket import Bucket
-from bus.storage import Closed, DiskFull, NoSubscription
+from bus.ranges import AckState
+from bus.storage import Closed, DiskFull, NoSubscription, Some, Stored
 from tests.conformance.asking import LONG, next_answer
 from tests.integration.bus_bench import PATIENCE, Puller, event, running_bus
 from tests.integration.test_jetstream import Opened, client_of
@@ -88,12 +92,44 @@ async def test_a_lease_that_finds_no_room_is_renewed_when_there_is_some(
                 raise DiskFull
             return await update(self, key, *args)
 
-        bucket = opened.store._bucket
-        standing = await bucket.get("owner")
+        states = opened.store._bucket
+        standing = await states.get("owner")
         monkeypatch.setattr(Bucket, "update", full)
         async with asyncio.timeout(PATIENCE):
-            while await bucket.get("owner") == standing:
+            while await states.get("owner") == standing:
                 pass
         assert refused == ["owner", "owner"]
         refused.clear()
     assert set(refused) == {"owner"}
+
+
+@pytest.mark.parametrize("batches", [1, 2, 3, 4])
+async def test_a_redrive_that_is_cut_off_between_two_batches_loses_no_letter(
+    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch, batches: int
+) -> None:
+    """Large events need several; each event is a letter still, or is given out again."""
+    positions = [1, 2, 3, 4, 5, 6]
+    async with Opened(settings)() as opened:
+        await opened.log.publish([event(number) for number in positions])
+        await opened.store.insert(Stored("reader", b"", False, AckState(0), 0))
+        changes = Changes()
+        for position in positions:
+            changes.bury(Dead(position, "services/bus", "parked", 1, "no"), keep=True)
+        await opened.store.apply("reader", 6, b"", changes, lambda _: 0, 0)
+        monkeypatch.setattr(bucket, "_BATCH_BYTES", 400)
+        update, left = Bucket.update, [None] * batches
+
+        async def killed(self: Bucket, *args: Any) -> int:
+            if not left:
+                raise Closed
+            left.pop()
+            return await update(self, *args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Bucket, "update", killed)
+            with suppress(Closed):
+                await opened.store.redrive("reader", Some(None, 0, 500, 1_000_000), 0)
+    async with Opened(settings)() as opened:
+        letters = await opened.store.dead_letters("reader", 0, 100, 1_000_000)
+        retries = await opened.store.retries("reader", lambda *_: 0.0)
+        assert {*(letter.position for letter in letters), *(retry.position for retry in retries)} == set(positions)
