@@ -12,7 +12,8 @@ from tooloo.bus.v1 import bus_service_pb2 as pb
 
 from bus.deliveries import Changes, Dead
 from bus.jetstream import bucket
-from bus.jetstream.bucket import Bucket
+from bus.jetstream.bucket import Bucket, Change
+from bus.jetstream.connection import Connection, Unreachable
 from bus.ranges import AckState
 from bus.storage import Closed, DiskFull, NoSubscription, Some, Stored
 from tests.conformance.asking import LONG, next_answer
@@ -133,3 +134,27 @@ async def test_a_redrive_that_is_cut_off_between_two_batches_loses_no_letter(
         letters = await opened.store.dead_letters("reader", 0, 100, 1_000_000)
         retries = await opened.store.retries("reader", lambda *_: 0.0)
         assert {*(letter.position for letter in letters), *(retry.position for retry in retries)} == set(positions)
+
+
+async def test_a_sweep_that_nats_does_late_leaves_what_was_written_since(
+    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its request was given up, and NATS, which had only been slow, does it when the key has a value again."""
+    async with Opened(settings)() as opened:
+        states, late = opened.store._bucket, list[tuple[str, Any]]()
+        revision = await states.update("subscription.a", b"1", 0, [Change("letter.a.1", b"first")])
+        ask = Connection.api
+
+        async def slow(self: Connection, call: str, body: Any = None) -> Any:
+            if call.startswith("STREAM.PURGE") and not late:
+                late.append((call, body))
+                raise Unreachable("NATS does not answer now")
+            return await ask(self, call, body)
+
+        monkeypatch.setattr(Connection, "api", slow)
+        revision = await states.update("subscription.a", b"2", revision, [Change("letter.a.1", None)])
+        await states.update("subscription.a", b"3", revision, [Change("letter.a.1", b"second")])
+        await opened.log._connection.api(*late[0])
+        entry = await states.get("letter.a.1")
+        assert entry is not None
+        assert entry.value == b"second"
