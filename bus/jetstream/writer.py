@@ -133,8 +133,8 @@ class Writer:
         except (DiskFull, Unreachable) as failure:
             self._refuse(group, failure)
             # what came after a refused publish must not be stored before it comes again
-            waiting, self._waiting = self._waiting, deque()
-            self._refuse(waiting, failure)
+            behind, self._waiting = self._waiting, deque()
+            self._refuse(behind, failure)
         except BaseException:
             self._refuse(group, Closed())
             raise

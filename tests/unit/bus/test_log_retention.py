@@ -172,12 +172,12 @@ async def test_a_reader_is_told_of_what_goes_while_it_reads(tmp_path: Path, type
         await log.upkeep(lambda: 99)
         return await query(work)
 
-    log.query = late  # type: ignore[method-assign,assignment]
+    log.query = late  # type: ignore[method-assign]
     with pytest.raises(BeforeRetention, match="keeps positions 5 to 5"):
         await log.read(1, log.wanted_types(Filter(types)))
     for number in range(6, 10):
         await log.publish([sample(number)])
-    log.query = late  # type: ignore[method-assign,assignment]
+    log.query = late  # type: ignore[method-assign]
     # who wants all that is kept has no gap
     chunk = await log.read(0, log.wanted_types(Filter(types)))
     assert [position for piece in chunk.slices for position in piece.positions] == [9]
