@@ -1,6 +1,7 @@
 """Writes down where a subscription stands: what its members answered, gathered for a moment, in one transaction."""
 
 import asyncio
+from math import inf
 
 from bus.dealing import Dealer
 from bus.deliveries import Changes
@@ -34,6 +35,11 @@ class AckWriter:
         # taken from the dealer for a write that has not succeeded
         self._unwritten = Changes()
         self._ended = False
+
+    @property
+    def keep_from(self) -> float:
+        """The first event that becomes a dead letter by what is not written yet: the log must hold it until then."""
+        return min((position for gathered in (self._dealer.changes, self._unwritten) for position in gathered.dead), default=inf)
 
     def begin(self, dealer: Dealer) -> None:
         """Goes on with another dealer, whose ack state is the one on disk."""

@@ -21,7 +21,7 @@ from bus.lock import Lock
 from bus.recent import Recent
 from bus.settings import BusSettings
 from bus.slices import Chunk, cut, together
-from bus.storage import EventLog
+from bus.storage import EventLog, KeepFrom
 from bus.upkeep import Upkeep
 from bus.writer import Committed, Writer, end_process
 from mesh import contracts
@@ -132,17 +132,8 @@ class Log(EventLog):
         """Runs SQL of a store in a reader's thread."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: work(self._reader()))
 
-    async def read(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk:
-        """Events beyond a position, from memory when they are new enough; `wanted` is what wanted_types() gave.
-
-        At the head the chunk is empty. BeforeRetention when events beyond the position are gone; CorruptBatch when stored bytes are
-        not what was written.
-        """
-        # memory may still hold what retention has deleted, and the disk nothing at all
-        after = after or (self.first or self.head + 1) - 1
-        chunk = self.read_now(after, wanted, max_bytes)
-        if chunk is not None:
-            return chunk
+    async def read_stored(self, after: int, wanted: bytes | None, max_bytes: int) -> Chunk:
+        """As read(), from the disk."""
         max_bytes, head = max_bytes or self._settings.read_bytes, self.head
         if wanted is None:
             chunk = await self.query(lambda connection: _read(connection, after, max_bytes, head))
@@ -200,7 +191,7 @@ class Log(EventLog):
         # what stands beyond the head is committed, but nobody has been told of it yet
         return min(found, self.head)
 
-    async def upkeep(self, keep_from: int) -> int:
+    async def upkeep(self, keep_from: KeepFrom) -> int:
         """Applies retention and the uniqueness window; nothing at or beyond `keep_from` is deleted. Returns the events deleted."""
         return await self._upkeep.retain(keep_from)
 
@@ -208,7 +199,7 @@ class Log(EventLog):
         """Takes every event of a subject out of the log and what subscriptions keep of it, from the file too; returns how many."""
         return await self._upkeep.erase(subject)
 
-    async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: int) -> int:
+    async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: KeepFrom) -> int:
         """Keeps of each subject only the newest event of each type named. Returns the number of events that are gone."""
         return await self._upkeep.compact(patterns, min_age, keep_from)
 

@@ -36,6 +36,11 @@ class AckState:
         """How many positions above the floor are settled."""
         return sum(self._lasts) - sum(self._firsts) + len(self._firsts)
 
+    def up_to(self, position: int) -> "AckState":
+        """What is settled at or below a position."""
+        within = ((first, min(last, position)) for first, last in self.ranges if first <= position)
+        return AckState(min(self.floor, position), within)
+
     def reaches_beyond(self, position: int) -> bool:
         """Whether anything beyond a position is settled."""
         return self.floor > position or bool(self._lasts and self._lasts[-1] > position)

@@ -11,7 +11,7 @@ from tooloo.error.v1.error_reason_pb2 import ErrorReason
 from bus.batches import CorruptBatch, VersionConflict
 from bus.filters import ExpressionError
 from bus.settings import BusSettings
-from bus.storage import BeforeRetention, Closed, DiskFull, PastTheEnd, QueueFull
+from bus.storage import BeforeRetention, Closed, DiskFull, NoSubscription, PastTheEnd, QueueFull
 from mesh import errors
 
 _LATER = timedelta(seconds=1)
@@ -80,7 +80,9 @@ def _conflict(error: VersionConflict) -> errors.Refusal:
 
 
 def _refusal_of_content(error: Exception) -> Exception:
-    """The refusal for something stored that cannot be used."""
+    """The refusal for something stored that cannot be used, or is there no more."""
+    if isinstance(error, NoSubscription):
+        return not_found(error.name)
     if isinstance(error, ExpressionError):
         # it compiled when it was stored; another release of the library may think otherwise
         return errors.invalid("filter.cel", str(error))

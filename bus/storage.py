@@ -23,6 +23,8 @@ from bus.slices import Chunk
 from mesh.clock import Clock
 
 T = TypeVar("T")
+# the first position that somebody still needs, asked anew before each part that goes
+KeepFrom = Callable[[], int]
 # how often a read is begun anew before what leaves the log has to wait for it
 _DISTURBED = 3
 
@@ -46,6 +48,14 @@ class DiskFull(Exception):
 
 class QueueFull(Exception):
     """Too many writes wait for the disk already."""
+
+
+class NoSubscription(Exception):
+    """There is no subscription of this name any more."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
 
 
 class Closed(Exception):
@@ -159,9 +169,27 @@ class EventLog(ABC):
         """Which types a filter wants, one byte for each type number; None when it wants all."""
         return None if wanted.every_type else wanted.table(self._type_numbers)
 
-    @abstractmethod
     async def read(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk:
-        """Events beyond a position; `wanted` is what wanted_types() gave. BeforeRetention, CorruptBatch."""
+        """Events beyond a position, from memory when they are new enough; `wanted` is what wanted_types() gave.
+
+        At the head the chunk is empty. BeforeRetention when events beyond the position are gone, also when they went meanwhile:
+        what was read then may lack them. CorruptBatch when stored bytes are not what was written.
+        """
+        while True:
+            # memory may still hold what retention has deleted, and the disk nothing at all
+            start = after or (self.first or self.head + 1) - 1
+            chunk = self.read_now(start, wanted, max_bytes)
+            if chunk is not None:
+                return chunk
+            chunk = await self.read_stored(start, wanted, max_bytes)
+            if start >= (self.first or self.head + 1) - 1:
+                return chunk
+            if after:
+                self.check_start(after)
+
+    @abstractmethod
+    async def read_stored(self, after: int, wanted: bytes | None, max_bytes: int) -> Chunk:
+        """As read(), for what is not in memory."""
 
     @abstractmethod
     def read_now(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk | None:
@@ -204,7 +232,7 @@ class EventLog(ABC):
         """The position after which everything was stored at or after a time."""
 
     @abstractmethod
-    async def upkeep(self, keep_from: int) -> int:
+    async def upkeep(self, keep_from: KeepFrom) -> int:
         """Applies retention and the uniqueness window; nothing at or beyond `keep_from` is deleted. Returns the events deleted."""
 
     @abstractmethod
@@ -212,7 +240,7 @@ class EventLog(ABC):
         """Takes every event of a subject out of the log and what subscriptions keep of it. Returns their number."""
 
     @abstractmethod
-    async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: int) -> int:
+    async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: KeepFrom) -> int:
         """Keeps of each subject only the newest event of each type named. Returns the number of events that are gone."""
 
     @abstractmethod

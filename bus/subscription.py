@@ -144,6 +144,11 @@ class Running:
         acks = self.dealer.acks
         return max(0, self._log.head - acks.floor - acks.above_floor)
 
+    @property
+    def keep_from(self) -> float:
+        """The first position that it still needs in the log: not settled, or a dead letter that is not on the disk yet."""
+        return min(self.dealer.oldest_unsettled, self._writer.keep_from)
+
     async def lag(self) -> timedelta:
         """Age of the oldest unacknowledged event; zero when there is none."""
         return await self._log.age_of(self.dealer.oldest_unsettled)

@@ -3,8 +3,9 @@
 import asyncio
 import bisect
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from itertools import accumulate
 
@@ -37,13 +38,15 @@ class Subscriptions:
         self._changing = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._next_token = 0
+        # where subscriptions are being put
+        self._placing: list[int] = []
 
     async def start(self) -> None:
         """Begins to work where the disk says that everyone stands; SettingError when the default policy cannot be read."""
         definitions.check_defaults(self._settings)
         self._next_token = await self._store.next_epoch() * _TOKENS_PER_EPOCH
         for stored in await self._store.every():
-            await self._run(stored)
+            await self._run(stored if not stored.acks.reaches_beyond(self._log.head) else await self._brought_back(stored))
         self._log.on_growth.append(self._tell_of_news)
         self._tasks = [asyncio.create_task(self._keep_up())]
 
@@ -113,7 +116,8 @@ class Subscriptions:
     async def seek(self, name: str, start: StartAt) -> Subscription:
         """Moves a subscription to another place in the log."""
         running = self.running(name)
-        await running.seek(await self.floor_of(start))
+        async with self._place(start) as floor:
+            await running.seek(floor)
         return await self.describe(running)
 
     @unbroken
@@ -168,7 +172,8 @@ class Subscriptions:
         if start is None or kind is None or (kind == "beginning" and not start.beginning):
             return self._log.head
         if kind == "time":
-            return await self._log.position_before(start.time.ToDatetime(tzinfo=self._clock.now().tzinfo))
+            before = await self._log.position_before(start.time.ToDatetime(tzinfo=self._clock.now().tzinfo))
+            return max(before, (self._log.first or self._log.head + 1) - 1)
         after = start.after_position if kind == "after_position" else 0
         self._log.check_start(after)
         return max(after, (self._log.first or self._log.head + 1) - 1)
@@ -184,20 +189,42 @@ class Subscriptions:
     @unbroken
     async def compact(self, patterns: Sequence[str], min_age: timedelta) -> int:
         """Keeps of each subject only the newest event of each type named; what is not settled stays. Returns how many are gone."""
-        return await self._log.compact(patterns, min_age, self._keep_from())
+        return await self._log.compact(patterns, min_age, self._keep_from)
 
     def _keep_from(self) -> int:
-        """The first position that a subscription has not settled."""
-        return min((running.dealer.oldest_unsettled for running in self._running.values()), default=self._log.head + 1)
+        """The first position that a subscription needs, or is about to."""
+        needed = [running.keep_from for running in self._running.values()] + [floor + 1 for floor in self._placing]
+        return int(min(needed, default=self._log.head + 1))
+
+    @asynccontextmanager
+    async def _place(self, start: StartAt | None) -> AsyncIterator[int]:
+        """Where a start begins; what stands beyond it is kept while a subscription is put there."""
+        floor = await self.floor_of(start)
+        self._placing.append(floor)
+        try:
+            yield floor
+        finally:
+            self._placing.remove(floor)
 
     async def _create(self, definition: Subscription) -> Subscription:
         if len(self._running) >= self._settings.max_subscriptions:
             raise too_many(BusSettings.env_name("max_subscriptions"), "subscriptions", self._settings.max_subscriptions)
-        floor = await self.floor_of(definition.start if definition.HasField("start") else None)
-        now_us = to_us(self._clock.now())
-        stored = Stored(definition.name, definition.SerializeToString(), False, AckState(floor), now_us)
-        await self._store.insert(stored)
-        return await (await self._run(stored)).describe(0)
+        async with self._place(definition.start if definition.HasField("start") else None) as floor:
+            now_us = to_us(self._clock.now())
+            stored = Stored(definition.name, definition.SerializeToString(), False, AckState(floor), now_us)
+            await self._store.insert(stored)
+            running = await self._run(stored)
+        return await running.describe(0)
+
+    async def _brought_back(self, stored: Stored) -> Stored:
+        """A subscription that stands beyond the end of the log, at that end: what comes there is news, not what it settled once."""
+        log.warning(
+            "subscription %s stands beyond the end of the log: that is another one, or an older copy; it goes on after position %s",
+            *(stored.name, self._log.head),
+        )
+        acks = stored.acks.up_to(self._log.head)
+        await self._store.move(stored.name, acks.floor)
+        return replace(stored, acks=acks)
 
     async def _run(self, stored: Stored) -> Running:
         running = self._running[stored.name] = Running(stored, self._log, self._store, self._settings, self._clock, self._token)
@@ -218,7 +245,7 @@ class Subscriptions:
         while True:
             await asyncio.sleep(self._settings.upkeep_interval.total_seconds())
             try:
-                await self._log.upkeep(self._keep_from())
+                await self._log.upkeep(self._keep_from)
                 await self.compact(self._settings.compact_types, self._settings.compact_after)
             except Exception:
                 # nothing is lost by deleting later; the log says why it could not

@@ -139,7 +139,7 @@ async def _read(client: BusClient, request: pb.ReadEventsRequest) -> pb.ReadEven
 
 def _line(event: Event) -> bytes:
     try:
-        written = to_cloudevent(event)
+        written = to_cloudevent(event, whole=True)
     except NotACloudEventError as error:
         raise TransferError(f"the event at position {event.position} is no CloudEvent: {error}; pass it with --after") from error
     return json.dumps(written, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

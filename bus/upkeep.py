@@ -1,7 +1,7 @@
 """What goes out of the log again: by age and size, by subject, by what supersedes it; from memory and from the file."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from bus.checkpointing import Checkpointer
 from bus.filters import Filter
 from bus.recent import Recent
 from bus.settings import BusSettings, retention_of_types
+from bus.storage import KeepFrom
 from bus.writer import Writer
 from mesh.clock import Clock, to_us
 
@@ -44,17 +45,19 @@ class Upkeep:
         self._settings = settings
         self._clock = clock
 
-    async def retain(self, keep_from: int) -> int:
+    async def retain(self, keep_from: KeepFrom) -> int:
         """Applies retention and the uniqueness window; nothing at or beyond `keep_from` is deleted. Returns the events deleted."""
         # the plan goes by the tables, and on a quiet log ids grow old that are not in them yet
         await self._writer.run(lambda _: None, noted=True)
-        up_to, forget = await self._log.query(lambda connection: self._plan(connection, keep_from))
+        kept = keep_from()
+        up_to, forget = await self._log.query(lambda connection: self._plan(connection, kept))
         self._appender.forget(forget)
-        deleted = await self._drop(up_to, forget)
+        # where a subscription was moved back meanwhile, the next time will do
+        deleted = await self._drop(up_to if up_to < keep_from() else 0, forget)
         now = self._clock.now()
         for pattern, age in retention_of_types(self._settings.retention_types):
             wanted = self._log.wanted_types(Filter((pattern,)))
-            deleted += await self.remove(removal.expired(wanted, to_us(now - age), keep_from))
+            deleted += await self._remove_before(keep_from, partial(removal.expired, wanted, to_us(now - age)))
         await self._drop_gone(keep_from)
         return deleted
 
@@ -71,28 +74,34 @@ class Upkeep:
         await self._checkpointer.truncate()
         return removed
 
-    async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: int) -> int:
+    async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: KeepFrom) -> int:
         """Keeps of each subject only the newest event of each type named. Returns the number of events that are gone."""
         removed = 0
         before = to_us(self._clock.now() - min_age) + 1
         for pattern in patterns:
             wanted = self._log.wanted_types(Filter((pattern,)))
-            removed += await self.remove(removal.superseded(wanted, before, keep_from, self._settings.compact_subjects))
+            find = partial(removal.superseded, wanted, before, most_subjects=self._settings.compact_subjects)
+            removed += await self._remove_before(keep_from, find)
         return removed
 
-    async def remove(self, find: removal.Finder) -> int:
-        """Takes out what is found; returns the number of events."""
+    async def _remove_before(self, keep_from: KeepFrom, finder: Callable[..., removal.Finder]) -> int:
+        """Takes out what a finder for a position finds before it; returns the number of events."""
         async with self._log.leaving:
-            return await self._remove(find)
+            return await self._remove(finder(keep_from=keep_from()), keep_from)
 
-    async def _remove(self, find: removal.Finder, *, overwrite: bool = False) -> int:
+    async def _remove(self, find: removal.Finder, keep_from: KeepFrom | None = None, *, overwrite: bool = False) -> int:
         """Some batches in a transaction."""
         cuts = await self._log.query(lambda connection: list(find(connection)))
+        removed = 0
         for start in range(0, len(cuts), _CUTS_AT_A_TIME):
             part = cuts[start : start + _CUTS_AT_A_TIME]
+            if keep_from is not None:
+                # a subscription may have been moved back since they were found
+                kept = keep_from()
+                part = [cut for cut in part if cut.position + max(cut.indexes) < kept]
             for batch in await self._writer.run(partial(_remove, cuts=part, overwrite=overwrite), noted=True):
                 self._recent.replace(batch)
-        removed = sum(len(cut.indexes) for cut in cuts)
+            removed += sum(len(cut.indexes) for cut in part)
         self._log.removed += removed
         self._log.left += bool(cuts)
         return removed
@@ -112,10 +121,11 @@ class Upkeep:
             up_to = max(up_to, batch_store.last_beyond_bytes(connection, settings.retention_bytes))
         return batch_store.batch_end(connection, min(up_to, keep_from - 1)), forget
 
-    async def _drop_gone(self, keep_from: int) -> None:
+    async def _drop_gone(self, keep_from: KeepFrom) -> None:
         """Deletes the oldest batches of which nothing is left; whoever still reads before `keep_from` would take them for a gap."""
-        gone = await self._log.query(lambda connection: batch_store.gone_up_to(connection, keep_from))
-        if gone:
+        kept = keep_from()
+        gone = await self._log.query(lambda connection: batch_store.gone_up_to(connection, kept))
+        if 0 < gone < keep_from():
             await self._drop(gone)
 
     async def _drop(self, up_to: int, forget: int = 0) -> int:

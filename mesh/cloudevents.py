@@ -7,6 +7,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from google.protobuf import any_pb2, json_format
@@ -55,10 +56,11 @@ class NotACloudEventError(ValueError):
         self.reason = reason
 
 
-def to_cloudevent(event: Event) -> dict[str, Any]:
+def to_cloudevent(event: Event, *, whole: bool = False) -> dict[str, Any]:
     """The event as a JSON-able dictionary; NotACloudEventError for an attribute with a reserved name.
 
-    Data is the message as JSON; one that the contracts do not know (any more) is `data_base64`, its bytes.
+    Data is the message as JSON; one that the contracts do not know (any more) is `data_base64`, its bytes. With `whole`, so is one
+    with fields that they do not know, e.g. of a newer publisher: JSON would leave them out.
     """
     if taken := sorted(RESERVED & set(event.attributes)):
         raise NotACloudEventError(f"attributes[{taken[0]!r}]", "CloudEvents keeps this name for itself")
@@ -68,7 +70,7 @@ def to_cloudevent(event: Event) -> dict[str, Any]:
     if event.position:
         # CloudEvents' integers have 32 bits, so a position is text
         written["position"] = str(event.position)
-    return {**written, **event.attributes, **_payload(event.data)}
+    return {**written, **event.attributes, **_payload(event.data, whole=whole)}
 
 
 def from_cloudevent(given: object) -> Event:
@@ -95,12 +97,20 @@ def from_cloudevent(given: object) -> Event:
     return event
 
 
-def _payload(data: any_pb2.Any) -> dict[str, Any]:
-    try:
+def _payload(data: any_pb2.Any, *, whole: bool) -> dict[str, Any]:
+    with suppress(KeyError, TypeError, DecodeError, json_format.Error):
         message = contracts.message_class(data.TypeName()).FromString(data.value)
-        return {"datacontenttype": JSON, "data": json_format.MessageToDict(message, descriptor_pool=contracts.pool())}
-    except (KeyError, TypeError, DecodeError, json_format.Error):
-        return {"datacontenttype": PROTOBUF, "data_base64": base64.b64encode(data.value).decode()}
+        if not (whole and _has_unknown_fields(message)):
+            return {"datacontenttype": JSON, "data": json_format.MessageToDict(message, descriptor_pool=contracts.pool())}
+    return {"datacontenttype": PROTOBUF, "data_base64": base64.b64encode(data.value).decode()}
+
+
+def _has_unknown_fields(message: Message) -> bool:
+    size = message.ByteSize()
+    known = type(message)()
+    known.CopyFrom(message)
+    known.DiscardUnknownFields()
+    return known.ByteSize() != size
 
 
 def _data(event_type: str, present: Mapping[str, Any]) -> any_pb2.Any:

@@ -17,7 +17,7 @@ from mesh.clock import Clock, SystemClock
 from mesh.deliveries import Delivery, Nack
 from mesh.memory import keep_freed_memory
 from mesh.publish import Publisher
-from mesh.reconnect import Backoff, is_final, refusal_of
+from mesh.reconnect import Backoff, is_final, refusal_of, until_closed
 from mesh.subscribe import Subscription
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class BusClient:
         self._publisher = Publisher(self._channel, self._stub)
 
     async def close(self) -> None:
-        """Closes its channel; publishes that wait end with UNAVAILABLE."""
+        """Closes its channel; whoever publishes, follows or iterates over a subscription gets UNAVAILABLE."""
         if self._publisher is not None:
             await self._publisher.close()
         if self._channel is not None and self._given is None:
@@ -135,11 +135,13 @@ class BusClient:
         position = after_position
         backoff = Backoff()
         while True:
-            call = self.stub.Follow(_follow_request(position, _filter(types, where)))
+            with until_closed():
+                call = self.stub.Follow(_follow_request(position, _filter(types, where)))
             try:
                 while True:
-                    async with asyncio.timeout(_STALLED_SECONDS):
-                        response = await call.read()
+                    with until_closed():
+                        async with asyncio.timeout(_STALLED_SECONDS):
+                            response = await call.read()
                     if not isinstance(response, pb.FollowResponse):
                         break
                     backoff.reset()

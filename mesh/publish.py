@@ -15,10 +15,9 @@ import grpc
 from tooloo.bus.v1.bus_service_pb2 import PublishRequest, PublishResponse, PublishStreamResponse
 from tooloo.event.v1.event_pb2 import Event
 
-from mesh import errors
 from mesh.publish_frames import events_field, stream_request
 from mesh.publish_requests import Request, Requests, Waiting, too_late
-from mesh.reconnect import Backoff, is_final, refusal_of
+from mesh.reconnect import Backoff, client_closed, is_final, refusal_of, until_closed
 from mesh.writing import written
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class Publisher:
     async def publish(self, events: Sequence[Event], expected: Mapping[str, int], seconds: float | None) -> list[int]:
         """Positions of the events once they are on disk; Refusal UNAVAILABLE when `seconds` (None: for ever) have passed."""
         if self._closed:
-            raise _client_closed()
+            raise client_closed()
         if expected:
             # what may be refused because of other publishes must not hold up those that share its stream
             return await self._alone(PublishRequest(events=events, expected_versions=expected), seconds)
@@ -82,7 +81,7 @@ class Publisher:
             await asyncio.gather(self._task, return_exceptions=True)
         if self._sweeping:
             self._sweeping.cancel()
-        self._requests.refuse_all(_client_closed())
+        self._requests.refuse_all(client_closed())
 
     async def _alone(self, request: PublishRequest, seconds: float | None) -> list[int]:
         backoff = Backoff()
@@ -90,7 +89,8 @@ class Publisher:
             async with asyncio.timeout(seconds):
                 while True:
                     try:
-                        return list((await self._stub.Publish(request, timeout=_STALLED_SECONDS)).positions)
+                        with until_closed():
+                            return list((await self._stub.Publish(request, timeout=_STALLED_SECONDS)).positions)
                     except grpc.aio.AioRpcError as error:
                         if is_final(error):
                             raise refusal_of(error) from error
@@ -245,10 +245,6 @@ class Publisher:
             sent = self._requests.sent
             if sent and self._loop.time() - sent[0].sent > _STALLED_SECONDS:
                 call.cancel()
-
-
-def _client_closed() -> errors.Refusal:
-    return errors.unavailable("bus", detail="the client was closed")
 
 
 def _broken(details: str) -> grpc.aio.AioRpcError:

@@ -1,6 +1,9 @@
 """What a client does when a call fails: which failures trying again can help, and how long to wait in between."""
 
+import asyncio
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import grpc
 from google.protobuf import symbol_database
@@ -42,6 +45,25 @@ class Backoff:
     def reset(self) -> None:
         """Begins anew after a success."""
         self._next = self._first
+
+
+def client_closed() -> errors.Refusal:
+    """The client was closed while somebody worked with it."""
+    return errors.unavailable("bus", detail="the client was closed")
+
+
+@contextmanager
+def until_closed() -> Iterator[None]:
+    """Says that the client was closed, where grpc.aio shows it as a misuse, or as if the task that waits had been cancelled."""
+    try:
+        yield
+    except grpc.aio.UsageError:
+        raise client_closed() from None
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise client_closed() from None
 
 
 def is_final(error: grpc.aio.AioRpcError) -> bool:

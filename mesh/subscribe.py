@@ -16,7 +16,8 @@ from tooloo.event.v1.event_pb2 import Event
 
 from mesh.clock import Clock
 from mesh.deliveries import Delivery, Nack
-from mesh.reconnect import Backoff, is_final, refusal_of
+from mesh.errors import Refusal
+from mesh.reconnect import Backoff, is_final, refusal_of, until_closed
 from mesh.writing import written
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ class Subscription:
         backoff = Backoff()
         while True:
             try:
-                await self._stub.CreateSubscription(pb.CreateSubscriptionRequest(subscription=self._definition))
+                with until_closed():
+                    await self._stub.CreateSubscription(pb.CreateSubscriptionRequest(subscription=self._definition))
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.ALREADY_EXISTS:
                     await self._redefine()
@@ -171,7 +173,8 @@ class Subscription:
         backoff = Backoff()
         while True:
             try:
-                await self._stub.UpdateSubscription(request)
+                with until_closed():
+                    await self._stub.UpdateSubscription(request)
             except grpc.aio.AioRpcError as error:
                 if is_final(error):
                     raise refusal_of(error) from error
@@ -184,8 +187,12 @@ class Subscription:
         backoff = Backoff()
         while True:
             try:
-                if await self._pull(backoff):
-                    return
+                with until_closed():
+                    if await self._pull(backoff):
+                        return
+            except Refusal as closed:
+                self._queue.put_nowait(closed)
+                return
             except grpc.aio.AioRpcError as error:
                 if is_final(error):
                     self._queue.put_nowait(refusal_of(error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -71,7 +71,6 @@ class Bucket:
         0 stands for a key that has no value yet. Waits for as long as NATS is away: giving up would leave open what stands there.
         DiskFull; Unreachable when the connection was closed meanwhile.
         """
-        deleted = [change.key for change in others if change.value is None]
         messages = [self._message(Change(key, value)), *(self._message(other) for other in others)]
         if len(messages) > BATCH:
             raise ValueError(f"a change of {len(messages)} keys is larger than one batch")
@@ -90,8 +89,9 @@ class Bucket:
                 if self._connection.closed:
                     raise
                 await asyncio.sleep(backoff.wait())
-        await self._sweep(deleted)
-        return last - len(messages) + 1
+        revision = last - len(messages) + 1
+        await self._sweep({other.key: revision + place for place, other in enumerate(others, 1) if other.value is None})
+        return revision
 
     async def put(self, key: str, value: bytes) -> None:
         """Sets a key, whatever it held; DiskFull, Unreachable."""
@@ -147,10 +147,14 @@ class Bucket:
                     raise
                 await asyncio.sleep(backoff.wait())
 
-    async def _sweep(self, keys: Iterable[str]) -> None:
-        """Removes the marks that deletions leave; what fails here is removed another time."""
+    async def _sweep(self, marks: Mapping[str, int]) -> None:
+        """Removes the marks that deletions left, each at its revision; what fails here is removed another time.
+
+        Nothing that came behind them: NATS may do late what was given up here, when a key has a value again.
+        """
         with suppress(Unreachable, ApiError):
-            await self.remove(keys)
+            for key, revision in marks.items():
+                await self._stream.purge(revision, self._subject(key))
 
     def _subject(self, key: str) -> str:
         return f"$KV.{self._name}.{key}"

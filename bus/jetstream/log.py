@@ -23,7 +23,7 @@ from bus.jetstream.upkeep import Upkeep
 from bus.jetstream.writer import Writer
 from bus.settings import BusSettings, retention_of_types
 from bus.slices import Chunk, cut
-from bus.storage import EventLog
+from bus.storage import EventLog, KeepFrom
 from mesh.clock import Clock, from_us, to_us
 
 _READS_AT_ONCE = 32
@@ -115,13 +115,8 @@ class JetStreamLog(EventLog):
         """Whether read() finds what stands beyond a position in memory."""
         return self._tail.recent(after, 1) is not None
 
-    async def read(self, after: int, wanted: bytes | None = None, max_bytes: int = 0) -> Chunk:
-        """Events beyond a position, from memory when they are new enough, else from the stream."""
-        # memory may still hold what retention has deleted
-        after = after or (self.first or self.head + 1) - 1
-        chunk = self.read_now(after, wanted, max_bytes)
-        if chunk is not None:
-            return chunk
+    async def read_stored(self, after: int, wanted: bytes | None, max_bytes: int) -> Chunk:
+        """As read(), from the stream."""
         messages, scanned = await self._stream.read(after, self.head, max_bytes or self._settings.read_bytes)
         batches = self._tail.batches([message for message in messages if not self._upkeep.was_erased(message.sequence)])
         return Chunk([part for batch in batches if (part := cut(batch, after, wanted))], scanned)
@@ -165,7 +160,7 @@ class JetStreamLog(EventLog):
         extent = await self._stream.extent()
         return min(self.head, await self._stream.position_before(to_us(moment), extent)) if extent.messages else self.head
 
-    async def upkeep(self, keep_from: int) -> int:
+    async def upkeep(self, keep_from: KeepFrom) -> int:
         """Applies retention; nothing at or beyond `keep_from` is deleted. Returns the events deleted.
 
         Bytes are judged by the mean size of an event, for a stream tells no more. That every write is synced is asked again, too.
@@ -173,13 +168,13 @@ class JetStreamLog(EventLog):
         await self._check_sync()
         await self._upkeep.turn()
         extent = await self._measure()
-        up_to = min(await self._plan(extent), keep_from - 1, self.head)
-        deleted = await self._upkeep.purge(extent.first - 1, up_to) if extent.messages else 0
+        up_to = min(await self._plan(extent), self.head)
+        deleted = await self._upkeep.purge(extent.first - 1, up_to, keep_from) if extent.messages else 0
         now = self._clock.now()
         for pattern, age in retention_of_types(self._settings.retention_types):
-            up_to = min(await self.position_before(now - age), keep_from - 1)
+            up_to = await self.position_before(now - age)
             for name in self._types.matching(pattern):
-                deleted += await self._upkeep.purge(extent.first - 1, up_to, name)
+                deleted += await self._upkeep.purge(extent.first - 1, up_to, keep_from, name)
         if deleted:
             await self._measure()
         return deleted
@@ -193,12 +188,12 @@ class JetStreamLog(EventLog):
             self.left += 1
         return removed
 
-    async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: int) -> int:
+    async def compact(self, patterns: Sequence[str], min_age: timedelta, keep_from: KeepFrom) -> int:
         """Keeps of each subject only the newest event of each type named. Returns the number of events that are gone."""
-        bounds = removal.Bounds(to_us(self._clock.now() - min_age) + 1, keep_from, self._settings.compact_subjects)
-        removed = 0
+        before_us, removed = to_us(self._clock.now() - min_age) + 1, 0
         for name in dict.fromkeys(name for pattern in patterns for name in self._types.matching(pattern)):
-            removed += await self._upkeep.compact(name, bounds)
+            bounds = removal.Bounds(before_us, keep_from(), self._settings.compact_subjects)
+            removed += await self._upkeep.compact(name, bounds, keep_from)
         if removed:
             await self._measure()
         return removed

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from bus.jetstream.bucket import Bucket, Entry
 from bus.jetstream.connection import Unreachable, WrongSequence
+from bus.storage import DiskFull
 
 log = logging.getLogger(__name__)
 KEY = "owner"
@@ -76,7 +77,7 @@ class Ownership:
         if self._renewing is not None:
             self._renewing.cancel()
             await asyncio.gather(self._renewing, return_exceptions=True)
-        with suppress(WrongSequence, Unreachable, TimeoutError):
+        with suppress(WrongSequence, Unreachable, DiskFull, TimeoutError):
             async with asyncio.timeout(_GOODBYE_SECONDS):
                 await self._bucket.update(KEY, _Lease("", self.epoch).encode(0), self._revision)
 
@@ -100,6 +101,9 @@ class Ownership:
                 )
             except Unreachable:
                 return
+            except DiskFull:
+                # nobody else can take the lease now either
+                log.warning("NATS has no room to renew the lease; it is tried again")
             except WrongSequence as error:
                 self._on_lost(OwnershipLost(str(error)))
                 return

@@ -23,7 +23,7 @@ from bus.jetstream.connection import BATCH, WrongSequence
 from bus.jetstream.letter import Letter
 from bus.jetstream.retries import Waiting
 from bus.jetstream.state import State
-from bus.storage import DiskFull, Some, Stored, StoredDeadLetter
+from bus.storage import DiskFull, NoSubscription, Some, Stored, StoredDeadLetter
 from mesh.unbroken import unbroken
 
 _STATES, _RETRIES, _LETTERS, _KEPT = "subscription", "retry", "letter", "kept"
@@ -87,13 +87,13 @@ class JetStreamSubscriptionStore:
     async def update_definition(self, name: str, definition: bytes) -> None:
         """Replaces a definition."""
         async with self._locks[name]:
-            await self._write(name, replace(self._states[name], definition=definition))
+            await self._write(name, replace(self._state(name), definition=definition))
 
     @unbroken
     async def set_paused(self, name: str, paused: bool) -> None:
         """Pauses or resumes."""
         async with self._locks[name]:
-            await self._write(name, replace(self._states[name], paused=paused))
+            await self._write(name, replace(self._state(name), paused=paused))
 
     @unbroken
     async def delete(self, name: str) -> None:
@@ -111,7 +111,7 @@ class JetStreamSubscriptionStore:
     async def move(self, name: str, floor: int) -> None:
         """Moves a subscription: all up to `floor` counts as settled, nothing beyond it; dead letters stay, redriven or not."""
         async with self._locks[name]:
-            state = self._states[name]
+            state = self._state(name)
             redriven = {position: each for position, each in state.retries.items() if each.kept}
             await self._write(name, replace(state, floor=floor, ranges=b"", retries=redriven))
 
@@ -121,7 +121,7 @@ class JetStreamSubscriptionStore:
             Retry(
                 position, each.subject, each.attempts, due(each.due_us, each.asked_us), each.error, each.asked_us / 1e6, each.kept
             )
-            for position, each in sorted(self._states[name].retries.items())
+            for position, each in sorted(self._state(name).retries.items())
         ]
 
     async def kept_event(self, name: str, position: int) -> bytes | None:
@@ -181,7 +181,7 @@ class JetStreamSubscriptionStore:
         """Drops dead letters (None: all) for good."""
         async with self._locks[name]:
             chosen = self._chosen(name, positions)
-            await self._write(name, self._states[name], [Change(_key(_LETTERS, name, p), None) for p in chosen])
+            await self._write(name, self._state(name), [Change(_key(_LETTERS, name, p), None) for p in chosen])
             self._strike(name, chosen)
             return len(chosen)
 
@@ -206,6 +206,12 @@ class JetStreamSubscriptionStore:
             await self._write(name, replace(state, retries=retries), [Change(key, None) for key in keys])
             self._strike(name, letters)
 
+    def _state(self, name: str) -> State:
+        """Where a subscription stands; NoSubscription when it was deleted while somebody waited."""
+        if name not in self._states:
+            raise NoSubscription(name)
+        return self._states[name]
+
     async def _take_over(self, name: str) -> None:
         while (entry := await self._bucket.get(_key(_STATES, name))) is not None:
             state = State.decode(entry.value).with_epoch(self._epoch)
@@ -223,12 +229,12 @@ class JetStreamSubscriptionStore:
         if not letters:
             return []
         retries = dict(self._states[name].retries)
-        changes: list[Change] = []
         for letter in letters:
             retries[letter.position] = Waiting(letter.subject, 0, now_us, "", kept=True)
-            changes.append(Change(_key(_KEPT, name, letter.position), letter.event))
-            changes.append(Change(_key(_LETTERS, name, letter.position), None))
-        await self._write(name, replace(self._states[name], retries=retries), changes)
+        kept = [Change(_key(_KEPT, name, letter.position), letter.event) for letter in letters]
+        # in the end: what is cut off between two batches must not leave an event that is neither a letter nor a retry
+        struck = [Change(_key(_LETTERS, name, letter.position), None) for letter in letters]
+        await self._write(name, replace(self._states[name], retries=retries), kept, struck)
         self._strike(name, [letter.position for letter in letters])
         return [Retry(letter.position, letter.subject, 0, 0.0, "", redriven=True) for letter in letters]
 

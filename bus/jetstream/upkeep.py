@@ -13,7 +13,7 @@ from bus.jetstream.settings import NatsSettings
 from bus.jetstream.stream import Stream
 from bus.jetstream.tail import Tail
 from bus.jetstream.types import Types
-from bus.storage import DiskFull, EventLog
+from bus.storage import DiskFull, EventLog, KeepFrom
 
 _READ_BYTES = 512 * 1024
 
@@ -42,14 +42,17 @@ class Upkeep:
         self._erased_before, self._erased = self._erased, set()
         await self._notes.forget_ids(self._log.head - self._unique_count)
 
-    async def purge(self, after: int, up_to: int, event_type: str = "") -> int:
-        """Deletes the events beyond a position and up to another, all or those of a type; returns how many."""
+    async def purge(self, after: int, up_to: int, keep_from: KeepFrom, event_type: str = "") -> int:
+        """Deletes the events beyond a position and up to another, all or those of a type, before `keep_from`; returns how many."""
         place = f"{self._prefix}.{event_type}.*" if event_type else ""
         deleted = 0
-        while after < up_to:
+        while after < (end := min(up_to, keep_from() - 1)):
             # what an erase takes nobody may be noting meanwhile
             async with self._log.leaving:
-                messages, after = await self._stream.read(after, up_to, _READ_BYTES, place or ">")
+                messages, after = await self._stream.read(after, end, _READ_BYTES, place or ">")
+                if after >= keep_from():
+                    # a subscription was moved back meanwhile: the next time will do
+                    break
                 if not messages:
                     continue
                 if event_type:
@@ -67,11 +70,13 @@ class Upkeep:
         await self._notes.forget_subject(subject, self._types.depths)
         return removed
 
-    async def compact(self, event_type: str, bounds: removal.Bounds) -> int:
+    async def compact(self, event_type: str, bounds: removal.Bounds, keep_from: KeepFrom) -> int:
         """Takes out what a newer event of its type and subject supersedes; returns how many."""
         place = f"{self._prefix}.{event_type}.*"
         async with self._log.leaving:
-            return await self._remove(await removal.superseded(self._stream, place, self._log.head, bounds))
+            found = await removal.superseded(self._stream, place, self._log.head, bounds)
+            # a subscription may have been moved back since they were found
+            return await self._remove([position for position in found if position < keep_from()])
 
     async def _remove(self, positions: Sequence[int]) -> int:
         if not positions:

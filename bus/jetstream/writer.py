@@ -132,6 +132,9 @@ class Writer:
             placed = await self._stored(group)
         except (DiskFull, Unreachable) as failure:
             self._refuse(group, failure)
+            # what came after a refused publish must not be stored before it comes again
+            behind, self._waiting = self._waiting, deque()
+            self._refuse(behind, failure)
         except BaseException:
             self._refuse(group, Closed())
             raise

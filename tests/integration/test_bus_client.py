@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.bus.v1 import subscription_pb2
+from tooloo.event.v1.event_pb2 import Event
 
 from mesh import subscribe, testing
 from mesh.deliveries import Nack
 from mesh.errors import Refusal
 from mesh.follow import BusClient
 from tests.integration.bus_bench import PATIENCE, BusBench, event, number_of, running_bus
+from tests.support.waiting import until
 
 
 def process_of(bus: BusBench) -> testing.Bench:
@@ -115,11 +117,51 @@ async def test_a_closed_client_refuses_what_waits(tmp_path: Path) -> None:
     async with running_bus(tmp_path) as bus, client_of(bus) as client:
         await process_of(bus).stop()
         waiting = asyncio.create_task(client.publish([event(1)], timeout=None))
+        guarded = asyncio.create_task(client.publish([event(2)], expected_versions={"services/bus": 0}, timeout=None))
         await asyncio.sleep(0)
         await client.close()
-        with pytest.raises(Refusal, match="closed"):
-            await waiting
+        for publish in (waiting, guarded):
+            with pytest.raises(Refusal, match="closed"):
+                await publish
         await process_of(bus).start()
+
+
+class Listening:
+    """Two tasks that listen until their client is closed: to a subscription, and to the log."""
+
+    def __init__(self, client: BusClient) -> None:
+        self.got = 0
+        self._client = client
+        self._tasks = [asyncio.create_task(self._subscribed()), asyncio.create_task(self._listen(client.follow(after_position=0)))]
+
+    async def _subscribed(self) -> None:
+        async with self._client.subscription("listening") as events:
+            await self._listen(aiter(events))
+
+    async def _listen(self, events: AsyncIterator[Event]) -> None:
+        async for _ in events:
+            self.got += 1
+
+    async def both_hear(self) -> None:
+        """Waits until each of them has an event."""
+        await self._client.publish([event(1)])
+        await until(lambda: self.got == len(self._tasks))
+
+    async def both_end(self) -> None:
+        """Each with what has happened: neither waits for ever, nor ends as if somebody had cancelled it."""
+        for task in self._tasks:
+            with pytest.raises(Refusal, match="the client was closed"):
+                async with asyncio.timeout(PATIENCE):
+                    await task
+
+
+async def test_a_closed_client_ends_whoever_still_listens(tmp_path: Path) -> None:
+    """In other tasks than the one that closes it."""
+    async with running_bus(tmp_path) as bus, client_of(bus) as client:
+        listening = Listening(client)
+        await listening.both_hear()
+        await client.close()
+        await listening.both_end()
 
 
 async def test_iterating_acknowledges_as_it_goes(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from tooloo.bus.v1 import bus_service_pb2 as pb
 
 from bus.local import open_bus
 from tests.integration.bus_bench import PATIENCE, event, number_of
+from tests.integration.test_bus_client import Listening
 
 
 async def test_a_log_in_memory_says_so_and_leaves_nothing(tmp_path: Path) -> None:
@@ -50,3 +51,11 @@ async def test_closing_ends_a_follower_that_would_never_end() -> None:
             call = bus.stub.Follow(pb.FollowRequest())
             await call.read()
         assert call.done()
+
+
+async def test_a_bus_that_is_left_ends_whoever_still_listens() -> None:
+    """Other tasks that iterate when the block ends are told; without that they would wait for ever."""
+    async with open_bus() as bus:
+        listening = Listening(bus)
+        await listening.both_hear()
+    await listening.both_end()

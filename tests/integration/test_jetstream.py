@@ -249,13 +249,13 @@ async def test_a_server_that_comes_back_lax_ends_the_bus(tmp_path: Path) -> None
     """How writes are synced is asked again at each upkeep: without it an acknowledgement is no promise."""
     with running_nats(tmp_path) as own:
         async with Opened(own.settings("t"))() as opened:
-            await opened.log.upkeep(1)
+            await opened.log.upkeep(lambda: 1)
             own.servers[0].kill()
             own.servers[0].sync = "2m"
             own.servers[0].start()
             await asyncio.to_thread(own.servers[0].wait_ready)
             with pytest.raises(NotSynced, match="sync_interval: always"):
-                await opened.log.upkeep(1)
+                await opened.log.upkeep(lambda: 1)
             assert isinstance(opened.lost[0], NotSynced)
 
 

@@ -201,7 +201,7 @@ class LogMachine(RuleBasedStateMachine):
         """Only what a limit names goes, and nothing that someone still needs; ids go by age, whatever became of their events."""
         keep_from = data.draw(st.integers(1, self.model.head + 1))
         now, head = self.clock.now(), self.model.head
-        self.run(self.log.upkeep(keep_from))
+        self.run(self.log.upkeep(lambda: keep_from))
         kept = set(self.positions())
         for position in set(self.model.events) - kept:
             told = self.model.events.pop(position)
@@ -246,7 +246,7 @@ class LogMachine(RuleBasedStateMachine):
                 if (told.kind, told.subject) in seen and old and position < keep_from:
                     gone.append(position)
                 seen.add((told.kind, told.subject))
-        assert self.run(self.log.compact([kind], timedelta(hours=hours), keep_from)) == len(gone)
+        assert self.run(self.log.compact([kind], timedelta(hours=hours), lambda: keep_from)) == len(gone)
         for position in gone:
             del self.model.events[position]
 

@@ -89,7 +89,7 @@ async def test_what_retention_deletes_ahead_of_a_reader_is_a_gap(tmp_path: Path)
     log = await filled(tmp_path, retention_count=2)
     ahead = ReadAhead(log, None)
     first = await ahead.read(0, 0)
-    await log.upkeep(log.head + 1)
+    await log.upkeep(lambda: log.head + 1)
     with pytest.raises(BeforeRetention):
         await ahead.read(first.scanned, 0)
     await log.close()

@@ -93,7 +93,7 @@ async def test_a_large_record_is_read_as_it_stands_and_a_damaged_one_is_named(tm
     whole = await log.query(lambda connection: batch_store._batch_of(connection, row))
     assert whole
     assert [event.id for event in whole.decode()] == [sized(number, 1).id for number in (1, 2)]
-    await log._upkeep.remove(lambda _: [Cut(1, [0])])
+    await log._upkeep._remove(lambda _: [Cut(1, [0])])
     shorter = await log.query(lambda connection: batch_store._batch_of(connection, row))
     assert shorter
     assert next(iter(shorter.type_ids())) == GONE
