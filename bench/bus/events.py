@@ -48,13 +48,17 @@ class Maker:
         self._models = {name: _model(name, number % SUBJECTS) for number, name in enumerate(names())}
         self._payload = b""
         self._in_turn: list[Event] = []
+        self._carried: dict[str, bytes] = {}
 
     def one(self, name: str, payload: bytes) -> Event:
-        """An event of a type."""
+        """An event of a type. Its model carries the payload that came last, for the peers, too, are given theirs encoded."""
+        model = self._models[name]
+        if self._carried.get(name) is not payload:
+            self._carried[name] = payload
+            model.data.value = _encoded(payload)
         event = Event()
-        event.CopyFrom(self._models[name])
+        event.CopyFrom(model)
         event.id = new_id()
-        event.data.value = _encoded(payload)
         return event
 
     def add(self, container: Any, numbers: Iterable[int], payload: bytes) -> None:

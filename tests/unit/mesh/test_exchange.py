@@ -29,12 +29,12 @@ async def answers(requests: Any, context: Any) -> AsyncIterator[bytes]:
 async def stream(path: Path) -> AsyncIterator[Any]:
     """A call whose first message has been sent and answered."""
     server = grpc.aio.server()
-    handlers = {"Say": grpc.stream_stream_rpc_method_handler(answers)}
+    handlers: dict[str, Any] = {"Say": grpc.stream_stream_rpc_method_handler(answers)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("Test", handlers),))
     server.add_insecure_port(f"unix:{path}/test.sock")
     await server.start()
     async with grpc.aio.insecure_channel(f"unix:{path}/test.sock") as channel:
-        call = channel.stream_stream("/Test/Say")()
+        call: Any = channel.stream_stream("/Test/Say")()
         await call.write(b"first")
         assert await call.read() == b"first"
         yield call
