@@ -188,8 +188,8 @@ class Log(EventLog):
     async def position_before(self, moment: datetime) -> int:
         """The position after which everything was stored at or after a time."""
         found = await self.query(lambda connection: batch_store.position_before(connection, to_us(moment)))
-        # what stands beyond the head is committed, but nobody has been told of it yet
-        return min(found, self.head)
+        # what stands beyond the head is committed, but nobody has been told of it yet; what is about to be deleted is gone for all
+        return min(max(found, (self.first or 1) - 1), self.head)
 
     async def upkeep(self, keep_from: KeepFrom) -> int:
         """Applies retention and the uniqueness window; nothing at or beyond `keep_from` is deleted. Returns the events deleted."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
+from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
 
 
@@ -23,3 +24,11 @@ class Nack:
     retry_after: timedelta | None = None
     park: bool = False
     error: str = ""
+
+
+def nack_message(nack: Nack) -> pb.Nack:
+    """As the bus is told of it."""
+    message = pb.Nack(position=nack.position, park=nack.park, error=nack.error)
+    if nack.retry_after is not None:
+        message.retry_after.FromTimedelta(nack.retry_after)
+    return message

@@ -94,7 +94,7 @@ class BusClient:
             raise RuntimeError("the bus client is not started; await start() first")
         if not events:
             return []
-        return await self._publisher.publish(events, expected_versions or {}, timeout)
+        return await self._publisher.publish(events, expected_versions, timeout)
 
     def subscription(
         self,

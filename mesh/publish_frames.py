@@ -17,7 +17,7 @@ def events_field(events: Sequence[Event]) -> bytes:
     if len(events) > 1:
         return PublishRequest(events=events).SerializeToString()
     body = events[0].SerializeToString()
-    return b"".join((_EVENTS, _length(len(body)), body))
+    return _header(len(body)) + body
 
 
 def stream_request(bodies: Sequence[bytes], sequence: int) -> bytes:
@@ -38,5 +38,7 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-# lengths repeat themselves, and a lookup takes a third of the time
-_length = lru_cache(maxsize=1024)(_varint)
+@lru_cache(maxsize=1024)
+def _header(length: int) -> bytes:
+    """What stands before an event; lengths repeat themselves, and a lookup takes a third of the time."""
+    return _EVENTS + _varint(length)

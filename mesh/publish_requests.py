@@ -36,24 +36,35 @@ class Request:
     """What goes out together."""
 
     callers: Sequence[Waiting]
-    # events, of all of them
+    # events, and their bytes, of all of them
     count: int
+    size: int
     sent: float = 0.0
+
+    @classmethod
+    def of(cls, caller: Waiting) -> Request:
+        """The request of a single caller."""
+        return cls([caller], caller.count, len(caller.body))
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is less than half full."""
+        return self.count < _SHARED_EVENTS // 2 and self.size < _SHARED_BYTES // 2
 
     @property
     def wanted(self) -> bool:
         """Whether anybody still waits for it."""
         return any(not caller.done.done() for caller in self.callers)
 
-    def acknowledge(self, positions: Sequence[int]) -> None:
+    def acknowledge(self, positions: list[int]) -> None:
         """Gives each caller the positions of its events; ValueError when there is not one for each."""
         if len(positions) != self.count:
             raise ValueError(f"the bus answered {self.count} events with {len(positions)} positions")
         start = 0
         for caller in self.callers:
-            end = start + caller.count
-            if not caller.done.done():
-                caller.done.set_result([positions[start]] if caller.count == 1 else list(positions[start:end]))
+            end, done = start + caller.count, caller.done
+            if not done.done():
+                done.set_result(positions[start:end])
             start = end
 
     def refuse(self, refusal: BaseException) -> None:
@@ -69,7 +80,7 @@ class Requests:
     def __init__(self, waiting: deque[Waiting]) -> None:
         self.sent: deque[Request] = deque()
         self.again: deque[Request] = deque()
-        self._waiting = waiting
+        self.waiting = waiting
 
     def next(self) -> Request | None:
         """What to send next; None while there is nothing, or enough under way."""
@@ -98,49 +109,50 @@ class Requests:
         if len(request.callers) == 1:
             request.refuse(refusal)
         else:
-            self.again.extendleft(Request([caller], caller.count) for caller in reversed(request.callers))
+            self.again.extendleft(Request.of(caller) for caller in reversed(request.callers))
 
     def sweep(self, now: float) -> float:
         """Tells those whose time is up, and forgets them; gives the time of the next, infinite when nobody's will be up."""
-        callers = [*self._waiting, *(caller for request in (*self.sent, *self.again) for caller in request.callers)]
+        callers = [*self.waiting, *(caller for request in (*self.sent, *self.again) for caller in request.callers)]
         for caller in callers:
             if caller.deadline <= now and not caller.done.done():
                 caller.done.set_exception(too_late())
-        standing = [caller for caller in self._waiting if not caller.done.done()]
-        self._waiting.clear()
-        self._waiting.extend(standing)
+        standing = [caller for caller in self.waiting if not caller.done.done()]
+        self.waiting.clear()
+        self.waiting.extend(standing)
         return min((caller.deadline for caller in callers if not caller.done.done()), default=inf)
 
     def refuse_all(self, refusal: BaseException) -> None:
         """Tells every caller why not."""
-        rest = [*self.sent, *self.again, Request(list(self._waiting), 0)]
-        for queue in (self.sent, self.again, self._waiting):
+        rest = [*self.sent, *self.again, Request(list(self.waiting), 0, 0)]
+        for queue in (self.sent, self.again, self.waiting):
             queue.clear()
         for request in rest:
             request.refuse(refusal)
 
     def _half_full(self) -> bool:
         """Whether what waits fills at least half a request."""
-        if len(self._waiting) >= _SHARED_EVENTS // 2:
+        if len(self.waiting) >= _SHARED_EVENTS // 2:
             return True
-        return sum(len(waiting.body) for waiting in self._waiting) >= _SHARED_BYTES // 2
+        return sum(len(waiting.body) for waiting in self.waiting) >= _SHARED_BYTES // 2
 
     def _gather(self) -> Request | None:
         """The callers that wait, as many as fit into one request."""
         callers: list[Waiting] = []
         count = size = 0
-        while self._waiting:
-            first = self._waiting[0]
-            if first.done.done():
-                # its time was up, or it was cancelled
-                self._waiting.popleft()
-                continue
-            if callers and (count + first.count > _SHARED_EVENTS or size + len(first.body) > _SHARED_BYTES):
-                break
-            count += first.count
-            size += len(first.body)
-            callers.append(self._waiting.popleft())
-        return Request(callers, count) if callers else None
+        waiting = self.waiting
+        while waiting:
+            first = waiting[0]
+            # else its time was up, or it was cancelled
+            if not first.done.done():
+                fits = count + first.count <= _SHARED_EVENTS and size + len(first.body) <= _SHARED_BYTES
+                if callers and not fits:
+                    break
+                count += first.count
+                size += len(first.body)
+                callers.append(first)
+            waiting.popleft()
+        return Request(callers, count, size) if callers else None
 
 
 def too_late() -> errors.Refusal:

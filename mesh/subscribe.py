@@ -15,7 +15,7 @@ from tooloo.bus.v1 import subscription_pb2
 from tooloo.event.v1.event_pb2 import Event
 
 from mesh.clock import Clock
-from mesh.deliveries import Delivery, Nack
+from mesh.deliveries import Delivery, Nack, nack_message
 from mesh.errors import Refusal
 from mesh.reconnect import Backoff, is_final, refusal_of, until_closed
 from mesh.writing import written
@@ -31,6 +31,8 @@ _STALLED_SECONDS = 4 * _HEARTBEAT_SECONDS
 # a handled event is acknowledged after at most so long, or so many
 _ACK_AFTER_SECONDS = 0.25
 _ACK_AFTER_EVENTS = 100
+# how long what was settled waits for more where nothing waits for it: a message for each event costs as much again as the event
+_GATHER_SECONDS = 0.005
 # half of the shortest usual ack deadline (30 s) and less
 _EXTEND_SECONDS = 10.0
 # a handler that takes longer than this has hung: its events go to another member
@@ -62,6 +64,12 @@ class Subscription:
         self._writing = asyncio.Lock()
         self._unsent: list[int] = []
         self._unsent_since = 0.0
+        # settled and not told yet: what came in order, and what has to be named
+        self._settled: list[int] = []
+        self._named: list[int] = []
+        # an event may wait for the one before it in its subject, and the bus for credit
+        self._gathered = 0 if definition.order_by_subject else min(_ACK_AFTER_EVENTS, self._credit // 4)
+        self._telling: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
@@ -75,12 +83,14 @@ class Subscription:
         with suppress(TimeoutError):
             async with asyncio.timeout(_LEAVE_SECONDS):
                 await self._flush()
+                await self._tell()
                 if await self._write(pb.PullRequest(leave=True)):
                     # the server ends the stream when the acks are on disk
                     await self._tasks[0]
-        for task in self._tasks:
+        tasks = [*self._tasks, self._telling] if self._telling else self._tasks
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def __aiter__(self) -> AsyncIterator[Event]:
         """Events one by one, acknowledged as the loop goes on."""
@@ -104,22 +114,38 @@ class Subscription:
     async def settle(self, acks: Sequence[int], nacks: Sequence[Nack] = ()) -> None:
         """Acknowledges and gives back by position.
 
-        A position whose lease was lost meanwhile is passed over: it is delivered again. Returns when the answer is on its way, not
-        when it is on the bus's disk: losing it means another delivery, never a lost event.
+        A position whose lease was lost meanwhile is passed over: it is delivered again. Returns when the answer is on its way, or
+        gathers for a moment with the next ones, not when it is on the bus's disk: losing it means another delivery, never a lost
+        event.
         """
-        in_order = [position for position in acks if self._held.pop(position, None) is not None]
-        named = [position for position in acks if self._late.pop(position, None) is not None] if self._late else []
+        self._settled += [position for position in acks if self._held.pop(position, None) is not None]
+        if self._late:
+            self._named += [position for position in acks if self._late.pop(position, None) is not None]
         given_back = [nack for nack in nacks if self._let_go(nack.position)]
+        if given_back or len(self._settled) + len(self._named) > self._gathered:
+            await self._tell(given_back)
+        elif self._telling is None and (self._settled or self._named):
+            self._telling = asyncio.create_task(self._tell_later())
+
+    async def _tell_later(self) -> None:
+        await asyncio.sleep(_GATHER_SECONDS)
+        self._telling = None
+        await self._tell()
+
+    async def _tell(self, given_back: Sequence[Nack] = ()) -> None:
+        """Tells the bus what was settled, and gives back."""
+        settled, self._settled = self._settled, []
+        named, self._named = self._named, []
         request = pb.PullRequest(
             fencing_token=self._token,
             ack=named,
-            nacks=[_nack_message(nack) for nack in given_back],
-            credit_events=len(in_order) + len(named) + len(given_back),
+            nacks=[nack_message(nack) for nack in given_back],
+            credit_events=len(settled) + len(named) + len(given_back),
         )
-        if in_order and (not self._held or next(iter(self._held)) > max(in_order)):
-            request.ack_up_to = max(in_order)
+        if settled and (not self._held or next(iter(self._held)) > max(settled)):
+            request.ack_up_to = max(settled)
         else:
-            request.ack.extend(in_order)
+            request.ack.extend(settled)
         if request.credit_events:
             await self._write(request)
 
@@ -225,7 +251,7 @@ class Subscription:
 
     async def _receive(self, response: pb.PullResponse) -> None:
         if response.fencing_token != self._token:
-            lost = len(self._held) + len(self._late)
+            lost = len(self._held) + len(self._late) + len(self._settled) + len(self._named)
             self._forget_leases()
             self._token = response.fencing_token
             if lost:
@@ -253,6 +279,8 @@ class Subscription:
         self._late.clear()
         self._newest = 0
         self._unsent.clear()
+        self._settled.clear()
+        self._named.clear()
         while not self._queue.empty():
             item = self._queue.get_nowait()
             if isinstance(item, BaseException):
@@ -274,10 +302,3 @@ class Subscription:
             if call is None:
                 return False
             return await written(call, request)
-
-
-def _nack_message(nack: Nack) -> pb.Nack:
-    message = pb.Nack(position=nack.position, park=nack.park, error=nack.error)
-    if nack.retry_after is not None:
-        message.retry_after.FromTimedelta(nack.retry_after)
-    return message

@@ -91,7 +91,7 @@ class Adapter:
         subscription = self._client.subscription(durable, _types(wanted), order_by_subject=False, max_in_flight=_IN_FLIGHT)
         async with subscription as deliveries:
             async for batch in deliveries.batches():
-                stop = on_batch([events.payload_of(delivery.event) for delivery in batch])
+                stop = on_batch(events.payloads_of(delivery.event for delivery in batch))
                 await deliveries.settle([delivery.position for delivery in batch])
                 if stop:
                     return
@@ -106,7 +106,7 @@ class Adapter:
                 raise TypeError("the bus ended the stream")
             if not response.events:
                 continue
-            stop = on_batch([events.payload_of(event) for event in response.events])
+            stop = on_batch(events.payloads_of(response.events))
             token, last, count = response.fencing_token, response.positions[-1], len(response.events)
             await call.write(pb.PullRequest(fencing_token=token, ack_up_to=last, credit_events=count, leave=stop))
         await call.read()

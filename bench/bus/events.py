@@ -1,6 +1,7 @@
 """The events that the bench sends: a hundred types of its own, brought as anybody brings theirs (docs/how-to/own-events.md)."""
 
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ OWNER = "bench"
 _PACKAGE = "toolbench.v1"
 # of the payload field in the encoded message: one byte of tag, two of length for 128 to 16,383 bytes
 _FIELD_HEADER = 3
+# one step for the whole path, and no line of Python in it
+_value_of = attrgetter("data.value")
 
 
 def names() -> list[str]:
@@ -90,7 +93,6 @@ def _encoded(payload: bytes) -> bytes:
     return b"\n" + bytes((length & 0x7F | 0x80, length >> 7)) + payload
 
 
-def payload_of(event: Event) -> bytes:
-    """The payload as bytes, as the peers' clients give it: without decoding the message around it."""
-    value: bytes = event.data.value
-    return value[_FIELD_HEADER:]
+def payloads_of(events: Iterable[Event]) -> list[bytes]:
+    """The payloads as bytes, as the peers' clients give them: without decoding the message around them."""
+    return [value[_FIELD_HEADER:] for value in map(_value_of, events)]

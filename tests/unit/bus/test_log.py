@@ -30,6 +30,18 @@ async def test_times_never_fall_when_the_clock_does(tmp_path: Path) -> None:
     await log.close()
 
 
+async def test_a_time_leads_to_nothing_that_is_about_to_be_deleted(tmp_path: Path) -> None:
+    """Retention says what goes before it goes: reading could not begin there, though its records still stand."""
+    log = await opened(tmp_path, clock=ManualClock(START), coalesce_bytes=1)
+    for number in range(4):
+        await log.publish([sample(number)])
+    log.first = 3
+    after = await log.position_before(START)
+    assert after == 2
+    log.check_start(after)
+    await log.close()
+
+
 async def test_a_filtered_scan_reads_only_batches_of_wanted_types(tmp_path: Path) -> None:
     """From the disk, batches without a wanted type are passed over, and the scan says how far it came."""
     log = await opened(tmp_path, recent_bytes=1, coalesce_bytes=1)

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +29,8 @@ class Server:
     def __init__(self) -> None:
         self.ids: list[str] = []
         self.streams = 0
+        # of the newest stream
+        self.context: Any = None
         self.calls = 0
         self.reads = asyncio.Event()
         self.answers = asyncio.Event()
@@ -45,6 +47,7 @@ class Server:
     async def stream(self, requests: Any, context: Any) -> AsyncIterator[pb.PublishStreamResponse]:
         """PublishStream."""
         self.streams += 1
+        self.context = context
         await self.reads.wait()
         async for request in requests:
             if self.ends_with:
@@ -124,6 +127,48 @@ async def test_cancelled_callers_take_nobody_with_them(tmp_path: Path, caplog: p
         assert await outcome(client.publish([sample(1)]))
     gc.collect()
     assert "never retrieved" not in caplog.text
+
+
+async def test_a_caller_who_gives_up_leaves_the_stream_to_the_next(tmp_path: Path) -> None:
+    """Alone on the stream, while its events are stored: the stream stands, and the next one's answer is not his."""
+    async with serving(tmp_path) as (bus, client):
+        assert await outcome(client.publish([sample(0)])) == [1]
+        for number in range(1, 20):
+            bus.answers.clear()
+            giving_up = asyncio.create_task(client.publish([sample(number)]))
+            await until(lambda: sample(number).id in bus.ids)  # noqa: B023 - it ends within this turn
+            giving_up.cancel()
+            await asyncio.gather(giving_up, return_exceptions=True)
+            bus.answers.set()
+        assert await outcome(client.publish([sample(100)])) == [21]
+        assert bus.streams == 1
+
+
+async def test_a_stream_that_ends_at_rest_is_left_at_once(tmp_path: Path) -> None:
+    """Nobody reads on it then; who publishes next, when the bus is back, must not be the one who finds out."""
+    async with serving(tmp_path) as (bus, client):
+        for number in range(3):
+            await client.publish([sample(number)])
+        assert publisher_of(client)._standing is not None
+        with suppress(grpc.aio.AbortError):
+            await bus.context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+        await until(lambda: publisher_of(client)._standing is None)
+        assert await outcome(client.publish([sample(3)])) == [4]
+        assert bus.streams == 2
+
+
+@pytest.mark.parametrize("crowd", [1, 2, 300])
+async def test_lone_callers_and_crowds_in_turn(tmp_path: Path, crowd: int) -> None:
+    """Whether answers come by reading or with the request that they answer: each gets its own, on one stream."""
+    async with serving(tmp_path) as (bus, client):
+        for round_ in range(6):
+            numbers = range(1000 * round_, 1000 * round_ + crowd)
+            alone = await outcome(client.publish([sample(1000 * round_ + 999)]))
+            async with asyncio.timeout(PATIENCE):
+                found = await asyncio.gather(*(client.publish([sample(number)]) for number in numbers))
+            assert alone == [bus.ids.index(sample(1000 * round_ + 999).id) + 1]
+            assert found == [[bus.ids.index(sample(number).id) + 1] for number in numbers]
+        assert bus.streams == 1
 
 
 async def test_callers_whose_time_is_up_are_told_and_forgotten(tmp_path: Path) -> None:
