@@ -76,7 +76,12 @@ function Page({ name }) {
 /** The links to the pages; where they do not fit side by side, the current one is brought into sight. */
 function Navigation({ name }) {
   const box = useRef(null)
-  useEffect(() => box.current.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'nearest' }), [name])
+  useEffect(() => {
+    // not with scrollIntoView(): in some browsers Tab then goes on from there, past the way to the page and the name
+    const { left, right } = box.current.getBoundingClientRect()
+    const here = box.current.querySelector('[aria-current]')?.getBoundingClientRect()
+    if (here) box.current.scrollLeft += Math.min(here.left - left, 0) + Math.max(here.right - right, 0)
+  }, [name])
   return html`<nav aria-label="Pages" ref=${box}>${PAGES.map((each) => html`<a href=${link(each.name)} aria-current=${each.name === name ? 'page' : undefined}>${each.label}</a>`)}</nav>`
 }
 

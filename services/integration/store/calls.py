@@ -20,7 +20,7 @@ async def renew_call(tx: Transaction, name: str, lease: Lease) -> None:
     """Lengthens the owner's lease, or takes one that has ended again; nothing when somebody else has it."""
     await tx.execute(
         "INSERT INTO calls_under_way (name, lease_us, lease_owner) VALUES (:name, :until_us, :owner)"
-        " ON CONFLICT (name) DO UPDATE SET lease_us = :until_us WHERE lease_owner = :owner",
+        " ON CONFLICT (name) DO UPDATE SET lease_us = :until_us WHERE calls_under_way.lease_owner = :owner",
         {**leases.values(lease), "name": name},
     )
 

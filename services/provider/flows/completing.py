@@ -166,18 +166,20 @@ class Completing:
                 shown: list[Delta] = []
                 for delta in came:
                     running.add(delta)
-                    if started or shown:
-                        shown.append(delta)
-                    elif running.answer.begun:
+                    if running.answer.begun and not started:
+                        started = True
+                        yield _started(running)
                         # counts may have come before the first word
-                        shown.append(replace(delta, usage=running.answer.usage))
-                if shown and not started:
-                    started = True
-                    yield _started(running)
+                        delta = replace(delta, usage=running.answer.usage)  # noqa: PLW2901 - the same piece with more in it
+                    if started:
+                        shown.append(delta)
+                    if running.needs_more:
+                        # what is paid for is shown, also when nothing may follow
+                        yield shown
+                        shown = []
+                        await self._top_up(running)
                 if shown:
                     yield shown
-                if running.needs_more:
-                    await self._top_up(running)
         if not started:
             # nothing was said, but why it ended and what it cost: all of it may have gone into thoughts that are not shown
             yield _started(running)
