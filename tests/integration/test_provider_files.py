@@ -2,8 +2,6 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,31 +10,14 @@ from tooloo.provider.v1 import provider_service_pb2 as api
 from tooloo.provider.v1.budget_pb2 import Budget
 from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceStub
 
-from tests.integration.calling_bench import Calling, door_before
+from tests.integration.calling_bench import Calling
 from tests.integration.completing_bench import FarEnd, body_of, chunk, event, says, sends
-from tests.integration.remote_bench import far_end
 from tests.integration.test_provider_doors import anthropic_client, openai_client
 
 GPT, CLAUDE = "openai/gpt-5-mini", "anthropic/claude-haiku-4-5"
 # some forty pages
 PDF = "data:application/pdf;base64," + base64.b64encode(bytes(range(256)) * 12_000).decode()
 PAGES: list[Any] = [{"role": "user", "content": [{"type": "file", "file": {"filename": "a.pdf", "file_data": PDF}}]}]
-
-
-@pytest.fixture
-async def far() -> AsyncIterator[FarEnd]:
-    """The far end of all providers."""
-    found = FarEnd()
-    async with far_end(found.answer) as server:
-        found.url = server.url
-        yield found
-
-
-@pytest.fixture
-async def calling(far: FarEnd, tmp_path: Path) -> AsyncIterator[Calling]:
-    """The door before it."""
-    async with door_before(far.url, tmp_path) as running:
-        yield running
 
 
 async def test_a_file_costs_what_its_pages_cost(far: FarEnd, calling: Calling) -> None:

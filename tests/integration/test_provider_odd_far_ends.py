@@ -1,8 +1,6 @@
 """Requests that few send and answers that few give, at the compatible doors: official clients, real Envoy, our own far end."""
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -13,9 +11,8 @@ from tooloo.provider.v1.availability_service_pb2 import SetFallbackChainRequest
 from tooloo.provider.v1.availability_service_pb2_grpc import AvailabilityServiceStub
 from tooloo.provider.v1.health_pb2 import FallbackChain, FallbackTarget
 
-from tests.integration.calling_bench import Calling, door_before
+from tests.integration.calling_bench import Calling
 from tests.integration.completing_bench import DONE, FarEnd, Reply, body_of, chunk, event, fails, says, sends, usage_alone
-from tests.integration.remote_bench import far_end
 from tests.integration.test_provider_doors import anthropic_client, openai_client
 
 GPT, CLAUDE = "openai/gpt-5-mini", "anthropic/claude-haiku-4-5"
@@ -28,22 +25,6 @@ THOUGHTS_ONLY = {
         event({"type": "message_stop"}),
     ),
 }
-
-
-@pytest.fixture
-async def far() -> AsyncIterator[FarEnd]:
-    """The far end of all providers."""
-    found = FarEnd()
-    async with far_end(found.answer) as server:
-        found.url = server.url
-        yield found
-
-
-@pytest.fixture
-async def calling(far: FarEnd, tmp_path: Path) -> AsyncIterator[Calling]:
-    """The door before it."""
-    async with door_before(far.url, tmp_path) as running:
-        yield running
 
 
 def answers(status: int, body: object) -> Reply:

@@ -1,16 +1,13 @@
 """A repeat under the same idempotency key gets the first answer to the letter, through both doors, whole and streamed."""
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.integration.calling_bench import Calling, door_before
+from tests.integration.calling_bench import Calling
 from tests.integration.completing_bench import FarEnd, Reply
-from tests.integration.remote_bench import far_end
 
 CLAUDE, GPT = "anthropic/claude-haiku-4-5", "openai/gpt-5-mini"
 # what an agent must send back unchanged, words around a call, the sequence that it stopped at
@@ -32,22 +29,6 @@ COMPLETION = {
     "choices": [{"index": 0, "message": REFUSAL, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 9, "completion_tokens": 7},
 }
-
-
-@pytest.fixture
-async def far() -> AsyncIterator[FarEnd]:
-    """The far end of all providers."""
-    found = FarEnd()
-    async with far_end(found.answer) as server:
-        found.url = server.url
-        yield found
-
-
-@pytest.fixture
-async def calling(far: FarEnd, tmp_path: Path) -> AsyncIterator[Calling]:
-    """The door before it."""
-    async with door_before(far.url, tmp_path) as running:
-        yield running
 
 
 def answers(body: object) -> Reply:
