@@ -2,19 +2,20 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from threading import Event
 
 import pytest
 
 from services.integration.exchange import Call, Unreachable
 from services.integration.remote.outgoing import Outgoing
 from tests.peers import web
-from tests.peers.web import Reply
+from tests.peers.web import Reply, Seen
 
 
 @pytest.fixture
 async def outgoing() -> AsyncIterator[Outgoing]:
-    """With room for a thousand bytes and a second of time."""
-    way = Outgoing(timedelta(seconds=1), 1000)
+    """With room for a thousand bytes and ten seconds of time."""
+    way = Outgoing(timedelta(seconds=10), 1000)
     yield way
     await way.close()
 
@@ -42,6 +43,25 @@ async def test_an_answer_has_a_size_limit(outgoing: Outgoing) -> None:
         assert len((await outgoing.send(Call("GET", f"{peer.url}/1000"))).body) == 1000
         with pytest.raises(Unreachable, match="1000 bytes"):
             await outgoing.send(Call("GET", f"{peer.url}/1001"))
+
+
+async def test_an_answer_has_a_time_limit() -> None:
+    """Who is silent for longer than is waited is unreachable, and the connection is given up."""
+    way, release = Outgoing(timedelta(milliseconds=50), 1000), Event()
+
+    def silent(_: Seen) -> Reply:
+        release.wait(60)
+        return Reply(200)
+
+    try:
+        with web.serving(silent) as peer:
+            try:
+                with pytest.raises(Unreachable, match="TimeoutError"):
+                    await way.send(Call("GET", peer.url))
+            finally:
+                release.set()
+    finally:
+        await way.close()
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/secret", "http://[half/secret", "gopher://x/secret", ""])
