@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -69,11 +69,12 @@ def _handler(peer: Peer, respond: Callable[[Seen], Reply]) -> type[BaseHTTPReque
             except Exception as error:  # noqa: BLE001 - any mistake must reach the test, which runs in another thread
                 peer.mistakes.append(error)
                 reply = Reply(500)
-            self.send_response(reply.status)
-            for name, value in {**reply.headers, "content-length": str(len(reply.body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(reply.body)
+            with suppress(ConnectionError):  # a caller who gave up has no use for it
+                self.send_response(reply.status)
+                for name, value in {**reply.headers, "content-length": str(len(reply.body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(reply.body)
 
         do_GET = do_POST = do_DELETE = handle_one  # noqa: N815 - the names that http.server looks for
 
