@@ -19,7 +19,7 @@ from services.provider.availability_service import AvailabilityService
 from services.provider.burst_service import BurstService
 from services.provider.compatibility_service import CompatibilityService
 from services.provider.completion_service import CompletionService
-from services.provider.flows import accounts, availability, conditions, known, sweeping
+from services.provider.flows import accounts, availability, conditions, known, noting, sweeping
 from services.provider.flows.advising import Advisor
 from services.provider.flows.completing import Completing
 from services.provider.flows.keyring import Keyring
@@ -66,11 +66,12 @@ async def build(host: Host) -> Parts:
         background=[
             lambda: conditions.watch(host, knows),
             lambda: availability.watch(host, knows),
+            lambda: noting.watch(host, knows),
             lambda: sweeping.sweep(host, knows),
             advisor.watch,
             remote.warm,
         ],
-        close=[completer.close, remote.close, advisor.close],
+        close=[completer.close, remote.close, advisor.close, lambda: noting.flush(host, knows)],
     )
 
 
