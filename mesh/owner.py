@@ -1,15 +1,16 @@
 """Who holds leases in a service's store: a process with an id, and a file that it keeps locked as long as it lives.
 
-The kernel lets go of the lock however the process ends. So the next one that starts can give back what a killed one held, at once
-and whatever else runs on the store; a process that is only frozen keeps its lock, and its leases end by their time.
+The kernel lets go of the lock however the process ends. So the next one that starts, or another one that looks, can give back what
+a killed one held, at once and whatever else runs on the store; a process that is only frozen keeps its lock, and its leases end by
+their time.
 """
 
 import asyncio
 import fcntl
 import logging
 import os
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -21,12 +22,14 @@ log = logging.getLogger(__name__)
 FOLDER = "owners"
 # what a backup leaves out
 _ENDING = ".lock"
+# of a file that its owner has not locked yet
+_NEW = "new-"
 
 
 class GiveBack(Protocol):
-    """Ends the leases of an owner."""
+    """Ends the leases of an owner, some at a time; true when there may be more."""
 
-    def __call__(self, tx: Transaction, owner: str) -> Awaitable[None]:
+    def __call__(self, tx: Transaction, owner: str) -> Awaitable[bool | None]:
         """In this transaction."""
         ...
 
@@ -45,15 +48,21 @@ class Owner:
         folder = host.data_folder / FOLDER
         owner = cls(host.ids(), folder)
         try:
-            gone = await asyncio.to_thread(owner._take)
+            await asyncio.to_thread(owner._take)
         except OSError as error:
             # a full disk, say: what it holds when it is killed ends by its time
             log.warning("%s cannot be written, leases of killed processes end by their time: %s", folder, error)
             return owner
-        for path in gone:
-            await host.db.write(partial(give_back, owner=path.stem))
-            await asyncio.to_thread(path.unlink, missing_ok=True)
+        await owner.look(host, give_back)
         return owner
+
+    async def look(self, host: Host, give_back: GiveBack) -> None:
+        """Ends the leases of each other one that is gone. Several may do so at the same time: who comes second finds none."""
+        for path in await asyncio.to_thread(self._gone):
+            while await host.db.write(partial(give_back, owner=path.stem)):
+                pass
+            with suppress(OSError):
+                await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def close(self) -> None:
         """Lets go of the file, which goes too."""
@@ -62,26 +71,18 @@ class Owner:
             os.close(self._lock)
             self._lock = -1
 
-    def _take(self) -> list[Path]:
-        """Locks the own file; gives those that nobody locks."""
-        folder = self._file.parent
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _turn(folder):
-            others = sorted(folder.glob(f"*{_ENDING}"))
-            self._lock = os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return [path for path in others if _is_gone(path)]
+    def _take(self) -> None:
+        """Locks the own file. It has its name only then: no other takes one that is not locked yet for one that is gone."""
+        self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        new = self._file.with_name(_NEW + self._file.name)
+        self._lock = os.open(new, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        new.rename(self._file)
 
-
-@contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    """One at a time, so that a file that is not locked yet is not taken for one that is not locked any more."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    def _gone(self) -> list[Path]:
+        """Files of others that nobody locks."""
+        others = sorted(self._file.parent.glob(f"*{_ENDING}"))
+        return [path for path in others if path != self._file and not path.name.startswith(_NEW) and _is_gone(path)]
 
 
 def _is_gone(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """Starts the provider service: settings, registry, store, calls, handlers, a look at local providers."""
 
 import os
+from functools import partial
 
 from tooloo.provider.v1.availability_service_pb2_grpc import add_AvailabilityServiceServicer_to_server
 from tooloo.provider.v1.burst_service_pb2_grpc import add_BurstServiceServicer_to_server
@@ -14,12 +15,13 @@ from tooloo.provider.v1.selection_service_pb2_grpc import add_SelectionServiceSe
 
 from mesh import boot
 from mesh.host import Host, Parts
+from mesh.owner import Owner
 from services.provider import events
 from services.provider.availability_service import AvailabilityService
 from services.provider.burst_service import BurstService
 from services.provider.compatibility_service import CompatibilityService
 from services.provider.completion_service import CompletionService
-from services.provider.flows import accounts, availability, conditions, known, noting, sweeping
+from services.provider.flows import accounts, availability, conditions, known, noting, orphans, sweeping
 from services.provider.flows.advising import Advisor
 from services.provider.flows.completing import Completing
 from services.provider.flows.keyring import Keyring
@@ -48,7 +50,9 @@ async def build(host: Host) -> Parts:
         keep_seconds=settings.call_keep_alive.total_seconds(),
         answer_bytes=settings.call_answer_bytes,
     )
-    completer = Completing(host, knows, keyring, advisor, remote)
+    give_back = partial(orphans.give_back, host, knows)
+    owner = await Owner.begin(host, give_back)
+    completer = Completing(host, knows, keyring, advisor, remote, owner.id)
     room = Room(settings.large_requests_bytes)
     return Parts(
         servicers=[
@@ -67,11 +71,11 @@ async def build(host: Host) -> Parts:
             lambda: conditions.watch(host, knows),
             lambda: availability.watch(host, knows),
             lambda: noting.watch(host, knows),
-            lambda: sweeping.sweep(host, knows),
+            lambda: sweeping.sweep(host, knows, partial(owner.look, host, give_back)),
             advisor.watch,
             remote.warm,
         ],
-        close=[completer.close, remote.close, advisor.close, lambda: noting.flush(host, knows)],
+        close=[completer.close, remote.close, advisor.close, lambda: noting.flush(host, knows), owner.close],
     )
 
 

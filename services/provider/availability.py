@@ -127,6 +127,13 @@ class Condition(Struct, frozen=True):
             return State.UNAVAILABLE
         return State.DEGRADED if self.on_trial(now) else State.AVAILABLE
 
+    def put_right(self, rule: Rule, now: datetime) -> "Condition":
+        """Without what a clock that was ahead and is set back had begun, which would else come back at that time."""
+        breaker = self.breaker.put_right(rule, now)
+        cooldown = None if self.cooldown is not None and self.cooldown.since > now else self.cooldown
+        same = breaker is self.breaker and cooldown is self.cooldown
+        return self if same else replace(self, breaker=breaker, cooldown=cooldown)
+
     def over(self, now: datetime, memory: timedelta) -> bool:
         """Whether nothing speaks against it, and nothing did within the memory."""
         old = now - memory

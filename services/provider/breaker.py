@@ -96,6 +96,12 @@ class Breaker(Struct, frozen=True):
         """Without this call's lease: it ended in a way that says nothing."""
         return replace(self, trials=tuple(trial for trial in self.trials if trial.call_id != call_id))
 
+    def put_right(self, rule: Rule, now: datetime) -> "Breaker":
+        """Without times of a clock that was ahead: what opened then, or was to stay open till then, takes trials from now on."""
+        if self.opened is None or (self.opened <= now and self.until <= now + rule.longest_open):
+            return self
+        return replace(self, opened=min(self.opened, now), until=now)
+
     def after_success(self, now: datetime) -> "Breaker":
         """A success closes it when it is half-open; while it is open it comes from before, and changes nothing."""
         return self.close(now) if self.phase(now) is Phase.HALF_OPEN else self

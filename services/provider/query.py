@@ -32,6 +32,13 @@ class Tried(Struct, frozen=True):
     latency: timedelta = timedelta()
 
 
+class Came(Struct, frozen=True):
+    """What had come of an answer at some time, and what that costs in nano units (None: nobody knows)."""
+
+    usage: Usage
+    cost: int | None
+
+
 class Query(Struct, frozen=True):
     """A query as it stands; `cost` in nano units, `usage_estimated` when the provider told no usage.
 
@@ -57,6 +64,8 @@ class Query(Struct, frozen=True):
     answer: bytes = b""
     # until then it counts as on its way
     until: datetime = EPOCH
+    # the process that runs it (mesh/owner.py)
+    owner: str = ""
 
     @property
     def model_key(self) -> tuple[str, str]:

@@ -11,7 +11,7 @@ from services.provider.chat import Usage
 from services.provider.failure import FailureKind
 from services.provider.fallback import Target
 from services.provider.labels import from_text
-from services.provider.query import Query, State, Tried
+from services.provider.query import Came, Query, State, Tried
 from services.provider.reservation import State as Standing
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -21,9 +21,9 @@ async def insert(tx: Transaction, query: Query) -> None:
     """Adds a query that begins."""
     await tx.execute(
         "INSERT INTO query (query_id, created_us, state, provider_id, model, reservation_id, labels, focus_area, ended_us, usage,"
-        " usage_estimated, cost_nanos, tried, request_id, request_hash, answer, until_us) VALUES (:query_id, :created_us, :state,"
-        " :provider_id, :model, :reservation_id, :labels, :focus_area, :ended_us, :usage, :usage_estimated, :cost_nanos, :tried,"
-        " :request_id, :request_hash, :answer, :until_us)",
+        " usage_estimated, cost_nanos, tried, request_id, request_hash, answer, until_us, owner) VALUES (:query_id, :created_us,"
+        " :state, :provider_id, :model, :reservation_id, :labels, :focus_area, :ended_us, :usage, :usage_estimated, :cost_nanos,"
+        " :tried, :request_id, :request_hash, :answer, :until_us, :owner)",
         _changing(query)
         | {
             "created_us": to_us(query.created),
@@ -31,6 +31,7 @@ async def insert(tx: Transaction, query: Query) -> None:
             "focus_area": query.focus_area,
             "request_id": query.request_id or None,
             "request_hash": query.request_hash or None,
+            "owner": query.owner,
         },
     )
 
@@ -43,6 +44,14 @@ async def put(tx: Transaction, query: Query) -> None:
         " cost_nanos = :cost_nanos, tried = :tried, answer = :answer, until_us = :until_us"
         " WHERE query_id = :query_id",
         _changing(query),
+    )
+
+
+async def put_came(tx: Transaction, query_id: str, came: Came) -> None:
+    """Writes what has come so far of the answer of one that runs."""
+    await tx.execute(
+        "UPDATE query SET came = :came WHERE query_id = :query_id",
+        {"query_id": query_id, "came": encode([*_counts(came.usage), came.cost]).decode()},
     )
 
 
@@ -71,6 +80,14 @@ async def in_flight(tx: Transaction, now: datetime) -> dict[Target, int]:
         {"now_us": to_us(now)},
     )
     return {Target(row["provider_id"], row["model"]): row["queries"] for row in rows}
+
+
+async def running_of(tx: Transaction, owner: str, limit: int) -> list[tuple[Query, Came | None]]:
+    """Queries that a process runs, each with what is known to have come."""
+    rows = await tx.fetch_all(
+        "SELECT * FROM query WHERE state = 1 AND owner = :owner LIMIT :limit", {"owner": owner, "limit": limit}
+    )
+    return [(_query(row), _came(row["came"])) for row in rows]
 
 
 async def abandoned(tx: Transaction, before: datetime, limit: int) -> list[Query]:
@@ -131,6 +148,13 @@ def _counts(usage: Usage) -> list[int]:
     ]
 
 
+def _came(text: str) -> Came | None:
+    if not text:
+        return None
+    *counts, cost = json.loads(text)
+    return Came(Usage(*counts), cost)
+
+
 def _plain(tried: Tried) -> list[object]:
     kind = 0 if tried.kind is None else int(tried.kind)
     return [tried.provider_id, tried.model, tried.key_id, kind, tried.detail, tried.latency // _MICROSECOND]
@@ -161,4 +185,5 @@ def _query(row: Row) -> Query:
         row["request_hash"] or b"",
         row["answer"] or b"",
         from_us(row["until_us"]),
+        row["owner"],
     )

@@ -138,7 +138,10 @@ class ProviderSettings(Section):
         timedelta(minutes=10), "How long a reservation stands that gives no time of its own; then it expires."
     )
     reservation_longest: timedelta = setting(timedelta(hours=24), "Longest time that a reservation may ask for.")
-    reservation_sweep: timedelta = setting(timedelta(seconds=1), "How often reservations are looked for whose time has run out.")
+    reservation_sweep: timedelta = setting(
+        timedelta(seconds=1),
+        "How often is looked for reservations whose time has run out, and for queries of processes that are gone.",
+    )
     reservation_keep: timedelta = setting(
         timedelta(days=30), "How long an ended reservation is kept, so that late settlements find it.", low=0
     )

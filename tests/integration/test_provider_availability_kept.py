@@ -253,3 +253,34 @@ def test_a_key_of_a_model_is_part_of_both() -> None:
     part = Resource("acme", "big", "k1")
     assert all(part.within(whole) for whole in (Resource("acme"), Resource("acme", "big"), Resource("acme", "", "k1"), part))
     assert not any(part.within(whole) for whole in (Resource("brim"), Resource("acme", "small"), Resource("acme", "", "k2")))
+
+
+async def test_nothing_of_a_clock_that_was_ahead_comes_back(house: House) -> None:
+    """Put right it is over, and over it stays when the clock comes to the time at which it had seemed to be."""
+    house.clock.advance(timedelta(hours=1))
+    for _ in range(5):
+        await house.note(failed())
+    await house.note(failed(GIFT, FailureKind.RATE_LIMITED, "k3", retry_after=60 * SECOND))
+    seen = await house.seen()
+    assert (seen.out(BIG) is not None, seen.key_out(GIFT, "k3") is not None) == (True, True)
+    house.clock.advance(-timedelta(hours=1))
+    await house.sweep()
+    seen = await house.seen()
+    assert (seen.out(BIG), seen.key_out(GIFT, "k3")) == (None, None)
+    told = len(await house.health())
+    await house.sweep(60 * 60)
+    seen = await house.seen()
+    assert (seen.out(BIG), seen.key_out(GIFT, "k3")) == (None, None)
+    assert len(await house.health()) == told
+
+
+async def test_a_trial_that_failed_while_the_clock_was_ahead(house: House) -> None:
+    """The model is on trial again once the clock is put right, and not out for as long as it had been ahead."""
+    for _ in range(5):
+        await house.note(failed())
+    house.clock.advance(timedelta(days=1))
+    await house.note(failed())
+    house.clock.advance(-timedelta(days=1))
+    await house.sweep(1)
+    seen = await house.seen()
+    assert (seen.out(BIG), seen.priority(Resource(*BIG), ())) == (None, TRIAL)

@@ -1,11 +1,13 @@
-"""Queries whose process is killed: their reservation expires and is told, they are EXPIRED, no money is lost or counted twice."""
+"""Queries whose process is killed: they are given up when it is seen and told, and no money is lost or counted twice."""
 
 import asyncio
+import os
+import signal
 import sqlite3
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 import pytest
@@ -21,11 +23,13 @@ from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceStub
 
 from bench.provider.replicas import Process, replicas
 from mesh.ids import new_id
+from mesh.owner import FOLDER
 from services.provider.flows import known, sweeping
 from services.provider.settings import ProviderSettings
 from tests.integration.completing_bench import (
     BIG,
     COST_OF_BIG,
+    TEN,
     WORDS,
     Desk,
     FarEnd,
@@ -40,13 +44,15 @@ from tests.integration.completing_bench import (
     settings_for,
     usd,
     waits,
+    words_of,
 )
 from tests.integration.remote_bench import Far, far_end
 
 State = api.GetQueryResponse
 M = TypeVar("M", bound=Message)
 MINUTE = 60
-QUICK = {"settle_grace": "5s", "reservation_sweep": "100ms"}
+# nothing ends by its time, and nobody looks but who starts
+NEVER = {"reservation_sweep": "1h"}
 
 
 def _held(go: asyncio.Event) -> Reply:
@@ -59,10 +65,29 @@ def _held(go: asyncio.Event) -> Reply:
     return reply
 
 
-async def _ask(process: Process, request_id: str = "") -> api.CompleteResponse:
-    request = asked(api.CompleteRequest, BIG, "hello", seconds=MINUTE, request_id=request_id)
-    answer: api.CompleteResponse = await CompletionServiceStub(process.channel).Complete(request)
-    return answer
+def _request(kind: type[Message], request_id: str) -> Any:
+    return asked(kind, BIG, "hello", seconds=MINUTE, request_id=request_id)
+
+
+async def _ask(process: Process, request_id: str = "") -> tuple[str, api.QueryAccount]:
+    """A whole answer: what was said, and its account."""
+    answer = await CompletionServiceStub(process.channel).Complete(_request(api.CompleteRequest, request_id))
+    return answer.message.text, answer.account
+
+
+async def _stream(process: Process, request_id: str = "") -> tuple[str, api.QueryAccount]:
+    """The same of a stream."""
+    call = CompletionServiceStub(process.channel).StreamComplete(_request(api.StreamCompleteRequest, request_id))
+    events = [event async for event in call]
+    return words_of(events), events[-1].completed.account
+
+
+async def _state(process: Process, query_id: object) -> State.State.ValueType:
+    return (await CompletionServiceStub(process.channel).GetQuery(api.GetQueryRequest(query_id=str(query_id)))).state
+
+
+async def _is(process: Process, query_id: object, state: State.State.ValueType) -> bool:
+    return await _state(process, query_id) == state
 
 
 async def _limit(process: Process, amount: int) -> None:
@@ -103,90 +128,184 @@ def _told(folder: Path, kind: type[M]) -> list[M]:
     return found
 
 
-def _expired(folder: Path) -> list[BudgetReservationExpired]:
-    return _told(folder, BudgetReservationExpired)
+async def _refused_while_it_runs(call: Awaitable[object], query_id: object) -> None:
+    """A repeat is refused by the name of the query that still runs, and told when to come again."""
+    put_off = await refused(call)
+    assert (put_off.code, put_off.reason) == (grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
+    assert f"query {query_id} of this request id still runs" in put_off.message
+    assert put_off.retry_after == timedelta(seconds=1)
 
 
-async def test_killed_between_call_and_settlement(tmp_path: Path) -> None:
-    """The caller's repeat is put off while it could still be running, and then is a query of its own that is charged once."""
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_killed_between_call_and_settlement(tmp_path: Path, streamed: bool) -> None:
+    """When its service is back nothing is held, all of it is told, and the caller's repeat runs at once and is charged once."""
     far, data, request_id = FarEnd(), tmp_path / "data", new_id()
     far.script["big"] = [waits]
-    async with far_end(far.answer) as server, replicas(1, data, settings_for(server.url, tmp_path, **QUICK)) as [process]:
+    ask = _stream if streamed else _ask
+    async with far_end(far.answer) as server, replicas(1, data, settings_for(server.url, tmp_path, **NEVER)) as [process]:
         await _limit(process, 10**9)
-        call = asyncio.create_task(_ask(process, request_id))
+        call = asyncio.create_task(ask(process, request_id))
         await far.arrived.wait()
         held = nanos((await _standing(process)).reserved)
         assert held > 0
+        [(query_id,)] = _rows(data, "SELECT query_id FROM query")
+        await _refused_while_it_runs(ask(process, request_id), query_id)
         await process.kill()
         await asyncio.wait([call])
         await process.start()
-        [(query_id,)] = _rows(data, "SELECT query_id FROM query")
-        assert nanos((await _standing(process)).reserved) == held
-        _pass_time(data)
-
-        async def expired() -> bool:
-            request = api.GetQueryRequest(query_id=str(query_id))
-            return (await CompletionServiceStub(process.channel).GetQuery(request)).state == State.STATE_EXPIRED
-
-        await _eventually(expired)
+        assert await _state(process, query_id) == State.STATE_EXPIRED
         standing = await _standing(process)
         assert (nanos(standing.spent), nanos(standing.reserved)) == (0, 0)
-        assert [(each.reservation_id, nanos(each.amount)) for each in _expired(data)] == [(query_id, held)]
+        [told] = _told(data, BudgetReservationExpired)
+        assert (told.reservation_id, nanos(told.amount)) == (query_id, held)
+        assert told.create_time.ToDatetime() < told.expire_time.ToDatetime() < told.create_time.ToDatetime() + timedelta(minutes=1)
         assert [(each.query_id, each.failure) for each in _told(data, ProviderQueryFailed)] == [(query_id, FAILURE_KIND_LOST)]
-        assert not _rows(data, "SELECT 1 FROM query WHERE state = 1")
-        answer = await _ask(process, request_id)
-        assert answer.message.text == "".join(WORDS)
-        assert answer.account.query_id != query_id
-        assert await _ask(process, request_id) == answer
+        text, account = await ask(process, request_id)
+        assert text == "".join(WORDS)
+        assert account.query_id != query_id
+        assert await ask(process, request_id) == (text, account)
         standing = await _standing(process)
         assert (nanos(standing.spent), nanos(standing.reserved)) == (COST_OF_BIG, 0)
         assert _rows(data, "SELECT COUNT(*), SUM(cost_nanos) FROM usage") == [(1, COST_OF_BIG)]
         assert len(far.asked) == 2
 
 
+async def test_what_had_come_of_a_long_answer_is_charged(tmp_path: Path) -> None:
+    """So much is known of a stream that had set more aside; the rest of that is free, and the repeat is a call of its own."""
+    far, data, request_id = FarEnd(), tmp_path / "data", new_id()
+    far.script["big"] = [begins(*map(chunk, [TEN] * 300))]
+    async with far_end(far.answer) as server, replicas(1, data, settings_for(server.url, tmp_path, **NEVER)) as [process]:
+        await _limit(process, 10**9)
+        call = CompletionServiceStub(process.channel).StreamComplete(_request(api.StreamCompleteRequest, request_id))
+        read = 0
+        async for each in call:
+            read += len(each.text) // len(TEN)
+            if read == 300:
+                break
+        [(query_id, reserved)] = _rows(data, "SELECT reservation_id, output_tokens FROM reservation")
+        await process.kill()
+        await process.start()
+        [(output, cost, selection_id)] = _rows(data, "SELECT output_tokens, cost_nanos, selection_id FROM usage")
+        assert selection_id == query_id
+        # 500 tokens are set aside at first, then as many again, which was when more than 500 had come; 3,000 in all
+        assert 500 <= int(str(output)) <= 3000
+        assert int(str(output)) < int(str(reserved))
+        [(told, detail)] = [(nanos(each.cost), each.failure) for each in _told(data, ProviderQueryFailed)]
+        assert (told, detail) == (cost, FAILURE_KIND_LOST)
+        found = await CompletionServiceStub(process.channel).GetQuery(api.GetQueryRequest(query_id=str(query_id)))
+        assert (found.state, nanos(found.account.cost)) == (State.STATE_EXPIRED, cost)
+        assert (found.account.usage.output_tokens, found.account.usage_estimated) == (output, True)
+        standing = await _standing(process)
+        assert (nanos(standing.spent), nanos(standing.reserved)) == (cost, 0)
+        await _stream(process, request_id)
+        assert nanos((await _standing(process)).spent) == int(str(cost)) + COST_OF_BIG
+        assert _rows(data, "SELECT COUNT(*), SUM(cost_nanos) FROM usage") == [(2, int(str(cost)) + COST_OF_BIG)]
+
+
+async def test_a_death_that_nobody_sees(tmp_path: Path) -> None:
+    """Without the file that shows it, say because the disk was full: the reservation ends by its time, and then the query."""
+    far, data, request_id = FarEnd(), tmp_path / "data", new_id()
+    far.script["big"] = [waits]
+    quick = {"settle_grace": "5s", "reservation_sweep": "100ms"}
+    async with far_end(far.answer) as server, replicas(1, data, settings_for(server.url, tmp_path, **quick)) as [process]:
+        await _limit(process, 10**9)
+        call = asyncio.create_task(_ask(process, request_id))
+        await far.arrived.wait()
+        await process.kill()
+        await asyncio.wait([call])
+        for file in (data / "provider" / FOLDER).iterdir():
+            file.unlink()
+        await process.start()
+        [(query_id,)] = _rows(data, "SELECT query_id FROM query")
+        assert nanos((await _standing(process)).reserved) > 0
+        await _refused_while_it_runs(_ask(process, request_id), query_id)
+        _pass_time(data)
+        await _eventually(lambda: _is(process, query_id, State.STATE_EXPIRED))
+        standing = await _standing(process)
+        assert (nanos(standing.spent), nanos(standing.reserved)) == (0, 0)
+        assert [each.reservation_id for each in _told(data, BudgetReservationExpired)] == [query_id]
+        assert [(each.query_id, each.failure) for each in _told(data, ProviderQueryFailed)] == [(query_id, FAILURE_KIND_LOST)]
+        await _ask(process, request_id)
+        assert nanos((await _standing(process)).spent) == COST_OF_BIG
+
+
 async def test_two_replicas_behind_one_budget(tmp_path: Path) -> None:
-    """Ten fit at the same time, whoever of the two is asked; one of them is killed, and the other settles accounts."""
+    """Ten fit at the same time, whoever of the two is asked; one of them is killed, and the other gives back what that one held."""
     far, data, go = FarEnd(), tmp_path / "data", asyncio.Event()
     far.script["big"] = [_held(go) for _ in range(40)]
-    async with far_end(far.answer) as server, replicas(2, data, settings_for(server.url, tmp_path, **QUICK)) as [one, other]:
+    quick = {"reservation_sweep": "100ms"}
+    async with far_end(far.answer) as server, replicas(2, data, settings_for(server.url, tmp_path, **quick)) as [one, other]:
         await _limit(one, 10**9)
         first = new_id()
         calls = [asyncio.create_task(_ask(one, first))]
         await far.arrived.wait()
+        [(query_id,)] = _rows(data, "SELECT query_id FROM query")
         share = nanos((await _standing(other)).reserved)
         await _limit(one, 10 * share)
-        calls += [asyncio.create_task(_ask(process)) for process in [one, other] * 15]
+        # one each for certain, the rest as it comes
+        calls += [asyncio.create_task(_ask(other))]
+        await _eventually(lambda: _arrived(far, 2))
+        calls += [asyncio.create_task(_ask(process)) for process in [one, *[one, other] * 14]]
 
         async def decided() -> bool:
             return sum(call.done() for call in calls) == 21 and len(far.asked) == 10
 
         await _eventually(decided)
         assert nanos((await _standing(other)).reserved) == 10 * share
+        await _refused_while_it_runs(_ask(other, first), query_id)
         await one.kill()
-        put_off = await refused(_ask(other, first))
-        assert put_off.code is grpc.StatusCode.UNAVAILABLE, "nobody knows yet that its process died"
-        assert put_off.retry_after is not None
+        await _eventually(lambda: _is(other, query_id, State.STATE_EXPIRED))
+        lost = len(_told(data, BudgetReservationExpired))
+        assert 0 < lost < 10
+        assert nanos((await _standing(other)).reserved) == (10 - lost) * share, "what the other one runs stands"
         go.set()
         await asyncio.wait(calls)
-        assert len(far.asked) == 10
-        _pass_time(data)
-
-        async def at_rest() -> bool:
-            return not _rows(data, "SELECT 1 FROM query WHERE state = 1")
-
-        await _eventually(at_rest)
         answered = [call.result() for call in calls if call.exception() is None]
-        lost = 10 - len(answered)
-        assert lost > 0
-        assert len(_expired(data)) == lost
+        assert len(answered) == 10 - lost
+        assert len(far.asked) == 10
+        assert (await _ask(other, first))[0] == "".join(WORDS), "a repeat runs where the other one still is"
         standing = await _standing(other)
-        assert (nanos(standing.spent), nanos(standing.reserved)) == (len(answered) * COST_OF_BIG, 0)
-        assert _rows(data, "SELECT COUNT(*) FROM usage") == [(len(answered),)]
+        assert (nanos(standing.spent), nanos(standing.reserved)) == ((len(answered) + 1) * COST_OF_BIG, 0)
+        assert _rows(data, "SELECT COUNT(*) FROM usage") == [(len(answered) + 1,)]
         assert _rows(data, "SELECT state, COUNT(*) FROM query GROUP BY state ORDER BY state") == [
-            (number, count) for number, count in ((State.STATE_COMPLETED, len(answered)), (State.STATE_EXPIRED, lost)) if count
+            (State.STATE_COMPLETED, len(answered) + 1),
+            (State.STATE_EXPIRED, lost),
         ]
         codes = [error.code() for call in calls if isinstance(error := call.exception(), grpc.aio.AioRpcError)]
         assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == 21
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_what_a_living_replica_runs_is_never_given_back(tmp_path: Path, streamed: bool) -> None:
+    """Not when another one starts, nor while it stands still (SIGSTOP): a repeat is put off, and its answer is charged once."""
+    far, data, go = FarEnd(), tmp_path / "data", asyncio.Event()
+    far.script["big"] = [_held(go)]
+    ask, request_id = _stream if streamed else _ask, new_id()
+    quick = {"reservation_sweep": "50ms"}
+    async with far_end(far.answer) as server, replicas(2, data, settings_for(server.url, tmp_path, **quick)) as [one, other]:
+        await _limit(one, 10**9)
+        call = asyncio.create_task(ask(one, request_id))
+        await far.arrived.wait()
+        [(query_id,)] = _rows(data, "SELECT query_id FROM query")
+        os.kill(one.pid, signal.SIGSTOP)
+        try:
+            await other.kill()
+            await other.start()
+            # a look of the one that has just come, at least
+            await asyncio.sleep(0.5)
+            assert await _state(other, query_id) == State.STATE_RUNNING
+            assert nanos((await _standing(other)).reserved) > 0
+            await _refused_while_it_runs(ask(other, request_id), query_id)
+        finally:
+            os.kill(one.pid, signal.SIGCONT)
+        go.set()
+        text, account = await call
+        assert (text, account.query_id) == ("".join(WORDS), query_id)
+        assert await ask(other, request_id) == (text, account)
+        standing = await _standing(other)
+        assert (nanos(standing.spent), nanos(standing.reserved)) == (COST_OF_BIG, 0)
+        assert not _told(data, BudgetReservationExpired)
+        assert len(far.asked) == 1
 
 
 async def test_a_query_that_settles_late(tmp_path: Path) -> None:

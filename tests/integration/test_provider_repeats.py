@@ -1,5 +1,6 @@
 """A repeat under the same idempotency key gets the first answer to the letter, through both doors, whole and streamed."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,7 +8,8 @@ import httpx
 import pytest
 
 from tests.integration.calling_bench import Calling
-from tests.integration.completing_bench import FarEnd, Reply
+from tests.integration.completing_bench import FarEnd, Reply, waits
+from tests.integration.remote_bench import Far
 
 CLAUDE, GPT = "anthropic/claude-haiku-4-5", "openai/gpt-5-mini"
 # what an agent must send back unchanged, words around a call, the sequence that it stopped at
@@ -24,6 +26,8 @@ MESSAGE = {
     "stop_sequence": "END",
     "usage": {"input_tokens": 9, "output_tokens": 7},
 }
+# what each vendor says when the caller should come again
+BUSY = {"messages": 529, "chat/completions": 503}
 REFUSAL = {"role": "assistant", "content": None, "refusal": "I cannot do that."}
 COMPLETION = {
     "choices": [{"index": 0, "message": REFUSAL, "finish_reason": "stop"}],
@@ -49,6 +53,53 @@ async def test_a_repeat_is_the_first_answer(far: FarEnd, calling: Calling, path:
             assert _plain(first.text) == _plain(again.text)
             if not stream and path == "messages":
                 assert again.json()["content"] == BLOCKS
+    assert len(far.asked) == 2
+
+
+@pytest.mark.parametrize("path", ["messages", "chat/completions"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_repeat_while_the_first_call_runs(far: FarEnd, calling: Calling, path: str, stream: bool) -> None:
+    """It is refused by the name of the query, calls nobody and holds nothing; then it is the first answer."""
+    model, body = (CLAUDE, MESSAGE) if path == "messages" else (GPT, COMPLETION)
+    go = asyncio.Event()
+
+    async def held(at: Far) -> None:
+        await go.wait()
+        await answers(body)(at)
+
+    far.script[model.split("/")[1]] = [held]
+    asked = {"model": model, "max_tokens": 99, "messages": [{"role": "user", "content": "hello"}], "stream": stream}
+    headers = {"idempotency-key": "held", "authorization": "Bearer k"}
+    async with httpx.AsyncClient(base_url=f"{calling.url}/v1/", timeout=60) as client:
+        call = asyncio.create_task(client.post(path, json=asked, headers=headers))
+        await far.arrived.wait()
+        again = await client.post(path, json=asked, headers=headers)
+        assert (again.status_code, again.headers["retry-after"]) == (BUSY[path], "1")
+        assert "still runs" in again.json()["error"]["message"]
+        go.set()
+        first = await call
+        assert first.status_code == 200, first.text
+        again = await client.post(path, json=asked, headers=headers)
+        assert _plain(first.text) == _plain(again.text)
+    assert len(far.asked) == 1
+
+
+@pytest.mark.parametrize("path", ["messages", "chat/completions"])
+async def test_a_repeat_after_the_first_caller_hung_up(far: FarEnd, calling: Calling, path: str) -> None:
+    """It is a call of its own, as soon as the first one has ended."""
+    model, body = (CLAUDE, MESSAGE) if path == "messages" else (GPT, COMPLETION)
+    far.script[model.split("/")[1]] = [waits, answers(body)]
+    asked = {"model": model, "max_tokens": 99, "messages": [{"role": "user", "content": "hello"}]}
+    headers = {"idempotency-key": "left", "authorization": "Bearer k"}
+    async with httpx.AsyncClient(base_url=f"{calling.url}/v1/", timeout=60) as client:
+        call = asyncio.create_task(client.post(path, json=asked, headers=headers))
+        await far.arrived.wait()
+        call.cancel()
+        await asyncio.wait([call])
+        async with asyncio.timeout(60):
+            while (again := await client.post(path, json=asked, headers=headers)).status_code == BUSY[path]:  # noqa: ASYNC110 - a store has no event
+                await asyncio.sleep(0.1)
+        assert again.status_code == 200, again.text
     assert len(far.asked) == 2
 
 

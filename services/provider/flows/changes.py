@@ -61,6 +61,8 @@ class Ledger:
     def conclude(self) -> list[Fact]:
         """What must be told; marks it as told, and drops what is over."""
         facts = []
+        for resource, condition in self.conditions.items():
+            self.conditions[resource] = condition.put_right(self.known.breaker, self.now)
         # of a key that rests the model may be out, of all keys the provider
         for resource in list(self.conditions):
             self.conditions.setdefault(resource._replace(key_id=""), Condition())

@@ -16,7 +16,7 @@ from services.provider.fallback import Target
 from services.provider.flows import availability, reserving, selecting
 from services.provider.flows.known import Known
 from services.provider.pricing import Price
-from services.provider.query import Query, State, Tried
+from services.provider.query import Came, Query, State, Tried
 
 SUCCESS, FAILURE = 1, 2
 _LOST = Failure(FailureKind.LOST, "whoever ran this query died; what the provider did of it is not known")
@@ -103,8 +103,29 @@ def price_of(price: Price, usage: Usage) -> int:
     return price.cost(usage.input_tokens, usage.output_tokens, cached, written, usage.hour_cache_tokens)
 
 
+async def lose(host: Host, tx: Transaction, known: Known, query: Query, came: Came | None) -> None:
+    """Ends a query whose process is dead for certain: what is known to have come is charged, the rest given back, all told."""
+    await availability.leave(host, tx, known, query.query_id, Target(*query.model_key))
+    if came is None:
+        await reserving.expire_now(host, tx, known, query.reservation_id)
+    else:
+        usage = came.usage
+        used = reserving.Used(
+            usage.input_tokens,
+            usage.output_tokens,
+            usage.cached_input_tokens,
+            cost=came.cost,
+            outcome=FAILURE,
+            latency=host.clock.now() - query.created,
+            selection_id=query.query_id,
+        )
+        settled = await reserving.settle(host, tx, known, query.reservation_id, used)
+        query = replace(query, usage=usage, usage_estimated=True, cost=query.cost + settled.cost)
+    await abandon(host, tx, query)
+
+
 async def abandon(host: Host, tx: Transaction, query: Query) -> None:
-    """Notes that whoever ran a query died: its reservation has expired.
+    """Notes that whoever ran a query died: its reservation has ended.
 
     One that was only slow is settled all the same, and tells how it ended after that.
     """

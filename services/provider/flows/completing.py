@@ -1,7 +1,8 @@
 """Answering a conversation: a query is opened, its attempts are made one after the other, and it is settled whatever happens.
 
-Between the two transactions nothing is kept in this process that another one would need: when it dies, the reservation expires and
-is told (flows/sweeping.py), and the next call finds budgets, breakers and sessions as they are.
+Between the two transactions nothing is kept in this process that another one would need: when it dies, its queries are given up and
+told as soon as another process sees that it is gone (flows/orphans.py), and the next call finds budgets, breakers and sessions as
+they are.
 """
 
 import asyncio
@@ -47,9 +48,9 @@ T = TypeVar("T")
 class Completing:
     """Completes conversations; `close` waits for what is still to be settled."""
 
-    def __init__(self, host: Host, known: Known, keyring: Keyring, advisor: Advisor, remote: Remote) -> None:
+    def __init__(self, host: Host, known: Known, keyring: Keyring, advisor: Advisor, remote: Remote, owner_id: str) -> None:
         self._host, self._known, self._remote = host, known, remote
-        self._opening = Opening(host, known, keyring, advisor)
+        self._opening = Opening(host, known, keyring, advisor, owner_id)
         self._retries = rules.retry_budget(known.settings)
         longest = known.settings.query_timeout
         # by whether long may be heard nothing

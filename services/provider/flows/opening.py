@@ -58,8 +58,8 @@ def digest(ask: Ask) -> bytes:
 class Opening:
     """Opens queries."""
 
-    def __init__(self, host: Host, known: Known, keyring: Keyring, advisor: Advisor) -> None:
-        self._host, self._known, self._keyring, self._advisor = host, known, keyring, advisor
+    def __init__(self, host: Host, known: Known, keyring: Keyring, advisor: Advisor, owner_id: str) -> None:
+        self._host, self._known, self._keyring, self._advisor, self._owner_id = host, known, keyring, advisor, owner_id
 
     async def prepare(self, ask: Ask) -> selecting.Ask:
         """What selection needs to know, before the transaction: it may embed the prompt."""
@@ -102,6 +102,7 @@ class Opening:
             request_id=ask.request_id,
             request_hash=digest(ask) if ask.request_id else b"",
             until=reservation.expires,
+            owner=self._owner_id,
         )
         selection = await selecting.keep(host, tx, known, choice, query_id, (first.provider_id, first.model))
         await selecting.remember(tx, known, choice.ask, selection)

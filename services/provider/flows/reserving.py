@@ -245,10 +245,21 @@ async def expire(host: Host, tx: Transaction, known: Known, limit: int) -> int:
     await reservation_store.begin_again(tx, now)
     due = await reservation_store.due(tx, now, limit)
     for reservation in due:
-        await _free(host, tx, known, reservation, now)
-        await reservation_store.put(tx, replace(reservation, state=State.EXPIRED, ended=now))
-        await host.tell(tx, events.reservation_expired(reservation))
+        await _expire(host, tx, known, reservation, now)
     return len(due)
+
+
+async def expire_now(host: Host, tx: Transaction, known: Known, reservation_id: str) -> None:
+    """Ends the reservation of somebody who is dead before its time has run out; does nothing with one that is not open."""
+    before, now = await reservation_store.get(tx, reservation_id), host.clock.now()
+    if before is not None and before.state is State.OPEN:
+        await _expire(host, tx, known, replace(before, expires=min(before.expires, now)), now)
+
+
+async def _expire(host: Host, tx: Transaction, known: Known, reservation: Reservation, now: datetime) -> None:
+    await _free(host, tx, known, reservation, now)
+    await reservation_store.put(tx, replace(reservation, state=State.EXPIRED, ended=now))
+    await host.tell(tx, events.reservation_expired(reservation))
 
 
 async def _free(host: Host, tx: Transaction, known: Known, reservation: Reservation, now: datetime) -> None:

@@ -21,7 +21,7 @@ from services.provider.flows.closing import End
 from services.provider.flows.known import Known
 from services.provider.flows.opening import Opened
 from services.provider.pricing import Price
-from services.provider.query import Query, Tried
+from services.provider.query import Came, Query, Tried
 from services.provider.reservation import Denied, Reservation
 
 log = logging.getLogger(__name__)
@@ -170,16 +170,14 @@ class Running:
 
     async def top_up(self) -> Denied | None:
         """Sets aside as much again, so that a long answer costs a few transactions and not one a piece."""
-        host, known, reservation_id = self._host, self._known, self.reservation.reservation_id
+        known = self._known
         more = max(self._paid_tokens, known.settings.top_up_tokens)
         amount = self._price.cost(0, more) if self._price else 0
         # no longer than it stands anyway: a process that dies must not hold a budget back
         ttl = max(self._deadline - self.elapsed(), timedelta()) + known.settings.settle_grace
         found: Reservation | Denied | None = None
         try:
-            found = await host.db.submit(
-                lambda tx: reserving.extend(host, tx, known, reservation_id, amount=amount, tokens=more, ttl=ttl), brief=True
-            )
+            found = await self._host.db.submit(lambda tx: self._top_up(tx, amount, more, ttl), brief=True)
         except Refusal as refusal:
             if not is_away(refusal):
                 raise
@@ -192,6 +190,15 @@ class Running:
         # bursts are about when calls begin: one that runs goes on, and what it takes is counted when it is settled
         self._paid_tokens += more
         return None
+
+    async def _top_up(self, tx: Transaction, amount: int, more: int, ttl: timedelta) -> Reservation | Denied:
+        host, known, reservation_id = self._host, self._known, self.reservation.reservation_id
+        usage, _ = tokens.to_charge(self._ask.content, self.answer, finished=False, characters_per_token=self._characters_per_token)
+        if usage is not None:
+            # should this process be killed, so much has to be paid for certain
+            cost = None if self._price is None else closing.price_of(self._price, usage)
+            await query_store.put_came(tx, self.query.query_id, Came(usage, cost))
+        return await reserving.extend(host, tx, known, reservation_id, amount=amount, tokens=more, ttl=ttl)
 
     async def end(self, tx: Transaction, failure: Failure | None, answer: bytes = b"") -> Query:
         """Settles the query as far as it came."""

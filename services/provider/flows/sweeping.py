@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from mesh.db import Transaction
@@ -68,12 +69,16 @@ async def _drop_slots(tx: Transaction, known: Known, now: datetime) -> None:
             await budget_store.drop_old_accounts(tx, budget.budget_id, budget.rule.window_at(now).start - kept)
 
 
-async def sweep(host: Host, known: Known) -> None:
-    """Expires every `reservation_sweep`, cleans every hundredth time; a store that is away for a while ends nothing."""
+async def sweep(host: Host, known: Known, look: Callable[[], Awaitable[None]]) -> None:
+    """Looks for processes that are gone and expires every `reservation_sweep`, cleans every hundredth time.
+
+    A store that is away for a while ends nothing.
+    """
     turn = 0
     while True:
         await asyncio.sleep(known.settings.reservation_sweep.total_seconds())
         try:
+            await look()
             if await expire_due(host, known) or turn % 100 == 0:
                 await abandon_lost(host, known)
             if turn % 100 == 0:

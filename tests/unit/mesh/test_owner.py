@@ -64,6 +64,33 @@ async def test_what_a_killed_process_held_is_given_back_once(tmp_path: Path, beg
     assert given_back == []
 
 
+async def test_who_looks_sees_it_too_and_gives_back_in_parts(tmp_path: Path, begin: Callable[[], Any]) -> None:
+    """As often as there may be more; not what the one who looks holds itself, nor what another one is about to lock."""
+    one, _ = await begin()
+    (one._file.parent / "new-another.lock").touch()
+    command = (sys.executable, "-c", HOLDER, str(one._file.parent))
+    holder = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, cwd=ROOT)
+    assert holder.stdout
+    assert await holder.stdout.readline() == b"held\n"
+    database = await Database.open(tmp_path / "store.db", [], MeshSettings())
+    host, asked = cast(Host, SimpleNamespace(db=database)), list[str]()
+
+    async def in_parts(tx: Transaction, owner: str) -> bool:
+        asked.append(owner)
+        return len(asked) < 3
+
+    await one.look(host, in_parts)
+    assert asked == []
+    holder.kill()
+    await holder.communicate()
+    await one.look(host, in_parts)
+    assert asked == ["killed"] * 3
+    await one.look(host, in_parts)
+    assert len(asked) == 3
+    await database.close()
+    await one.close()
+
+
 async def test_who_ends_in_order_leaves_nothing(tmp_path: Path, begin: Callable[[], Any]) -> None:
     """Its file goes with it; closing twice is no harm."""
     one, _ = await begin()
