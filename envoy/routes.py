@@ -246,7 +246,8 @@ def _rest(door: Door, upstreams: tuple[Upstream, ...]) -> Iterator[Config]:
     cluster, limit = upstreams[0].name, door.settings.max_request_bytes
     most = max(limit, door.large_bytes)
     yield from _heads(door, grpc_services, cluster)
-    if paths := paths_of_others(grpc_services):
+    # a route each: Envoy takes no regular expression as long as both
+    for paths in filter(None, (paths_of_others(grpc_services), _ways_back(grpc_services))):
         lenient = {TRANSCODER: transcoder(door, grpc_services, any_query=True)}
         yield from _rest_route({"safe_regex": {"regex": "|".join(paths)}}, cluster, most, lenient)
     larger = [method for method in _methods(grpc_services) if may_be_large(method.request, method.response)]
@@ -299,6 +300,11 @@ def paths_of_others(grpc_services: Sequence[str]) -> list[str]:
     """Paths, as regular expressions, of the calls that speak another vendor's API, whose clients add what we do not know."""
     methods = [method for method in _methods(grpc_services) if _is_byte_stream(method)]
     return [path for path in _paths(methods) if not path.startswith(OUR_API)]
+
+
+def _ways_back(grpc_services: Sequence[str]) -> list[str]:
+    """Paths to which a sign-in comes back: RFC 6749 §4.1.2, what a provider adds to the query must be passed over."""
+    return _paths(method for method in _methods(grpc_services) if method.name in CHANGED_BY_GET)
 
 
 def _paths(methods: Iterable[contracts.Method]) -> list[str]:

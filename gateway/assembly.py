@@ -14,6 +14,7 @@ from envoy import admin, binary, bootstrap
 from envoy.door import Door, Upstream
 from envoy.endpoints import write_endpoints
 from envoy.settings import DoorSettings
+from gateway.last_seen import LastSeen
 from gateway.lifecycle import Lifecycle
 from gateway.rotating import AccessLog, reopening
 from gateway.sampler import asking
@@ -99,12 +100,14 @@ async def assemble(settings: MeshSettings) -> Assembly:
     endpoints("system", [settings.socket_of("system")])
     ports = {spec.name: settings.port_of(spec.name) for spec in SERVICES} | {"door": settings.door_port}
     installation = Installation(clock.now(), settings.data_folder.absolute(), ports)
-    lifecycle = Lifecycle()
+    last_seen = LastSeen(settings.data_folder / "system", SystemSettings.load().seen_interval)
+    lifecycle = Lifecycle(last_seen)
+    lifecycle.take_up(clock.now())
 
     async def build(host: Host) -> Parts:
         service = SystemService(host, supervisor, installation, asking(settings.admin_port))
         rotating = AccessLog(door.access_log, reopening(settings.admin_port), host.settings_of(SystemSettings))
-        background: list[boot.Loop] = [partial(lifecycle.run, host), rotating.run, *service.background]
+        background: list[boot.Loop] = [partial(lifecycle.run, host), last_seen.keep, rotating.run, *service.background]
         return Parts([(add_SystemServiceServicer_to_server, service)], background=background)
 
     system = await boot.boot("system", build, settings, clock=clock)

@@ -4,10 +4,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from datetime import datetime
 
 from google.protobuf.message import Message
 from tooloo.system.v1 import system_events_pb2 as events
 
+from gateway.last_seen import LastSeen
 from mesh.child import Child, State
 from mesh.errors import Refusal
 from mesh.host import Host
@@ -30,16 +32,31 @@ _FACTS: dict[State, Callable[[Child], Message]] = {
 class Lifecycle:
     """Tells each change of a process's state, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, last_seen: LastSeen | None = None) -> None:
+        self._last_seen = last_seen
         self._changes: deque[Fact] = deque()
         self._changed = asyncio.Event()
         self._telling = asyncio.Lock()
+
+    def take_up(self, now: datetime) -> None:
+        """Takes note of the processes whose end nobody told: they ended with an earlier process manager, after it last saw them."""
+        processes, seen = self._last_seen.left_behind() if self._last_seen else ({}, now)
+        for process, service in processes.items():
+            subject = f"processes/{process}"
+            ended = events.ServiceUnhealthy(
+                service=service, process=process, detail="its process manager ended without stopping it"
+            )
+            self._changes.append(Fact(ended, subject, at=min(seen, now)))
+            self._changes.append(Fact(events.ServiceStopped(service=service, process=process), subject))
+            self._changed.set()
 
     def process_changed(self, child: Child) -> None:
         """Takes note of a change; run() tells it."""
         if child.state in _FACTS:
             self._changes.append(Fact(_FACTS[child.state](child), f"processes/{child.name}"))
             self._changed.set()
+            if self._last_seen:
+                self._last_seen.note(child.name, child.program.service, serves=child.state is State.SERVING)
 
     async def run(self, host: Host) -> None:
         """Tells for ever, through the outbox of the system service; what cannot be stored now, as on a full disk, is told later."""

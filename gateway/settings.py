@@ -22,6 +22,10 @@ class SystemSettings(Section):
     traffic_linger: timedelta = setting(
         timedelta(seconds=30), "How long samples are taken after the last question for the traffic; then nothing is done.", low=0
     )
+    seen_interval: timedelta = setting(
+        timedelta(seconds=1),
+        "How often is noted that the processes still serve: from then on they count as down when a power cut or a kill ends all.",
+    )
     access_log_bytes: int = setting(64 * MIB, "Size at which the access log is renamed and a new one begun.", low=64 * 1024)
     access_log_files: int = setting(3, "Renamed access logs that are kept.", low=1, high=100)
     log_read_bytes: int = setting(

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache, partial
 from itertools import islice, takewhile
 from typing import Protocol
@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 from tooloo.event.v1 import event_pb2, options_pb2
 
 from mesh import call
-from mesh.clock import Clock
+from mesh.clock import Clock, to_us
 from mesh.db import Database, Transaction
 from mesh.errors import Refusal
 from mesh.ids import Ids
@@ -40,11 +40,15 @@ _PASSING = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grp
 
 @dataclass(frozen=True)
 class Fact:
-    """What has happened: the event's own message, its subject (also the ordering key), and attributes for filters."""
+    """What has happened: the event's own message, its subject (also the ordering key), and attributes for filters.
+
+    `at` is when, for what is told later than it happened; None is now.
+    """
 
     message: Message
     subject: str
     attributes: Mapping[str, str] = field(default_factory=dict)
+    at: datetime | None = None
 
 
 class Publisher(Protocol):
@@ -68,7 +72,7 @@ def make_event(fact: Fact, source: str, clock: Clock, ids: Ids) -> event_pb2.Eve
         traceparent=current.traceparent,
         attributes=fact.attributes,
     )
-    now_us = clock.now_us()
+    now_us = clock.now_us() if fact.at is None else to_us(fact.at)
     event.time.seconds, event.time.nanos = now_us // 1_000_000, now_us % 1_000_000 * 1000
     event.data.Pack(fact.message)
     return event

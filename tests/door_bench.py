@@ -14,6 +14,7 @@ import httpx
 from google.api import httpbody_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tooloo.bus.v1 import bus_service_pb2 as bus
+from tooloo.integration.v1 import integration_service_pb2 as integration
 from tooloo.orchestration.v1 import orchestration_service_pb2 as orchestration
 from tooloo.system.v1 import process_pb2 as process
 from tooloo.system.v1 import system_service_pb2 as system
@@ -126,6 +127,14 @@ class System:
         return system.ListRoutesResponse(routes=[system.Route(path=f"/{number}") for number in range(500)])
 
 
+class Integration:
+    """Takes back whoever comes from a sign-in."""
+
+    async def HandleOAuthCallback(self, request: integration.HandleOAuthCallbackRequest, context: Any) -> httpbody_pb2.HttpBody:
+        """A page with the state."""
+        return httpbody_pb2.HttpBody(content_type="text/html", data=request.state.encode())
+
+
 @dataclass
 class Bench:
     """A running door with its callers' clients."""
@@ -162,6 +171,7 @@ async def serving(socket: Path, seen: Seen, name: str = "1") -> AsyncIterator[tu
     answering, checks = System(seen), health.aio.HealthServicer()
     register(server, "tooloo.bus.v1.EventBus", Bus(seen, name))
     register(server, "tooloo.orchestration.v1.OrchestrationService", Orchestration())
+    register(server, "tooloo.integration.v1.IntegrationService", Integration())
     register(server, "tooloo.system.v1.SystemService", answering)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     await checks.set("", health_pb2.HealthCheckResponse.SERVING)

@@ -93,8 +93,19 @@ class Walk:
         except OSError as error:
             yield Skipped(path, _why(error))
             return
+        if path and any(entry.name == ".git" for entry in listed):
+            inner = self._inner(folder, path)
+            stack = stack if inner is None else inner
         own = _rules_of(folder, self._above + path)
         open_folders.append(_Folder(path, (*stack, own) if own else stack, iter(listed)))
+
+    def _inner(self, folder: Path, path: str) -> tuple[Rules, ...] | None:
+        """What a working tree within the tree, such as a submodule, begins with: the rules around it do not reach into it."""
+        place = git.find(folder)
+        if place is None or place.top != folder:
+            return None
+        own = _excluded(place, self._above + path)
+        return (own,) if own else ()
 
     def _file(self, path: str, entry: os.DirEntry[str]) -> Found | Skipped:
         try:
@@ -150,11 +161,16 @@ def _rules_of(folder: Path, base: str) -> Rules | None:
     return None if os.path.islink(path) else rules(base, git.read_bytes(path))
 
 
+def _excluded(place: git.Place, base: str) -> Rules | None:
+    """The rules of a working tree that are in none of its files."""
+    return rules(base, git.read_bytes(place.shared / "info" / "exclude"))
+
+
 def _outer_rules(place: git.Place | None, above: str) -> tuple[Rules, ...]:
     """Rules that stand above the root: .git/info/exclude, then the ignore files from the top of the working tree down."""
     if place is None:
         return ()
-    found: list[Rules | None] = [rules("", git.read_bytes(place.shared / "info" / "exclude"))]
+    found: list[Rules | None] = [_excluded(place, "")]
     parts = above.split("/")[:-1]
     for depth in range(len(parts)):
         base = "".join(part + "/" for part in parts[:depth])

@@ -7,6 +7,7 @@ from tooloo.integration.v1 import integration_service_pb2_grpc
 from mesh import boot
 from mesh.host import Host, Parts
 from mesh.owner import Owner
+from mesh.settings import usable
 from mesh.unbroken import Unbroken
 from services.integration import events
 from services.integration.flows import keys
@@ -43,9 +44,11 @@ async def build(host: Host) -> Parts:
         Syncing(host, settings, keeper, outgoing),
         notifying,
     )
+    with usable(settings.env_name("notifications_file")):
+        handlers = events.handlers(settings.rules(), notifying.enqueue)
     return Parts(
         servicers=[(integration_service_pb2_grpc.add_IntegrationServiceServicer_to_server, service)],
-        handlers=events.handlers(settings.rules(), notifying.enqueue),
+        handlers=handlers,
         background=[notifying.run],
         # what is under way still needs the way out
         close=[unbroken.close, outgoing.close, owner.close],

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from google.protobuf.message import Message
 from tooloo.event.v1.event_pb2 import Event
 from tooloo.integration.v1 import connection_pb2, github_repository_pb2, integration_events_pb2, slack_message_pb2
+from tooloo.integration.v1.integration_events_pb2 import SlackSent
 
 from mesh import contracts
 from mesh.db import Transaction
@@ -79,16 +80,23 @@ Enqueue = Callable[[Transaction, Event, str], Awaitable[None]]
 
 
 def handlers(rules: Sequence[Rule], enqueue: Enqueue) -> dict[str, Handler]:
-    """The handlers of the events that a rule makes notifications of; RuleError for a type that no contract knows."""
+    """The handlers of the events that a rule makes notifications of; RuleError for a type or a field that no contract knows."""
     known = contracts.catalogue()
-    if unknown := [rule.event_type for rule in rules if rule.event_type not in known]:
-        raise RuleError(f"no event is named {unknown[0]}")
+    for rule in rules:
+        if rule.event_type not in known:
+            raise RuleError(f"no event is named {rule.event_type}")
+        message = contracts.message_class(known[rule.event_type].message)
+        if unknown := sorted(rule.only.keys() - fields.names(message.DESCRIPTOR)):
+            raise RuleError(f"[{rule.event_type}] `only` names {unknown[0]!r}, which is no plain field of the event")
     return {rule.event_type: _handler(rule, enqueue) for rule in rules}
 
 
 def _handler(rule: Rule, enqueue: Enqueue) -> Handler:
     async def handle(tx: Transaction, event: Event, data: Message) -> None:
         """Puts the notification into the queue; sending is outside work and must not happen in this transaction."""
+        if isinstance(data, SlackSent) and data.cause_event_id:
+            # a notification that was sent: told of each, a channel would be told for ever
+            return
         text = rule.message(fields.of(data))
         if text is not None:
             await enqueue(tx, event, text)

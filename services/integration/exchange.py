@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -9,9 +10,13 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 LONGEST_WAIT = timedelta(days=1)
+# GitHub's advice for a limit that names no time
+UNNAMED_WAIT = timedelta(minutes=1)
 OK, NO_CONTENT, NOT_MODIFIED, BAD_REQUEST, UNAUTHORIZED, FORBIDDEN, NOT_FOUND = 200, 204, 304, 400, 401, 403, 404
 CONFLICT, GONE, UNAVAILABLE_FOR_LEGAL_REASONS, TOO_MANY, SERVER_ERROR = 409, 410, 451, 429, 500
 _SHOWN = 300
+# control characters, ends of lines and of paragraphs, and what turns the direction of text; joiners belong to words and emoji
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,13 @@ class Answer:
         if not isinstance(value, dict):
             raise Garbled(f"status {self.status} with a body that is not a JSON object")
         return value
+
+    def member(self, name: str) -> Any:
+        """A member of the body; None when it has none, or is no JSON object."""
+        try:
+            return self.object().get(name)
+        except Garbled:
+            return None
 
 
 class RemoteError(Exception):
@@ -81,9 +93,9 @@ def limited_as(identity: str, token: str) -> str:
 
 
 def clean(value: object, limit: int = _SHOWN) -> str:
-    """Foreign text made safe to keep and to show: valid Unicode, no control characters, not longer than the limit."""
+    """Foreign text made safe to keep and to show: valid Unicode, nothing that controls, not longer than the limit."""
     text = str(value if value is not None else "")[:limit].encode("utf-8", "replace").decode()
-    return "".join(character if character.isprintable() else " " for character in text)
+    return _CONTROLS.sub(" ", text)
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
@@ -98,6 +110,18 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
     except ValueError:
         return None
     return _bounded((until if until.tzinfo else until.replace(tzinfo=UTC)) - now)
+
+
+def limit_in(answer: Answer, now: datetime) -> Limited | None:
+    """That a system says that it was asked too often: by 429, or by 403 as GitHub does (its page on rate limits)."""
+    if answer.status not in (FORBIDDEN, TOO_MANY):
+        return None
+    wait = retry_after(answer.headers, now)
+    if wait is None and answer.headers.get("x-ratelimit-remaining") == "0":
+        wait = wait_until_epoch(answer.headers.get("x-ratelimit-reset", ""), now) or UNNAMED_WAIT
+    if wait is None and (answer.status == TOO_MANY or "rate limit" in str(answer.member("message")).lower()):
+        wait = UNNAMED_WAIT
+    return None if wait is None else Limited(wait)
 
 
 def wait_until_epoch(text: str, now: datetime) -> timedelta | None:

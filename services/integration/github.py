@@ -3,12 +3,12 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urljoin
 
 from services.integration import exchange
-from services.integration.exchange import Answer, Call, Garbled, Limited, Refused, Unreachable, clean
+from services.integration.exchange import Answer, Call, Garbled, Refused, Unreachable, clean
 
 API_VERSION = "2022-11-28"
 LARGEST_COUNT = 2**53
@@ -18,8 +18,6 @@ MISSING = (exchange.NOT_FOUND, exchange.GONE, exchange.UNAVAILABLE_FOR_LEGAL_REA
 REDIRECTS = (301, 302, 307, 308)
 MOST_REDIRECTS = 3
 LOWEST_ERROR = 300
-# GitHub's advice for a secondary limit that names no time
-SECONDARY_WAIT = timedelta(minutes=1)
 _LAST_PAGE = re.compile(r'<[^>]*[?&]page=(\d{1,9})[^>]*>;\s*rel="last"')
 _TEXT = 4096
 
@@ -138,32 +136,15 @@ def check(answer: Answer, now: datetime) -> None:
     """Raises what a status other than 2xx means: Limited, Refused or Unreachable."""
     if exchange.OK <= answer.status < LOWEST_ERROR:
         return
-    wait = _limit(answer, now)
-    if wait is not None:
-        raise Limited(wait)
+    if limit := exchange.limit_in(answer, now):
+        raise limit
     if answer.status >= exchange.SERVER_ERROR:
         raise Unreachable(f"status {answer.status}")
     raise Refused(answer.status, f"status {answer.status}", _message(answer))
 
 
-def _limit(answer: Answer, now: datetime) -> timedelta | None:
-    """How long GitHub asks to wait: Retry-After, else the reset of a spent limit, else a minute (its page on rate limits)."""
-    if answer.status not in (exchange.FORBIDDEN, exchange.TOO_MANY):
-        return None
-    asked = exchange.retry_after(answer.headers, now)
-    if asked is not None:
-        return asked
-    if answer.headers.get("x-ratelimit-remaining") == "0":
-        return exchange.wait_until_epoch(answer.headers.get("x-ratelimit-reset", ""), now) or SECONDARY_WAIT
-    spoken_of = answer.status == exchange.TOO_MANY or "rate limit" in _message(answer).lower()
-    return SECONDARY_WAIT if spoken_of else None
-
-
 def _message(answer: Answer) -> str:
-    try:
-        return clean(answer.object().get("message", ""))
-    except Garbled:
-        return ""
+    return clean(answer.member("message"))
 
 
 def count(answer: Answer) -> int:

@@ -46,7 +46,27 @@ def _read_one(event_type: str, table: Any) -> Rule:
     text = Text(table["text"])
     if not text.is_valid():
         raise RuleError(f"[{event_type}] has a lone $ in its text; write $$ for a dollar sign")
-    return Rule(event_type, text, {name: tuple(values) for name, values in table.get("only", {}).items()})
+    return Rule(event_type, text, _only(event_type, table.get("only", {})))
+
+
+def _only(event_type: str, table: Any) -> dict[str, tuple[str, ...]]:
+    if not isinstance(table, dict):
+        raise RuleError(f"[{event_type}] `only` is a table of fields, each with the values that it may have")
+    return {name: _texts(event_type, value) for name, value in table.items()}
+
+
+def _texts(event_type: str, value: Any) -> tuple[str, ...]:
+    values = value if isinstance(value, list) else [value]
+    if unusable := [each for each in values if not isinstance(each, str | bool | int | float)]:
+        raise RuleError(f"[{event_type}] `only` compares with texts, numbers, true and false, and not with {unusable[0]!r}")
+    return tuple(map(shown, values))
+
+
+def shown(value: object) -> str:
+    """A plain value as texts show it and as `only` compares it: true, false, fractions with four digits."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def escape(text: str) -> str:

@@ -22,7 +22,6 @@ from services.integration.exchange import (
     NOT_FOUND,
     OK,
     SERVER_ERROR,
-    TOO_MANY,
     Answer,
     Call,
     Garbled,
@@ -30,6 +29,7 @@ from services.integration.exchange import (
     RemoteError,
     Unreachable,
     clean,
+    limit_in,
 )
 from services.integration.providers import Provider
 
@@ -123,9 +123,11 @@ def _revoke_github(provider: Provider, access_token: str) -> Call:
     return Call("DELETE", url, headers, json.dumps({"access_token": access_token}).encode())
 
 
-def check_revoked(provider: Provider, answer: Answer) -> None:
-    """Refused unless the token is dead now; one that was dead before counts as well (RFC 7009 §2.2)."""
+def check_revoked(provider: Provider, answer: Answer, now: datetime) -> None:
+    """Refused or Limited unless the token is dead now; one that was dead before counts as well (RFC 7009 §2.2)."""
     if provider.revocation == "slack":
+        if limit := limit_in(answer, now):
+            raise limit
         body = answer.object()
         if body.get("ok") is not True and body.get("error") not in DEAD_GRANTS | {"invalid_auth", "token_expired"}:
             raise Refused(answer.status, clean(body.get("error", "unknown")), "")
@@ -133,7 +135,7 @@ def check_revoked(provider: Provider, answer: Answer) -> None:
     gone = answer.status == NOT_FOUND and provider.revocation == "github"
     if answer.status in (OK, NO_CONTENT) or gone:
         return
-    failure = _failure(answer)
+    failure = _failure(answer, now)
     # Google's word for a token that is dead already, as its access token is once the refresh token was revoked
     if not (isinstance(failure, Refused) and failure.status == BAD_REQUEST and failure.code == "invalid_token"):
         raise failure
@@ -144,10 +146,10 @@ def account(provider: Provider, access_token: str) -> Call:
     return Call("GET", provider.account_endpoint, _bearer(access_token))
 
 
-def read_account(provider: Provider, answer: Answer) -> str:
-    """The account's name; Refused when the token is not taken."""
+def read_account(provider: Provider, answer: Answer, now: datetime) -> str:
+    """The account's name; Refused when the token is not taken, Limited when it was asked too often."""
     if answer.status != OK:
-        raise _failure(answer)
+        raise _failure(answer, now)
     body = answer.object()
     if body.get("ok") is False:
         raise Refused(answer.status, clean(body.get("error", "unknown")), "")
@@ -167,10 +169,10 @@ def of_account(tokens: Tokens, account: str) -> Tokens:
 def read_tokens(answer: Answer, asked: Sequence[str], now: datetime) -> Tokens:
     """What a token endpoint answered (RFC 6749 §5); Refused for its errors, also those with status 200 (GitHub, Slack)."""
     if answer.status >= BAD_REQUEST:
-        raise _failure(answer)
+        raise _failure(answer, now)
     body = answer.object()
     if "error" in body or body.get("ok") is False:
-        raise _failure(answer)
+        raise _failure(answer, now)
     token = body.get("access_token")
     if not isinstance(token, str) or not token:
         raise Garbled("an answer without access_token")
@@ -216,9 +218,11 @@ def _bearer(token: str) -> dict[str, str]:
     return {"authorization": f"Bearer {token}", "accept": "application/json"}
 
 
-def _failure(answer: Answer) -> RemoteError:
-    """What an answer that is no success means: worth another try, or a no with the provider's own word for why."""
-    if answer.status >= SERVER_ERROR or answer.status == TOO_MANY:
+def _failure(answer: Answer, now: datetime) -> RemoteError:
+    """What an answer that is no success means: worth another try, a wait, or a no with the provider's own word for why."""
+    if limit := limit_in(answer, now):
+        return limit
+    if answer.status >= SERVER_ERROR:
         return Unreachable(f"status {answer.status}")
     try:
         body: dict[str, Any] = answer.object()

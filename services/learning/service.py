@@ -60,7 +60,7 @@ class LearningService(LearningServiceServicer):
         self, request: contract.GetForgettingCurveRequest, context: Any
     ) -> contract.GetForgettingCurveResponse:
         """How one card was and will be forgotten."""
-        return await self._host.db.read(lambda tx: self._views.curve(tx, request))
+        return await self._views.curve(request)
 
     async def ListLearners(self, request: contract.ListLearnersRequest, context: Any) -> contract.ListLearnersResponse:
         """A page of everybody who trains here."""

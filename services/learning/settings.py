@@ -28,7 +28,7 @@ class LearningSettings(Section):
     overview_items: int = setting(10, "Sessions and rounds that an overview shows of each kind.", low=1, high=100)
     overview_domains: int = setting(100, "Domains, and provider entries, that an overview shows at most.", low=1, high=1000)
     forecast_cards: int = setting(1000, "Cards that a forecast of the workload follows, those due first.", low=1, high=100_000)
-    curve_reviews: int = setting(1000, "Reviews of a card that its forgetting curve is made from, the newest.", low=1, high=100_000)
+    curve_reviews: int = setting(1000, "Reviews of a card that its forgetting curve shows, the newest.", low=1, high=100_000)
     provider_credit: timedelta = setting(
         timedelta(days=1), "How long after a provider was selected for a domain the scores of that domain are counted to it.", low=0
     )

@@ -48,6 +48,15 @@ async def test_a_rest_call_becomes_an_rpc_and_its_answer_json(door: Bench) -> No
     assert answer.json() == {"positions": ["1"], "duplicates": 0, "durability": "DURABILITY_UNSPECIFIED"}
 
 
+async def test_a_sign_in_comes_back_with_whatever_a_provider_adds(door: Bench) -> None:
+    """RFC 6749 §4.1.2: what is not known there is passed over (GitHub's setup_action); typos elsewhere are not."""
+    async with httpx.AsyncClient(base_url=door.url("integration")) as own:
+        for caller in (door.rest, own):
+            answer = await caller.get("/api/v1/oauth/callback?state=s&code=c&setup_action=install&installation_id=1&client_info=x")
+            assert (answer.status_code, answer.text) == (200, "s")
+            assert (await caller.get("/api/v1/oauth/connections?userId=ada&pagesize=5")).status_code == 400
+
+
 async def test_both_spellings_of_a_field_are_taken(door: Bench) -> None:
     """proto3 JSON reads snake_case as well as camelCase."""
     body = {"events": [event()], "expected_versions": {"users/ada": "0"}}

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,24 @@ async def test_what_did_not_change_costs_no_rate_limit(bench: Bench, peer: Githu
     third = await sync(bench)
     assert (third.changed, third.calls_not_modified, dict(third.repository.languages)) == (True, 6, {"C": 1})
     assert [event.changed for event in await bench.told(integration_events_pb2.GithubSynced)] == [True, False, True]
+
+
+async def test_unchanged_says_how_many_pages_there_are_now(bench: Bench, peer: GithubPeer) -> None:
+    """The first page of the pull requests may stay as it is while those behind it are closed: the 304 has the newer Link."""
+
+    def last(page: int) -> str:
+        return f'<{peer.url}/repositories/1296269/pulls?state=open&per_page=1&page={page}>; rel="last"'
+
+    await sync(bench)
+    peer.headers["pulls"] = {"link": last(4)}
+    peer.bodies["pulls"][0]["title"] = "the newest"
+    assert (await sync(bench)).repository.open_pull_requests == 4
+    for page in (2, 3):
+        peer.headers["pulls"] = {"link": last(page)}
+        answer = await sync(bench)
+        assert (answer.repository.open_pull_requests, answer.calls_not_modified) == (page, 7)
+    del peer.headers["pulls"]
+    assert (await sync(bench)).repository.open_pull_requests == 3
 
 
 async def test_the_same_request_id_reads_once(bench: Bench, peer: GithubPeer) -> None:
@@ -311,9 +329,9 @@ async def test_githubs_own_oauth_calls_are_as_github_describes_them(peer: Github
         "https://api.github.com/applications",
     }
     here = replace(shipped, account_endpoint=f"{peer.url}/user", revocation_endpoint=f"{peer.url}/applications")
-    way = Outgoing(timedelta(seconds=5), 10**6)
-    assert oauth.read_account(here, await way.send(oauth.account(here, "t"))) == "octocat"
+    way, now = Outgoing(timedelta(seconds=5), 10**6), datetime.now(UTC)
+    assert oauth.read_account(here, await way.send(oauth.account(here, "t")), now) == "octocat"
     (call,) = oauth.revocations(here, oauth.Tokens("t"))
-    oauth.check_revoked(here, await way.send(call))
+    oauth.check_revoked(here, await way.send(call), now)
     await way.close()
     assert peer.asked == ["/user", "/applications/Iv1.0123/grant"]

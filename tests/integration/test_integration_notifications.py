@@ -18,6 +18,7 @@ from tooloo.provider.v1 import provider_events_pb2
 
 from mesh import contracts, errors
 from mesh.db import Transaction
+from mesh.settings import SettingError
 from services.integration import notification
 from services.integration.flows import fields
 from services.integration.lease import Lease
@@ -241,20 +242,49 @@ async def test_waiting_notifications_have_a_limit(peer: SlackPeer, tmp_path: Pat
         assert len(await listed(bench, PENDING)) == 2
 
 
-async def test_a_rule_for_an_unknown_event_stops_the_start(tmp_path: Path) -> None:
-    """A typing error in the rules is named at the start instead of never notifying."""
-    file = tmp_path / "rules.toml"
-    await asyncio.to_thread(file.write_text, '["dag.complete"]\ntext = "x"\n')
-    with pytest.raises(notification.RuleError, match=r"dag\.complete"):
-        async with integration(tmp_path / "data", notifications_file=str(file)):
-            pass
-
-
 async def test_without_a_channel_nothing_is_queued(peer: SlackPeer, tmp_path: Path) -> None:
     """Notifications are off until a channel is set."""
     async with integration(tmp_path, slack_api_url=peer.api_url, slack_bot_token=BOT_TOKEN) as bench:
         await bench.running.hear(alert())
         assert not (await bench.stub.ListSlackMessages(pb.ListSlackMessagesRequest())).messages
+
+
+async def test_a_notification_is_no_reason_for_another(peer: SlackPeer, tmp_path: Path) -> None:
+    """A rule about messages to Slack speaks of those that somebody sent, and not of its own, which would never end."""
+    rules = tmp_path / "rules.toml"
+    await asyncio.to_thread(rules.write_text, '["slack.sent"]\ntext = "sent $text"\n')
+    settings = {"slack_api_url": peer.api_url, "slack_bot_token": BOT_TOKEN, "slack_channel": "#ops", "notify_poll": "10ms"}
+    async with integration(tmp_path, **settings, notifications_file=str(rules)) as bench:
+        await bench.stub.NotifySlack(pb.NotifySlackRequest(channel="#general", text="go"))
+        heard = 0
+
+        async def all_are_heard() -> bool:
+            nonlocal heard
+            told = await bench.told(integration_events_pb2.SlackSent)
+            for each in told[heard:]:
+                await bench.running.hear(each)
+            heard = len(told)
+            return heard == 2 and not await listed(bench)
+
+        await until(all_are_heard)
+        assert [body["text"] for body in peer.posted] == ["go", "sent go"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "why"),
+    [
+        ('["no.such"]\ntext = "t"', "no event is named no.such"),
+        ('["dag.completed"]\ntext = "t"\nonly = { stat = ["x"] }', "'stat', which is no plain field"),
+        ('["dag.completed"]\ntext = "t"\nonly = "x"', "only"),
+    ],
+)
+async def test_a_rule_that_fits_no_event_names_its_setting(tmp_path: Path, rule: str, why: str) -> None:
+    """The start says which setting is to be corrected, and what is wrong there."""
+    rules = tmp_path / "rules.toml"
+    await asyncio.to_thread(rules.write_text, rule)
+    with pytest.raises(SettingError, match=f"TOOLOO_INTEGRATION_NOTIFICATIONS_FILE: .*{why}"):
+        async with integration(tmp_path / "data", notifications_file=str(rules)):
+            pass
 
 
 def test_the_shipped_rules_fit_the_events_they_name() -> None:

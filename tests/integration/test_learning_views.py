@@ -83,6 +83,24 @@ async def test_a_curve_goes_through_the_reviews(bench: Bench) -> None:
     assert answer.points[-1].time.ToNanoseconds() > answer.card.due_time.ToNanoseconds()
 
 
+async def test_a_curve_shows_the_newest_reviews_of_a_long_history(tmp_path: Path) -> None:
+    """What is shown of them is what it was: the card did not begin anew where the setting cuts."""
+    card_id, ago = "git.everyday.staging", timedelta(days=400)
+    log = [(START - ago + number * timedelta(days=9 * number), 0.6 if number % 2 else 0.9) for number in range(6)]
+    logged = contract.ImportReviewsRequest(user_id="ada")
+    for time, score in log:
+        logged.reviews.add(card_id=card_id, score=score).time.FromDatetime(time)
+    ask = contract.GetForgettingCurveRequest(user_id="ada", card_id=card_id)
+    async with learning(tmp_path) as bench:
+        await bench.stub.ImportReviews(logged)
+        whole = await bench.stub.GetForgettingCurve(ask)
+    async with learning(tmp_path, curve_reviews="3") as bench:
+        cut = await bench.stub.GetForgettingCurve(ask)
+    assert (len(whole.reviews), list(cut.reviews)) == (6, list(whole.reviews[-3:]))
+    assert cut.points[0].time == cut.reviews[0].time
+    assert list(cut.points) == list(whole.points[-len(cut.points) :])
+
+
 async def test_a_curve_ends_where_it_is_told_to(bench: Bench) -> None:
     """`ahead` counts from now; a card that the user does not have is NOT_FOUND."""
     card_id = (await bench.play(0.9)).card.card_id

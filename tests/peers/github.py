@@ -98,11 +98,13 @@ def _example(template: str) -> Any:
 class GithubPeer:
     """A repository to be read; tests change `bodies`, or put whole `replies` in their place.
 
+    `headers` are those that an answer has beside its own, as `link`.
     `moves` redirects a path to another, as GitHub does for a renamed repository; `replies_to` answers an authorization.
     """
 
     peer: Peer = field(default_factory=lambda: Peer(""))
     bodies: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, dict[str, str]] = field(default_factory=dict)
     replies: dict[str, Reply] = field(default_factory=dict)
     moves: dict[str, str] = field(default_factory=dict)
     replies_to: dict[str, Reply] = field(default_factory=dict)
@@ -136,9 +138,10 @@ class GithubPeer:
         _check(f"/paths/{escaped}/get/responses/200/content/application~1json/schema", body)
         raw = json.dumps(body).encode()
         etag = f'W/"{hashlib.sha256(raw).hexdigest()}"'
+        more = self.headers.get(name, {})
         if seen.headers.get("if-none-match") == etag:
-            return Reply(304, headers={"etag": etag})
-        return Reply(200, raw, {"etag": etag, "content-type": "application/json; charset=utf-8"})
+            return Reply(304, headers={"etag": etag, **more})
+        return Reply(200, raw, {"etag": etag, "content-type": "application/json; charset=utf-8", **more})
 
     def _holds(self, path: str) -> bool:
         """Whether a path leads into the one repository, by its first name or by the one a test has given it."""

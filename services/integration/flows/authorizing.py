@@ -152,7 +152,7 @@ class Authorizing:
             return tokens.account
         try:
             answer = await self._outgoing.send(oauth.account(provider, tokens.access_token))
-            return oauth.read_account(provider, answer)
+            return oauth.read_account(provider, answer, self._host.clock.now())
         except RemoteError as error:
             # the connection works without a name to show
             log.warning("%s did not say whose account it is: %s", provider.name, error)

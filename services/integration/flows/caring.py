@@ -76,7 +76,8 @@ class Caring:
     async def _taken(self, provider: Provider, connection: Connection) -> bool:
         tokens = self._keeper.opened(connection)
         try:
-            oauth.read_account(provider, await self._outgoing.send(oauth.account(provider, tokens.access_token)))
+            answer = await self._outgoing.send(oauth.account(provider, tokens.access_token))
+            oauth.read_account(provider, answer, self._host.clock.now())
         except Refused as error:
             if error.status == UNAUTHORIZED or error.code in DEAD_TOKEN:
                 return False
@@ -118,4 +119,4 @@ class Caring:
 
     async def _send_all(self, provider: Provider, calls: Sequence[Call]) -> None:
         for call in calls:
-            oauth.check_revoked(provider, await self._outgoing.send(call))
+            oauth.check_revoked(provider, await self._outgoing.send(call), self._host.clock.now())

@@ -9,6 +9,8 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.money_pb2 import Money
 
+from services.integration import notification
+
 _LEAVES = {Timestamp.DESCRIPTOR.full_name, Money.DESCRIPTOR.full_name, "google.protobuf.Duration"}
 _DEEPEST = 3
 
@@ -57,7 +59,7 @@ def _text(field: Any, value: Any) -> str:
         return _money(value)
     if field.message_type:
         return str(value.ToJsonString())
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return notification.shown(value)
 
 
 def _money(money: Money) -> str:

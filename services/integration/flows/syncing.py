@@ -44,7 +44,9 @@ class Reading:
         answer = await self._send(path, kept["etag"] if kept else "")
         if answer.status == exchange.NOT_MODIFIED and kept:
             self.not_modified += 1
-            answer = Answer(exchange.OK, {"etag": kept["etag"], "link": kept["link"]}, kept["body"])
+            # RFC 9111 §3.2: what a 304 says of the answer is newer than what was kept of it, above all how many pages there are
+            link = answer.headers.get("link", kept["link"])
+            answer = Answer(exchange.OK, {"etag": kept["etag"], "link": link}, kept["body"])
         if answer.status not in allowed:
             github.check(answer, self._host.clock.now())
         if answer.status == exchange.OK and "etag" in answer.headers:

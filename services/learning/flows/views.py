@@ -1,6 +1,7 @@
 """The reads that look ahead or over all learners: forecast of the workload, forgetting curve of a card, who trains here."""
 
 import asyncio
+from datetime import datetime
 
 from tooloo.learning.v1.learning_service_pb2 import (
     ForecastWorkloadRequest,
@@ -21,6 +22,7 @@ from services.learning.forecast import forecast
 from services.learning.memory import MemoryModel
 from services.learning.settings import LearningSettings
 from services.learning.store import cards, rounds, standings
+from services.learning.store.cards import Card
 from services.learning.zones import UnknownTimeZoneError, zone_of
 
 DAYS = 30
@@ -50,13 +52,12 @@ class Views:
             days=map(wire.day_message, found), cards=len(held), cards_left_out=total - len(held), time_zone=zone_name
         )
 
-    async def curve(self, tx: Transaction, request: GetForgettingCurveRequest) -> GetForgettingCurveResponse:
+    async def curve(self, request: GetForgettingCurveRequest) -> GetForgettingCurveResponse:
         """The curve of one card of the user; NOT_FOUND otherwise."""
-        card = await cards.find_card(tx, request.user_id, request.card_id)
-        if card is None:
-            raise errors.not_found("card", request.card_id)
+        card, log = await self._host.db.read(lambda tx: _card_and_log(tx, request))
         now = self._host.clock.now()
-        reviews = replay(await rounds.log_of_card(tx, request.user_id, request.card_id, self._settings.curve_reviews), self._model)
+        # all of them, because each state comes from the one before; in a thread, because many take a while
+        reviews = (await asyncio.to_thread(replay, log, self._model))[-self._settings.curve_reviews :]
         end = now + request.ahead.ToTimedelta() if request.HasField("ahead") else default_end(card.memory, now)
         return GetForgettingCurveResponse(
             card=wire.card_message(card, now),
@@ -82,3 +83,10 @@ class Views:
             until_us = place.until_us if request.page_token else found[0][2]
             response.next_page_token = page.encode_token({"until": until_us, "update": then_us, "user": user_id}, query)
         return response
+
+
+async def _card_and_log(tx: Transaction, request: GetForgettingCurveRequest) -> tuple[Card, list[tuple[datetime, float]]]:
+    card = await cards.find_card(tx, request.user_id, request.card_id)
+    if card is None:
+        raise errors.not_found("card", request.card_id)
+    return card, await rounds.log_of_card(tx, request.user_id, request.card_id)

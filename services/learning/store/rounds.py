@@ -106,14 +106,14 @@ async def active_days(tx: Transaction, user_id: str, since: datetime, zone: tzin
     return {from_us(row["quarter"] * quarter_us).astimezone(zone).date() for row in rows}
 
 
-async def log_of_card(tx: Transaction, user_id: str, card_id: str, limit: int) -> list[tuple[datetime, float]]:
-    """When a card was reviewed and with what score: the newest `limit`, oldest first."""
+async def log_of_card(tx: Transaction, user_id: str, card_id: str) -> list[tuple[datetime, float]]:
+    """When a card was reviewed and with what score, oldest first."""
     rows = await tx.fetch_all(
         "SELECT close_us, score FROM rounds WHERE user_id = :user_id AND card_id = :card_id AND close_us IS NOT NULL"
-        " ORDER BY close_us DESC, round_id DESC LIMIT :limit",
-        {"user_id": user_id, "card_id": card_id, "limit": limit},
+        " ORDER BY close_us, round_id",
+        {"user_id": user_id, "card_id": card_id},
     )
-    return [(from_us(row["close_us"]), row["score"]) for row in reversed(rows)]
+    return [(from_us(row["close_us"]), row["score"]) for row in rows]
 
 
 async def log_page(tx: Transaction, user_id: str, after: tuple[int, str], limit: int) -> list[tuple[str, str, datetime, float]]:

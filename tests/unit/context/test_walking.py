@@ -94,6 +94,19 @@ def test_rules_above_the_root_count(tmp_path: Path) -> None:
     assert _files(tmp_path / "sub") == ["deep/anchored", "keep"]
 
 
+def test_rules_around_a_submodule_do_not_reach_into_it(tmp_path: Path) -> None:
+    """As in git: a working tree within the tree has rules of its own, whether its folder of git is here or elsewhere."""
+    _write(tmp_path, ".git/HEAD", ".git/modules/sub/HEAD", "clone/.git/HEAD", content="ref: refs/heads/main\n")
+    _write(tmp_path, ".git/info/exclude", ".gitignore", content="*.log\nbuild/\n")
+    _write(tmp_path, ".git/modules/sub/info/exclude", content="secret\n")
+    _write(tmp_path, "sub/.git", content="gitdir: ../.git/modules/sub\n")
+    _write(tmp_path, "clone/.gitignore", content="/*.tmp\n")
+    for folder in ("", "sub/", "clone/", "plain/"):
+        _write(tmp_path, f"{folder}a.log", f"{folder}build/b", f"{folder}secret", f"{folder}c.tmp")
+    within = {"sub/a.log", "sub/build/b", "sub/c.tmp", "clone/.gitignore", "clone/a.log", "clone/build/b", "clone/secret"}
+    assert set(_files(tmp_path)) == {".gitignore", "secret", "c.tmp", "plain/secret", "plain/c.tmp", *within}
+
+
 def test_an_ignore_file_that_is_a_link_does_not_count(tmp_path: Path) -> None:
     """As in git: it could lead anywhere."""
     _write(tmp_path, "rules", content="*\n")

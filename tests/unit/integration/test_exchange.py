@@ -1,6 +1,7 @@
 """Answers of other systems as values: how long they ask to wait, and foreign text made safe."""
 
 import json
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -53,13 +54,34 @@ def test_a_reset_time_becomes_the_time_until_then(seconds: int) -> None:
 
 @given(text=st.text(max_size=600))
 def test_foreign_text_is_made_safe(text: str) -> None:
-    """One line, encodable, not too long; what was safe stays as it was."""
+    """One line, encodable, not too long, nothing that controls; what was safe stays as it was."""
     safe = exchange.clean(text)
     safe.encode()
     assert len(safe) <= 300
-    assert safe.isprintable()
+    assert len(safe.splitlines()) <= 1
+    assert not {unicodedata.category(letter) for letter in safe} & {"Cc", "Cs", "Zl", "Zp"}
+    assert not {unicodedata.bidirectional(letter) for letter in safe} & {
+        "LRE",
+        "RLE",
+        "LRO",
+        "RLO",
+        "PDF",
+        "LRI",
+        "RLI",
+        "FSI",
+        "PDI",
+    }
     if text.isprintable() and len(text) <= 300:
         assert safe == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["the \U0001f469\u200d\U0001f4bb kit", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u5168\u3000\u89d2", "10\u00a0%"],
+)
+def test_joiners_and_wide_spaces_are_of_the_text(text: str) -> None:
+    """One emoji of several letters stays one, a Persian word stays one, and a file keeps its name."""
+    assert exchange.clean(text) == text
 
 
 def test_a_lone_surrogate_cannot_pass() -> None:

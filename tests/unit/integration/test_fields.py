@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 from google.type.money_pb2 import Money
-from tooloo.integration.v1 import slack_message_pb2
+from tooloo.integration.v1 import integration_events_pb2, slack_message_pb2
 from tooloo.orchestration.v1 import orchestration_events_pb2, run_pb2
 from tooloo.provider.v1 import provider_events_pb2
 
@@ -34,6 +34,12 @@ def test_enums_numbers_and_lists() -> None:
     found = fields.of(completed)
     assert (found["runId"], found["state"], found["failedNodes"]) == ("r", "RUN_STATE_FAILED", "0")
     assert "duration" not in found
+
+
+def test_truth_is_written_as_json_has_it() -> None:
+    """As JSON writes truth, as everywhere else over REST."""
+    assert fields.of(integration_events_pb2.GithubSynced(changed=True))["changed"] == "true"
+    assert fields.of(integration_events_pb2.GithubSynced())["changed"] == "false"
 
 
 def test_times_are_rfc_3339() -> None:

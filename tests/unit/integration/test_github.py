@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.integration import github
+from services.integration import exchange, github
 from services.integration.exchange import Answer, Garbled, Limited, Refused, RemoteError, Unreachable
 from services.integration.github import About, Commit, Repository
 
@@ -60,9 +60,9 @@ def test_no_name_leaves_its_place_in_the_path(owner: str, branch: str) -> None:
             answer({}, 403, x_ratelimit_remaining="0", x_ratelimit_reset=str(int(NOW.timestamp()) + 60)),
             timedelta(seconds=60),
         ),
-        (answer({}, 403, x_ratelimit_remaining="0", x_ratelimit_reset="never"), github.SECONDARY_WAIT),
-        (answer({"message": "You have exceeded a secondary rate limit."}, 403), github.SECONDARY_WAIT),
-        (answer({}, 429), github.SECONDARY_WAIT),
+        (answer({}, 403, x_ratelimit_remaining="0", x_ratelimit_reset="never"), exchange.UNNAMED_WAIT),
+        (answer({"message": "You have exceeded a secondary rate limit."}, 403), exchange.UNNAMED_WAIT),
+        (answer({}, 429), exchange.UNNAMED_WAIT),
     ],
 )
 def test_a_limit_says_how_long(given_answer: Answer, wait: timedelta) -> None:

@@ -6,8 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
+from joserfc.jws import JWSRegistry
 
 from services.integration import id_token
 from services.integration.id_token import IdTokenError
@@ -41,6 +46,45 @@ def test_an_elliptic_key_is_taken() -> None:
     key = ECKey.generate_key("P-256", {"kid": "one"})
     token = jwt.encode({"alg": "ES256", "kid": "one"}, CLAIMS, key)
     assert verify(token, dict(KeySet([key]).as_dict(private=False)))["sub"] == "ada"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"kty": "EC", "kid": "two", "crv": "P-999", "x": "AA", "y": "AA"},
+        {"kty": "AKP", "kid": "two", "alg": "ML-DSA-44", "pub": "AAAA"},
+        {"kty": "RSA", "kid": "two", "e": "AQAB"},
+        {"kty": "RSA", "kid": "two", "n": "AQAB", "e": "AQAB"},
+        {"kty": "EC", "kid": "two", "crv": "P-256", "x": "AA", "y": "AA"},
+        {"kid": "two"},
+        "two",
+    ],
+)
+def test_keys_of_other_kinds_stand_beside(other: object) -> None:
+    """RFC 7517 §5: a key that is not understood is passed over; a provider may add one for others before it signs with it."""
+    assert verify(signed(CLAIMS), {"keys": [other, *PUBLIC["keys"]]})["sub"] == "ada"
+    with pytest.raises(IdTokenError):
+        verify(signed(CLAIMS), {"keys": [other]})
+
+
+def test_a_header_may_say_more() -> None:
+    """RFC 7515 §4: what is not understood is passed over, unless it is said to be critical."""
+
+    def told(**more: object) -> str:
+        header = {"alg": "RS256", "kid": "one", "typ": "JWT", **more}
+        return jwt.encode(header, CLAIMS, KEY, registry=JWSRegistry(strict_check_header=False))
+
+    assert verify(told(tenantKey="t", x5t="eA"))["sub"] == "ada"
+    signing = b".".join(map(_encoded, ({"alg": "RS256", "kid": "one", "later": 1, "crit": ["later"]}, CLAIMS)))
+    key = load_pem_private_key(KEY.as_pem(private=True), None)
+    assert isinstance(key, RSAPrivateKey)
+    signed_anyway = key.sign(signing, PKCS1v15(), SHA256())
+    with pytest.raises(IdTokenError, match="later"):
+        verify((signing + b"." + base64.urlsafe_b64encode(signed_anyway).rstrip(b"=")).decode())
+
+
+def _encoded(part: dict[str, Any]) -> bytes:
+    return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=")
 
 
 @pytest.mark.parametrize(

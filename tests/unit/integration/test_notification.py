@@ -50,6 +50,22 @@ def test_only_takes_the_events_it_names() -> None:
     assert rule.message({"state": "LOST"}) is None
 
 
+def test_only_takes_values_as_toml_writes_them() -> None:
+    """true, a number, or one value without a list: each compares with the field as texts show it."""
+    (rule,) = notification.read({"a.b": {"text": "t", "only": {"changed": [True], "files": [0, 3], "share": 0.25, "user": "zoe"}}})
+    fitting = {"changed": "true", "files": "3", "share": "0.25", "user": "zoe"}
+    assert rule.message(fitting) == "t"
+    for name, other in {"changed": "false", "files": "30", "share": "0.5", "user": "z"}.items():
+        assert rule.message({**fitting, name: other}) is None
+
+
+@pytest.mark.parametrize("only", ["x", {"state": {"is": "x"}}, {"state": [["x"]]}])
+def test_only_that_can_never_hold_is_refused(only: object) -> None:
+    """A mistake in the file is told, instead of a rule that is silent for ever."""
+    with pytest.raises(RuleError, match=r"a\.b"):
+        notification.read({"a.b": {"text": "t", "only": only}})
+
+
 @given(value=st.text())
 def test_a_field_cannot_mention_anybody(value: str) -> None:
     """Slack's control characters never get through, and nothing else changes."""

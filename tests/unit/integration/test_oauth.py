@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.integration import oauth
-from services.integration.exchange import Answer, Garbled, Refused, RemoteError, Unreachable
+from services.integration.exchange import Answer, Garbled, Limited, Refused, RemoteError, Unreachable
 from services.integration.oauth import Tokens
 from services.integration.providers import Provider
 
@@ -212,12 +212,12 @@ def test_revocation_goes_each_providers_way() -> None:
 def test_what_counts_as_revoked() -> None:
     """A token that was dead before is dead now; anything else is a refusal."""
     github, slack = replace(PROVIDER, revocation="github"), replace(PROVIDER, revocation="slack")
-    oauth.check_revoked(PROVIDER, Answer(200, {}, b""))
-    oauth.check_revoked(PROVIDER, answer({"error": "invalid_token", "error_description": "Token expired or revoked"}, 400))
-    oauth.check_revoked(github, Answer(204, {}, b""))
-    oauth.check_revoked(github, answer({"message": "Not Found"}, 404))
-    oauth.check_revoked(slack, answer({"ok": True, "revoked": True}))
-    oauth.check_revoked(slack, answer({"ok": False, "error": "token_revoked"}))
+    oauth.check_revoked(PROVIDER, Answer(200, {}, b""), NOW)
+    oauth.check_revoked(PROVIDER, answer({"error": "invalid_token", "error_description": "Token expired or revoked"}, 400), NOW)
+    oauth.check_revoked(github, Answer(204, {}, b""), NOW)
+    oauth.check_revoked(github, answer({"message": "Not Found"}, 404), NOW)
+    oauth.check_revoked(slack, answer({"ok": True, "revoked": True}), NOW)
+    oauth.check_revoked(slack, answer({"ok": False, "error": "token_revoked"}), NOW)
     for provider, refused in (
         (PROVIDER, answer({"error": "invalid_client"}, 401)),
         (PROVIDER, answer({"error": "unsupported_token_type"}, 400)),
@@ -226,29 +226,44 @@ def test_what_counts_as_revoked() -> None:
         (PROVIDER, Answer(503, {}, b"<html>")),
     ):
         with pytest.raises(RemoteError):
-            oauth.check_revoked(provider, refused)
+            oauth.check_revoked(provider, refused, NOW)
 
 
 def test_the_account_is_read() -> None:
     """By the provider's own field, else by sub; a token that is not taken is a refusal."""
     github = replace(PROVIDER, account_field="login")
-    assert oauth.read_account(github, answer({"login": "octocat", "sub": "1"})) == "octocat"
-    assert oauth.read_account(PROVIDER, answer({"sub": 7})) == "7"
+    assert oauth.read_account(github, answer({"login": "octocat", "sub": "1"}), NOW) == "octocat"
+    assert oauth.read_account(PROVIDER, answer({"sub": 7}), NOW) == "7"
     for refused in (answer({"message": "Bad credentials"}, 401), answer({"ok": False, "error": "invalid_auth"})):
         with pytest.raises(Refused):
-            oauth.read_account(PROVIDER, refused)
+            oauth.read_account(PROVIDER, refused, NOW)
     with pytest.raises(Garbled):
-        oauth.read_account(PROVIDER, answer([1]))
+        oauth.read_account(PROVIDER, answer([1]), NOW)
 
 
-@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("status", [500, 503])
 def test_a_failure_of_the_provider_is_no_refusal(status: int) -> None:
     """It is worth another try: no connection lapses and no token is forgotten because of it."""
     failed = answer({"error": "invalid_grant"}, status)
     for read in (
         lambda: oauth.read_tokens(failed, [], NOW),
-        lambda: oauth.read_account(PROVIDER, failed),
-        lambda: oauth.check_revoked(PROVIDER, failed),
+        lambda: oauth.read_account(PROVIDER, failed, NOW),
+        lambda: oauth.check_revoked(PROVIDER, failed, NOW),
     ):
         with pytest.raises(Unreachable):
             read()
+
+
+@pytest.mark.parametrize("status", [403, 429])
+def test_a_provider_may_ask_to_wait(status: int) -> None:
+    """Any call of OAuth may be one too many; how long to wait is told, and no token counts as refused."""
+    failed = Answer(status, {"retry-after": "77"}, b'{"message": "You have exceeded a secondary rate limit"}')
+    for read in (
+        lambda: oauth.read_tokens(failed, [], NOW),
+        lambda: oauth.read_account(PROVIDER, failed, NOW),
+        lambda: oauth.check_revoked(PROVIDER, failed, NOW),
+        lambda: oauth.check_revoked(replace(PROVIDER, revocation="slack"), failed, NOW),
+    ):
+        with pytest.raises(Limited) as told:
+            read()
+        assert told.value.wait == timedelta(seconds=77)
