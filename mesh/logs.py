@@ -7,9 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mesh import call
-from mesh.settings import MeshSettings, SettingError
 
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -48,12 +46,7 @@ def _no_caller_writes_logs(record: logging.LogRecord) -> bool:
 
 
 def setup(service: str, level: str, file: Path | None = None) -> None:
-    """Sends every log record of this process as JSON to standard error, or to a file when standard error is for people.
-
-    SettingError for a level that there is not.
-    """
-    if level.upper() not in logging.getLevelNamesMapping():
-        raise SettingError(f"{MeshSettings.env_name('log_level')} is {level!r}; write {', '.join(_LEVELS)}")
+    """Sends every log record of this process as JSON to standard error, or to a file when standard error is for people."""
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)

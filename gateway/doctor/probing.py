@@ -17,7 +17,7 @@ from envoy import binary
 from gateway.doctor.installation import Folder, Leftover
 from gateway.doctor.machine import Disk
 from gateway.reference import sections
-from mesh import ports
+from mesh import extra_contracts, ports
 from mesh.catalogue import SERVICES
 from mesh.instance import Instance
 from mesh.settings import CHECKOUT, MeshSettings, SettingError
@@ -118,8 +118,18 @@ def setting_problems() -> list[str]:
         except SettingError as error:
             problems.append(str(error))
     with suppress(SettingError):
-        problems += ports.shared(ports.of_mesh(MeshSettings.load()))
+        settings = MeshSettings.load()
+        problems += ports.shared(ports.of_mesh(settings))
+        problems += _contract_problems(settings)
     return problems
+
+
+def _contract_problems(settings: MeshSettings) -> list[str]:
+    try:
+        extra_contracts.load(settings.extra_contracts)
+    except SettingError as error:
+        return [str(error)]
+    return []
 
 
 def setting_names() -> set[str]:
@@ -144,9 +154,14 @@ def folder(path: Path) -> Folder:
     """The data folder as it stands."""
     there = nearest(path)
     status = there.stat()
-    return Folder(
-        path.absolute(), path.is_dir(), os.access(there, os.W_OK | os.X_OK), status.st_mode, status.st_uid == os.geteuid()
-    )
+    return Folder(path.absolute(), path.is_dir(), makeable(path), status.st_mode, status.st_uid == os.geteuid())
+
+
+def makeable(path: Path) -> bool:
+    """Whether a folder is there and can be written, or can be made: it, or one above it, may be a file."""
+    there = nearest(path)
+    below = path.absolute().relative_to(there).parts
+    return not (below and (there / below[0]).exists()) and os.access(there, os.W_OK | os.X_OK)
 
 
 def key_files(path: Path) -> dict[Path, int]:
