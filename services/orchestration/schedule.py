@@ -129,7 +129,7 @@ class Due:
 def due(schedule: Schedule, first: datetime, now: datetime, make_up: int, count_limit: int) -> Due:
     """Sorts out the fires from `first` (not yet fired) to `now`: the newest `make_up` (at least 1) are made, older ones are missed.
 
-    Counts no more than `count_limit` of them. Past that it looks for the newest from now backwards; what lies between is not counted.
+    Counts no more than `count_limit` of them. Past that it looks for the newest from now backwards, not at what lies between.
     """
     owed: list[datetime] = []
     moment: datetime | None = first

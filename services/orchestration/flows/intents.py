@@ -6,10 +6,10 @@ from tooloo.orchestration.v1 import orchestration_service_pb2 as pb
 from mesh import errors
 from mesh.db import Transaction
 from services.orchestration import events, slots, wire, workflow_store
+from services.orchestration.examples import Intent
 from services.orchestration.flows.base import Calls, Context
 from services.orchestration.intent import Reading
 from services.orchestration.records import Binding
-from services.orchestration.examples import Intent
 
 _SHOWN_EXAMPLES = 5
 
