@@ -15,7 +15,7 @@ from envoy.door import Door, Upstream
 from envoy.endpoints import write_endpoints
 from envoy.settings import DoorSettings
 from gateway.lifecycle import Lifecycle
-from gateway.rotating import AccessLog, reopening
+from gateway.rotating import AccessLog, ProcessLogs, reopening
 from gateway.sampler import asking
 from gateway.service import Installation, SystemService
 from gateway.settings import SystemSettings
@@ -65,6 +65,17 @@ def door_program(door: Door, config: Path) -> Program:
     return Program("envoy", "envoy", binary.command(config, door.settings.concurrency), probe)
 
 
+def log_files(supervisor: Supervisor, settings: MeshSettings) -> list[Path]:
+    """The logs whose writers see when they are renamed: this process's and the services'. Envoy's is begun anew with each Envoy."""
+    ours = [child.log_file for child in supervisor.processes if child.program.service != "envoy"]
+    return [system_log(settings), *ours]
+
+
+def system_log(settings: MeshSettings) -> Path:
+    """The log of this process, the manager."""
+    return settings.data_folder / "log" / "system.jsonl"
+
+
 @dataclass(frozen=True)
 class Assembly:
     """A mesh that can be started: the supervisor of its processes, and the system service that this process itself answers."""
@@ -104,7 +115,8 @@ async def assemble(settings: MeshSettings) -> Assembly:
     async def build(host: Host) -> Parts:
         service = SystemService(host, supervisor, installation, asking(settings.admin_port))
         rotating = AccessLog(door.access_log, reopening(settings.admin_port), host.settings_of(SystemSettings))
-        background: list[boot.Loop] = [partial(lifecycle.run, host), rotating.run, *service.background]
+        logs = ProcessLogs(partial(log_files, supervisor, settings), settings)
+        background: list[boot.Loop] = [partial(lifecycle.run, host), rotating.run, logs.run, *service.background]
         return Parts([(add_SystemServiceServicer_to_server, service)], background=background)
 
     system = await boot.boot("system", build, settings, clock=clock)

@@ -271,6 +271,12 @@ class MeshSettings(_Ports):
         (), "Descriptor sets with event types of your own (docs/how-to/own-events.md); every process of the mesh reads them."
     )
     log_level: str = setting("INFO", "Least severe log level that is written: DEBUG, INFO, WARNING or ERROR.")
+    log_bytes: int = setting(
+        32 * 1024 * 1024,
+        "Size at which the log of a process is renamed and a new one begun; Envoy's when it starts.",
+        low=64 * 1024,
+    )
+    log_files: int = setting(1, "Renamed logs that are kept of each process.", low=1, high=100)
     reflection: bool = setting(True, "Answer gRPC server reflection; turn it off in production.")
     drain_grace: timedelta = setting(
         timedelta(seconds=5), "How long running calls may take to end when a process is told to stop.", low=0

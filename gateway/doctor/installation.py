@@ -12,7 +12,7 @@ from mesh.ports import Taken
 
 PREFIX = "TOOLOO_"
 # read by others than the settings: which file; what manager and tests tell each other; the door, by the programs of the docs
-_NO_SETTINGS = {"TOOLOO_CONFIG", "TOOLOO_SUPERVISOR", "TOOLOO_REPLICA", "TOOLOO_DOOR"}
+_NO_SETTINGS = {"TOOLOO_CONFIG", "TOOLOO_SUPERVISOR", "TOOLOO_REPLICA", "TOOLOO_LOG_FILE", "TOOLOO_DOOR"}
 _OF_TESTS = ("TOOLOO_TEST_", "TOOLOO_CHAOS_", "TOOLOO_FUZZ_", "TOOLOO_BENCH_")
 _FOREIGN_WRITE, _FOREIGN_ANY = stat.S_IWGRP | stat.S_IWOTH, stat.S_IRWXG | stat.S_IRWXO
 
