@@ -62,7 +62,7 @@ def door_program(door: Door, config: Path) -> Program:
             return (await client.get("/ready")).is_success
         return False
 
-    return Program("envoy", "envoy", binary.command(config, door.settings.concurrency), probe)
+    return Program("envoy", "envoy", binary.command(config, door.admin_port, door.settings.concurrency), probe)
 
 
 def log_files(supervisor: Supervisor, settings: MeshSettings) -> list[Path]:
@@ -87,6 +87,7 @@ class Assembly:
     async def stop(self, settings: MeshSettings) -> None:
         """Stops the processes, tells that, then ends the system service."""
         await self.supervisor.stop()
+        binary.shared_memory(settings.admin_port).unlink(missing_ok=True)
         try:
             await self.lifecycle.flush(self.system.host)
         except Refusal as refusal:
