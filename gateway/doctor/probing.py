@@ -1,6 +1,7 @@
 """What the checks are given: this machine and this installation, looked at and measured. It changes nothing."""
 
 import os
+import re
 import resource
 import subprocess
 import tempfile
@@ -20,7 +21,7 @@ from gateway.reference import sections
 from mesh import extra_contracts, ports
 from mesh.catalogue import SERVICES
 from mesh.instance import Instance
-from mesh.settings import CHECKOUT, MeshSettings, SettingError
+from mesh.settings import CHECKOUT, MeshSettings, Section, SettingError
 
 _SYNCS, _SYNC_BYTES, _SYNC_LONGEST_S = 100, 4096, 3.0
 _CLOCK_S = 0.2
@@ -111,17 +112,30 @@ def newest(folder: Path, *patterns: str) -> float:
 
 def setting_problems() -> list[str]:
     """What keeps sections of the settings from being read, and ports that two of them name."""
-    problems = []
-    for section in sections():
-        try:
-            section.load()
-        except SettingError as error:
-            problems.append(str(error))
+    # what is said of every section, e.g. that there is no such file, is said once
+    problems = list(dict.fromkeys(problem for section in sections() for problem in _problems_of(section)))
     with suppress(SettingError):
         settings = MeshSettings.load()
         problems += ports.shared(ports.of_mesh(settings))
         problems += _contract_problems(settings)
     return problems
+
+
+def _problems_of(section: type[Section]) -> Iterator[str]:
+    """One after the other: without the variables that one is about the next one shows."""
+    environment = dict(os.environ)
+    while True:
+        try:
+            section.load(environment)
+        except SettingError as error:
+            yield str(error)
+            about = [name for name in environment if re.search(rf"\b{re.escape(name)}\b", str(error))]
+            if not about:
+                return
+            for name in about:
+                del environment[name]
+        else:
+            return
 
 
 def _contract_problems(settings: MeshSettings) -> list[str]:

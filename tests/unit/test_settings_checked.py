@@ -108,6 +108,22 @@ def test_the_doctor_tells_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert "/nowhere" in found
 
 
+def test_the_doctor_tells_all_of_them_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the first of each section, so that nobody has to ask again and again."""
+    wrong = {
+        "TOOLOO_BUS_WAY": "kafka",
+        "TOOLOO_BUS_RETENTION_TYPES": "foo",
+        "TOOLOO_BUS_BACKOFF": "soon",
+        "TOOLOO_LOG_LEVEL": "loud",
+        "TOOLOO_CONFIG": "/nowhere/tooloo.toml",
+    }
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    found = probing.setting_problems()
+    assert len(found) == len(wrong)
+    assert all(any(name in problem for problem in found) for name in wrong)
+
+
 def test_folders_that_are_files_are_faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The data folder and that of the sockets: neither can be made where a file stands."""
     (tmp_path / "file").touch()

@@ -15,7 +15,10 @@ from services.provider.registry import Provider
 
 
 class Entry(Struct, frozen=True):
-    """How available one thing is; `seen` is None for what no window is kept of. `why` it is not as it should be, where nothing is out."""
+    """How available one thing is; `seen` is None for what no window is kept of.
+
+    `why` says what is not as it should be where it is not `out` itself.
+    """
 
     resource: Resource
     state: State
