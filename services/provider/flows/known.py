@@ -97,6 +97,10 @@ class Known:
             keys = {provider_id: ids for provider_id, ids in keys.items() if provider_id in registry.providers}
             self._now = _Snapshot(stamp, registry, frozenset(keys), keys, ends)
 
+    def had_key(self, provider_id: str) -> bool:
+        """Whether a provider was given any key, one that has ended or cannot be opened included."""
+        return bool(self._now.keys.get(provider_id))
+
     def keys_of(self, provider_id: str) -> tuple[str, ...]:
         """Ids of a provider's keys whose end has not come."""
         keys, ends = self._now.keys.get(provider_id, ()), self._now.ends
