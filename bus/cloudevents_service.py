@@ -36,8 +36,10 @@ class CloudEventCalls(EventBusServicer):
     _log: EventLog
 
     async def PublishCloudEvents(self, request: httpbody_pb2.HttpBody, context: Context) -> pb.PublishResponse:
-        """Appends the events of a body, all or none, with every check of Publish."""
+        """Appends the events of a body, all or none, with every check of Publish; an empty batch, which is a valid one, is done."""
         publish = pb.PublishRequest(events=events_of(request.content_type, request.data))
+        if not publish.events:
+            return pb.PublishResponse(durability=self._log.durability)
         with refusing():
             appended = await self._log.submit(self._log.intake.message(publish))
         return pb.PublishResponse(positions=appended.positions, duplicates=appended.duplicates, durability=self._log.durability)

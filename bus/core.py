@@ -17,7 +17,6 @@ from bus.sqlite_subscriptions import SqliteSubscriptionStore
 from bus.storage import EventLog, SubscriptionStore
 from bus.subscriptions import Subscriptions
 from mesh.clock import Clock
-from mesh.settings import SettingError
 
 
 @dataclass
@@ -57,8 +56,6 @@ async def _open_way(
         from bus.jetstream.opening import open_jetstream  # noqa: PLC0415
 
         return await open_jetstream(settings, nats, clock, stack)
-    if settings.way != "sqlite":
-        raise SettingError(f"{BusSettings.env_name('way')} is {settings.way!r}; it must be sqlite or jetstream")
     log = await Log.open(file, settings, clock)
     stack.push_async_callback(log.close)
     return log, SqliteSubscriptionStore(log)

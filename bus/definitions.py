@@ -7,9 +7,9 @@ from tooloo.bus.v1.subscription_pb2 import EventFilter, Subscription
 
 from bus.deliveries import Policy
 from bus.filters import ExpressionError, Filter
-from bus.settings import BusSettings, retention_of_types
+from bus.settings import BusSettings
 from mesh import errors
-from mesh.settings import SettingError, duration
+from mesh.settings import duration
 
 _OUTPUT_ONLY = (
     "state",
@@ -53,15 +53,6 @@ def policy_of(definition: Subscription, settings: BusSettings) -> Policy:
         order_by_subject=definition.order_by_subject,
         keep_dead_letters=not definition.discard_dead_letters,
     )
-
-
-def check_defaults(settings: BusSettings) -> None:
-    """SettingError when waits or ages in the settings are no lengths of time: at the start, not when they are first used."""
-    retention_of_types(settings.retention_types)
-    try:
-        policy_of(Subscription(), settings)
-    except ValueError as error:
-        raise SettingError(f"{BusSettings.env_name('backoff')} is {','.join(settings.backoff)!r}: {error}") from error
 
 
 def normalized(definition: Subscription) -> Subscription:

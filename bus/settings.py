@@ -1,13 +1,19 @@
 """Every limit of the bus, by name."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
-from mesh.settings import Section, SettingError, duration, setting
+from tooloo.bus.v1.subscription_pb2 import EventFilter
+
+from mesh.rules import of_field
+from mesh.settings import Section, SettingError, duration, setting, usable
 
 MIB = 1024 * 1024
+# as in a filter of the contract: what another one says is the type of no event
+_TYPES = of_field(EventFilter.DESCRIPTOR.fields_by_name["types"]).repeated.items.string
 
 
 def retention_of_types(rules: Iterable[str]) -> list[tuple[str, timedelta]]:
@@ -18,10 +24,17 @@ def retention_of_types(rules: Iterable[str]) -> list[tuple[str, timedelta]]:
         try:
             if not (pattern and equals):
                 raise ValueError("write TYPE=AGE")  # noqa: TRY301 - one wording for both ways to be wrong
+            _check_types(pattern)
             found.append((pattern, duration(age)))
         except ValueError as error:
             raise SettingError(f"{BusSettings.env_name('retention_types')} has {rule!r}: {error}") from error
     return found
+
+
+def _check_types(pattern: str) -> None:
+    """ValueError for what is no type, nor the beginning of some."""
+    if len(pattern) > _TYPES.max_len or not re.search(_TYPES.pattern, pattern):
+        raise ValueError(f'{pattern!r} names no types; write one, e.g. metric.logged, or the beginning of some, e.g. "dag.*"')
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,9 @@ class BusSettings(Section):
 
     section: ClassVar[str] = "bus"
 
-    way: str = setting("sqlite", "What the log stands on: sqlite (a file), or jetstream (see bus_nats).")
+    way: str = setting(
+        "sqlite", "What the log stands on: sqlite (a file), or jetstream (see bus_nats).", choices=("sqlite", "jetstream")
+    )
     max_event_bytes: int = setting(256 * 1024, "Largest event in bytes; a larger one is refused.", low=1024)
     coalesce_bytes: int = setting(64 * 1024, "Publishes that wait together are stored as one record up to this many bytes.", low=1)
     inline_commit: timedelta = setting(
@@ -102,9 +117,9 @@ class BusSettings(Section):
         "How long events gather for a stream over HTTP that was just sent some; after a rest none do.",
         low=0,
     )
-    max_followers: int = setting(20_000, "Followers at a time; more are refused with RESOURCE_EXHAUSTED.", low=1)
-    max_subscriptions: int = setting(1000, "Subscriptions that may exist.", low=1)
-    max_members: int = setting(256, "Streams that may pull one subscription at a time.", low=1)
+    max_followers: int = setting(20_000, "Followers at a time; more are refused with RESOURCE_EXHAUSTED.", low=1, high=1_000_000)
+    max_subscriptions: int = setting(1000, "Subscriptions that may exist.", low=1, high=100_000)
+    max_members: int = setting(256, "Streams that may pull one subscription at a time.", low=1, high=10_000)
     subscription_cache_bytes: int = setting(
         4 * MIB, "Events a subscription may hold in memory between reading and delivery.", low=1
     )
@@ -133,3 +148,15 @@ class BusSettings(Section):
         "Events a subscription may hold unsettled (out, waiting, or behind their subject) before it reads no further.",
         low=1,
     )
+
+    def check(self) -> None:
+        """SettingError for rules of retention and waits that cannot be read."""
+        retention_of_types(self.retention_types)
+        with usable(self.env_name("compact_types")):
+            for pattern in self.compact_types:
+                _check_types(pattern)
+        try:
+            for wait in self.backoff:
+                duration(wait)
+        except ValueError as error:
+            raise SettingError(f"{self.env_name('backoff')} is {','.join(self.backoff)!r}: {error}") from error

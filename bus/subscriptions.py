@@ -43,7 +43,7 @@ class Subscriptions:
 
     async def start(self) -> None:
         """Begins to work where the disk says that everyone stands; SettingError when the default policy cannot be read."""
-        definitions.check_defaults(self._settings)
+        self._settings.check()
         self._next_token = await self._store.next_epoch() * _TOKENS_PER_EPOCH
         for stored in await self._store.every():
             await self._run(stored if not stored.acks.reaches_beyond(self._log.head) else await self._brought_back(stored))

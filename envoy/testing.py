@@ -65,7 +65,9 @@ async def running_door(door: Door, folder: Path, sockets: Mapping[str, Sequence[
         write_endpoints(door.endpoints_folder, service, paths)
     bootstrap.write(door, folder / "envoy.json")
     with (folder / "envoy.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(*binary.command(folder / "envoy.json"), stdout=log, stderr=log)
+        process = await asyncio.create_subprocess_exec(
+            *binary.command(folder / "envoy.json", door.admin_port), stdout=log, stderr=log
+        )
         try:
             await _ready(door, process, folder / "envoy.log")
             yield door
@@ -73,6 +75,7 @@ async def running_door(door: Door, folder: Path, sockets: Mapping[str, Sequence[
             if process.returncode is None:
                 process.terminate()
             await process.wait()
+            binary.shared_memory(door.admin_port).unlink(missing_ok=True)
 
 
 async def _ready(door: Door, process: asyncio.subprocess.Process, log: Path) -> None:

@@ -7,7 +7,7 @@ import time
 
 import uvloop
 
-from gateway.assembly import Assembly, assemble
+from gateway.assembly import Assembly, assemble, system_log
 from gateway.terminal import Terminal, say
 from mesh import instance, logs
 from mesh.child import BootError
@@ -48,7 +48,7 @@ def main() -> int:
     try:
         settings = MeshSettings.load()
         with instance.held(settings.data_folder, settings.door_port, settings.listen_address):
-            logs.setup("system", settings.log_level, settings.data_folder / "log" / "system.jsonl")
+            logs.setup("system", settings.log_level, system_log(settings))
             uvloop.run(run(settings))
     except* (SettingError, FolderError, PortTakenError, BootError) as group:
         for error in group.exceptions:

@@ -16,7 +16,7 @@ from envoy.endpoints import write_endpoints
 from envoy.settings import DoorSettings
 from gateway.last_seen import LastSeen
 from gateway.lifecycle import Lifecycle
-from gateway.rotating import AccessLog, reopening
+from gateway.rotating import AccessLog, ProcessLogs, reopening
 from gateway.sampler import asking
 from gateway.service import Installation, SystemService
 from gateway.settings import SystemSettings
@@ -63,7 +63,18 @@ def door_program(door: Door, config: Path) -> Program:
             return (await client.get("/ready")).is_success
         return False
 
-    return Program("envoy", "envoy", binary.command(config, door.settings.concurrency), probe)
+    return Program("envoy", "envoy", binary.command(config, door.admin_port, door.settings.concurrency), probe)
+
+
+def log_files(supervisor: Supervisor, settings: MeshSettings) -> list[Path]:
+    """The logs whose writers see when they are renamed: this process's and the services'. Envoy's is begun anew with each Envoy."""
+    ours = [child.log_file for child in supervisor.processes if child.program.service != "envoy"]
+    return [system_log(settings), *ours]
+
+
+def system_log(settings: MeshSettings) -> Path:
+    """The log of this process, the manager."""
+    return settings.data_folder / "log" / "system.jsonl"
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,7 @@ class Assembly:
     async def stop(self, settings: MeshSettings) -> None:
         """Stops the processes, tells that, then ends the system service."""
         await self.supervisor.stop()
+        binary.shared_memory(settings.admin_port).unlink(missing_ok=True)
         try:
             await self.lifecycle.flush(self.system.host)
         except Refusal as refusal:
@@ -107,7 +119,9 @@ async def assemble(settings: MeshSettings) -> Assembly:
     async def build(host: Host) -> Parts:
         service = SystemService(host, supervisor, installation, asking(settings.admin_port))
         rotating = AccessLog(door.access_log, reopening(settings.admin_port), host.settings_of(SystemSettings))
-        background: list[boot.Loop] = [partial(lifecycle.run, host), last_seen.keep, rotating.run, *service.background]
+        logs = ProcessLogs(partial(log_files, supervisor, settings), settings)
+        loops: list[boot.Loop] = [partial(lifecycle.run, host), last_seen.keep, rotating.run, logs.run]
+        background = [*loops, *service.background]
         return Parts([(add_SystemServiceServicer_to_server, service)], background=background)
 
     system = await boot.boot("system", build, settings, clock=clock)

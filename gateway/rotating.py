@@ -1,14 +1,19 @@
-"""Keeps the access log, which has a line for every call, from filling the disk: it is renamed, and Envoy begins a new one."""
+"""Keeps logs from filling the disk: what has become large is renamed, and who writes it begins a new one.
+
+The access log has a line for every call, and Envoy has to be told; the processes of the mesh see for themselves (mesh/logfile.py).
+"""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 import httpx
 
 from envoy import admin
 from gateway.settings import SystemSettings
+from mesh import logfile
+from mesh.settings import MeshSettings
 
 log = logging.getLogger(__name__)
 _LOOK_S, _TIMEOUT_S = 5.0, 5.0
@@ -23,14 +28,6 @@ def reopening(admin_port: int) -> Reopen:
             (await client.post("/reopen_logs")).raise_for_status()
 
     return reopen
-
-
-def shift(path: Path, kept: int) -> None:
-    """Renames access.jsonl to access.1.jsonl, that to access.2.jsonl and so on; the oldest goes."""
-    names = [path, *(path.with_suffix(f".{number}{path.suffix}") for number in range(1, kept + 1))]
-    for older, younger in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
-        if younger.exists():
-            younger.replace(older)
 
 
 class AccessLog:
@@ -53,10 +50,32 @@ class AccessLog:
         """Begins a new file when the one that is written has become too large."""
         try:
             if not self._renamed and self._path.exists() and self._path.stat().st_size > self._settings.access_log_bytes:
-                shift(self._path, self._settings.access_log_files)
+                logfile.shift(self._path, self._settings.access_log_files)
                 self._renamed = True
             if self._renamed:
                 await self._reopen()
                 self._renamed = False
         except (OSError, httpx.HTTPError) as error:
             log.warning("the access log could not be begun anew, the next look tries again: %r", error)
+
+
+class ProcessLogs:
+    """Looks at the sizes of the processes' own logs now and then; `paths` says which there are."""
+
+    def __init__(self, paths: Callable[[], Iterable[Path]], settings: MeshSettings) -> None:
+        self._paths = paths
+        self._settings = settings
+
+    async def run(self) -> None:
+        """Looks for ever."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            self.look()
+
+    def look(self) -> None:
+        """Renames those that have become too large."""
+        for path in self._paths():
+            try:
+                logfile.shift_large(path, self._settings.log_bytes, self._settings.log_files)
+            except OSError as error:
+                log.warning("the log %s could not be begun anew, the next look tries again: %r", path, error)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from mesh import logfile
 from mesh.clock import Clock
 from mesh.settings import MeshSettings
 
 log = logging.getLogger(__name__)
-_LOG_BYTES = 32 * 1024 * 1024
 # a process that served for so long has recovered: the next death counts from the start
 _RECOVERED_SECONDS = 30.0
 
@@ -109,7 +109,8 @@ class Child:
         if not self.log_file.exists():
             return ""
         with self.log_file.open("rb") as file:
-            file.seek(self._log_from)
+            # one that is shorter was begun anew meanwhile
+            file.seek(self._log_from if self._log_from <= os.fstat(file.fileno()).st_size else 0)
             return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
 
     def _set(self, state: State) -> None:
@@ -157,8 +158,7 @@ class Child:
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        if self.log_file.exists() and self.log_file.stat().st_size > _LOG_BYTES:
-            self.log_file.replace(self.log_file.with_suffix(".1.jsonl"))
+        if logfile.shift_large(self.log_file, self._settings.log_bytes, self._settings.log_files):
             self._log_from = 0
         with self.log_file.open("ab") as output:
             return await asyncio.create_subprocess_exec(
@@ -166,7 +166,12 @@ class Child:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env={**os.environ, **self.program.env, "TOOLOO_SUPERVISOR": str(os.getpid())},
+                env={
+                    **os.environ,
+                    **self.program.env,
+                    "TOOLOO_SUPERVISOR": str(os.getpid()),
+                    logfile.VARIABLE: str(self.log_file.absolute()),
+                },
                 # Ctrl-C in the terminal is for the supervisor alone, which then stops its children in order
                 start_new_session=True,
             )

@@ -2,14 +2,14 @@
 
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mesh import call
-from mesh.settings import MeshSettings, SettingError
+from mesh import call, logfile
+from mesh.logfile import FileHandler
 
-_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -48,16 +48,15 @@ def _no_caller_writes_logs(record: logging.LogRecord) -> bool:
 
 
 def setup(service: str, level: str, file: Path | None = None) -> None:
-    """Sends every log record of this process as JSON to standard error, or to a file when standard error is for people.
-
-    SettingError for a level that there is not.
-    """
-    if level.upper() not in logging.getLevelNamesMapping():
-        raise SettingError(f"{MeshSettings.env_name('log_level')} is {level!r}; write {', '.join(_LEVELS)}")
-    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    """Sends every log record of this process as JSON to standard error, or to a file when standard error is for people."""
+    given = os.environ.get(logfile.VARIABLE)
+    handler: logging.Handler
     if file:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(file)
+        handler = FileHandler.opened(file)
+    elif given:
+        handler = FileHandler.standard(Path(given))
+    else:
+        handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service))
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -39,9 +39,13 @@ def make_server(
 
 
 def fresh_socket(path: Path) -> Path:
-    """The path of a unix socket that nobody listens on; what a killed process left there goes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
+    """The path of a unix socket that nobody listens on; what a killed process left there goes. SettingError for no folder."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        name = MeshSettings.env_name("socket_folder")
+        raise SettingError(f"{name}: no socket can be made in {path.parent} ({error.strerror}); name another folder") from error
     return path
 
 

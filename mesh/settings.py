@@ -5,10 +5,11 @@ TOOLOO_PROVIDER_<NAME>. In the file (TOOLOO_CONFIG, else ./tooloo.toml when it i
 """
 
 import dataclasses
+import logging
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,10 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
 _SHORTEST = timedelta(milliseconds=1)
+# a hundred years: with more than that nobody can count back from now; and what a database's integer holds
+_LONGEST, _LARGEST = timedelta(days=36500), 2**63 - 1
+# what gRPC takes for its own limits
+INT32 = 2**31 - 1
 # sockaddr_un holds 108 bytes; the file name needs some of them
 _LONGEST_SOCKET_FOLDER = 80
 _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off"}
@@ -29,12 +34,20 @@ class SettingError(ValueError):
     """A setting's value that cannot be used; the message names the setting and says what would be right."""
 
 
-def setting(default: Any, doc: str, *, low: float | None = None, high: float | None = None, secret: bool = False) -> Any:
-    """A field of a Section: its default, a sentence for the reference, bounds, and whether it must never be shown.
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    secret: bool = False,
+    choices: Sequence[object] = (),
+) -> Any:
+    """A field of a Section: its default, a sentence for the reference, bounds or choices, and whether it must never be shown.
 
     Bounds of a duration are seconds. One that gives no `low` is at least a millisecond: a loop that waits for none never rests.
     """
-    return dataclasses.field(default=default, metadata={"doc": doc, "low": low, "high": high, "secret": secret})
+    return dataclasses.field(default=default, metadata={"doc": doc, "low": low, "high": high, "secret": secret, "choices": choices})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +115,8 @@ class Section:
 
 
 @contextmanager
-def usable(name: str) -> Iterator[None]:
-    """A file that cannot be read, or a ValueError, inside of it becomes a SettingError that names the setting."""
+def usable(name: str, value: object = "") -> Iterator[None]:
+    """A file that cannot be read, or a ValueError, inside of it becomes a SettingError that names the setting, and its value."""
     try:
         yield
     except SettingError:
@@ -111,7 +124,7 @@ def usable(name: str) -> Iterator[None]:
     except OSError as error:
         raise SettingError(f"{name}: {error.filename} cannot be read ({error.strerror}); correct it or unset it") from error
     except ValueError as error:
-        raise SettingError(f"{name}: {error}") from error
+        raise SettingError(f"{name}{f' is {value}' if str(value) else ''}: {error}") from error
 
 
 def given(section: str, field: str, env: Mapping[str, str] | None = None) -> str | None:
@@ -172,12 +185,24 @@ def _parse(name: str, hint: Any, raw: object, limits: Mapping[str, Any]) -> obje
     low, high = limits["low"], limits["high"]
     if isinstance(value, timedelta):
         least = _SHORTEST if low is None else timedelta(seconds=low)
-        if value < least:
-            raise SettingError(f"{name} is {raw!r}; it must be at least {show(least)}")
+        if not least <= value <= _LONGEST:
+            bound = f"at least {show(least)}" if value < least else f"at most {_LONGEST.days}d"
+            raise SettingError(f"{name} is {raw!r}; it must be {bound}")
+    if limits["choices"] and value not in limits["choices"]:
+        raise SettingError(f"{name} is {raw!r}; it must be one of {', '.join(map(str, limits['choices']))}")
+    if hint is int and high is None:
+        high = _LARGEST
     # the other way round a NaN would pass, which is neither below nor above
     if isinstance(value, int | float) and not ((low is None or value >= low) and (high is None or value <= high)):
-        raise SettingError(f"{name} is {value}; it must be between {low} and {high}")
+        raise SettingError(f"{name} is {value}; it must be {_between(low, high)}")
     return value
+
+
+def _between(low: float | None, high: float | None) -> str:
+    """Bounds in words."""
+    if low is None or high is None:
+        return f"at most {high}" if low is None else f"at least {low}"
+    return f"at least {low}" if high == _LARGEST else f"between {low} and {high}"
 
 
 def _convert(hint: Any, raw: object) -> object:
@@ -246,17 +271,26 @@ class MeshSettings(_Ports):
         (), "Descriptor sets with event types of your own (docs/how-to/own-events.md); every process of the mesh reads them."
     )
     log_level: str = setting("INFO", "Least severe log level that is written: DEBUG, INFO, WARNING or ERROR.")
+    log_bytes: int = setting(
+        32 * 1024 * 1024,
+        "Size at which the log of a process is renamed and a new one begun; Envoy's when it starts.",
+        low=64 * 1024,
+    )
+    log_files: int = setting(1, "Renamed logs that are kept of each process.", low=1, high=100)
     reflection: bool = setting(True, "Answer gRPC server reflection; turn it off in production.")
     drain_grace: timedelta = setting(
         timedelta(seconds=5), "How long running calls may take to end when a process is told to stop.", low=0
     )
-    max_message_bytes: int = setting(4 * 1024 * 1024, "Largest gRPC message in bytes, in and out.", low=1024)
+    max_message_bytes: int = setting(4 * 1024 * 1024, "Largest gRPC message in bytes, in and out.", low=1024, high=INT32)
     large_message_bytes: int = setting(
         32 * 1024 * 1024,
         "Largest request in bytes of a call that may carry large bytes, such as a chat with pictures; in JSON as base64.",
         low=1024,
+        high=INT32,
     )
-    max_concurrent_rpcs: int = setting(2048, "Calls a process answers at a time; more are refused with RESOURCE_EXHAUSTED.", low=1)
+    max_concurrent_rpcs: int = setting(
+        2048, "Calls a process answers at a time; more are refused with RESOURCE_EXHAUSTED.", low=1, high=1_000_000
+    )
     call_deadline: timedelta = setting(timedelta(seconds=10), "Deadline of a call to another service when the caller sets none.")
     call_attempts: int = setting(4, "Attempts of a call to another service that answers UNAVAILABLE.", low=1, high=5)
     commit_batch: int = setting(256, "Transactions that may share one commit.", low=1)
@@ -281,6 +315,11 @@ class MeshSettings(_Ports):
     health_interval: timedelta = setting(timedelta(seconds=1), "How often the process manager asks each process for its health.")
     boot_attempts: int = setting(3, "Deaths before it ever served after which the start of the mesh is given up.", low=1)
     boot_timeout: timedelta = setting(timedelta(seconds=60), "How long a process may take until it serves.")
+
+    def check(self) -> None:
+        """SettingError for a log level that there is not."""
+        if self.log_level.upper() not in logging.getLevelNamesMapping():
+            raise SettingError(f"{self.env_name('log_level')} is {self.log_level!r}; write DEBUG, INFO, WARNING or ERROR")
 
     @property
     def sockets(self) -> Path:

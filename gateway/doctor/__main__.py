@@ -59,10 +59,10 @@ def _place(settings: MeshSettings) -> Iterator[Finding]:
 
 def _socket_problem(settings: MeshSettings) -> str:
     try:
-        _ = settings.sockets
+        folder = settings.sockets
     except SettingError as error:
         return str(error)
-    return ""
+    return "" if probing.makeable(folder) else f"{folder} cannot be written"
 
 
 def _state(settings: MeshSettings) -> Iterator[Finding]:

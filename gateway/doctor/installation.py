@@ -12,7 +12,7 @@ from mesh.ports import Taken
 
 PREFIX = "TOOLOO_"
 # read by others than the settings: which file; what manager and tests tell each other; the door, by the programs of the docs
-_NO_SETTINGS = {"TOOLOO_CONFIG", "TOOLOO_SUPERVISOR", "TOOLOO_REPLICA", "TOOLOO_DOOR"}
+_NO_SETTINGS = {"TOOLOO_CONFIG", "TOOLOO_SUPERVISOR", "TOOLOO_REPLICA", "TOOLOO_LOG_FILE", "TOOLOO_DOOR"}
 _OF_TESTS = ("TOOLOO_TEST_", "TOOLOO_CHAOS_", "TOOLOO_FUZZ_", "TOOLOO_BENCH_")
 _FOREIGN_WRITE, _FOREIGN_ANY = stat.S_IWGRP | stat.S_IWOTH, stat.S_IRWXG | stat.S_IRWXO
 
@@ -78,7 +78,7 @@ def data_folder(folder: Folder) -> Finding:
     seen = str(folder.path)
     if not folder.writable:
         todo = "give it to the user that runs the mesh, or set TOOLOO_DATA_FOLDER to another folder"
-        return fault("data folder", f"{seen} cannot be written", "all state goes there", todo)
+        return fault("data folder", f"{seen} is no folder that can be written", "all state goes there", todo)
     if not folder.exists:
         return ok("data folder", f"{seen} (made at the first start)")
     if folder.mode & _FOREIGN_WRITE:
@@ -110,10 +110,10 @@ def leftovers(found: Sequence[Leftover]) -> Iterator[Finding]:
 
 
 def sockets(problem: str) -> Finding:
-    """Whether the paths of the unix sockets are short enough; `problem` says what is wrong, or is empty."""
+    """Whether unix sockets can be made where they belong; `problem` says what is wrong, or is empty."""
     if problem:
         return fault("sockets", problem, "the processes could not listen", "export TOOLOO_SOCKET_FOLDER=/tmp/tooloo-$USER")
-    return ok("sockets", "short enough")
+    return ok("sockets", "short enough, in a folder that can be written")
 
 
 def integrity(file: str, wrong: Sequence[str]) -> Finding:

@@ -1,6 +1,7 @@
 """What the checks are given: this machine and this installation, looked at and measured. It changes nothing."""
 
 import os
+import re
 import resource
 import subprocess
 import tempfile
@@ -17,10 +18,10 @@ from envoy import binary
 from gateway.doctor.installation import Folder, Leftover
 from gateway.doctor.machine import Disk
 from gateway.reference import sections
-from mesh import ports
+from mesh import extra_contracts, ports
 from mesh.catalogue import SERVICES
 from mesh.instance import Instance
-from mesh.settings import CHECKOUT, MeshSettings, SettingError
+from mesh.settings import CHECKOUT, MeshSettings, Section, SettingError
 
 _SYNCS, _SYNC_BYTES, _SYNC_LONGEST_S = 100, 4096, 3.0
 _CLOCK_S = 0.2
@@ -111,15 +112,38 @@ def newest(folder: Path, *patterns: str) -> float:
 
 def setting_problems() -> list[str]:
     """What keeps sections of the settings from being read, and ports that two of them name."""
-    problems = []
-    for section in sections():
-        try:
-            section.load()
-        except SettingError as error:
-            problems.append(str(error))
+    # what is said of every section, e.g. that there is no such file, is said once
+    problems = list(dict.fromkeys(problem for section in sections() for problem in _problems_of(section)))
     with suppress(SettingError):
-        problems += ports.shared(ports.of_mesh(MeshSettings.load()))
+        settings = MeshSettings.load()
+        problems += ports.shared(ports.of_mesh(settings))
+        problems += _contract_problems(settings)
     return problems
+
+
+def _problems_of(section: type[Section]) -> Iterator[str]:
+    """One after the other: without the variables that one is about the next one shows."""
+    environment = dict(os.environ)
+    while True:
+        try:
+            section.load(environment)
+        except SettingError as error:
+            yield str(error)
+            about = [name for name in environment if re.search(rf"\b{re.escape(name)}\b", str(error))]
+            if not about:
+                return
+            for name in about:
+                del environment[name]
+        else:
+            return
+
+
+def _contract_problems(settings: MeshSettings) -> list[str]:
+    try:
+        extra_contracts.load(settings.extra_contracts)
+    except SettingError as error:
+        return [str(error)]
+    return []
 
 
 def setting_names() -> set[str]:
@@ -144,9 +168,14 @@ def folder(path: Path) -> Folder:
     """The data folder as it stands."""
     there = nearest(path)
     status = there.stat()
-    return Folder(
-        path.absolute(), path.is_dir(), os.access(there, os.W_OK | os.X_OK), status.st_mode, status.st_uid == os.geteuid()
-    )
+    return Folder(path.absolute(), path.is_dir(), makeable(path), status.st_mode, status.st_uid == os.geteuid())
+
+
+def makeable(path: Path) -> bool:
+    """Whether a folder is there and can be written, or can be made: it, or one above it, may be a file."""
+    there = nearest(path)
+    below = path.absolute().relative_to(there).parts
+    return not (below and (there / below[0]).exists()) and os.access(there, os.W_OK | os.X_OK)
 
 
 def key_files(path: Path) -> dict[Path, int]:

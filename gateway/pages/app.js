@@ -7,7 +7,7 @@ import { go, link, route } from './lib/router.js'
 import { useSignal } from './lib/store.js'
 import { usePoll } from './lib/stream.js'
 import { nextTheme, theme } from './lib/theme.js'
-import { ErrorState, Loading } from './lib/ui.js'
+import { ErrorState, Heading, Loading } from './lib/ui.js'
 import { word } from './lib/format.js'
 
 // The order of the pages and their keys. A page is a module pages/<name>.js; it is shown here when it is there, and a page that this
@@ -28,9 +28,16 @@ const PAGES = [
   ...HERE.filter((name) => !KNOWN.some((known) => known.name === name)).map((name) => ({ name, label: name[0].toUpperCase() + name.slice(1), key: '' })),
 ]
 const HEALTH_EVERY_MS = 2000
+// what an address shows that names no page, e.g. one that was mistyped
+const NOWHERE = {
+  title: 'No such page',
+  default: () => html`<${Heading} title="No such page" about="This address names none; these there are:" />
+    <ul>${PAGES.map(({ name, label }) => html`<li><a href=${link(name)}>${label}</a></li>`)}</ul>`,
+}
 const loaded = new Map()
 
 function loadPage(name) {
+  if (!PAGES.some((each) => each.name === name)) return Promise.resolve(NOWHERE)
   if (!loaded.has(name)) loaded.set(name, import(`./pages/${name}.js`))
   return loaded.get(name)
 }
@@ -115,7 +122,7 @@ const skip = (event) => {
 
 function App() {
   const { page } = useSignal(route)
-  const name = PAGES.some((each) => each.name === page) ? page : PAGES[0].name
+  const name = page || PAGES[0].name
   const chosen = useSignal(theme)
   const help = useSignal(helpShown)
   return html`

@@ -1,14 +1,17 @@
 """Settings of the analytics service."""
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
-from mesh.settings import CHECKOUT, Section, setting, usable
+from mesh.settings import CHECKOUT, Section, SettingError, setting, usable
 from services.analytics import badges
 from services.analytics.badges import Rule
 from services.analytics.health import Policy
+
+_WORD = re.compile(r"[a-z0-9_]+")
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,17 @@ class AnalyticsSettings(Section):
     )
 
     def check(self) -> None:
-        """SettingError for badge rules that cannot be used, and for thresholds of health that contradict each other."""
+        """SettingError for words that end no event type, badge rules and thresholds of health that cannot be used."""
+        for name in ("failure_words", "success_words"):
+            for word in getattr(self, name):
+                if not _WORD.fullmatch(word):
+                    raise SettingError(f"{self.env_name(name)} has {word!r}; write last words of event types, e.g. failed")
         self.rules()
         self.policy()
 
     def rules(self) -> list[Rule]:
         """The badge rules of the file."""
-        with usable(self.env_name("badges_file")):
+        with usable(self.env_name("badges_file"), self.badges_file):
             return badges.parse((CHECKOUT / self.badges_file).read_text(encoding="utf-8"))
 
     def policy(self) -> Policy:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar
 
-from mesh.settings import Section, setting
+from mesh.settings import Section, SettingError, setting
 
 
 @dataclass(frozen=True)
@@ -46,3 +46,9 @@ class ContextSettings(Section):
     progress_heartbeat: timedelta = setting(
         timedelta(seconds=5), "Longest silence of IndexRepository when the caller names none: the same progress comes again."
     )
+
+    def check(self) -> None:
+        """SettingError for a path where a name is wanted: it would leave nothing out."""
+        for name in self.skip_names:
+            if "/" in name:
+                raise SettingError(f"{self.env_name('skip_names')} has {name!r}; write a name without /; .gitignore takes paths")

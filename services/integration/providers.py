@@ -86,9 +86,12 @@ def _check(provider: Provider) -> None:
         check_url(f"provider {provider.name!r}: {key}", getattr(provider, key))
 
 
-def check_url(what: str, url: str) -> None:
-    """ProviderError unless the address is empty, https, or http on this machine: tokens never travel in the clear."""
-    if not url:
+def check_url(what: str, url: str, *, required: bool = False) -> None:
+    """ProviderError unless the address is empty, https, or http on this machine: tokens never travel in the clear.
+
+    One that is `required` may not be empty.
+    """
+    if not url and not required:
         return
     try:
         parts = urlsplit(url)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from mesh import vault
 from mesh.settings import Section, SettingError, setting, usable
@@ -94,7 +95,11 @@ class IntegrationSettings(Section):
         """SettingError unless every address is https, or on this machine, and keys and files can be used."""
         for name in ("github_api_url", "slack_api_url", "oidc_issuer"):
             with usable(self.env_name(name)):
-                check_url("the address", getattr(self, name))
+                check_url("the address", getattr(self, name), required=name != "oidc_issuer")
+        with usable(self.env_name("redirect_uris")):
+            for uri in self.redirect_uris:
+                if not urlsplit(uri).scheme or any(map(str.isspace, uri)):
+                    raise ValueError(f"{uri!r} is no address that a browser can be sent back to; write it whole, with https://")
         self._check_secrets()
         self.rules()
         self.providers()
@@ -113,12 +118,12 @@ class IntegrationSettings(Section):
 
     def rules(self) -> list[Rule]:
         """Which events become notifications, from the file."""
-        with usable(self.env_name("notifications_file")):
+        with usable(self.env_name("notifications_file"), self.notifications_file):
             return notification.read(_toml(self.notifications_file))
 
     def providers(self) -> dict[str, Provider]:
         """The OAuth providers of the file, with what these settings hold for them."""
-        with usable(self.env_name("providers_file")):
+        with usable(self.env_name("providers_file"), self.providers_file):
             return providers.read(_toml(self.providers_file), self.credentials())
 
     def callbacks(self, door_port: int) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ class LearningSettings(Section):
     @cached_property
     def curriculum(self) -> Curriculum:
         """The curriculum of the folder; read once, for that takes a while."""
-        with usable(self.env_name("curriculum_folder")):
+        with usable(self.env_name("curriculum_folder"), self.curriculum_folder):
             return read_curriculum(self.curriculum_folder)
 
 

@@ -1,9 +1,10 @@
 """When a task fires: once, every so often, or by cron in a time zone; and what of it was missed while nobody looked."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -128,19 +129,29 @@ class Due:
 def due(schedule: Schedule, first: datetime, now: datetime, make_up: int, count_limit: int) -> Due:
     """Sorts out the fires from `first` (not yet fired) to `now`: the newest `make_up` (at least 1) are made, older ones are missed.
 
-    Looks at no more than `count_limit` of them; past that, the rest is neither made nor counted.
+    Counts no more than `count_limit` of them. Past that it looks for the newest from now backwards, not at what lies between.
     """
-    newest: deque[datetime] = deque(maxlen=max(1, make_up))
-    missed: list[datetime] = []
+    owed: list[datetime] = []
     moment: datetime | None = first
-    looked = 0
     following = fires(schedule, first)
-    while moment is not None and moment <= now and looked < count_limit:
-        if len(newest) == newest.maxlen:
-            missed.append(newest[0])
-        newest.append(moment)
-        looked += 1
+    while moment is not None and moment <= now and len(owed) < count_limit:
+        owed.append(moment)
         moment = next(following, None)
+    made = max(1, make_up)
     if moment is not None and moment <= now:
+        owed += _newest(schedule, owed[-1], now, made + 1, (moment - first) / count_limit)
         moment = next_fire(schedule, now)
-    return Due(tuple(newest), len(missed), missed[0] if missed else None, missed[-1] if missed else None, moment)
+    missed = owed[:-made]
+    count = min(len(missed), count_limit)
+    return Due(tuple(owed[-made:]), count, missed[0] if missed else None, missed[-1] if missed else None, moment)
+
+
+def _newest(schedule: Schedule, after: datetime, now: datetime, number: int, step: timedelta) -> Sequence[datetime]:
+    """The newest fires up to now, as many as there are after a moment; `step` is about how far they are from each other."""
+    back = step * number
+    while True:
+        begin = max(after, now - back)
+        found = deque(takewhile(lambda moment: moment <= now, fires(schedule, begin)), maxlen=number)
+        if len(found) == number or begin == after:
+            return found
+        back *= 2

@@ -1,11 +1,15 @@
 """Settings of the orchestration service: limits of DAGs, how runs are driven, how tasks catch up, where the intents come from."""
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from mesh.settings import Section, setting
+from mesh.settings import Section, setting, usable
+from services.orchestration import examples
+from services.orchestration.examples import Examples
 
 _INTENTS = Path(__file__).parent / "data" / "intents.json"
 _MODELS = Path(__file__).resolve().parents[2] / "build" / "models"
@@ -53,3 +57,16 @@ class OrchestrationSettings(Section):
     catch_up_fires: int = setting(1, "Fires of a task that are made up after they were missed, the newest first.", low=1, high=100)
     max_missed_counted: int = setting(10_000, "Missed fires of a task that are counted at a time.", low=1, high=100_000)
     watch_heartbeat: timedelta = setting(timedelta(seconds=10), "Longest silence of WatchRun when the caller names none.")
+
+    def check(self) -> None:
+        """SettingError for intents that cannot be read, and a place for the classifier that is no folder."""
+        _ = self.examples
+        with usable(self.env_name("model_folder"), self.model_folder):
+            if self.model_folder.exists() and not self.model_folder.is_dir():
+                raise ValueError(f"{self.model_folder} is no folder; name another one")
+
+    @cached_property
+    def examples(self) -> Examples:
+        """The intents of the file; read once."""
+        with usable(self.env_name("intents_file"), self.intents_file):
+            return examples.read(json.loads(self.intents_file.read_text()))

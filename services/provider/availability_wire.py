@@ -31,6 +31,7 @@ def to_entry(entry: Entry) -> health_pb2.AvailabilityEntry:
         priority=health_pb2.Priority.ValueType(entry.priority),
         failures_in_row=entry.failures_in_row,
         in_flight=entry.in_flight,
+        reason=entry.why,
     )
     if entry.seen is not None:
         message.window.CopyFrom(to_window(entry.seen))

@@ -203,6 +203,9 @@ class Usage(Struct, frozen=True):
     reasoning_tokens: int = 0
     # of those written to the cache, those that it keeps for an hour, which cost more
     hour_cache_tokens: int = 0
+    # of the input, those of sound; of those read from the cache, those of sound
+    audio_tokens: int = 0
+    cached_audio_tokens: int = 0
 
 
 NONE_USED = Usage()

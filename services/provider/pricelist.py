@@ -10,6 +10,8 @@ from services.provider.money import CURRENCY, MoneyError, parse, show
 from services.provider.pricing import Price, Rate
 
 Key = tuple[str, str]
+# what a price need not have, in the order of Rate
+_OPTIONAL = ("cached_input", "cache_write", "audio_input", "cached_audio")
 
 
 class RegistryError(ValueError):
@@ -62,12 +64,12 @@ def _row(rate: Rate) -> dict[str, str]:
 
 def _rate(where: str, row: Mapping[str, Any]) -> Rate:
     try:
-        cached, written = (parse(row[name]) if name in row else None for name in ("cached_input", "cache_write"))
-        rate = Rate(parse(row["input"]), parse(row["output"]), cached, written)
+        rest = [parse(row[name]) if name in row else None for name in _OPTIONAL]
+        rate = Rate(parse(row["input"]), parse(row["output"]), *rest)
     except (MoneyError, KeyError, TypeError) as error:
         raise RegistryError(
             f'{where}: write prices per million tokens as text, e.g. input = "0.25", output = "2" ({error})'
         ) from error
-    if rate.input < 0 or rate.output < 0 or (cached or 0) < 0 or (written or 0) < 0:
+    if any((amount or 0) < 0 for amount in (rate.input, rate.output, *rest)):
         raise RegistryError(f"{where}: a price cannot be negative")
     return rate

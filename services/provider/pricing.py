@@ -9,12 +9,14 @@ _HOUR_CACHE = 2
 
 
 class Rate(Struct, frozen=True):
-    """Prices in nano units for one million tokens; None when input read from or written to the cache has no price of its own."""
+    """Prices in nano units for one million tokens; None where a kind of input (of the cache, of sound) has none of its own."""
 
     input: int
     output: int
     cached_input: int | None = None
     cache_write: int | None = None
+    audio_input: int | None = None
+    cached_audio: int | None = None
 
 
 class Price(Struct, frozen=True, dict=True):
@@ -44,19 +46,28 @@ class Price(Struct, frozen=True, dict=True):
         cached_input_tokens: int = 0,
         cache_write_tokens: int = 0,
         hour_cache_tokens: int = 0,
+        *,
+        audio_tokens: int = 0,
+        cached_audio_tokens: int = 0,
     ) -> int:
         """Nano units, rounded up once at the end so that a budget is never undercounted.
 
         `input_tokens` include those read from and written to the cache, which are charged once, at their own rate if any; of those
-        written `hour_cache_tokens` are kept for an hour.
+        written `hour_cache_tokens` are kept for an hour. Of the input `audio_tokens` are sound, of those read from the cache
+        `cached_audio_tokens`.
         """
         rate = self.rate(input_tokens)
         read_rate = rate.input if rate.cached_input is None else rate.cached_input
         write_rate = rate.input if rate.cache_write is None else rate.cache_write
         hour_rate = write_rate if rate.cache_write is None else max(write_rate, _HOUR_CACHE * rate.input)
+        audio_rate = rate.input if rate.audio_input is None else rate.audio_input
+        cached_audio_rate = read_rate if rate.cached_audio is None else rate.cached_audio
+        fresh_audio = audio_tokens - cached_audio_tokens
         parts = (
-            (input_tokens - cached_input_tokens - cache_write_tokens) * rate.input,
-            cached_input_tokens * read_rate,
+            (input_tokens - cached_input_tokens - cache_write_tokens - fresh_audio) * rate.input,
+            fresh_audio * audio_rate,
+            (cached_input_tokens - cached_audio_tokens) * read_rate,
+            cached_audio_tokens * cached_audio_rate,
             (cache_write_tokens - hour_cache_tokens) * write_rate,
             hour_cache_tokens * hour_rate,
             output_tokens * rate.output,

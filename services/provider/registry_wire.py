@@ -17,7 +17,7 @@ _NAMES = {number: name for name, number in _DIALECTS.items()}
 _TEXTS = ("display_name", "base_url", "address", "region", "data_policy", "path", "auth_header", "api_version")
 _TIMEOUTS = ("connect", "first_byte", "idle", "total")
 _BATCH = ("batch_texts", "batch_tokens")
-_RATES = ("input", "output", "cached_input", "cache_write")
+_RATES = ("input", "output", "cached_input", "cache_write", "audio_input", "cached_audio")
 
 
 def from_provider(message: api.ProviderDefinition) -> dict[str, Any]:

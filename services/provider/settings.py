@@ -1,11 +1,20 @@
 """Settings of the provider service."""
 
+import json
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from mesh.settings import CHECKOUT, Section, setting
+from mesh import vault
+from mesh.settings import CHECKOUT, Section, SettingError, setting, usable
+from services.provider import money
+from services.provider.pricelist import PriceList, read_price, read_prices
+from services.provider.pricing import Price
+from services.provider.registry_tables import build_registry
 
 HERE = Path(__file__).parent
 
@@ -42,6 +51,7 @@ class ProviderSettings(Section):
     require_key: str = setting(
         "auto",
         "Leave providers without a key out of selection: `always`, `never` (callers hold keys) or `auto` (once any has a key).",
+        choices=("always", "never", "auto"),
     )
     weight_cost: float = setting(30.0, "Weight of cheapness in a balanced selection.", low=0, high=1000)
     weight_quality: float = setting(40.0, "Weight of quality in a balanced selection.", low=0, high=1000)
@@ -73,7 +83,7 @@ class ProviderSettings(Section):
     degraded_after: int = setting(3, "Failures in a row after which a provider is called degraded.", low=1, high=1000)
     look_interval: timedelta = setting(timedelta(seconds=30), "How often the addresses of local providers are looked at.")
     look_timeout: timedelta = setting(timedelta(seconds=1), "How long such a look waits for an answer.")
-    health_bucket: timedelta = setting(timedelta(seconds=30), "Granularity of the rolling health windows; at least 1s.")
+    health_bucket: timedelta = setting(timedelta(seconds=30), "Granularity of the rolling health windows; at least 1s.", low=1)
     health_buckets: int = setting(10, "How many such buckets a health window holds.", low=2, high=60)
     health_memory: timedelta = setting(
         timedelta(hours=1), "How long after it ended a cooldown still makes the next one of its kind longer.", low=0
@@ -116,7 +126,7 @@ class ProviderSettings(Section):
     retry_longest: timedelta = setting(timedelta(seconds=8), "Longest backoff.", low=0)
     retry_share: float = setting(0.2, "Retries of a process, as a share of its calls within `retry_window`.", low=0, high=10)
     retry_minimum: float = setting(1.0, "Retries a second that are always allowed.", low=0, high=10_000)
-    retry_window: timedelta = setting(timedelta(seconds=10), "Window of the retry budget; at least 1s.")
+    retry_window: timedelta = setting(timedelta(seconds=10), "Window of the retry budget; at least 1s.", low=1)
     attempt_timeout: timedelta = setting(timedelta(minutes=10), "How long one call to a provider may take.")
     first_token_timeout: timedelta = setting(timedelta(minutes=1), "How long the first token of a stream may take.")
     whole_answer_timeout: timedelta = setting(
@@ -200,7 +210,9 @@ class ProviderSettings(Section):
         0.3, "How far LEARNED strays from what it expects to learn more, in standard deviations; 0: not at all.", low=0, high=10
     )
     learned_outcomes: int = setting(5000, "Outcomes that learned selection remembers; the newest stay.", low=1, high=20_000)
-    learned_half_life: timedelta = setting(timedelta(days=60), "After this time an outcome counts half as much; at least 1h.")
+    learned_half_life: timedelta = setting(
+        timedelta(days=60), "After this time an outcome counts half as much; at least 1h.", low=3600
+    )
     learned_rating_time: timedelta = setting(timedelta(days=14), "How long a selection's prompt can still be rated.", low=0)
     learned_failure_weight: float = setting(
         0.2, "What an answer that was malformed, cut off or refused counts, a rating counting 1.", low=0, high=1
@@ -216,3 +228,47 @@ class ProviderSettings(Section):
     prefix_least_tokens: int = setting(
         1024, "Tokens of instructions and tools from which on a provider is taken to cache them.", low=1, high=10_000_000
     )
+
+    def check(self) -> None:
+        """SettingError for files, prices, a budget or keys that cannot be used."""
+        with usable(self.env_name("registry_file"), self.registry_file):
+            build_registry(self.table, self.prices)
+        _ = self.default_price
+        with usable(self.env_name("default_budget")):
+            if self.default_budget and money.parse(self.default_budget) <= 0:
+                raise ValueError(f"{self.default_budget!r} is no limit; write an amount above 0, or nothing for no budget")
+        for key in (self.encryption_key, *self.encryption_old_keys):
+            # without the value: it may be a key with a slip of the pen
+            with usable(self.env_name("encryption_key" if key is self.encryption_key else "encryption_old_keys")):
+                _ = key and vault.read_key(key)
+
+    @cached_property
+    def table(self) -> Mapping[str, Any]:
+        """The registry file's table; read once."""
+        with usable(self.env_name("registry_file"), self.registry_file):
+            return tomllib.loads(self.registry_file.read_text())
+
+    @cached_property
+    def prices(self) -> PriceList:
+        """The list prices, with what the operator puts over them; read once."""
+        with usable(self.env_name("prices_file"), self.prices_file):
+            prices = read_prices(json.loads(self.prices_file.read_text()))
+        if not self.price_overrides_file.name:
+            return prices
+        with usable(self.env_name("price_overrides_file"), self.price_overrides_file):
+            return prices.overridden(read_prices(tomllib.loads(self.price_overrides_file.read_text())))
+
+    @cached_property
+    def default_price(self) -> Price | None:
+        """The price of a model that has none; None: such a model is refused."""
+        given = {"input": self.default_input_price, "output": self.default_output_price}
+        if not any(given.values()):
+            return None
+        names = [self.env_name(name) for name in ("default_input_price", "default_output_price")]
+        if not all(given.values()):
+            raise SettingError(f"set both {' and '.join(names)}, or neither")
+        with usable(", ".join(names)):
+            price = read_price("the default price", given)
+            if price.free:
+                raise ValueError("the default price must be above 0; to refuse what has no price, leave both empty")
+            return price

@@ -13,6 +13,19 @@ async def test_the_first_page_opens_and_says_how_the_mesh_does(room: Room) -> No
     await expect(room.page.locator("header.frame .state")).to_contain_text("serve")
 
 
+async def test_an_address_of_no_page_says_so_and_offers_those_there_are(room: Room) -> None:
+    """Also one that cannot be decoded; nothing in the navigation is current, and a link leads on."""
+    for address in ("nope", "nope/further?a=b", "%E0"):
+        page = await room.open(address)
+        await expect(page).to_have_title("No such page · TooLoo")
+        await expect(page.get_by_role("heading", name="No such page")).to_be_visible()
+        await expect(page.locator("header.frame [aria-current]")).to_have_count(0)
+    links = page.locator("main li a")
+    assert await links.all_text_contents() == await page.locator("header.frame nav a").all_text_contents()
+    await links.filter(has_text="Runs").click()
+    await expect(page).to_have_title("Runs · TooLoo")
+
+
 async def test_it_is_driven_by_keys_alone(room: Room) -> None:
     """The first Tab is the way past the navigation, `?` names the keys, Escape closes, `t` changes the theme for good."""
     page = await room.open("")

@@ -9,8 +9,9 @@ from envoy.testing import door_on_free_ports, running_door
 from gateway import logfiles
 from gateway.logfiles import Budget, read_back
 from gateway.loglines import Filter
-from gateway.rotating import AccessLog, reopening, shift
+from gateway.rotating import AccessLog, reopening
 from gateway.settings import SystemSettings
+from mesh.logfile import shift
 from tests.support.mesh import eventually
 
 

@@ -103,7 +103,7 @@ async def test_it_refuses_a_stream_that_would_drop_events(tmp_path: Path, settin
 
 async def test_it_refuses_a_way_that_it_does_not_know(tmp_path: Path) -> None:
     """The refusal names the ways."""
-    with pytest.raises(SettingError, match="sqlite or jetstream"):
+    with pytest.raises(SettingError, match="sqlite, jetstream"):
         async with running_bus(tmp_path, {"TOOLOO_BUS_WAY": "kafka"}):
             pass
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
 from tooloo.provider.v1 import burst_service_pb2 as bursts
 from tooloo.provider.v1 import chat_pb2
 from tooloo.provider.v1 import completion_service_pb2 as api
@@ -17,6 +18,7 @@ from tooloo.provider.v1.health_pb2 import FailureKind
 from tooloo.provider.v1.registry_service_pb2 import (
     ListProviderKeysRequest,
     ListProvidersRequest,
+    UpdateProviderKeyRequest,
     UpdateProviderRequest,
 )
 from tooloo.provider.v1.registry_service_pb2_grpc import RegistryServiceStub
@@ -118,6 +120,19 @@ async def test_a_limited_key_is_skipped(desk: Desk) -> None:
     assert desk.far.keys == ["key-a", "key-b", "key-b"]
     await desk.ask(SMALL)
     assert desk.far.keys[-1] == "key-a", "another model of the provider is not limited"
+
+
+async def test_who_had_a_key_is_not_called_without_one(desk: Desk) -> None:
+    """The only key of a provider that would take callers without any has ended: it is not called, and another one answers."""
+    key, end = await desk.add_key("acme", "key-a"), Timestamp()
+    end.FromDatetime(desk.bench.host.clock.now())
+    await RegistryServiceStub(desk.bench.channel).UpdateProviderKey(UpdateProviderKeyRequest(key_id=key, end_time=end))
+    found = await refused(desk.ask(BIG))
+    assert (found.code, found.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "NO_CANDIDATE")
+    assert "no key that can be used" in found.message
+    assert not desk.far.asked
+    assert (await desk.ask("auto")).account.provider_id != "acme"
+    assert desk.far.keys == [""]
 
 
 async def test_a_list_of_keys_says_when_each_was_used(desk: Desk) -> None:

@@ -65,6 +65,20 @@ async def test_operators_take_out_and_put_back(house: House) -> None:
     ]  # fmt: skip
 
 
+async def test_each_line_of_what_is_troubled_says_why(house: House) -> None:
+    """Also a provider that nobody took out: without a key, or with a part of it out, in the words of its status."""
+    reasons = []
+    for _ in range(2):
+        found = await house.stub.ListAvailability(api.ListAvailabilityRequest(only_troubled=True))
+        assert all(entry.reason for entry in found.entries)
+        assert (found.entries[0].provider_id, found.entries[0].model) == ("acme", "")
+        assert found.entries[0].reason == (await house.status()).state_reason
+        reasons.append(found.entries[0].reason)
+        await house.stub.DrainAvailability(api.DrainAvailabilityRequest(provider_id="acme", model="big", reason="upgrade"))
+    assert reasons[0] == "no key: add one with AddProviderKey"
+    assert reasons[1].startswith("providers/acme/models/big is out")
+
+
 async def test_operators_clear_cooldowns_and_breakers(house: House) -> None:
     """Of a provider with all that is part of it; afterwards one failure does not open it again."""
     for _ in range(5):

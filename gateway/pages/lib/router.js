@@ -2,9 +2,18 @@
 
 import { Signal } from './store.js'
 
+/** A part of an address as text; one that is mistyped, e.g. cut off after a `%`, stands for itself. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    return part
+  }
+}
+
 function read() {
   const [path, query = ''] = location.hash.replace(/^#\/?/, '').split('?')
-  const [page, ...rest] = path.split('/').map(decodeURIComponent)
+  const [page, ...rest] = path.split('/').map(decoded)
   return { page, rest, params: Object.fromEntries(new URLSearchParams(query)) }
 }
 

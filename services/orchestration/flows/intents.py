@@ -6,10 +6,10 @@ from tooloo.orchestration.v1 import orchestration_service_pb2 as pb
 from mesh import errors
 from mesh.db import Transaction
 from services.orchestration import events, slots, wire, workflow_store
+from services.orchestration.examples import Intent
 from services.orchestration.flows.base import Calls, Context
 from services.orchestration.intent import Reading
 from services.orchestration.records import Binding
-from services.orchestration.workers.classifier import Examples
 
 _SHOWN_EXAMPLES = 5
 
@@ -81,7 +81,7 @@ async def _workflow_started_by(tx: Transaction, reading: Reading) -> str:
     return binding.workflow_id if binding and reading.confidence >= binding.min_confidence else ""
 
 
-def _message(known: Examples, binding: Binding | None) -> intent_pb2.Intent:
+def _message(known: Intent, binding: Binding | None) -> intent_pb2.Intent:
     return intent_pb2.Intent(
         name=known.name,
         description=known.description,

@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,25 +22,12 @@ _RETRY_S = 30.0
 _SOON = timedelta(seconds=2)
 
 
-@dataclass(frozen=True)
-class Examples:
-    """An intent as the file has it."""
-
-    name: str
-    description: str
-    texts: tuple[str, ...]
-
-
 class Classifier:
     """Reads intents from texts. Until `prepare` has ended, readers wait."""
 
     def __init__(self, settings: OrchestrationSettings) -> None:
         self._settings = settings
-        document = json.loads(settings.intents_file.read_text())
-        self.intents = {
-            entry["name"]: Examples(entry["name"], entry["description"], tuple(entry["examples"])) for entry in document["intents"]
-        }
-        self._out_of_scope = tuple(document["outOfScope"])
+        self.intents = settings.examples.intents
         self._model: intent.Model | None = None
         self._ready = asyncio.Event()
 
@@ -73,7 +59,7 @@ class Classifier:
 
     def _pairs(self) -> list[tuple[str, str]]:
         known = [(text, entry.name) for entry in self.intents.values() for text in entry.texts]
-        return known + [(text, intent.OUT_OF_SCOPE) for text in self._out_of_scope]
+        return known + [(text, intent.OUT_OF_SCOPE) for text in self._settings.examples.out_of_scope]
 
     def _model_file(self) -> Path:
         """Named after what the model depends on: other examples, another model."""

@@ -102,7 +102,7 @@ class Advisor:
 
         prompts: list[Features] = []
         outcomes: list[Outcome] = []
-        half_life = max(self._known.settings.learned_half_life.total_seconds(), 3600.0)
+        half_life = self._known.settings.learned_half_life.total_seconds()
         unknown = len(rows)
         for row in rows:
             weight = row.weight * 0.5 ** (max((now - row.time).total_seconds(), 0.0) / half_life)

@@ -100,7 +100,15 @@ def _used(query: Query, end: End, usage: Usage) -> reserving.Used:
 def price_of(price: Price, usage: Usage) -> int:
     """What a usage costs, in nano units."""
     cached, written = usage.cached_input_tokens, usage.cache_write_tokens
-    return price.cost(usage.input_tokens, usage.output_tokens, cached, written, usage.hour_cache_tokens)
+    return price.cost(
+        usage.input_tokens,
+        usage.output_tokens,
+        cached,
+        written,
+        usage.hour_cache_tokens,
+        audio_tokens=usage.audio_tokens,
+        cached_audio_tokens=usage.cached_audio_tokens,
+    )
 
 
 async def lose(host: Host, tx: Transaction, known: Known, query: Query, came: Came | None) -> None:

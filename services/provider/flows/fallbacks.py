@@ -35,21 +35,26 @@ async def callable_of(tx: Transaction, known: Known, keyring: Keyring, targets: 
         if model is None or provider is None or not model.enabled or not provider.callable:
             continue
         if target.provider_id not in keys:
-            keys[target.provider_id] = await _keys(tx, keyring, provider, seed)
+            keys[target.provider_id] = await _keys(tx, known, keyring, provider, seed)
         if keys[target.provider_id]:
             found.append(_candidate(model, keys[target.provider_id]))
     return Callable(tuple(found), keys)
 
 
-async def _keys(tx: Transaction, keyring: Keyring, provider: Provider, seed: str) -> tuple[Key, ...]:
+async def _keys(tx: Transaction, known: Known, keyring: Keyring, provider: Provider, seed: str) -> tuple[Key, ...]:
     found = await keyring.keys_of(tx, provider.provider_id, seed)
-    return found or (() if provider.needs_key else (NO_KEY,))
+    return found or (() if _wants_key(known, provider) else (NO_KEY,))
+
+
+def _wants_key(known: Known, provider: Provider) -> bool:
+    """Whether it is not to be called without a key: one whose keys have ended, or cannot be opened, is none that takes anybody."""
+    return provider.needs_key or known.had_key(provider.provider_id)
 
 
 def may_call(known: Known, provider_id: str) -> bool:
     """Whether a provider has an address, and a key where it needs one."""
     provider = known.registry.providers.get(provider_id)
-    return provider is not None and provider.callable and (not provider.needs_key or bool(known.keys_of(provider_id)))
+    return provider is not None and provider.callable and (not _wants_key(known, provider) or bool(known.keys_of(provider_id)))
 
 
 def _candidate(model: Model, keys: tuple[Key, ...]) -> Candidate:

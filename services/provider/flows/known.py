@@ -1,8 +1,6 @@
 """What the service knows: the registry (its file, and what was registered since), which providers have a key, the settings."""
 
-import json
 import logging
-import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -19,7 +17,7 @@ from services.provider.flows.unnoted import Unnoted
 from services.provider.health import ProviderHealth, State, judge
 from services.provider.keys import ENVIRONMENT
 from services.provider.overlay import Change, lay_over
-from services.provider.pricelist import PriceList, RegistryError, read_price, read_prices
+from services.provider.pricelist import PriceList, RegistryError
 from services.provider.pricing import Price
 from services.provider.registry import Model, Provider, Registry
 from services.provider.registry_tables import build_registry
@@ -27,7 +25,6 @@ from services.provider.routing import HalfPoints, Strategy, Weights
 from services.provider.settings import ProviderSettings
 
 log = logging.getLogger(__name__)
-_REQUIRE_KEY = ("auto", "always", "never")
 
 
 class _Snapshot(Struct, frozen=True):
@@ -58,7 +55,7 @@ class Known:
         self.environment_keys = environment_keys
         self._table = table
         self._prices = prices
-        self._default_price = _default_price(settings)
+        self._default_price = settings.default_price
         # the settings as the rules that the domain asks for
         self.grain, self.breaker, self.tuning = rules.grain(settings), rules.breaker(settings), rules.tuning(settings)
         # where cheapness and speed count one half
@@ -102,6 +99,10 @@ class Known:
             # keys of a provider that is gone are nobody's
             keys = {provider_id: ids for provider_id, ids in keys.items() if provider_id in registry.providers}
             self._now = _Snapshot(stamp, registry, frozenset(keys), keys, ends)
+
+    def had_key(self, provider_id: str) -> bool:
+        """Whether a provider was given any key, one that has ended or cannot be opened included."""
+        return bool(self._now.keys.get(provider_id))
 
     def keys_of(self, provider_id: str) -> tuple[str, ...]:
         """Ids of a provider's keys whose end has not come."""
@@ -201,30 +202,13 @@ def _why(state: State, provider: Provider, health: ProviderHealth) -> str:
 
 
 def read(settings: ProviderSettings, environment: Mapping[str, str], clock: Clock | None = None) -> Known:
-    """Reads the registry and price files; RegistryError names what does not fit. Keys of the environment are read here."""
-    if settings.require_key not in _REQUIRE_KEY:
-        raise RegistryError(f"TOOLOO_PROVIDER_REQUIRE_KEY is {settings.require_key!r}; write one of {', '.join(_REQUIRE_KEY)}")
-    table = tomllib.loads(settings.registry_file.read_text())
-    prices = read_prices(json.loads(settings.prices_file.read_text()))
-    if settings.price_overrides_file.name:
-        prices = prices.overridden(read_prices(tomllib.loads(settings.price_overrides_file.read_text())))
-    keys = {name: key for name, entry in table.get("providers", {}).items() if (key := _key(entry, environment))}
-    return Known(settings, table, prices, keys, clock)
+    """What the settings say and name. Keys of the environment are read here."""
+    entries = settings.table.get("providers", {}).items()
+    keys = {name: key for name, entry in entries if (key := _key(entry, environment))}
+    return Known(settings, settings.table, settings.prices, keys, clock)
 
 
 def _key(entry: Mapping[str, Any], environment: Mapping[str, str]) -> str:
     """The first key that the variables of a provider hold; "" when none does."""
     found = (environment.get(name, "").strip() for name in entry.get("key_environment", ()))
     return next(filter(None, found), "")
-
-
-def _default_price(settings: ProviderSettings) -> Price | None:
-    given = {"input": settings.default_input_price, "output": settings.default_output_price}
-    if not any(given.values()):
-        return None
-    if not all(given.values()):
-        raise RegistryError("set both TOOLOO_PROVIDER_DEFAULT_INPUT_PRICE and TOOLOO_PROVIDER_DEFAULT_OUTPUT_PRICE, or neither")
-    price = read_price("the default price of the settings", given)
-    if price.free:
-        raise RegistryError("the default price must be above 0; to refuse what has no price, leave both settings empty")
-    return price

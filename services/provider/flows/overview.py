@@ -15,7 +15,10 @@ from services.provider.registry import Provider
 
 
 class Entry(Struct, frozen=True):
-    """How available one thing is; `seen` is None for what no window is kept of."""
+    """How available one thing is; `seen` is None for what no window is kept of.
+
+    `why` says what is not as it should be where it is not `out` itself.
+    """
 
     resource: Resource
     state: State
@@ -24,6 +27,7 @@ class Entry(Struct, frozen=True):
     failures_in_row: int = 0
     in_flight: int = 0
     seen: Figures | None = None
+    why: str = ""
 
     @property
     def troubled(self) -> bool:
@@ -49,8 +53,9 @@ class _Everything(Struct, frozen=True):
         priority = available.priority(resource, keys)
         if resource == Resource(resource.provider_id):
             health = self.healths.get(resource.provider_id, ProviderHealth())
-            state, _ = self.known.state(self.known.registry.providers[resource.provider_id], health, available)
-            return Entry(resource, state, priority, out, health.failures_in_row)
+            state, why = self.known.state(self.known.registry.providers[resource.provider_id], health, available)
+            why = "" if state is State.AVAILABLE else why
+            return Entry(resource, state, priority, out, health.failures_in_row, why=why)
         condition = available.conditions.get(resource, Condition())
         state = State.UNAVAILABLE if out is not None else condition.state_at(resource, available.now)
         return Entry(

@@ -17,7 +17,14 @@ from genai_prices.types import ClauseEquals, ClauseOr, ModelInfo, ModelPrice, Ti
 
 TARGET = Path(__file__).parents[1] / "prices.json"
 COPIED = ("anthropic", "deepseek", "google", "groq", "mistral", "openai", "openrouter", "x-ai")
-FIELDS = {"input": "input_mtok", "output": "output_mtok", "cached_input": "cache_read_mtok", "cache_write": "cache_write_mtok"}
+FIELDS = {
+    "input": "input_mtok",
+    "output": "output_mtok",
+    "cached_input": "cache_read_mtok",
+    "cache_write": "cache_write_mtok",
+    "audio_input": "input_audio_mtok",
+    "cached_audio": "cache_audio_read_mtok",
+}
 _NANO = Decimal("0.000000001")
 
 

@@ -11,12 +11,10 @@ from services.provider.health_window import Grain
 from services.provider.retrying import RetryBudget, RetryPolicy
 from services.provider.settings import ProviderSettings
 
-_SECOND = timedelta(seconds=1)
-
 
 def grain(settings: ProviderSettings) -> Grain:
     """How the rolling windows are cut."""
-    return Grain(max(settings.health_bucket, _SECOND), settings.health_buckets)
+    return Grain(settings.health_bucket, settings.health_buckets)
 
 
 def breaker(settings: ProviderSettings) -> Rule:
@@ -78,7 +76,7 @@ def limits(settings: ProviderSettings, deadline: timedelta, *, silent: bool) -> 
 
 def retry_budget(settings: ProviderSettings) -> RetryBudget:
     """The retries of this process."""
-    return RetryBudget(settings.retry_share, settings.retry_minimum, max(settings.retry_window, _SECOND))
+    return RetryBudget(settings.retry_share, settings.retry_minimum, settings.retry_window)
 
 
 def memory(settings: ProviderSettings) -> timedelta:

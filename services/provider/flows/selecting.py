@@ -256,7 +256,10 @@ def refusal(ranked: Sequence[Ranked], model: str) -> errors.Refusal:
     """Why nothing is left: the commonest reason as metadata, and the sentence of the first candidate that has it."""
     commonest = routing.commonest_exclusion(ranked)
     if commonest is None:
-        subject, what = f"models/{model}", "no model that could take this can be called from here: it has no address or no key"
+        subject, what = (
+            f"models/{model}",
+            "no model that could take this can be called from here: it has no address, or no key that can be used",
+        )
         return errors.failed_precondition(subject, what, reason=ErrorReason.ERROR_REASON_NO_CANDIDATE)
     example = next(item for item in ranked if item.exclusion is commonest)
     name, why = example.option.model, example.detail

@@ -8,7 +8,6 @@ from typing import ClassVar
 import pytest
 
 from envoy.settings import DoorSettings
-from mesh import logs
 from mesh.catalogue import PORTS, RESERVED_PORTS
 from mesh.settings import MeshSettings, Section, SettingError, duration, setting, usable
 from services.analytics.settings import AnalyticsSettings
@@ -92,7 +91,7 @@ def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, content: bytes | No
 def test_a_log_level_that_there_is_not_is_refused(level: str) -> None:
     """By the name of its setting, before anything is changed."""
     with pytest.raises(SettingError, match=r"TOOLOO_LOG_LEVEL.*DEBUG, INFO"):
-        logs.setup("sample", level)
+        MeshSettings.load({"TOOLOO_LOG_LEVEL": level})
 
 
 def test_a_named_file_that_is_missing_is_refused(tmp_path: Path) -> None:

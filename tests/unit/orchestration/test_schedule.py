@@ -1,7 +1,7 @@
 """Schedules: fires grow strictly, daylight saving is right, and what was missed is counted."""
 
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 
 import pytest
 from hypothesis import given
@@ -148,18 +148,35 @@ def test_of_many_missed_fires_the_newest_is_made() -> None:
     assert due == schedule.Due((NOON + 5 * MINUTE,), 4, NOON + MINUTE, NOON + 4 * MINUTE, NOON + 6 * MINUTE)
 
 
-@given(schedules, moments, st.timedeltas(timedelta(0), timedelta(days=30)), st.integers(1, 4), st.integers(1, 50))
+@pytest.mark.parametrize(
+    ("rhythm", "newest"),
+    [
+        (Every(MINUTE, NOON), timedelta(days=300)),
+        (Cron("* * * * *", ""), timedelta(days=300)),
+        # every minute of June: the newest is long past as well
+        (Cron("* * * 6 *", ""), timedelta(days=29, hours=11, minutes=59)),
+    ],
+)
+def test_beyond_what_is_counted_the_newest_is_made(rhythm: schedule.Schedule, newest: timedelta) -> None:
+    """The last fire before now, and not the last one that was counted; those told as missed reach up to it."""
+    due = schedule.due(rhythm, NOON + MINUTE, NOON + timedelta(days=300, seconds=30), make_up=1, count_limit=10_000)
+    assert due.fires == (NOON + newest,)
+    assert (due.missed_count, due.first_missed, due.last_missed) == (10_000, NOON + MINUTE, NOON + newest - MINUTE)
+
+
+@given(schedules, moments, st.timedeltas(timedelta(0), timedelta(days=4)), st.integers(1, 4), st.integers(1, 50))
 def test_nothing_due_is_made_twice_or_forgotten(
     rhythm: schedule.Schedule, after: datetime, down: timedelta, make_up: int, limit: int
 ) -> None:
-    """Made and missed fires together are those from the first to now, up to the limit, and the next one is after now."""
+    """Of all fires from the first to now the newest are made; the others are missed, and counted up to the limit."""
     first = schedule.next_fire(rhythm, after)
     if first is None:
         return
     now = first + down
     due = schedule.due(rhythm, first, now, make_up, limit)
-    owed = [first, *islice((fire for fire in schedule.fires(rhythm, first)), limit)]
-    owed = [fire for fire in owed if fire <= now][:limit]
+    owed = [first, *takewhile(lambda fire: fire <= now, schedule.fires(rhythm, first))]
+    missed = owed[:-make_up]
     assert list(due.fires) == owed[-make_up:]
-    assert due.missed_count == len(owed) - len(due.fires)
+    assert due.missed_count == min(len(missed), limit)
+    assert (due.first_missed, due.last_missed) == ((missed[0], missed[-1]) if missed else (None, None))
     assert due.following == schedule.next_fire(rhythm, now)

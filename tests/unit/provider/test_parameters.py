@@ -240,3 +240,13 @@ def test_marks_of_what_to_cache_go_to_who_takes_them() -> None:
             assert MARK.items() <= sent["tools"][0].items()
         else:
             assert (system["content"], result["content"]) == ("rules", "found")
+
+
+def test_a_mark_for_the_whole_request_goes_to_who_takes_marks() -> None:
+    """At the top of a request it stands for the last part that can be kept, at Anthropic and at OpenRouter."""
+    chat = AnthropicDoor().read({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], **LONG_MARK}).chat
+    for dialect, takes in (("anthropic", False), ("openai", True), ("openai", False)):
+        target = Target("p", "m", dialect, "http://nowhere", manner=Manner(cache_marks=takes))
+        sent = json.loads(DIALECTS[dialect].request(chat, target, stream=False).body)
+        assert sent.get("cache_control") == (LONG_MARK["cache_control"] if takes or dialect == "anthropic" else None)
+        assert json.dumps(sent).count("cache_control") == (takes or dialect == "anthropic")

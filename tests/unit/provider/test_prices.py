@@ -58,6 +58,26 @@ def test_what_is_written_to_a_cache_costs_what_its_source_says() -> None:
         assert 0 <= model.price.cost(9_000, 5, 4_000, 3_000) - expected * money.NANOS < 1, model.key
 
 
+def test_sound_costs_what_its_source_says() -> None:
+    """Several times what words cost at Google; charged once, beside what was read from the cache."""
+    heard = [model for model in PAID if model.price is not None and model.price.base.cached_audio is not None]
+    assert "gemini-2.5-flash" in {model.name for model in heard}
+    for model in heard:
+        expected = dearest_of_the_day(
+            model,
+            Usage(
+                input_tokens=9_000,
+                input_audio_tokens=5_000,
+                cache_read_tokens=4_000,
+                cache_audio_read_tokens=1_000,
+                output_tokens=5,
+            ),
+        )
+        assert model.price is not None
+        charged = model.price.cost(9_000, 5, 4_000, audio_tokens=5_000, cached_audio_tokens=1_000)
+        assert 0 <= charged - expected * money.NANOS < 1, model.key
+
+
 def test_the_copy_is_what_the_refresh_writes() -> None:
     """Nobody edited prices.json by hand: corrections belong in providers.toml, where a refresh does not lose them."""
     assert json.loads(refresh_prices.render(TAKEN)) == LIST

@@ -90,6 +90,25 @@ def test_gemini_adds_thoughts() -> None:
     assert gemini.usage_of(told) == Usage(55, 210, 40, 0, 200)
 
 
+def test_sound_is_told_by_kind() -> None:
+    """Gemini counts tokens by modality, cached ones too; OpenAI has one number."""
+    told = {
+        "promptTokenCount": 900,
+        "candidatesTokenCount": 5,
+        "cachedContentTokenCount": 400,
+        "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 400}, {"modality": "AUDIO", "tokenCount": 500}],
+        "cacheTokensDetails": [{"modality": "AUDIO", "tokenCount": 100}],
+    }
+    assert gemini.usage_of(told) == Usage(900, 5, 400, audio_tokens=500, cached_audio_tokens=100)
+    told["promptTokensDetails"] = [{"modality": "AUDIO", "tokenCount": 10**6}, "?"]
+    assert gemini.usage_of(told) == Usage(900, 5, 400, audio_tokens=600, cached_audio_tokens=100)
+    answered = {"prompt_tokens": 90, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 30, "audio_tokens": 50}}
+    usage = openai.read(answered)
+    assert usage == Usage(90, 5, 30, audio_tokens=50)
+    assert usage is not None
+    assert openai.write(usage)["prompt_tokens_details"] == {"cached_tokens": 30, "audio_tokens": 50}
+
+
 def test_each_token_is_charged_once() -> None:
     """Read from the cache at its rate, written to it at its rate, the rest at the input's: no token at two rates."""
     price = Price(Rate(3_000_000_000, 15_000_000_000, 300_000_000, 3_750_000_000))
@@ -98,6 +117,11 @@ def test_each_token_is_charged_once() -> None:
     # for an hour: twice the input, as Anthropic has it; nothing more at a provider that has no such cache
     assert price.cost(1_000_000, 0, 600_000, 300_000, 200_000) == 100_000 * 3000 + 600_000 * 300 + 100_000 * 3750 + 200_000 * 6000
     assert Price(Rate(3, 15)).cost(1_000_000, 0, 600_000, 300_000, 200_000) == 3
+    # sound at its own rate, where it has one
+    heard = Price(Rate(300_000_000, 0, 30_000_000, audio_input=1_000_000_000, cached_audio=100_000_000))
+    parts = 100_000 * 300 + 500_000 * 1000 + 300_000 * 30 + 100_000 * 100
+    assert heard.cost(1_000_000, 0, 400_000, audio_tokens=600_000, cached_audio_tokens=100_000) == parts
+    assert Price(Rate(3, 15)).cost(1_000_000, 0, 400_000, audio_tokens=600_000, cached_audio_tokens=100_000) == 3
 
 
 def _framed(event: dict[str, Any]) -> bytes:

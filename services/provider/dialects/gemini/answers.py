@@ -32,7 +32,19 @@ def usage_of(told: Any) -> Usage | None:
     thoughts = whole(told.get("thoughtsTokenCount"))
     cached = min(whole(told.get("cachedContentTokenCount")), prompt)
     output = whole(told.get("candidatesTokenCount")) + thoughts
-    return Usage(prompt, output, cached, 0, thoughts) if prompt or output else None
+    if not prompt and not output:
+        return None
+    cached_audio = min(_sound(told, "cacheTokensDetails"), cached)
+    fresh = _sound(told, "promptTokensDetails") + _sound(told, "toolUsePromptTokensDetails") - cached_audio
+    audio = min(max(fresh, 0), prompt - cached) + cached_audio
+    return Usage(prompt, output, cached, 0, thoughts, audio_tokens=audio, cached_audio_tokens=cached_audio)
+
+
+def _sound(told: dict[str, Any], name: str) -> int:
+    """The tokens of sound among those of a list by kind."""
+    kinds = told.get(name)
+    found = [each for each in kinds if isinstance(each, dict)] if isinstance(kinds, list) else []
+    return sum(whole(each.get("tokenCount")) for each in found if each.get("modality") == "AUDIO")
 
 
 class Pieces:

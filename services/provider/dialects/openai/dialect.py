@@ -15,6 +15,8 @@ from services.provider.target import Target
 from services.provider.texts import Texts, Vectors
 
 PATH = "/chat/completions"
+# whose callers mark what to cache (anthropic/requests.py)
+ANTHROPIC = "anthropic"
 
 
 class OpenAI(Dialect):
@@ -26,7 +28,10 @@ class OpenAI(Dialect):
     def body(self, chat: Chat, target: Target) -> dict[str, Any]:
         """A chat completion request."""
         manner = target.manner
-        return requests.write(chat if manner.cache_marks else unmarked(chat), target.model, send_reasoning=manner.send_reasoning)
+        body = requests.write(chat if manner.cache_marks else unmarked(chat), target.model, send_reasoning=manner.send_reasoning)
+        # at the top, as Anthropic has it, the mark stands for the last part that can be kept
+        mark = chat.hints.get(ANTHROPIC, {}).get("cache_control") if manner.cache_marks else None
+        return {**body, "cache_control": mark} if mark else body
 
     def request(self, chat: Chat, target: Target, *, stream: bool) -> Outgoing:
         """The request; the usage of a stream is always asked for."""

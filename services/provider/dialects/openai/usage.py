@@ -20,13 +20,17 @@ def read(told: Any) -> Usage | None:
     cached = min(cached, prompt)
     written = min(whole(of_prompt.get("cache_write_tokens")), prompt - cached)
     # zeros tell nothing: an answer that cost no token is none
-    return Usage(prompt, completion, cached, written, min(reasoning, completion)) if prompt or completion else None
+    if not prompt and not completion:
+        return None
+    audio = min(whole(of_prompt.get("audio_tokens")), prompt - cached - written)
+    return Usage(prompt, completion, cached, written, min(reasoning, completion), audio_tokens=audio)
 
 
 def write(usage: Usage) -> dict[str, Any]:
     """The usage as the official client reads it."""
     details = {"cached_tokens": usage.cached_input_tokens}
     details |= {"cache_write_tokens": usage.cache_write_tokens} if usage.cache_write_tokens else {}
+    details |= {"audio_tokens": usage.audio_tokens} if usage.audio_tokens else {}
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
