@@ -47,6 +47,7 @@ class Mesh:
             "TOOLOO_ADMIN_PORT": str(self.admin_port),
             # an answer that is to come may take longer on a machine that is busy with other tests
             "TOOLOO_DOOR_CALL_TIMEOUT": f"{_ANSWER_SECONDS}s",
+            "TOOLOO_DOOR_KEEPALIVE": "60s",
             **{f"TOOLOO_{name.upper()}_PORT": str(port) for name, port in self.ports.items()},
             **(env or {}),
         }
