@@ -16,9 +16,9 @@ from mesh.clock import Clock
 
 log = logging.getLogger(__name__)
 Ask = Callable[[], Awaitable[dict[str, Counted]]]
-_TIMEOUT, _GATHERED_S = 2.0, 0.02
-# what a question waits for samples: the first two after a sleep, with room for one that failed
-_PATIENCE = 5.0
+_TIMEOUT, _GATHERED_S = 5.0, 0.02
+# what a question waits for samples: the first two after a sleep, with room for one that failed; a busy machine takes its time
+_PATIENCE = 20.0
 
 
 def asking(admin_port: int) -> Ask:

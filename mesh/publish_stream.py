@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -47,6 +48,10 @@ class PublishStream:
             # nobody reads while there is nothing to read: the end would not be seen
             self._call.add_done_callback(self._read_on)
         try:
+            # a write that waited for the connection would wait for ever when the call is ended meanwhile; why there is none, the
+            # reader says
+            with suppress(grpc.aio.AioRpcError):
+                await self._call.wait_for_connection()
             while not listening.done():
                 request = None if self._busy else self._requests.next()
                 if request:

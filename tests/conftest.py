@@ -7,7 +7,7 @@ import os
 import signal
 import ssl
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ import hypothesis
 import pytest
 
 from mesh.transaction import Transaction
-from tests.support import remembering
+from tests.support import leaping, remembering
 
 if TYPE_CHECKING:
     from tests.support.sharing import SharingFiles
@@ -39,6 +39,12 @@ SLOWEST_FIRST = ("robustness", "browser", "fuzz", "journeys", "conformance", "in
 def what_is_remembered_is_true(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a service in this process remembers of its database is compared with the database whenever it is used."""
     monkeypatch.setattr(Transaction, "remembered", remembering.compared)
+
+
+@pytest.fixture
+def leap(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Lets so many seconds pass at once for whatever in this process waits for them."""
+    return leaping.leaps(monkeypatch)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -198,7 +198,7 @@ async def bench(folder: Path, settings: DoorSettings = SETTINGS, pages: Path | N
         async with (
             serving(socket, seen) as (answering, checks),
             running_door(door, folder, sockets),
-            httpx.AsyncClient(base_url=url) as rest,
+            httpx.AsyncClient(base_url=url, timeout=60) as rest,
             grpc.aio.insecure_channel(f"127.0.0.1:{door.port}") as channel,
         ):
             yield Bench(door, seen, answering, checks, rest, channel, folder)

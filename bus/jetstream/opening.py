@@ -4,8 +4,7 @@ import asyncio
 import logging
 import os
 import socket
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from bus.jetstream.ballast import Ballast
@@ -46,9 +45,39 @@ async def open_jetstream(
     connection = await Connection.open(nats)
     stack.push_async_callback(connection.close)
     _check_payload(connection, settings)
+    backoff, patience, until = Backoff(), nats.boot_timeout.total_seconds(), 0.0
+    while True:
+        began = clock.monotonic()
+        try:
+            async with AsyncExitStack() as attempt:
+                opened = await _opened(connection, settings, nats, clock, attempt, on_lost)
+                stack.push_async_callback(attempt.pop_all().aclose)
+                return opened
+        except Unreachable as error:
+            now = clock.monotonic()
+            # one that has waited for another bus to go has had answers for longer than that
+            if not until or now - began > patience:
+                until = now + patience
+            if now > until:
+                raise
+            log.warning("JetStream is not ready: %s", error)
+            await asyncio.sleep(backoff.wait())
+
+
+async def _opened(
+    connection: Connection,
+    settings: BusSettings,
+    nats: NatsSettings,
+    clock: Clock,
+    stack: AsyncExitStack,
+    on_lost: Callable[[BaseException], None],
+) -> tuple[JetStreamLog, JetStreamSubscriptionStore]:
+    """Makes what is missing, becomes the owner, and reads what stands there; Unreachable when NATS does not answer in between."""
     stream = Stream(connection, nats.stream)
     bucket, notes = Bucket(connection, f"{nats.stream}-state"), Bucket(connection, f"{nats.stream}-notes")
-    await _made(stream, (bucket, notes), nats)
+    await stream.ensure(log_config(nats))
+    for each in (bucket, notes):
+        await each.ensure(nats.replicas)
     ownership = Ownership(bucket, nats.owner or socket.gethostname(), nats.lease.total_seconds(), on_lost)
     await ownership.take()
     stack.push_async_callback(ownership.release)
@@ -71,20 +100,3 @@ def _check_payload(connection: Connection, settings: BusSettings) -> None:
             f"NATS takes messages of {connection.max_payload} bytes; an event of {settings.max_event_bytes} needs {needed}: raise "
             f"max_payload in nats.conf, or lower {BusSettings.env_name('max_event_bytes')}"
         )
-
-
-async def _made(stream: Stream, buckets: Iterable[Bucket], nats: NatsSettings) -> None:
-    """Makes stream and buckets; waits for a cluster that has no leader yet or is not whole, and raises Unreachable in the end."""
-    backoff, until = Backoff(), time.monotonic() + nats.boot_timeout.total_seconds()
-    while True:
-        try:
-            await stream.ensure(log_config(nats))
-            for bucket in buckets:
-                await bucket.ensure(nats.replicas)
-        except Unreachable as error:
-            if time.monotonic() > until:
-                raise
-            log.warning("JetStream is not ready: %s", error)
-            await asyncio.sleep(backoff.wait())
-            continue
-        return

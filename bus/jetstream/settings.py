@@ -38,7 +38,7 @@ class NatsSettings(Section):
     timeout: timedelta = setting(timedelta(seconds=2), "How long one request to NATS may take before it is tried again.")
     boot_timeout: timedelta = setting(
         timedelta(seconds=30),
-        "How long a start waits for a cluster that has no leader yet, or fewer servers than replicas are wanted.",
+        "How long a start waits for a cluster that does not answer, has no leader yet, or fewer servers than replicas are wanted.",
     )
     unreachable_after: timedelta = setting(timedelta(seconds=10), "How long NATS may be away before publishes get UNAVAILABLE.")
     ballast_bytes: int = setting(

@@ -91,7 +91,7 @@ class FarService:
 
     async def called(self, name: str, times: int = 1) -> None:
         """Waits until a call of this focus area has arrived so often."""
-        async with self.arrived, asyncio.timeout(10):
+        async with self.arrived, asyncio.timeout(60):
             await self.arrived.wait_for(lambda: self.calls[name] >= times)
 
 
@@ -107,14 +107,14 @@ class Bench:
         """The service's calls."""
         return OrchestrationServiceStub(self.running.channel)
 
-    async def execute(self, *nodes: Mapping[str, Any], wait: str = "10s", **fields: Any) -> pb.ExecuteDagResponse:
+    async def execute(self, *nodes: Mapping[str, Any], wait: str = "30s", **fields: Any) -> pb.ExecuteDagResponse:
         """Executes a DAG given as JSON."""
         request = json_format.ParseDict({"dag": {"nodes": list(nodes)}, "wait": wait, **fields}, pb.ExecuteDagRequest())
         return await self.stub.ExecuteDag(request)
 
     async def run_ended(self, run_id: str) -> run_pb2.Run:
         """The run when it has ended."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             async for message in self.stub.WatchRun(pb.WatchRunRequest(run_id=run_id)):
                 if message.final:
                     break

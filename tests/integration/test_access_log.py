@@ -37,7 +37,7 @@ async def test_a_large_access_log_is_begun_anew(tmp_path: Path) -> None:
 
     access_log = AccessLog(door.access_log, unreachable_at_first, settings)
     paths = [f"/nothing/{number}{'x' * 400}" for number in range(300)]
-    async with running_door(door, tmp_path, {}), httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.port}") as client:
+    async with running_door(door, tmp_path, {}), httpx.AsyncClient(base_url=f"http://127.0.0.1:{door.port}", timeout=60) as client:
 
         async def written() -> list[str]:
             return sorted(lines(tmp_path))

@@ -1,7 +1,7 @@
 """The bus client against a bus that goes away and comes back: nothing lost, nothing raised that trying again can help."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.bus.v1 import subscription_pb2
 from tooloo.event.v1.event_pb2 import Event
 
+from bus.dealing import Dealer
 from mesh import subscribe, testing
 from mesh.deliveries import Nack
 from mesh.errors import Refusal
@@ -67,7 +68,8 @@ async def test_a_refused_publish_does_not_hurt_those_that_share_its_request(tmp_
         bad = event(0)
         bad.type = "no.such.type"
         answers = await asyncio.gather(
-            *(client.publish([bad if number == 30 else event(number)]) for number in range(60)), return_exceptions=True
+            *(client.publish([bad if number == 30 else event(number)], timeout=None) for number in range(60)),
+            return_exceptions=True,
         )
         refusals = [answer for answer in answers if isinstance(answer, BaseException)]
         assert len(refusals) == 1
@@ -322,18 +324,31 @@ async def test_an_expression_restricts_what_the_easy_helpers_give(tmp_path: Path
         assert (handled, followed) == ([4], [4, 5])
 
 
-async def test_what_is_kept_is_held_for_as_long_as_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_is_kept_is_held_for_as_long_as_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leap: Callable[[float], None]
+) -> None:
     """A member that waits for its disk says so: no event is let go as hung, which would count as a failed delivery of it."""
-    monkeypatch.setattr(subscribe, "_EXTEND_SECONDS", 0.02)
-    monkeypatch.setattr(subscribe, "_LONGEST_HOLD_SECONDS", 0.2)
-    async with running_bus(tmp_path, {"TOOLOO_BUS_ACK_DEADLINE": "200ms"}) as bus, client_of(bus) as client:
+    extended, extend = list[int](), Dealer.extend
+
+    def counted(self: Dealer, token: int, positions: Iterable[int], now: float) -> list[int]:
+        extended.extend(positions)
+        return extend(self, token, positions, now)
+
+    monkeypatch.setattr(Dealer, "extend", counted)
+    # a leap is no silence of the server
+    monkeypatch.setattr(subscribe, "_STALLED_SECONDS", 3600)
+    monkeypatch.setattr(subscribe, "_LONGEST_HOLD_SECONDS", 100)
+    async with running_bus(tmp_path, {"TOOLOO_BUS_ACK_DEADLINE": "60s"}) as bus, client_of(bus) as client:
         await client.publish([event(1)])
         async with client.subscription("reader") as member:
             batches = member.batches()
             (held,) = await anext(batches)
-            for _ in range(20):
-                await asyncio.sleep(0.05)
+            # for twice as long as a handler may take that says nothing
+            for times in range(1, 21):
                 member.keep()
+                leap(10)
+                while len(extended) < times:  # noqa: ASYNC110 - what is waited for has no event of its own
+                    await asyncio.sleep(0.002)
             await member.settle([held.position])
             await client.publish([event(2)])
             # had it been let go, it would have come again first

@@ -66,7 +66,7 @@ async def test_both_spellings_of_a_field_are_taken(door: Bench) -> None:
 @pytest.mark.parametrize("service", ["bus", "system"])
 async def test_a_service_has_a_port_of_its_own(door: Bench, service: str) -> None:
     """REST, health and native gRPC of one service are on its own port too."""
-    async with httpx.AsyncClient(base_url=door.url(service)) as own:
+    async with httpx.AsyncClient(base_url=door.url(service), timeout=60) as own:
         assert (await own.get("/health")).status_code == 200
         elsewhere = "/api/v1/system/info" if service == "bus" else "/api/v1/events/stats"
         assert (await own.get(elsewhere)).status_code == 404
@@ -260,7 +260,7 @@ async def test_the_access_log_has_a_line_of_json_for_each_call(door: Bench) -> N
     answer = await door.rest.get("/api/v1/events/stats")
     wanted = answer.headers["x-request-id"]
     line = None
-    async with httpx.AsyncClient() as admin, asyncio.timeout(PATIENCE):
+    async with httpx.AsyncClient(timeout=60) as admin, asyncio.timeout(PATIENCE):
         while line is None:
             # the log is written in batches; this asks for it now
             await admin.post(f"http://127.0.0.1:{door.door.admin_port}/reopen_logs")

@@ -31,7 +31,7 @@ class Traffic:
 
     async def rest(self, url: str) -> None:
         """REST calls, one after the other."""
-        async with httpx.AsyncClient(base_url=url) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as client:
             while True:
                 answer = await client.get(STATS)
                 if answer.is_success:
@@ -99,7 +99,7 @@ async def test_a_restart_is_waited_for(tmp_path: Path) -> None:
     door = door_on_free_ports(tmp_path, {"bus": ("tooloo.bus.v1.EventBus",)})
     with tempfile.TemporaryDirectory() as short:
         socket = Path(short) / "1.sock"
-        async with running_door(door, tmp_path, {"bus": [socket]}), httpx.AsyncClient() as client:
+        async with running_door(door, tmp_path, {"bus": [socket]}), httpx.AsyncClient(timeout=60) as client:
             call = asyncio.create_task(client.get(f"http://127.0.0.1:{door.port}{STATS}", timeout=20))
             await stats_of(door, "upstream_rq_retry", client)
             async with serving(socket, Seen()):
@@ -109,7 +109,7 @@ async def test_a_restart_is_waited_for(tmp_path: Path) -> None:
 async def test_a_service_without_replicas_is_unavailable(tmp_path: Path) -> None:
     """Its calls are refused at once."""
     door = door_on_free_ports(tmp_path, {"bus": ("tooloo.bus.v1.EventBus",)})
-    async with running_door(door, tmp_path, {"bus": []}), httpx.AsyncClient() as client:
+    async with running_door(door, tmp_path, {"bus": []}), httpx.AsyncClient(timeout=60) as client:
         answer = await client.get(f"http://127.0.0.1:{door.port}{STATS}")
         assert answer.status_code == 503
         assert answer.json()["details"][0]["reason"] == "DEPENDENCY_UNAVAILABLE"

@@ -21,7 +21,7 @@ async def door(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]
 @pytest.mark.parametrize("path", ["/health", "/openapi.json", "/api/v1/system/info", "/api/v1/events/stats", "/api/v1/nothing"])
 async def test_head_is_get_without_a_body(door: Bench, path: str) -> None:
     """Same status and kind, no body, and the connection goes on with the next call; what GET refuses HEAD refuses."""
-    async with httpx.AsyncClient(base_url=door.rest.base_url) as client:
+    async with httpx.AsyncClient(base_url=door.rest.base_url, timeout=60) as client:
         got = await client.get(path)
         for _ in range(2):
             head = await client.head(path)

@@ -197,7 +197,7 @@ async def test_an_account_without_a_name_is_connected_all_the_same(bench: Bench)
 
 async def test_keys_that_do_not_fit_are_asked_for_again_once(issuer: str, tmp_path: Path) -> None:
     """A provider that has changed its keys is believed after a second look; one whose keys never fit is not."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         right = (await client.get(f"{issuer}/jwks")).content
     wrong = KeySet([RSAKey.generate_key(2048)]).as_dict(private=False)
     answers = [json.dumps(wrong).encode(), right, json.dumps(wrong).encode()]

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tooloo.bus.v1 import bus_service_pb2 as pb
 from tooloo.event.v1.event_pb2 import Event
 from tooloo.system.v1 import system_events_pb2
 
+from bus.batches import Appended
 from bus.jetstream.connection import Connection, DuplicateIds, Outgoing, Unreachable
 from bus.jetstream.log import JetStreamLog
 from bus.jetstream.opening import open_jetstream
@@ -33,6 +35,7 @@ from mesh.settings import SettingError
 from tests.conformance.asking import next_answer
 from tests.integration.bus_bench import PATIENCE, BusBench, Puller, event, number_of, running_bus
 from tests.peers.nats import NatsPeer, running_nats
+from tests.support.waiting import turns, until
 
 
 @pytest.fixture(scope="module")
@@ -108,14 +111,41 @@ async def test_it_refuses_a_way_that_it_does_not_know(tmp_path: Path) -> None:
             pass
 
 
-async def test_a_start_waits_for_as_many_servers_as_shall_keep_each_event(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_start_waits_for_as_many_servers_as_shall_keep_each_event(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, leap: Callable[[float], None]
+) -> None:
     """It tries for as long as a setting says, and ends with what the cluster said last."""
     with running_nats(tmp_path, members=3) as peer:
-        settings = {**peer.settings("t", replicas=5), "TOOLOO_BUS_NATS_BOOT_TIMEOUT": "1s"}
+        opening = asyncio.create_task(opened_once({**peer.settings("t", replicas=5), "TOOLOO_BUS_NATS_BOOT_TIMEOUT": "1h"}))
+        await until(lambda: opening.done() or caplog.text.count("is not ready: JetStream: no suitable peers") > 1)
+        leap(3601)
         with pytest.raises(Unreachable, match="no suitable peers"):
-            async with Opened(settings)():
-                pass
-    assert caplog.text.count("is not ready: JetStream: no suitable peers") > 1
+            await opening
+
+
+@pytest.mark.parametrize("lost", [2, 5, 7, 9, 11, 13])
+async def test_a_start_goes_on_after_a_request_that_nobody_answered(
+    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, lost: int
+) -> None:
+    """As a server that stands still for a moment leaves one: whichever it is, the start is tried again and not given up."""
+    publish, sent = Client.publish, 0
+
+    async def lossy(self: Client, subject: str, payload: bytes = b"", reply: str = "", headers: Any = None) -> None:
+        nonlocal sent
+        sent += 1
+        if sent != lost:
+            await publish(self, subject, payload, reply=reply, headers=headers)
+
+    monkeypatch.setattr(Client, "publish", lossy)
+    async with Opened({**settings, "TOOLOO_BUS_NATS_TIMEOUT": "200ms", "TOOLOO_BUS_NATS_BOOT_TIMEOUT": "60s"})() as opened:
+        assert "is not ready: NATS does not answer now" in caplog.text
+        assert opened.lost == []
+
+
+async def opened_once(settings: Mapping[str, str]) -> None:
+    """Opens, and closes at once."""
+    async with Opened(settings)():
+        pass
 
 
 async def test_an_event_is_one_message_that_any_nats_tool_reads(tmp_path: Path, settings: dict[str, str]) -> None:
@@ -227,15 +257,17 @@ async def test_a_batch_of_which_a_part_was_lost_is_sent_again(
         assert [number_of(one) for one in (await opened.log.events([1, 2, 3])).values()] == [1, 2, 3]
 
 
-async def test_nats_away_for_long_is_told_to_publishers(peer: NatsPeer, tmp_path: Path) -> None:
+async def test_nats_away_for_long_is_told_to_publishers(tmp_path: Path, leap: Callable[[float], None]) -> None:
     """UNAVAILABLE after a while; when NATS is back everything goes on, with what was acknowledged."""
     with running_nats(tmp_path) as own:
-        settings = {**own.settings("t"), "TOOLOO_BUS_NATS_TIMEOUT": "200ms", "TOOLOO_BUS_NATS_UNREACHABLE_AFTER": "300ms"}
-        async with Opened(settings)() as opened:
+        async with Opened(own.settings("t"))() as opened:
             await opened.log.publish([event(1)])
             own.servers[0].kill()
-            with pytest.raises(Closed):
-                await opened.log.publish([event(2)])
+            refused = asyncio.create_task(closed(opened.log.publish([event(2)])))
+            await turns()
+            while not refused.done():
+                leap(60)
+                await asyncio.sleep(0.01)
             own.servers[0].start()
             await asyncio.to_thread(own.servers[0].wait_ready)
             async with asyncio.timeout(PATIENCE):
@@ -243,6 +275,12 @@ async def test_nats_away_for_long_is_told_to_publishers(peer: NatsPeer, tmp_path
                     pass
             assert number_of((await opened.log.events([position]))[position]) == 3
             assert number_of((await opened.log.events([1]))[1]) == 1
+
+
+async def closed(publishing: Awaitable[Appended]) -> None:
+    """A publish that is refused because NATS is away."""
+    with pytest.raises(Closed):
+        await publishing
 
 
 async def test_a_server_that_comes_back_lax_ends_the_bus(tmp_path: Path) -> None:
@@ -338,9 +376,12 @@ async def test_an_event_that_the_owner_before_stored_last_is_taken_in(settings: 
         assert sorted(await second.log.events([1, 2])) == [1, 2]
 
 
-async def test_a_bus_of_another_name_waits_until_the_lease_has_run_out(settings: dict[str, str]) -> None:
+async def test_a_bus_of_another_name_waits_until_the_lease_has_run_out(
+    settings: dict[str, str], leap: Callable[[float], None], caplog: pytest.LogCaptureFixture
+) -> None:
     """A standby takes over when the owner has gone, not before."""
-    settings |= {"TOOLOO_BUS_NATS_LEASE": "4s", "TOOLOO_BUS_NATS_OWNER": "one"}
+    caplog.set_level(logging.INFO, "bus.jetstream.ownership")
+    settings |= {"TOOLOO_BUS_NATS_LEASE": "60s", "TOOLOO_BUS_NATS_OWNER": "one"}
     first, second = Opened(settings), Opened({**settings, "TOOLOO_BUS_NATS_OWNER": "two"})
 
     async def stand_by() -> int:
@@ -348,14 +389,24 @@ async def test_a_bus_of_another_name_waits_until_the_lease_has_run_out(settings:
             return (await second.log.publish([event(2)])).positions[0]
 
     async with first():
-        waiting = asyncio.create_task(stand_by())
-        # longer than a lease: the owner renews, so the standby waits
-        done, _ = await asyncio.wait([waiting], timeout=5)
-        assert not done
+        waiting, renewals = asyncio.create_task(stand_by()), set[int | None]()
+        # longer than two leases: the owner renews, so the standby waits
+        while caplog.text.count("owned by another bus") < 3:
+            leap(1)
+            renewals.add(await owner_of(first))
+        assert len(renewals) > 3
+        assert not waiting.done()
         await first.log.publish([event(1)])
+    leap(60)
     async with asyncio.timeout(PATIENCE):
         assert await waiting == 2
     assert first.lost == []
+
+
+async def owner_of(opened: Opened) -> int | None:
+    """The revision of the lease as it stands."""
+    standing = await opened.store._bucket.get("owner")
+    return standing.revision if standing else None
 
 
 async def test_where_a_subscription_stands_is_json_in_the_bucket(tmp_path: Path, settings: dict[str, str]) -> None:

@@ -1,7 +1,7 @@
 """Streams that break before and after their first token, and deadlines: what the caller is told, and what is charged."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import grpc
@@ -99,10 +99,14 @@ async def test_the_deadline_holds(desk: Desk, by: str) -> None:
     assert await desk.count("usage") == 0
 
 
-async def test_the_deadline_within_a_stream(desk: Desk) -> None:
+async def test_the_deadline_within_a_stream(desk: Desk, leap: Callable[[float], None]) -> None:
     """What came until then was paid for; the caller is told that it is over."""
     desk.far.script["big"] = [begins(chunk("one two three"))]
-    events = await desk.stream(BIG, seconds=2)
+    events = []
+    async for each in desk.streaming(BIG, seconds=60):
+        events.append(each)
+        if each.WhichOneof("event") == "text":
+            leap(60)
     assert words_of(events) == "one two three"
     assert events[-1].failed.failure == FailureKind.FAILURE_KIND_TIMEOUT
     assert nanos(events[-1].failed.account.cost) > 0

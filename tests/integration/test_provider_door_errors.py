@@ -128,7 +128,7 @@ async def test_what_cannot_be_honoured_is_refused_by_name(refusing: tuple[Callin
 
 async def test_bodies_that_are_none(refusing: tuple[Calling, Server]) -> None:
     """Bytes that are no JSON, or JSON that is no object: 400 in the door's own dialect."""
-    async with httpx.AsyncClient(base_url=refusing[0].url) as client:
+    async with httpx.AsyncClient(base_url=refusing[0].url, timeout=60) as client:
         for body in (b"", b"{", b"[]", b"\xff", b"5", b'{"model": 5}', b"[" * 100_000):
             answer = await client.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
             assert answer.status_code == 400, body

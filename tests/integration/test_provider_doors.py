@@ -119,7 +119,7 @@ async def test_tool_calls_pass_through(ends: tuple[Calling, Mock], model: str) -
 async def test_a_stream_is_byte_exact(ends: tuple[Calling, Mock]) -> None:
     """Events as OpenAI writes them, `data: [DONE]` last, through Envoy unchanged; headers say who answered."""
     body = {"model": "local/echo", "messages": [{"role": "user", "content": "ping"}], "stream": True}
-    async with httpx.AsyncClient(base_url=ends[0].url) as client:
+    async with httpx.AsyncClient(base_url=ends[0].url, timeout=60) as client:
         answer = await client.post("/v1/chat/completions", json=body, headers={"accept": "text/event-stream"})
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/event-stream")

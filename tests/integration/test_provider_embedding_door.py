@@ -48,7 +48,7 @@ async def test_the_official_client(tmp_path: Path) -> None:
         await large_answers(client)
         listed = {model.id async for model in await client.models.list()}
         assert {VEC, GECKO, NOMIC, "local/hashed-words"} <= listed
-        async with httpx.AsyncClient(base_url=url) as plain:
+        async with httpx.AsyncClient(base_url=url, timeout=60) as plain:
             await by_rest(plain)
         await asyncio.to_thread(without_asyncio, url)
         await refusals(client, makers, shelf)

@@ -1,7 +1,7 @@
 """What happens when a model does not answer: another key, another model, or a refusal that says when."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, timedelta
 from pathlib import Path
 
@@ -47,6 +47,7 @@ from tests.integration.completing_bench import (
     words_of,
 )
 from tests.integration.remote_bench import Far
+from tests.support.waiting import turns
 
 State = api.GetQueryResponse
 
@@ -275,40 +276,45 @@ async def test_attempts_of_many_at_once(desk: Desk) -> None:
     assert (total.calls, total.input_tokens) == (40, 40 * USED[0])
 
 
-async def test_a_whole_answer_may_take_longer_than_a_first_token(tmp_path: Path) -> None:
+async def test_a_whole_answer_may_take_longer_than_a_first_token(tmp_path: Path, leap: Callable[[float], None]) -> None:
     """Providers send the head of a whole answer with its end: no limit of a stream's beginning ends it, its own limit does."""
 
     async def slowly(far: Far) -> None:
-        await asyncio.sleep(0.5)
+        leap(90)
         await says()(far)
 
-    async with desk_on(tmp_path, first_token_timeout="100ms") as desk:
+    async def never(far: Far) -> None:
+        leap(90)
+        await waits(far)
+
+    async with desk_on(tmp_path, first_token_timeout="60s") as desk:
         desk.far.script["big"] = [slowly, slowly]
         answer = await desk.ask("auto")
         assert (answer.message.text, attempts_of(answer.account)) == ("".join(WORDS), [(BIG, "")])
         events = await desk.stream("auto")
         assert attempts_of(events[-1].completed.account) == [(BIG, "TIMEOUT"), (MID, "")]
     (hasty := tmp_path / "hasty").mkdir()
-    async with desk_on(hasty, whole_answer_timeout="100ms") as desk:
-        desk.far.script["big"] = [waits]
+    async with desk_on(hasty, whole_answer_timeout="60s") as desk:
+        desk.far.script["big"] = [never]
         assert attempts_of((await desk.ask("auto")).account) == [(BIG, "TIMEOUT"), (MID, "")]
 
 
-async def test_a_model_that_thinks_may_be_silent(tmp_path: Path) -> None:
+async def test_a_model_that_thinks_may_be_silent(tmp_path: Path, leap: Callable[[float], None]) -> None:
     """OpenAI's models say nothing of a stream while they think, before its head and after it: no limit for others ends them."""
 
     async def thinking(far: Far) -> None:
-        await asyncio.sleep(0.3)
+        leap(90)
         await far.begin()
-        await asyncio.sleep(0.3)
+        await turns()
+        leap(90)
         for piece in (chunk("Hi"), chunk(finish="stop"), usage_alone(USED), DONE):
             await far.chunk(piece)
         await far.chunk(b"")
 
-    async with desk_on(tmp_path, first_token_timeout="100ms") as desk:
+    async with desk_on(tmp_path, first_token_timeout="60s") as desk:
         registry = RegistryServiceStub(desk.bench.channel)
         [acme] = [each for each in (await registry.ListProviders(ListProvidersRequest())).providers if each.provider_id == "acme"]
-        acme.timeouts.idle.FromTimedelta(timedelta(milliseconds=100))
+        acme.timeouts.idle.FromTimedelta(timedelta(minutes=1))
         await registry.UpdateProvider(UpdateProviderRequest(provider=acme))
         desk.far.script["big"] = [thinking, thinking]
         thinks = chat_pb2.GenerationConfig(reasoning_effort="high")

@@ -89,7 +89,7 @@ async def test_the_first_event_of_a_message_has_the_input(far: FarEnd, calling: 
 
 async def test_half_of_a_pair_in_a_request(far: FarEnd, calling: Calling) -> None:
     """Refused as both vendors refuse it, wherever it stands; so is what only Python takes for JSON. A whole pair is a character."""
-    async with httpx.AsyncClient(base_url=calling.url) as client:
+    async with httpx.AsyncClient(base_url=calling.url, timeout=60) as client:
         for path in ("/v1/chat/completions", "/v1/messages"):
             for text in ("\\ud83d", "\\ude00\\ud83d", "a\\uD83Db"):
                 for model, user, words in ((GPT, "u", text), (GPT, text, "x"), (text, "u", "x")):
@@ -166,7 +166,7 @@ async def test_what_one_dialect_cannot_say_is_said_in_another(far: FarEnd, calli
 async def test_labels_in_two_lines(calling: Calling) -> None:
     """Both count: a proxy that adds a line of its own takes no spending from anybody's budget."""
     lines = [("x-tooloo-labels", "team=a"), ("x-tooloo-labels", "project=b")]
-    async with httpx.AsyncClient(base_url=calling.url) as client:
+    async with httpx.AsyncClient(base_url=calling.url, timeout=60) as client:
         answer = await client.post("/v1/chat/completions", json={"model": GPT, "messages": HELLO}, headers=lines)
     assert answer.status_code == 200
     [row] = await calling.service.host.db.read(lambda tx: tx.fetch_all("SELECT labels FROM reservation"))
@@ -215,7 +215,7 @@ async def test_what_clients_add_to_a_path(calling: Calling) -> None:
         assert [chunk async for chunk in streamed]
         assert (await other.messages.count_tokens(model=GPT, messages=HELLO, extra_query={"beta": "true"})).input_tokens
         assert len([model async for model in other.models.list(before_id="x", limit=100)]) > 3
-    async with httpx.AsyncClient(base_url=calling.url) as rest:
+    async with httpx.AsyncClient(base_url=calling.url, timeout=60) as rest:
         assert (await rest.get("/api/v1/budgets?pagesize=5")).status_code == 400
 
 
@@ -229,7 +229,7 @@ async def test_a_model_by_the_id_that_the_list_shows(calling: Calling) -> None:
             assert (await other.models.retrieve(model_id)).id == model_id
         with pytest.raises(openai.NotFoundError, match="no model 'openrouter/meta/llama'"):
             await client.models.retrieve("openrouter/meta/llama")
-    async with httpx.AsyncClient(base_url=calling.url) as rest:
+    async with httpx.AsyncClient(base_url=calling.url, timeout=60) as rest:
         assert (await rest.get(f"/v1/models/{GPT}")).json()["id"] == GPT
         assert (await rest.get(f"/v1/models/{GPT}?beta=true")).json()["id"] == GPT
 
@@ -237,7 +237,7 @@ async def test_a_model_by_the_id_that_the_list_shows(calling: Calling) -> None:
 async def test_a_model_whose_name_has_slashes_is_deleted(calling: Calling) -> None:
     """Over REST, with its slashes as they are or encoded; one that is not there is named."""
     named = ("meta/llama-4", "meta/llama/scout", "plain")
-    async with httpx.AsyncClient(base_url=calling.url, follow_redirects=True) as rest:
+    async with httpx.AsyncClient(base_url=calling.url, follow_redirects=True, timeout=60) as rest:
         for model in named:
             given = {"providerId": "openai", "model": model, "quality": 0.5, "tokensPerSecond": 9, "contextWindow": 4096}
             assert (await rest.post("/api/v1/models/register", json={"model": given})).status_code == 200

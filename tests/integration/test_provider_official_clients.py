@@ -145,7 +145,7 @@ async def test_a_large_picture_arrives(far: FarEnd, calling: Calling) -> None:
     ours, theirs = picture(5 * MIB)
     image = chat_pb2.ChatPart(image=chat_pb2.ImagePart(media_type="image/png", data=b"A" * (5 * MIB)))
     native = chat_pb2.ChatMessage(role=chat_pb2.ROLE_USER, parts=[image])
-    async with openai_client(calling) as client, anthropic_client(calling) as other, httpx.AsyncClient() as rest:
+    async with openai_client(calling) as client, anthropic_client(calling) as other, httpx.AsyncClient(timeout=60) as rest:
         await client.chat.completions.create(model=GPT, messages=ours)
         await other.messages.create(model=GPT, max_tokens=9, messages=theirs)
         part = {"image": {"mediaType": "image/png", "data": "A" * (5 * MIB)}}
@@ -165,7 +165,7 @@ async def test_a_request_that_is_too_large(far: FarEnd, calling: Calling) -> Non
         for _ in range(7):
             yield b" " * MIB
 
-    async with openai_client(calling) as client, anthropic_client(calling) as other, httpx.AsyncClient() as rest:
+    async with openai_client(calling) as client, anthropic_client(calling) as other, httpx.AsyncClient(timeout=60) as rest:
         with pytest.raises(openai.APIStatusError, match=f"more than {LIMIT} bytes; see the setting large_message_bytes") as caught:
             await client.chat.completions.create(model=GPT, messages=ours)
         assert (caught.value.status_code, caught.value.code, caught.value.type) == (413, "too_large", "request_too_large")
@@ -202,7 +202,7 @@ async def test_too_many_large_requests_at_a_time(far: FarEnd, calling: Calling) 
 
 async def test_an_answer_of_the_door_itself(calling: Calling) -> None:
     """What Envoy refuses is in the vendors' words, too; our own API keeps a Status."""
-    async with httpx.AsyncClient(base_url=calling.url) as rest:
+    async with httpx.AsyncClient(base_url=calling.url, timeout=60) as rest:
         theirs = await rest.put("/v1/messages?beta=true", json={})
         assert (theirs.status_code, theirs.json()["error"]["type"]) == (404, "not_found_error")
         ours = await rest.put("/api/v1/completions/create", json={})
@@ -245,7 +245,7 @@ async def test_a_compressed_body(calling: Calling) -> None:
     """Refused as what it is, not as broken JSON, and in the words of whoever is asked."""
     body = gzip.compress(json.dumps({"model": GPT, "messages": HELLO}).encode())
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
-    async with httpx.AsyncClient(base_url=calling.url) as rest:
+    async with httpx.AsyncClient(base_url=calling.url, timeout=60) as rest:
         for path in ("/v1/messages", "/api/v1/completions/create"):
             answer = await rest.post(path, content=body, headers=headers)
             told = answer.json()

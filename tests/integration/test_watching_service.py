@@ -137,8 +137,9 @@ async def test_a_follower_that_is_too_slow_is_told_what_it_missed(bench: Bench) 
     call.cancel()
 
 
-async def test_all_watchers_share_one_sampler_that_sleeps_without_them(bench: Bench) -> None:
+async def test_all_watchers_share_one_sampler_that_sleeps_without_them(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten watchers cost no more samples than one, and none are taken a while after the last has left."""
+    monkeypatch.setattr("gateway.sampler._PATIENCE", 60)
     request = system.WatchTrafficRequest()
     request.interval.FromMilliseconds(500)
     calls = [bench.stub.WatchTraffic(request) for _ in range(10)]
@@ -173,7 +174,7 @@ async def test_an_envoy_that_does_not_tell_is_named(bench: Bench, monkeypatch: p
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "envoy" in (caught.value.details() or "").lower()
     bench.envoy.away = False
-    monkeypatch.setattr("gateway.sampler._PATIENCE", 20)
+    monkeypatch.setattr("gateway.sampler._PATIENCE", 60)
     answer = await bench.stub.GetTraffic(system.GetTrafficRequest())
     assert sum(each.calls for each in answer.services) > 0
     await until(lambda: bench.envoy.asked > 1)

@@ -9,7 +9,7 @@ import httpx
 from tests.support.mesh import Mesh, eventually
 
 Json = dict[str, Any]
-_STREAM_SECONDS = 60
+_STREAM_SECONDS = 120
 
 
 async def post(client: httpx.AsyncClient, path: str, body: Json, **headers: str) -> Json:

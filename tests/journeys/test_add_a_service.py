@@ -64,7 +64,7 @@ async def test_the_new_service_answers_as_the_page_says(copy: Path, seven: Mesh)
         here = here.replace("filter.types=note.*", "filter.types=note.*&filter.subjectPrefix=users/ada/")
         shown.answered(expected, partial(checkout.shell, copy, here), command)
     assert checkout.shell(copy, f"{sys.executable} call_notes.py", TOOLOO_DOOR=seven.target) == "read about #Monads ['monads']\n"
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{seven.ports['notes']}") as own:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{seven.ports['notes']}", timeout=60) as own:
         assert len((await steps.get(own, "notes", user_id="ada"))["notes"]) == 1
 
 

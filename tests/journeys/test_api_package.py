@@ -18,7 +18,7 @@ assert any(file.package == "tooloo.learning.v1" for file in descriptors.file)
 assert ErrorReason.ERROR_REASON_INVALID_FIELD == 1
 with grpc.insecure_channel(sys.argv[1]) as channel:
     answer = LearningServiceStub(channel).StartTraining(
-        learning.StartTrainingRequest(user_id="wheel", focus_area="python", round_count=1), timeout=20
+        learning.StartTrainingRequest(user_id="wheel", focus_area="python", round_count=1), timeout=120
     )
 print(answer.session_id)
 """

@@ -20,7 +20,7 @@ from tests.support.mesh import ROOT
 
 PAGE = (ROOT / "docs" / "how-to" / "bus-alone.md").read_text()
 _PRINTED = re.compile(r"^\$ python (?P<file>\w+\.py)\n(?P<output>.*?)^```$", re.MULTILINE | re.DOTALL)
-_PATIENCE = 60
+_PATIENCE = 120
 _PORT = "3050"
 
 

@@ -28,7 +28,7 @@ TOOLOO = Path(sys.executable).parent / "tooloo"
 Run = Callable[..., tuple[int, str, str]]
 # these start and stop whole meshes, so they are tested with meshes of their own
 _ELSEWHERE = {"up", "down", "doctor", "backup", "restore", "start-guaranteed"}
-_SECONDS = 60
+_SECONDS = 120
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def test_an_example_runs(mesh: Mesh, example: Path) -> None:
     arguments = [] if more is None else [mesh.target, *more]
     env = {**os.environ, "PYTHONPATH": str(ROOT / "build" / "api")}
     done = subprocess.run(
-        [sys.executable, str(example), *arguments], env=env, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, str(example), *arguments], env=env, capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stderr
     assert TELLS[example.name] in done.stdout

@@ -15,7 +15,7 @@ from tests.support import shown
 from tests.support.mesh import ROOT, Mesh
 
 PAGE = (ROOT / "docs" / "how-to" / "own-events.md").read_text()
-_PATIENCE = 60
+_PATIENCE = 120
 
 
 def _shell(command: str, folder: Path, door: str) -> str:

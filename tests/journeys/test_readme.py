@@ -29,7 +29,7 @@ def test_every_call_of_the_readme_answers_as_it_says(mesh: Mesh) -> None:
 
 
 def _shell(command: str, env: dict[str, str]) -> str:
-    return subprocess.run(["bash", "-c", command], env=env, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(["bash", "-c", command], env=env, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
 def _variable(key: str) -> str:

@@ -23,6 +23,14 @@ async def _schedule(client: httpx.AsyncClient, name: str, schedule: Json) -> Jso
     return await post(client, "task/schedule", {"name": name, "schedule": schedule, "dag": {"nodes": [LOG]}, "userId": "ada.plans"})
 
 
+async def _schedule_once(client: httpx.AsyncClient, name: str, lead: float) -> Json:
+    """A task of one time, so soon; later when the machine stood still until that was over, which is refused."""
+    try:
+        return await _schedule(client, name, {"at": _soon(lead)})
+    except AssertionError:
+        return await _schedule(client, name, {"at": _soon(30)})
+
+
 def _soon(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
@@ -30,7 +38,7 @@ def _soon(seconds: float) -> str:
 async def test_a_task_fires_after_the_service_was_killed(mesh: Mesh) -> None:
     """A one-time task and a rhythm are scheduled, the service is killed at once: both fire, no fire twice, in rhythm."""
     async with mesh.rest() as client:
-        once = await _schedule(client, "once", {"at": _soon(2)})
+        once = await _schedule_once(client, "once", 2)
         rhythm = await _schedule(client, "rhythm", {"every": "1s"})
         await kill_and_await(mesh, "orchestration")
         (fired,) = await told(mesh, "task.fired", taskId=once["taskId"])
@@ -61,15 +69,15 @@ async def _fires(mesh: Mesh, task_id: str) -> list[str]:
 
 async def _stopped_before_its_time(mesh: Mesh) -> tuple[Json, datetime]:
     """A one-time task of a mesh that has stopped before it is due, however long stopping takes, and when it had."""
-    for lead in (3, 10, 30):
+    for lead in (3, 10, 30, 60):
         async with mesh.rest() as client:
-            task = await _schedule(client, "overnight", {"at": _soon(lead)})
+            task = await _schedule_once(client, "overnight", lead)
         await asyncio.to_thread(mesh.stop)
         stopped = datetime.now(UTC)
         if stopped < datetime.fromisoformat(task["nextFireTime"]):
             return task, stopped
         await asyncio.to_thread(mesh.start)
-    raise AssertionError("the mesh does not stop within 30 s")
+    raise AssertionError("the mesh does not stop within a minute")
 
 
 async def test_a_task_fires_after_the_whole_mesh_was_stopped(connected: Connected) -> None:

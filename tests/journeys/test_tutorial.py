@@ -32,6 +32,6 @@ def test_the_tutorial_works_as_it_stands(mesh: Mesh) -> None:
     env = os.environ | {"TOOLOO_DOOR": mesh.target, "PYTHONPATH": str(ROOT / "build" / "api")}
     for command, expected in steps:
         here = _mine(command).replace(".venv/bin/python", sys.executable).replace("localhost:3000", mesh.target)
-        done = subprocess.run(["bash", "-c", here], cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(["bash", "-c", here], cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=120)
         assert not done.returncode, f"{command}\n{done.stderr}"
         shown.prints(_mine(expected), done.stdout, command)

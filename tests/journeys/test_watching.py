@@ -25,7 +25,7 @@ def of(answer: dict[str, Any], service: str) -> dict[str, Any]:
 
 async def messages(client: httpx.AsyncClient, path: str, params: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
     """The messages of a stream over SSE."""
-    async with client.stream("GET", path, params=params, headers={"accept": "text/event-stream"}, timeout=60) as stream:
+    async with client.stream("GET", path, params=params, headers={"accept": "text/event-stream"}, timeout=120) as stream:
         async for line in stream.aiter_lines():
             if line.startswith("data:"):
                 yield json.loads(line.removeprefix("data:"))

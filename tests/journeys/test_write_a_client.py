@@ -29,6 +29,6 @@ def test_every_client_of_the_page_works(mesh: Mesh, tmp_path: Path) -> None:
     assert len(steps) >= 6
     for command, expected in steps:
         here = _PROGRAM.sub(lambda match: f"{programs[match[1]]} ", _mine(command)).replace("localhost:3000", mesh.target)
-        done = subprocess.run(["bash", "-c", here], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(["bash", "-c", here], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=120)
         assert not done.returncode, f"{command}\n{done.stderr}"
         shown.prints(_mine(expected), done.stdout, command)

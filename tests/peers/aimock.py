@@ -26,7 +26,7 @@ class Mock:
 
     async def journal(self) -> list[dict[str, Any]]:
         """What it was asked so far, oldest first."""
-        async with httpx.AsyncClient(base_url=self.url) as client:
+        async with httpx.AsyncClient(base_url=self.url, timeout=60) as client:
             found: list[dict[str, Any]] = (await client.get("/__aimock/journal")).json()
         return found
 
@@ -52,7 +52,7 @@ async def aimock(folder: Path, fixtures: Sequence[Fixture], *flags: str) -> Asyn
 
 
 async def _ready(port: int, process: asyncio.subprocess.Process, log: Path) -> None:
-    async with httpx.AsyncClient() as client, asyncio.timeout(_READY_SECONDS):
+    async with httpx.AsyncClient(timeout=60) as client, asyncio.timeout(_READY_SECONDS):
         while True:
             if process.returncode is not None:
                 raise RuntimeError(f"aimock ended with {process.returncode}: {log.read_text()[-2000:]}")

@@ -40,7 +40,7 @@ class Llama:
         return await self.tokens((await self._ask("/apply-template", {"messages": messages}))["prompt"], marks=True)
 
     async def _ask(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
-        async with httpx.AsyncClient(base_url=self.url) as client:
+        async with httpx.AsyncClient(base_url=self.url, timeout=60) as client:
             answer: dict[str, Any] = (await client.post(path, json=body)).raise_for_status().json()
             return answer
 
@@ -69,7 +69,7 @@ async def small_model(folder: Path) -> AsyncIterator[Llama]:
 
 
 async def _ready(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client, asyncio.timeout(_LOAD_SECONDS):
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client, asyncio.timeout(_LOAD_SECONDS):
         while True:
             if process.returncode is not None:
                 raise RuntimeError(f"llama-server ended with {process.returncode}; see {log}")

@@ -86,7 +86,7 @@ class NatsServer:
 
     def _healthy(self) -> bool:
         try:
-            answer = httpx.get(f"{self.monitor}/healthz", trust_env=False)
+            answer = httpx.get(f"{self.monitor}/healthz", trust_env=False, timeout=PATIENCE)
         except httpx.HTTPError:
             return False
         return answer.status_code == httpx.codes.OK
@@ -120,6 +120,8 @@ class NatsPeer:
             "TOOLOO_BUS_NATS_STREAM": stream,
             "TOOLOO_BUS_NATS_PREFIX": stream,
             "TOOLOO_BUS_NATS_REPLICAS": str(replicas),
+            # a busy machine may stand still for longer than the default
+            "TOOLOO_BUS_NATS_TIMEOUT": "30s",
         }
 
 

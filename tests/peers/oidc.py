@@ -24,9 +24,7 @@ _ABORT = re.compile(r'href="([^"]*/abort)"')
 
 
 @asynccontextmanager
-async def oidc_provider(
-    redirect_uris: Sequence[str], *, access_token_seconds: int = 3600, rotate: bool = True
-) -> AsyncIterator[str]:
+async def oidc_provider(redirect_uris: Sequence[str], *, rotate: bool = True) -> AsyncIterator[str]:
     """Runs the provider on a free port with the client CLIENT_ID; gives its issuer, e.g. "http://127.0.0.1:40123".
 
     `rotate` makes every refresh give a new refresh token and kill the old one.
@@ -37,7 +35,6 @@ async def oidc_provider(
         "client_id": CLIENT_ID,
         "client_secret": CLIENT_SECRET,
         "redirect_uris": list(redirect_uris),
-        "access_token_seconds": access_token_seconds,
         "rotate": rotate,
     }
     process = await asyncio.create_subprocess_exec(
@@ -68,7 +65,7 @@ async def _issuer(process: asyncio.subprocess.Process) -> str:
 
 async def consent(authorization_url: str, login: str = "ada") -> str:
     """Does what a user does: opens the address, signs in, consents. Gives the address the browser is sent back to, unopened."""
-    async with httpx.AsyncClient() as browser:
+    async with httpx.AsyncClient(timeout=60) as browser:
         response = await browser.get(authorization_url)
         for _ in range(_MOST_STEPS):
             if response.is_redirect:
@@ -83,7 +80,7 @@ async def consent(authorization_url: str, login: str = "ada") -> str:
 
 async def deny(authorization_url: str) -> str:
     """The same user says no at the first page."""
-    async with httpx.AsyncClient() as browser:
+    async with httpx.AsyncClient(timeout=60) as browser:
         page = await browser.get(authorization_url, follow_redirects=True)
         response = await browser.get(urljoin(str(page.url), _found(_ABORT, page)))
         while _same_site(target := urljoin(str(response.url), response.headers["location"]), authorization_url):
@@ -93,10 +90,16 @@ async def deny(authorization_url: str) -> str:
 
 async def introspect(issuer: str, token: str) -> bool:
     """Whether the provider calls a token active (RFC 7662)."""
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         answer = await client.post(f"{issuer}/token/introspection", data={"token": token}, auth=CREDENTIALS)
         answer.raise_for_status()
         return bool(answer.json()["active"])
+
+
+async def end(issuer: str, token: str) -> None:
+    """Ends an access token before its time, and nothing else: the provider takes it no more."""
+    async with httpx.AsyncClient(timeout=60) as client:
+        (await client.get(f"{issuer}/only-for-tests/end", params={"token": token})).raise_for_status()
 
 
 def _same_site(one: str, other: str) -> bool:

@@ -22,7 +22,7 @@ server.listen(0, '127.0.0.1', () => {
         token_endpoint_auth_method: 'client_secret_basic',
       },
     ],
-    // a test runs on one clock, and waits for the end of a token
+    // a test runs on one clock
     clockTolerance: 0,
     cookies: { keys: ['only-for-tests'] },
     pkce: { required: () => true },
@@ -32,7 +32,7 @@ server.listen(0, '127.0.0.1', () => {
       revocation: { enabled: true },
     },
     ttl: {
-      AccessToken: settings.access_token_seconds,
+      AccessToken: 3600,
       AuthorizationCode: 60,
       Grant: 86400,
       IdToken: 3600,
@@ -41,6 +41,12 @@ server.listen(0, '127.0.0.1', () => {
       Session: 86400,
     },
     rotateRefreshToken: settings.rotate,
+  });
+  // a token ends before its time, and alone: a revocation takes all tokens of its grant
+  provider.use(async (ctx, next) => {
+    if (ctx.path !== '/only-for-tests/end') return next();
+    await (await provider.AccessToken.find(ctx.query.token)).destroy();
+    ctx.status = 204;
   });
   server.on('request', provider.callback());
   process.stdout.write(`${issuer}\n`);

@@ -31,5 +31,5 @@ async def test_scaling_and_restarting_lose_no_call(tmp_path: Path) -> None:
 async def _system(mesh: Mesh, call: str, body: dict[str, int]) -> int:
     """A system call; gives the replicas that serve after it."""
     async with mesh.rest() as client:
-        answer = await client.post(f"/api/v1/system/services/{call}", json=body, timeout=60)
+        answer = await client.post(f"/api/v1/system/services/{call}", json=body, timeout=120)
         return int(answer.raise_for_status().json()["health"]["servingReplicas"])

@@ -22,8 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = tuple(spec.name for spec in SERVICES)
 T = TypeVar("T")
 # boot takes seconds; a loaded machine may take many times that
-_BOOT_SECONDS = 90
-_STOP_SECONDS = 40
+_BOOT_SECONDS = 180
+_STOP_SECONDS = 90
+_ANSWER_SECONDS = 120
 
 
 class Mesh:
@@ -44,6 +45,9 @@ class Mesh:
             "TOOLOO_SOCKET_FOLDER": self._sockets.name,
             "TOOLOO_DOOR_PORT": str(self.door_port),
             "TOOLOO_ADMIN_PORT": str(self.admin_port),
+            # an answer that is to come may take longer on a machine that is busy with other tests
+            "TOOLOO_DOOR_CALL_TIMEOUT": f"{_ANSWER_SECONDS}s",
+            "TOOLOO_DOOR_KEEPALIVE": "60s",
             **{f"TOOLOO_{name.upper()}_PORT": str(port) for name, port in self.ports.items()},
             **(env or {}),
         }
@@ -128,7 +132,7 @@ class Mesh:
 
     def rest(self, **options: Any) -> httpx.AsyncClient:
         """A REST client of the door."""
-        return httpx.AsyncClient(base_url=self.url, timeout=30, **options)
+        return httpx.AsyncClient(base_url=self.url, timeout=_ANSWER_SECONDS, **options)
 
     def channel(self, service: str = "") -> grpc.aio.Channel:
         """A gRPC channel to the door, or to a service's own port."""

@@ -14,7 +14,7 @@ _DIFF = re.compile(r"^```diff\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WHATEVER = "…"
 # what may be given again: curl without a body
 _WRITES = re.compile(r"^(?!curl)|-X POST|-d ")
-_PATIENCE, _PAUSE = 30.0, 0.2
+_PATIENCE, _PAUSE = 60.0, 0.2
 
 
 def answers(page: str) -> list[tuple[str, Any]]:

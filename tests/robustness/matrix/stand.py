@@ -29,7 +29,7 @@ from tests.robustness.process import MeshProcess
 from tests.robustness.traffic import in_background
 from tests.robustness.traffic import until as until_in
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 _CALLERS = 3
 _PAUSE = 0.02
 _PAGE = 1000

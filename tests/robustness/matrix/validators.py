@@ -8,7 +8,7 @@ from tooloo.bus.v1 import bus_service_pb2 as pb
 
 from tests.robustness.matrix.stand import Stand
 
-_PATIENCE = 30.0
+_PATIENCE = 120.0
 _AGAIN = 0.05
 
 
@@ -76,6 +76,7 @@ async def broken(stand: Stand) -> list[str]:
 
 
 async def _settled(validator: Callable[[Stand], Awaitable[str]], stand: Stand) -> str:
+    last = "it does not end"
     try:
         async with asyncio.timeout(_PATIENCE):
             while wrong := await validator(stand):

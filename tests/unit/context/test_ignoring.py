@@ -83,7 +83,7 @@ def test_the_nearest_file_decides() -> None:
     assert ignored("b/x.log", False, [outer])
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("line", "path"),
     [

@@ -40,7 +40,7 @@ class Bus:
 
     async def took(self, event_id: str) -> None:
         """Waits until this event was taken."""
-        async with self._more, asyncio.timeout(10):
+        async with self._more, asyncio.timeout(60):
             await self._more.wait_for(lambda: event_id in self.taken)
 
 
@@ -114,7 +114,7 @@ async def test_a_bus_that_is_away_ends_nothing(database: Database) -> None:
     wanted = await _add(database, 3)
     bus = Bus([errors.unavailable("bus", retry_after=timedelta(seconds=1)) for _ in range(2)])
     relaying = asyncio.create_task(outbox.Relay(database, bus, batch=10).run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await bus.all_taken.wait()
     relaying.cancel()
     await asyncio.gather(relaying, return_exceptions=True)

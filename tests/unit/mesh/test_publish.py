@@ -2,7 +2,8 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +18,7 @@ from mesh.follow import BusClient
 from mesh.reconnect import Backoff
 from mesh.writing import written
 from tests.support.events import sample, sized
-from tests.support.waiting import until
+from tests.support.waiting import turns, until
 
 PATIENCE = 60.0
 SERVICE = "tooloo.bus.v1.EventBus"
@@ -163,9 +164,9 @@ async def test_lone_callers_and_crowds_in_turn(tmp_path: Path, crowd: int) -> No
     async with serving(tmp_path) as (bus, client):
         for round_ in range(6):
             numbers = range(1000 * round_, 1000 * round_ + crowd)
-            alone = await outcome(client.publish([sample(1000 * round_ + 999)]))
+            alone = await outcome(client.publish([sample(1000 * round_ + 999)], timeout=None))
             async with asyncio.timeout(PATIENCE):
-                found = await asyncio.gather(*(client.publish([sample(number)]) for number in numbers))
+                found = await asyncio.gather(*(client.publish([sample(number)], timeout=None) for number in numbers))
             assert alone == [bus.ids.index(sample(1000 * round_ + 999).id) + 1]
             assert found == [[bus.ids.index(sample(number).id) + 1] for number in numbers]
         assert bus.streams == 1
@@ -224,6 +225,28 @@ async def test_a_stream_that_stalled_is_followed_by_another(
         assert sorted(position for (position,) in found) == list(range(2, 31))
 
 
+async def test_a_bus_that_stood_still_when_the_stream_was_opened(tmp_path: Path, leap: Callable[[float], None]) -> None:
+    """It took the connection and said nothing for longer than a stream may stall: nobody is left waiting for ever."""
+    path = tmp_path / "bus.sock"
+    client = BusClient(f"unix:{path}")
+    with socket.socket(socket.AF_UNIX) as frozen:
+        frozen.bind(str(path))
+        frozen.listen()
+        frozen.setblocking(False)
+        await client.start()
+        publishing = asyncio.create_task(client.publish([sample(1)], timeout=None))
+        connection, _ = await asyncio.get_running_loop().sock_accept(frozen)
+        await turns()
+        for _ in range(4):
+            leap(publish._STALLED_SECONDS)
+            await turns()
+        connection.close()
+    path.unlink()
+    async with serving(tmp_path):
+        assert await outcome(publishing) == [1]
+        await client.close()
+
+
 async def test_a_bus_that_fails_at_something_is_not_asked_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """INTERNAL from the stream and from the call that asks why: it may pass, so it is tried again, but after a wait each time."""
     waits = 0
@@ -237,7 +260,7 @@ async def test_a_bus_that_fails_at_something_is_not_asked_without_end(tmp_path: 
     monkeypatch.setattr(publish, "Backoff", Counted)
     async with serving(tmp_path) as (bus, client):
         bus.ends_with = grpc.StatusCode.INTERNAL
-        publishing = asyncio.create_task(client.publish([sample(1)]))
+        publishing = asyncio.create_task(client.publish([sample(1)], timeout=None))
         await until(lambda: bus.calls >= 5)
         assert waits >= 4
         bus.ends_with = None
@@ -347,6 +370,9 @@ async def test_callers_who_are_answered_together_go_on_together() -> None:
         def __init__(self) -> None:
             self.sizes: list[int] = []
             self.answers: asyncio.Queue[pb.PublishStreamResponse] = asyncio.Queue()
+
+        async def wait_for_connection(self) -> None:
+            """It stands."""
 
         async def write(self, message: bytes) -> None:
             """A request goes out."""

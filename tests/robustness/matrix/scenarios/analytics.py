@@ -45,7 +45,7 @@ class Work(Scenario):
 
     async def read(self) -> None:
         """An overview."""
-        await self._stub.GetAnalyticsOverview(pb.GetAnalyticsOverviewRequest(), timeout=10)
+        await self._stub.GetAnalyticsOverview(pb.GetAnalyticsOverviewRequest(), timeout=60)
 
     async def ticks(self) -> int:
         """Events that are folded into buckets."""
@@ -65,7 +65,7 @@ class Work(Scenario):
         if counted != happened:
             return f"counted {counted}, happened {happened}"
         request = pb.GetUserProgressRequest(user_id=_USER)
-        shown = (await self._stub.GetUserProgress(request, timeout=10, wait_for_ready=True)).event_count
+        shown = (await self._stub.GetUserProgress(request, timeout=60, wait_for_ready=True)).event_count
         own = sum(event.attributes.get("user") == _USER for event in await self.stand.told())
         return "" if shown == own else f"{shown} events of {_USER}, not {own}"
 

@@ -56,7 +56,7 @@ class Work(Scenario):
 
     async def read(self) -> None:
         """The repositories."""
-        await self._stub.ListRepositories(pb.ListRepositoriesRequest(), timeout=10)
+        await self._stub.ListRepositories(pb.ListRepositoriesRequest(), timeout=60)
 
     async def ticks(self) -> int:
         """How often it was noticed that another commit is checked out, which is so with every question."""

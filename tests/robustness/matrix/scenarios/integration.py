@@ -62,7 +62,7 @@ class Work(Scenario):
 
     async def read(self) -> None:
         """The messages."""
-        await self._stub.ListSlackMessages(pb.ListSlackMessagesRequest(), timeout=10)
+        await self._stub.ListSlackMessages(pb.ListSlackMessagesRequest(), timeout=60)
 
     async def ticks(self) -> int:
         """Notifications that were sent."""

@@ -64,4 +64,4 @@ class Work(Scenario):
 
     async def _overview(self, user: str) -> pb.GetTrainingOverviewResponse:
         stub = LearningServiceStub(self.stand.caller.channel)
-        return await stub.GetTrainingOverview(pb.GetTrainingOverviewRequest(user_id=user), timeout=10, wait_for_ready=True)
+        return await stub.GetTrainingOverview(pb.GetTrainingOverviewRequest(user_id=user), timeout=60, wait_for_ready=True)

@@ -76,11 +76,11 @@ class Work(Scenario):
 
     async def read(self) -> None:
         """The tasks."""
-        await self._stub.ListTasks(pb.ListTasksRequest(), timeout=10)
+        await self._stub.ListTasks(pb.ListTasksRequest(), timeout=60)
 
     async def ticks(self) -> int:
         """How often the task has fired."""
-        return (await self._stub.GetTask(pb.GetTaskRequest(task_id=self.task), timeout=10, wait_for_ready=True)).task.fire_count
+        return (await self._stub.GetTask(pb.GetTaskRequest(task_id=self.task), timeout=60, wait_for_ready=True)).task.fire_count
 
     async def broken(self) -> str:
         """No run is stuck, each that was acknowledged succeeded and was told once, each of its calls was applied once."""
@@ -103,7 +103,7 @@ class Work(Scenario):
         found: list[run_pb2.Run] = []
         request = pb.ListRunsRequest(page_size=_PAGE)
         while True:
-            page = await self._stub.ListRuns(request, timeout=10, wait_for_ready=True)
+            page = await self._stub.ListRuns(request, timeout=60, wait_for_ready=True)
             found += page.runs
             request.page_token = page.next_page_token
             if not page.next_page_token:

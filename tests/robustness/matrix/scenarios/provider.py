@@ -71,7 +71,7 @@ class Work(Scenario):
 
     async def read(self) -> None:
         """How the budget stands."""
-        await self._stub.GetBudget(api.GetBudgetRequest(budget_id=_BUDGET), timeout=10)
+        await self._stub.GetBudget(api.GetBudgetRequest(budget_id=_BUDGET), timeout=60)
 
     async def ticks(self) -> int:
         """Reservations whose end was noticed."""
