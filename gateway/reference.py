@@ -13,7 +13,7 @@ _INTRODUCTION = """# Settings
 
 Made from the declarations by `python -m gateway.reference docs/settings.md`; a test keeps it true. Each setting can be given in the
 environment, or in the settings file (`TOOLOO_CONFIG`, else `./tooloo.toml` when it is there) under its section; the environment
-wins. Durations are written `250ms`, `30s`, `5m`, `2h`, `7d`; lists with commas.
+wins. Durations are written `250ms`, `30s`, `5m`, `2h`, `7d`, at most `36500d`; lists with commas.
 """
 
 
