@@ -16,8 +16,8 @@ from mesh.settings import CHECKOUT
 
 # made anew at each start, or of no use elsewhere: sockets, the door's files, logs, what a restore has put aside
 _FOLDERS_LEFT_OUT = {"run", "envoy", "log", "replaced", "restoring"}
-# SQLite's companions are in the snapshots; locks and the space kept back for a full disk are the processes' own
-_ENDINGS_LEFT_OUT = ("-wal", "-shm", "-journal", "-lock", "-ballast", ".lock", ".sock")
+# SQLite's companions are in the snapshots; locks, the space kept back for a full disk and what serves are the processes' own
+_ENDINGS_LEFT_OUT = ("-wal", "-shm", "-journal", "-lock", "-ballast", ".lock", ".sock", "serving.json", "serving.new")
 _ARCHIVES = (".tar", ".tar.gz", ".tgz")
 # the writer of the bus is the busiest one
 _FIRST = "bus"
