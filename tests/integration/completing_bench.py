@@ -278,7 +278,7 @@ class Desk:
 
     async def settled(self) -> None:
         """Waits until nothing is under way."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await self.at_rest():  # noqa: ASYNC110 - the store has no event of its own
                 await asyncio.sleep(0.01)
 
