@@ -24,18 +24,22 @@ REGISTRY = """
 good = {{ quality = 0.8, tokens_per_second = 100 }}
 [providers.openai]
 base_url = "{url}/v1"
+timeouts.connect = "60s"
 models = {{ "gpt-5-mini" = {{ tier = "good", context_window = 100000 }} }}
 [providers.anthropic]
 dialect = "anthropic"
 base_url = "{url}"
+timeouts.connect = "60s"
 models = {{ "claude-haiku-4-5" = {{ tier = "good", context_window = 100000 }} }}
 [providers.google]
 dialect = "gemini"
 base_url = "{url}"
+timeouts.connect = "60s"
 models = {{ "gemini-2.5-flash" = {{ tier = "good", context_window = 100000 }} }}
 [providers.ollama]
 dialect = "ollama"
 base_url = "{url}"
+timeouts.connect = "60s"
 local = true
 address = "{address}"
 models = {{ "llama3.2:3b" = {{ tier = "good", context_window = 100000 }} }}

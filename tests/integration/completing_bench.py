@@ -48,14 +48,17 @@ if TYPE_CHECKING:
 REGISTRY = """
 [providers.acme]
 base_url = "{url}"
+timeouts.connect = "60s"
 models.big = {{ quality = 0.9, tokens_per_second = 100, context_window = 8000, capabilities = ["tools", "vision"], price = {{ input = "1", output = "10", cached_input = "0.1" }} }}
 models.small = {{ quality = 0.5, tokens_per_second = 100, context_window = 4000, capabilities = ["tools"], price = {{ input = "0.1", output = "1" }} }}
 [providers.brim]
 base_url = "{url}"
+timeouts.connect = "60s"
 models.mid = {{ quality = 0.7, tokens_per_second = 100, context_window = 90000, price = {{ input = "0.5", output = "5" }} }}
 [providers.claude]
 dialect = "anthropic"
 base_url = "{url}"
+timeouts.connect = "60s"
 models.opus = {{ quality = 0.1, tokens_per_second = 100, context_window = 90000, price = {{ input = "3", output = "15", cached_input = "0.3", cache_write = "3.75" }} }}
 [providers.local]
 dialect = "echo"
@@ -283,7 +286,7 @@ class Desk:
 
     async def settled(self) -> None:
         """Waits until nothing is under way."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await self.at_rest():  # noqa: ASYNC110 - the store has no event of its own
                 await asyncio.sleep(0.01)
 

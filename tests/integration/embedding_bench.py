@@ -26,20 +26,24 @@ from tests.integration.remote_bench import Far, far_end
 REGISTRY = """
 [providers.acme]
 base_url = "{url}/acme"
+timeouts.connect = "60s"
 batch_texts = 3
 models.vec = {{ quality = 0.5, tokens_per_second = 1000, context_window = 1000, capabilities = ["embeddings"], upstream = "vec-1", price = {{ input = "1" }} }}
 models.other = {{ quality = 0.9, tokens_per_second = 1000, context_window = 1000, capabilities = ["embeddings"], price = {{ input = "1" }} }}
 models.big = {{ quality = 0.9, tokens_per_second = 100, context_window = 8000, price = {{ input = "1", output = "10" }} }}
 [providers.brim]
 base_url = "{url}/brim"
+timeouts.connect = "60s"
 models.vec = {{ quality = 0.5, tokens_per_second = 1000, context_window = 1000, capabilities = ["embeddings"], price = {{ input = "2" }} }}
 [providers.gem]
 dialect = "gemini"
 base_url = "{url}/gem"
+timeouts.connect = "60s"
 models.gecko = {{ quality = 0.5, tokens_per_second = 1000, context_window = 1000, capabilities = ["embeddings"], price = {{ input = "0.5" }} }}
 [providers.oll]
 dialect = "ollama"
 base_url = "{url}/oll"
+timeouts.connect = "60s"
 models.nomic = {{ quality = 0.5, tokens_per_second = 1000, context_window = 1000, capabilities = ["embeddings"], price = {{ input = "3" }} }}
 [providers.local]
 dialect = "echo"

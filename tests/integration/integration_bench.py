@@ -111,8 +111,8 @@ def files_with(folder: Path, text: str) -> list[Path]:
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Waits until the condition holds; TimeoutError after half a minute."""
-    async with asyncio.timeout(30):
+    """Waits until the condition holds; TimeoutError after a minute."""
+    async with asyncio.timeout(60):
         while not await condition():  # noqa: ASYNC110 - the condition is in another process or in a database
             await asyncio.sleep(0.005)
 

@@ -28,7 +28,7 @@ STOP = b'data: {"model":"m","choices":[{"index":0,"delta":{},"finish_reason":"st
 DONE = b"data: [DONE]\n\n"
 MOMENT = timedelta(seconds=0.3)
 SHORT = Timeouts(MOMENT, MOMENT, MOMENT, total=timedelta(seconds=0.8))
-PATIENT = Timeouts()
+PATIENT = Timeouts(connect=timedelta(seconds=60))
 LENGTH = f"content-length: {len(BODY)}\r\n\r\n".encode()
 Handler = Callable[["Far"], Awaitable[None]]
 

@@ -242,7 +242,7 @@ async def test_the_background_folds_by_itself(tmp_path: Path) -> None:
             rows = await bench.host.db.read(lambda tx: tx.fetch_all("SELECT seq FROM metric_sample"))
             return len(rows)
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await waiting():
                 pass
         assert (await stub.QueryMetric(pb.QueryMetricRequest(name="a"))).total.count == 1
@@ -266,6 +266,6 @@ async def test_the_upkeep_outlives_a_full_disk(tmp_path: Path, monkeypatch: pyte
     for name in steps:
         monkeypatch.setattr(Upkeep, name, at_first_full(name))
     settings = {f"TOOLOO_ANALYTICS_{name}_INTERVAL": "10ms" for name in ("FOLD", "FORGET", "HEALTH")}
-    async with testing.running("analytics", build, tmp_path, clock=ManualClock(NOON), settings=settings), asyncio.timeout(30):
+    async with testing.running("analytics", build, tmp_path, clock=ManualClock(NOON), settings=settings), asyncio.timeout(60):
         while min(steps.values()) < 4:  # noqa: ASYNC110 - the background has no event to wait for
             await asyncio.sleep(0.005)

@@ -163,7 +163,7 @@ async def test_what_a_killed_first_run_left_is_forgotten(tmp_path: Path) -> None
         for repo_id, until_us in (("killed", now_us - 1), ("t", now_us + 60_000_000)):
             begin = partial(store_runs.begin_run, repo_id=repo_id, root="/", run_id="elsewhere", owner="elsewhere")
             await database.write(partial(begin, until_us=until_us))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while await database.read(partial(store.find_repository, repo_id="killed")):  # noqa: ASYNC110 # nothing tells of it
                 await asyncio.sleep(0.02)
         with pytest.raises(grpc.aio.AioRpcError) as failure:

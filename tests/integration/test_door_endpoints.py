@@ -51,7 +51,7 @@ class Traffic:
 
     async def until_answered_by(self, wanted: set[int]) -> None:
         """Waits until exactly these replicas answered the newest calls."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while set(self.answered[-ENOUGH:]) != wanted:
                 self.news.clear()
                 await self.news.wait()
@@ -117,7 +117,7 @@ async def test_a_service_without_replicas_is_unavailable(tmp_path: Path) -> None
 
 async def stats_of(door: Door, name: str, client: httpx.AsyncClient) -> None:
     """Waits until Envoy has counted at least one of these for the bus."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             text = (await client.get(f"http://127.0.0.1:{door.admin_port}/stats?filter=cluster.bus.{name}$")).text
             if text.strip() and int(text.rsplit(":", 1)[-1]) > 0:

@@ -98,7 +98,7 @@ async def test_it_refuses_a_stream_that_would_drop_events(tmp_path: Path, settin
     """A stream that stands with limits of its own is not taken for a log."""
     name = settings["TOOLOO_BUS_NATS_STREAM"]
     async with client_of(settings) as client:
-        await client.jetstream().add_stream(name=name, subjects=[f"{name}.>"], max_msgs=10)
+        await client.jetstream(timeout=60).add_stream(name=name, subjects=[f"{name}.>"], max_msgs=10)
     with pytest.raises(SettingError, match="max_msgs = 10"):
         async with running_bus(tmp_path, settings):
             pass
@@ -154,7 +154,7 @@ async def test_an_event_is_one_message_that_any_nats_tool_reads(tmp_path: Path, 
     sent = event(7, subject="users/ada lovelace.1")
     async with running_bus(tmp_path, settings) as bus, client_of(settings) as client:
         (position,) = await bus.publish(sent)
-        message = await client.jetstream().get_msg(prefix, position)
+        message = await client.jetstream(timeout=60).get_msg(prefix, position)
     assert message.subject == f"{prefix}.service.started.users/ada%20lovelace%2E1"
     assert message.headers is not None
     assert message.headers["Nats-Msg-Id"] == f"{UUID(sent.id)}.system"
@@ -166,7 +166,7 @@ async def test_a_message_of_somebody_else_takes_a_position_and_is_passed_over(tm
     prefix = settings["TOOLOO_BUS_NATS_PREFIX"]
     async with running_bus(tmp_path, settings) as bus, client_of(settings) as client:
         await bus.publish(event(1))
-        await client.jetstream().publish(f"{prefix}.garbage", b"garbage")
+        await client.jetstream(timeout=60).publish(f"{prefix}.garbage", b"garbage")
         assert await bus.publish(event(3)) == [3]
         for _ in ("from memory", "from the stream"):
             found = (await bus.stub.ReadEvents(pb.ReadEventsRequest())).events
@@ -415,6 +415,6 @@ async def test_where_a_subscription_stands_is_json_in_the_bucket(tmp_path: Path,
     async with running_bus(tmp_path, settings) as bus, client_of(settings) as client:
         await bus.subscribe()
         subject = f"$KV.{bucket.removeprefix('KV_')}.subscription.reader"
-        message = await client.jetstream().get_last_msg(bucket, subject)
+        message = await client.jetstream(timeout=60).get_last_msg(bucket, subject)
     state: dict[str, Any] = json.loads(message.data or b"")
     assert (state["floor"], state["ranges"], state["paused"]) == (0, [], False)

@@ -65,7 +65,7 @@ async def test_a_subscription_beyond_the_end_of_the_stream_goes_on_there(tmp_pat
         await puller.say(ack=[1, 2, 4, 5], nacks=[pb.Nack(position=3, retry_after=LONG)])
         await next_answer(puller.call, lambda each: each.acks_committed == 4)
     async with client_of(settings) as client:
-        await client.jetstream().delete_stream(settings["TOOLOO_BUS_NATS_STREAM"])
+        await client.jetstream(timeout=60).delete_stream(settings["TOOLOO_BUS_NATS_STREAM"])
     async with running_bus(tmp_path, settings) as bus:
         await bus.publish(*(event(number) for number in range(11, 17)))
         puller = await Puller(bus.stub).open()

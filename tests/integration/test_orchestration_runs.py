@@ -325,7 +325,7 @@ async def test_old_runs_are_forgotten(tmp_path: Path) -> None:
     """An ended run is dropped when it is older than the setting."""
     async with running(tmp_path, keep_runs="0s", run_lease="60ms") as bench:
         answer = await bench.execute(start("a", "x"), wait="0s")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (await bench.stub.ListRuns(pb.ListRunsRequest())).runs:  # noqa: ASYNC110 # nothing tells of it
                 await asyncio.sleep(0.02)
         assert (await _refused(bench.stub.GetRun(pb.GetRunRequest(run_id=answer.run_id))))[0] == grpc.StatusCode.NOT_FOUND

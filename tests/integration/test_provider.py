@@ -259,7 +259,7 @@ async def test_failures_in_a_row_degrade_a_provider_and_a_success_heals_it(calle
 
 async def until_unavailable(stub: ProviderServiceAsyncStub, provider_id: str) -> None:
     """Asks for the state until the service has looked again."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             status = await stub.GetProviderStatus(api.GetProviderStatusRequest(provider_id=provider_id))
             if status.providers[0].state == provider_pb2.PROVIDER_STATE_UNAVAILABLE:

@@ -85,7 +85,7 @@ async def test_hanging_up_in_the_queue(desk: Desk) -> None:
     await _burst(desk, Policy.MODE_QUEUE, rate=1, period=_seconds(25), burst=1, max_wait=_seconds(30))
     await desk.ask()
     task = asyncio.create_task(desk.ask())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await desk.count("open") == 0:  # noqa: ASYNC110 - the store has no event of its own
             await asyncio.sleep(0.01)
     task.cancel()

@@ -222,7 +222,7 @@ async def test_hanging_up_through_the_door(desk: Desk, tmp_path: Path) -> None:
         curl = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         assert curl.stdout is not None
         seen = 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while seen < 10:
                 seen += (await curl.stdout.readline()).count(b"word ") > 0
         curl.kill()

@@ -200,7 +200,7 @@ async def test_a_caller_who_hangs_up_ends_the_call_at_the_provider(tmp_path: Pat
                 assert chunk.choices[0].delta.content == "hi"
                 break
             await stream.close()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await server.gone.wait()
 
 

@@ -31,13 +31,15 @@ async def ends(tmp_path: Path) -> AsyncIterator[tuple[Calling, Mock]]:
 
 
 def openai_client(calling: Calling) -> openai.AsyncOpenAI:
-    """The official client with its base URL changed and nothing else."""
-    return openai.AsyncOpenAI(base_url=f"{calling.url}/v1", api_key="caller-key", max_retries=0)
+    """The official client with its base URL changed; a machine that stands still may take longer than 5 s to connect."""
+    patient = openai.Timeout(600, connect=60)
+    return openai.AsyncOpenAI(base_url=f"{calling.url}/v1", api_key="caller-key", max_retries=0, timeout=patient)
 
 
 def anthropic_client(calling: Calling) -> anthropic.AsyncAnthropic:
     """The same of Anthropic."""
-    return anthropic.AsyncAnthropic(base_url=calling.url, api_key="caller-key", max_retries=0)
+    patient = anthropic.Timeout(600, connect=60)
+    return anthropic.AsyncAnthropic(base_url=calling.url, api_key="caller-key", max_retries=0, timeout=patient)
 
 
 async def test_openai_client_completes_with_every_provider(ends: tuple[Calling, Mock]) -> None:

@@ -55,13 +55,13 @@ async def test_the_official_client(tmp_path: Path) -> None:
 
 
 def openai_client(url: str) -> openai.AsyncOpenAI:
-    """The official client with its base URL changed and nothing else."""
-    return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="caller-key", max_retries=0)
+    """The official client with its base URL changed, and a minute to connect."""
+    return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="caller-key", max_retries=0, timeout=60)
 
 
 def without_asyncio(url: str) -> None:
     """The same package without asyncio."""
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="caller-key", max_retries=0) as client:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="caller-key", max_retries=0, timeout=60) as client:
         answer = client.embeddings.create(model="local/hashed-words", input="hello", dimensions=2)
     assert len(answer.data[0].embedding) == 2
 

@@ -255,7 +255,7 @@ async def test_hanging_up_in_the_queue_of_a_trial(tmp_path: Path) -> None:
         await stub.SetBurstPolicy(bursts.SetBurstPolicyRequest(policy=policy))
         await desk.ask(MID)
         task = asyncio.create_task(desk.ask(BIG))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await desk.count("open") == 0:  # noqa: ASYNC110 - the store has no event of its own
                 await asyncio.sleep(0.01)
         task.cancel()

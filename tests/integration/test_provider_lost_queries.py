@@ -100,7 +100,7 @@ async def _standing(process: Process) -> BudgetStanding:
 
 
 async def _eventually(ask: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await ask():  # noqa: ASYNC110 - another process has no event here
             await asyncio.sleep(0.02)
 
@@ -343,7 +343,7 @@ async def test_a_store_that_is_away_when_a_query_ends(tmp_path: Path, streamed: 
         lock = sqlite3.connect(tmp_path / "data" / "provider" / "provider.db", isolation_level=None, timeout=30)
         lock.execute("BEGIN IMMEDIATE")
         go.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await _refused_once(desk)
         assert not call.done()
         lock.execute("ROLLBACK")

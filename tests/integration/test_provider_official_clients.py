@@ -234,7 +234,7 @@ async def test_models_are_listed_backwards(calling: Calling) -> None:
     """With `before_id` Anthropic's client goes back page by page, and comes to an end."""
     async with anthropic_client(calling) as client:
         ids = [model.id async for model in client.models.list()]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             back = [model.id async for model in client.models.list(before_id=ids[-1], limit=1)]
         assert back == ids[-2::-1]
         page = await client.models.list(before_id=ids[-1], limit=2)

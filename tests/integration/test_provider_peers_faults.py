@@ -119,7 +119,7 @@ async def test_a_budget_does_not_leak_over_replicas(tmp_path: Path) -> None:
 
 async def _when_free(call: Callable[[Any], Awaitable[Any]], request: object) -> Any:
     """The answer of a call; with so short a time for a lock, one that the other process holds for its sync may be too long too."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             try:
                 return await call(request)

@@ -32,7 +32,7 @@ async def ends(tmp_path: Path) -> AsyncIterator[tuple[Calling, Mock]]:
 
 def client_of(calling: Calling) -> openai.AsyncOpenAI:
     """The official client with its base URL changed and nothing else."""
-    return openai.AsyncOpenAI(base_url=f"{calling.url}/v1", api_key="caller-key", max_retries=0)
+    return openai.AsyncOpenAI(base_url=f"{calling.url}/v1", api_key="caller-key", max_retries=0, timeout=60)
 
 
 async def test_every_provider_gives_a_response(ends: tuple[Calling, Mock]) -> None:

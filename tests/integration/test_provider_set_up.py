@@ -312,7 +312,7 @@ async def test_a_store_that_is_away_when_something_is_to_be_told(
         lock = sqlite3.connect(tmp_path / "var" / "provider" / "provider.db", isolation_level=None, timeout=30)
         lock.execute("BEGIN IMMEDIATE")
         clock.advance(HOUR)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while "work in the background waits" not in caplog.text:  # noqa: ASYNC110 - a log has no event
                 await asyncio.sleep(0.01)
             assert await told(bench) == 1

@@ -62,7 +62,7 @@ async def test_a_model_that_goes_is_paid_for(desk: Desk, change: Change, streame
 
     desk.far.script["big"].append(reply)
     call = asyncio.create_task(_answered(desk, streamed))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asked.wait()
     await change(desk)
     # another query makes the service look at its registry anew

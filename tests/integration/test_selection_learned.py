@@ -38,7 +38,7 @@ async def expected(caller: Caller, query: str) -> dict[str, float]:
 
 async def until_learned(caller: Caller, outcomes: int) -> None:
     """Waits until the learner knows so many outcomes."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             answer = await caller.select(query="x", strategy=provider_pb2.STRATEGY_LEARNED, dry_run=True)
             if round(sum(candidate.quality_evidence for candidate in answer.candidates)) >= outcomes:
@@ -48,7 +48,7 @@ async def until_learned(caller: Caller, outcomes: int) -> None:
 
 async def until_above(caller: Caller, model: str, quality: float) -> None:
     """Waits until more is expected of a model than that."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             if (await expected(caller, "something else"))[model] > quality:
                 return

@@ -70,7 +70,7 @@ async def test_a_repeat_by_rest(mesh: Mesh) -> None:
 
 async def test_with_the_official_client(mesh: Mesh) -> None:
     """Its base URL is changed and nothing else; whole and as a stream, and a model that is not there."""
-    async with openai.AsyncOpenAI(base_url=f"{mesh.url}/v1", api_key="none", max_retries=0) as client:
+    async with openai.AsyncOpenAI(base_url=f"{mesh.url}/v1", api_key="none", max_retries=0, timeout=60) as client:
         asked: Any = [{"role": "user", "content": "ping"}]
         whole = await client.chat.completions.create(model="local/echo", messages=asked, user="grace.completes")
         assert whole.choices[0].message.content == f"{echo.NOTICE}ping"

@@ -49,7 +49,7 @@ class Reader:
 
     async def until(self, count: int) -> list[int]:
         """What it got once that is so many events, or once the stream has failed."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.got) < count and not self.failure:
                 self.heard.clear()
                 await self.heard.wait()

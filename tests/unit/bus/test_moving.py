@@ -78,7 +78,7 @@ async def scene(path: Path) -> AsyncIterator[Scene]:
     await subscriptions.create(definition)
     await log.publish([sample(1, "a"), sample(2, "b")])
     on_stage = Scene(subscriptions.running(NAME), subscriptions, store)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while on_stage.running.dealer.in_flight != 2:  # noqa: ASYNC110 - the dealer tells nobody
             await asyncio.sleep(0)
     try:

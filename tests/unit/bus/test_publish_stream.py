@@ -284,7 +284,7 @@ async def test_a_disk_that_changes_its_pace_at_any_time_costs_no_answer(tmp_path
         for _ in range(chance.choice((0, 0, 1, 5, 30))):
             await asyncio.sleep(0)
     requests.send(None)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await listening
     assert positions(found) == list(range(1, count + 1))
     assert found[-1].sequence == count

@@ -87,7 +87,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
         """Runs in the machine's loop."""
 
         async def in_time() -> T:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 return await work
 
         return self.loop.run_until_complete(in_time())

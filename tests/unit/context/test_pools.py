@@ -56,7 +56,7 @@ async def test_kept_workers_end_when_nobody_comes(tmp_path: Path) -> None:
         pools = _pools(idle, made)
         async with pools.lent() as pool:
             await _read(pool, tmp_path)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while made[0]._running:  # noqa: ASYNC110 # nothing tells of it
                 await asyncio.sleep(0.01)
     pools = _pools(timedelta(hours=1), made)

@@ -34,7 +34,7 @@ async def test_a_lock_of_another_process_ends_no_loop(tmp_path: Path, monkeypatc
     other: list[sqlite3.Connection] = []
     async with testing.running("system", build, tmp_path, settings={"TOOLOO_BUSY_TIMEOUT": "1ms"}) as running:
         with closing(other[0]):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 for _ in range(3):
                     await begun.acquire()
             other[0].execute("ROLLBACK")

@@ -157,7 +157,7 @@ async def test_a_store_that_can_take_nothing_is_waited_for(database: Database, m
     inbox = Inbox(database, ManualClock(), {"service.started": _see})
     deliveries = OneBatch([Delivery(_event(name * 200), position, 1) for position, name in enumerate(("a", "b") * 50, 1)])
     running = asyncio.create_task(inbox.run(deliveries))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         for _ in range(3):
             await waits.acquire()
     assert (deliveries.acks, deliveries.nacks) == ([], [])

@@ -24,6 +24,12 @@ PATIENCE = 60.0
 SERVICE = "tooloo.bus.v1.EventBus"
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still for a while is no stalled stream."""
+    monkeypatch.setattr(publish, "_STALLED_SECONDS", 60.0)
+
+
 class Server:
     """A bus as far as publishing goes: gives positions in the order of ids, each id one, unless it stalls."""
 
