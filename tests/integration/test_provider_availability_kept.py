@@ -20,7 +20,7 @@ from mesh.db import Database, Transaction
 from mesh.ids import new_id
 from services.provider import availability_store, selection_store, store
 from services.provider.__main__ import build
-from services.provider.availability import Resource
+from services.provider.availability import Priority, Resource
 from services.provider.failure import FailureKind
 from services.provider.fallback import Candidate
 from tests.integration.availability_bench import (
@@ -283,5 +283,4 @@ async def test_a_trial_that_failed_while_the_clock_was_ahead(house: House) -> No
     house.clock.advance(-timedelta(days=1))
     await house.sweep(1)
     seen = await house.seen()
-    assert seen.out(BIG) is None
-    assert seen.priority(Resource(*BIG), ()).value == TRIAL
+    assert (seen.out(BIG), seen.priority(Resource(*BIG), ())) == (None, Priority.TRIAL)
