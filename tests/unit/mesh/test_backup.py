@@ -41,7 +41,7 @@ def no_head(log: Path) -> int:
 
 
 def make(folder: Path, size: int = 1) -> list[Path]:
-    """Three files of services, each with a counter, and a key beside them."""
+    """Three files of services, each with a counter, a key beside them, and what is of no use elsewhere."""
     paths = [folder / name for name in FILES]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,8 +52,9 @@ def make(folder: Path, size: int = 1) -> list[Path]:
             connection.execute("CREATE TABLE rows (value BLOB)")
             connection.executemany("INSERT INTO rows VALUES (zeroblob(?))", [(4000,)] * size)
     (folder / "a" / "encryption.key").write_text("secret")
-    (folder / "log").mkdir(exist_ok=True)
-    (folder / "log" / "a.jsonl").write_text("{}")
+    for passing in ("log/a.jsonl", "a/owners/one.lock", "a/serving.json"):
+        (folder / passing).parent.mkdir(exist_ok=True)
+        (folder / passing).write_text("{}")
     return paths
 
 
@@ -124,7 +125,7 @@ def test_without_a_moment_nothing_is_held(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["backup", "backup.tar", "backup.tar.gz"])
 def test_what_was_backed_up_is_restored(tmp_path: Path, name: str) -> None:
-    """Files and keys, readable by the owner alone; no logs; what was there is put aside."""
+    """Files and keys, readable by the owner alone; no logs, locks, or what served; what was there is put aside."""
     old, new = tmp_path / "var", tmp_path / "new"
     with counting(make(old)):
         made = taking.take(old, tmp_path / name, no_head, no_matter)
