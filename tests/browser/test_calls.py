@@ -59,6 +59,8 @@ async def test_a_call_is_found_tried_and_refused_in_words(room: Room) -> None:
     await expect(page.get_by_role("searchbox")).to_be_visible()
     await page.keyboard.press("/")
     await page.keyboard.type("training start")
+    # until then the list moves under the pointer
+    await expect(page.get_by_text("1 of ")).to_be_visible()
     await page.get_by_role("link", name="StartTraining").click()
     await expect(page.get_by_text("Opens a session and its first round")).to_be_visible()
     await page.get_by_label("userId").fill("room")
