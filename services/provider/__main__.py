@@ -21,7 +21,7 @@ from services.provider.availability_service import AvailabilityService
 from services.provider.burst_service import BurstService
 from services.provider.compatibility_service import CompatibilityService
 from services.provider.completion_service import CompletionService
-from services.provider.flows import accounts, availability, conditions, known, noting, orphans, sweeping
+from services.provider.flows import accounts, availability, conditions, known, orphans, sweeping
 from services.provider.flows.advising import Advisor
 from services.provider.flows.completing import Completing
 from services.provider.flows.keyring import Keyring
@@ -70,12 +70,11 @@ async def build(host: Host) -> Parts:
         background=[
             lambda: conditions.watch(host, knows),
             lambda: availability.watch(host, knows),
-            lambda: noting.watch(host, knows),
             lambda: sweeping.sweep(host, knows, partial(owner.look, host, give_back)),
             advisor.watch,
             remote.warm,
         ],
-        close=[completer.close, remote.close, advisor.close, lambda: noting.flush(host, knows), owner.close],
+        close=[completer.close, remote.close, advisor.close, owner.close],
     )
 
 

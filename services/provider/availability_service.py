@@ -11,7 +11,7 @@ from mesh.host import Host
 from services.provider import availability_wire as wire
 from services.provider import fallback_store
 from services.provider.availability import Drain, Resource
-from services.provider.flows import availability, noting, overview
+from services.provider.flows import availability, overview
 from services.provider.flows.known import Known
 from services.provider.flows.overview import Entry
 from services.provider.wire import from_timestamp
@@ -39,7 +39,6 @@ class AvailabilityService(AvailabilityServiceServicer):
                 raise errors.not_found("provider", request.provider_id)
             return await overview.entries(self._host, tx, self._known, request.provider_id)
 
-        await noting.current(self._host, self._known)
         found = [entry for entry in await self._host.db.read(read) if entry.troubled or not request.only_troubled]
         found = [entry for entry in found if entry.resource > after][: size + 1]
         token = page.encode_token(found[size - 1].resource._asdict(), query) if len(found) > size else ""

@@ -19,7 +19,7 @@ from services.provider import availability_store, wire
 from services.provider import registry_store as store
 from services.provider import registry_wire as form
 from services.provider.availability import Resource
-from services.provider.flows import availability, conditions, noting
+from services.provider.flows import availability, conditions
 from services.provider.flows.keyring import Keyring
 from services.provider.flows.known import Known
 from services.provider.flows.registering import Registering
@@ -84,7 +84,6 @@ class RegistryService(RegistryServiceServicer):
             await self._registering.delete_provider(tx, request.provider_id)
             return api.DeleteProviderResponse()
 
-        await noting.current(self._host, self._known)
         return await self._host.once(request, api.DeleteProviderResponse, effect)
 
     async def ListProviders(self, request: api.ListProvidersRequest, context: Context) -> api.ListProvidersResponse:
@@ -140,7 +139,6 @@ class RegistryService(RegistryServiceServicer):
             await self._registering.delete_model(tx, request.provider_id, request.model)
             return api.DeleteModelResponse()
 
-        await noting.current(self._host, self._known)
         return await self._host.once(request, api.DeleteModelResponse, effect)
 
     async def ListModels(self, request: api.ListModelsRequest, context: Context) -> api.ListModelsResponse:
@@ -176,7 +174,6 @@ class RegistryService(RegistryServiceServicer):
     async def ListProviderKeys(self, request: api.ListProviderKeysRequest, context: Context) -> api.ListProviderKeysResponse:
         """Keys by provider and id."""
         await self._host.db.read(self._known.look)
-        await noting.current(self._host, self._known)
         stored, used = await self._host.db.read(partial(_keys, provider_id=request.provider_id))
         found = [self._key(key, used) for key in stored]
         found += [

@@ -15,7 +15,7 @@ from services.provider import availability_wire, estimate_store, reservation_sto
 from services.provider import reservation_wire as own_wire
 from services.provider.estimating import Learned
 from services.provider.fallback import Target
-from services.provider.flows import availability, costing, noting, reserving
+from services.provider.flows import availability, costing, reserving
 from services.provider.flows.known import Known
 from services.provider.labels import Labels
 from services.provider.reservation import Denied, Reservation
@@ -141,7 +141,6 @@ class ReservationService(ReservationServiceServicer):
                 token = page.encode_token({"provider": provider, "model": model_name, "user": user}, query)
             return api.ListEstimatesResponse(estimates=shown, next_page_token=token)
 
-        await noting.current(self._host, self._known)
         return await self._host.db.read(read)
 
 

@@ -24,7 +24,7 @@ from services.provider import (
     wire,
 )
 from services.provider.fallback import Target
-from services.provider.flows import accounts, availability, costing, noting, offers, reporting, selecting
+from services.provider.flows import accounts, availability, costing, offers, reporting, selecting
 from services.provider.flows.advising import Advisor
 from services.provider.flows.known import Known
 from services.provider.health import ModelHealth, ProviderHealth
@@ -64,7 +64,6 @@ class ProviderService(ProviderServiceServicer):
                 await availability.read(self._host, tx, self._known),
             )
 
-        await noting.current(self._host, self._known)
         seen = await self._host.db.read(read)
         return api.GetProviderStatusResponse(providers=[self._provider(provider, seen) for provider in wanted])
 

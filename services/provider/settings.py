@@ -73,13 +73,6 @@ class ProviderSettings(Section):
     )
     quality_prior_weight: float = setting(10.0, "How many feedback scores the registry's quality counts as.", low=0.001, high=1e6)
     outcome_weight: float = setting(0.05, "What the newest outcome counts in uptime and speed, 0..1.", low=0.001, high=1)
-    outcome_delay: timedelta = setting(
-        timedelta(milliseconds=200),
-        "How long successes and lengths of answers may wait to be noted with others, in health and estimates; 0: each with its"
-        " settlement. A kill -9 may lose so much of the averages, and nothing of what was spent.",
-        low=0,
-    )
-    outcomes_together: int = setting(256, "How many of them may wait; what comes then is noted at once.", low=1, high=10_000)
     degraded_after: int = setting(3, "Failures in a row after which a provider is called degraded.", low=1, high=1000)
     look_interval: timedelta = setting(timedelta(seconds=30), "How often the addresses of local providers are looked at.")
     look_timeout: timedelta = setting(timedelta(seconds=1), "How long such a look waits for an answer.")

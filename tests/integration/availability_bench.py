@@ -73,8 +73,6 @@ def environment(folder: Path) -> dict[str, str]:
         "TOOLOO_PROVIDER_DEFAULT_BUDGET": "",
         "TOOLOO_PROVIDER_REQUIRE_KEY": "never",
         "TOOLOO_PROVIDER_AVAILABILITY_SWEEP": "1h",
-        # the next call sees at once what the one before did; test_provider_noting.py is about what waits
-        "TOOLOO_PROVIDER_OUTCOME_DELAY": "0s",
     }
 
 

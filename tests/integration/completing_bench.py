@@ -22,7 +22,6 @@ from tooloo.provider.v1 import chat_pb2, provider_events_pb2
 from tooloo.provider.v1 import completion_service_pb2 as api
 from tooloo.provider.v1 import provider_service_pb2 as provider_api
 from tooloo.provider.v1 import registry_service_pb2 as registry_api
-from tooloo.provider.v1 import reservation_service_pb2 as reservations
 from tooloo.provider.v1.availability_service_pb2 import SetFallbackChainRequest
 from tooloo.provider.v1.availability_service_pb2_grpc import AvailabilityServiceStub
 from tooloo.provider.v1.budget_pb2 import Budget, BudgetStanding
@@ -30,8 +29,6 @@ from tooloo.provider.v1.completion_service_pb2_grpc import CompletionServiceStub
 from tooloo.provider.v1.health_pb2 import FailureKind, FallbackChain, FallbackTarget
 from tooloo.provider.v1.provider_service_pb2_grpc import ProviderServiceStub
 from tooloo.provider.v1.registry_service_pb2_grpc import RegistryServiceStub
-from tooloo.provider.v1.reservation_service_pb2 import Estimate
-from tooloo.provider.v1.reservation_service_pb2_grpc import ReservationServiceStub
 
 from mesh import testing
 from mesh.db import Transaction
@@ -226,11 +223,6 @@ class Desk:
         """A stream to be read piece by piece."""
         return self.stub.StreamComplete(asked(api.StreamCompleteRequest, model, text, **fields))
 
-    async def estimates(self) -> list[Estimate]:
-        """What was learned of answers; what waited to be noted is noted then."""
-        listed = await ReservationServiceStub(self.bench.channel).ListEstimates(reservations.ListEstimatesRequest())
-        return list(listed.estimates)
-
     async def query(self, query_id: str) -> api.GetQueryResponse:
         """How a query stands."""
         return await self.stub.GetQuery(api.GetQueryRequest(query_id=query_id))
@@ -309,7 +301,6 @@ async def learned(desk: Desk) -> None:
     """Short answers so far, so that little is set aside; on a budget of their own."""
     for _ in range(25):
         await desk.ask(labels={"team": "before"})
-    await desk.estimates()
 
 
 def asked(kind: type[Message], model: str, text: str, **fields: Any) -> Any:

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from tooloo.provider.v1.reservation_service_pb2 import ListEstimatesRequest
+from tooloo.provider.v1.reservation_service_pb2_grpc import ReservationServiceStub
 
 from tests.integration.completing_bench import begins, chunk, desk_on, says
 
@@ -15,7 +17,8 @@ async def test_who_hangs_up_pays_by_the_tokens_of_the_answers_before(tmp_path: P
         desk.far.script["big"] = [says(WORDS, usage=(6, 14))] * 10
         for _ in range(10):
             await desk.ask()
-        (learned,) = await desk.estimates()
+        reservations = ReservationServiceStub(desk.bench.channel)
+        (learned,) = (await reservations.ListEstimates(ListEstimatesRequest())).estimates
         assert learned.characters_per_token == pytest.approx(len("".join(WORDS)) / 14)
         desk.far.script["big"] = [begins(*map(chunk, WORDS))]
         call = desk.streaming()

@@ -77,7 +77,6 @@ async def test_a_stream_as_long_as_usual_sets_nothing_more_aside(tmp_path: Path)
         desk.far.script["big"] = [says(words, usage=(6, 14))] * 10
         for _ in range(10):
             await desk.ask(labels={"team": "before"})
-        await desk.estimates()
         await _limit(desk, "1")
         desk.far.script["big"] = [begins(*map(chunk, words), then=go, last=[chunk(finish="stop"), usage_alone((6, 14)), DONE])]
         reserved: list[int] = []

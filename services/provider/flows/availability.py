@@ -7,24 +7,25 @@ written when a cooldown or an open time ends: the state follows from the time; `
 import asyncio
 import random
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from functools import partial
 
 from msgspec.structs import replace
 
 from mesh.db import Transaction
 from mesh.host import Host
-from services.provider import availability_store, cooldown, health, query_store, store
+from services.provider import availability_store, cooldown, health, health_window, query_store, store
 from services.provider.availability import Availability, Condition, Drain, Outcome, Resource
 from services.provider.breaker import Phase
 from services.provider.cooldown import Rests
 from services.provider.fallback import Candidate, Target
-from services.provider.flows import changes, noting, rules, seeing
+from services.provider.flows import changes, rules
 from services.provider.flows.changes import Ledger
 from services.provider.flows.known import Known
-from services.provider.flows.unnoted import Sight
-from services.provider.health_window import Bucket
+from services.provider.health_window import Bucket, Call
 
 _SEVERAL = 2
+_OF_KEYS = (Rests.KEY, Rests.KEY_AT_MODEL)
 # spreads what would happen at the same moment; nothing that must be kept secret depends on it
 _chance = random.random
 
@@ -57,7 +58,7 @@ async def claim(tx: Transaction, seen: Availability, call_id: str, target: Targe
 
 
 async def note(host: Host, tx: Transaction, known: Known, call_id: str, outcomes: Sequence[Outcome]) -> None:
-    """Notes how the attempts of a call ended; tells what changed. Part of the settlement, but for what went as usual (noting).
+    """Notes how the attempts of a call ended; tells what changed. Part of the settlement.
 
     What the registry does not know has no health.
     """
@@ -66,7 +67,7 @@ async def note(host: Host, tx: Transaction, known: Known, call_id: str, outcomes
         if provider is not None:
             ledger = await changes.opened(host, tx, known, provider)
             for outcome in outcomes:
-                if outcome.target.provider_id == provider_id and not await noting.soon(tx, ledger, outcome):
+                if outcome.target.provider_id == provider_id:
                     await _apply(tx, ledger, call_id, outcome)
             await changes.close(host, tx, ledger)
 
@@ -81,8 +82,8 @@ async def _apply(tx: Transaction, ledger: Ledger, call_id: str, outcome: Outcome
     # a key that was deleted while the call ran is no longer anything
     gone = bool(outcome.key_id) and outcome.key_id not in ledger.keys
     if outcome.key_id and not gone:
-        await seeing.key(tx, ledger.known, outcome.target.provider_id, outcome.key_id, [Sight(outcome, ledger.now)])
-    if not (gone and outcome.meaning.rests in seeing.OF_KEYS):
+        await _apply_to_key(tx, ledger, outcome)
+    if not (gone and outcome.meaning.rests in _OF_KEYS):
         _rest(ledger, outcome)
     _released(ledger, call_id, outcome.target)
 
@@ -104,16 +105,33 @@ def _released(ledger: Ledger, call_id: str, target: Target) -> None:
 
 async def _apply_to_model(tx: Transaction, ledger: Ledger, outcome: Outcome) -> None:
     """Window, averages and breaker of the model; when it opens, perhaps that of the whole provider."""
-    rule, target = ledger.known.breaker, outcome.target
-    seen = await seeing.model(tx, ledger.known, target, [Sight(outcome, ledger.now)])
+    settings, now, target = ledger.known.settings, ledger.now, outcome.target
+    grain, rule = ledger.known.grain, ledger.known.breaker
+    model, before = await availability_store.model_seen(tx, target, grain)
+    success, failed = outcome.failure is None, outcome.meaning.of_model
+    seen = health_window.after(before, grain, now, _call(outcome, own=failed), settings.outcome_weight)
+    if success or failed:
+        latency = outcome.latency or timedelta()
+        model = health.after_outcome(
+            model, success=success, output_tokens=outcome.output_tokens, latency=latency, weight=settings.outcome_weight
+        )
+    await availability_store.put_model_seen(tx, target, grain, model, seen, now)
     resource = Resource(target.provider_id, target.model)
-    if outcome.failure is None:
+    await _put_away(tx, ledger, resource, before.bucket, seen.bucket)
+    if success:
         _succeeded(ledger, resource)
         _succeeded(ledger, ledger.own)
-    elif outcome.meaning.of_model:
+    elif failed:
         tested = await _tested(tx, ledger, resource, seen.bucket)
         _failed(ledger, resource, outcome, trips=rule.trips(seen.failures_in_row, *tested))
         _failed(ledger, ledger.own, outcome, trips=await _all_fail(tx, ledger))
+
+
+async def _put_away(tx: Transaction, ledger: Ledger, resource: Resource, before: Bucket, newest: Bucket) -> None:
+    """Keeps the bucket that ended with this call, if one did."""
+    if before.calls and before.number != newest.number:
+        grain = ledger.known.grain
+        await availability_store.put_away(tx, resource, grain, before, grain.oldest(ledger.now))
 
 
 async def _tested(tx: Transaction, ledger: Ledger, resource: Resource, newest: Bucket) -> tuple[int, int]:
@@ -123,8 +141,7 @@ async def _tested(tx: Transaction, ledger: Ledger, resource: Resource, newest: B
     first = max(grain.oldest(ledger.now), grain.number(closed_at) + 1)
     own, tested = await availability_store.tested_before(tx, resource, grain, first)
     counts = newest.number >= first
-    well = ledger.known.unnoted.successes(Target(resource.provider_id, resource.model), grain, first)
-    return own + counts * newest.own, tested + counts * newest.tested + well
+    return own + counts * newest.own, tested + counts * newest.tested
 
 
 async def _all_fail(tx: Transaction, ledger: Ledger) -> bool:
@@ -136,9 +153,27 @@ async def _all_fail(tx: Transaction, ledger: Ledger) -> bool:
     }
     if len(failing) < _SEVERAL:
         return False
-    grain, provider_id = ledger.known.grain, ledger.own.provider_id
-    called = await availability_store.models_called(tx, provider_id, ledger.now - grain.width * grain.buckets)
-    return called | ledger.known.unnoted.models(provider_id) <= failing
+    grain = ledger.known.grain
+    return await availability_store.models_called(tx, ledger.own.provider_id, ledger.now - grain.width * grain.buckets) <= failing
+
+
+async def _apply_to_key(tx: Transaction, ledger: Ledger, outcome: Outcome) -> None:
+    """Window and averages of the key."""
+    settings, provider_id = ledger.known.settings, ledger.provider.provider_id
+    grain = ledger.known.grain
+    failed = outcome.meaning.rests in _OF_KEYS
+    call = _call(outcome, own=failed)
+    before = await availability_store.key_seen(tx, provider_id, outcome.key_id, grain)
+    seen = health_window.after(before, grain, ledger.now, call, settings.outcome_weight)
+    await availability_store.put_key_seen(tx, provider_id, outcome.key_id, grain, seen, ledger.now)
+    await _put_away(tx, ledger, Resource(provider_id, "", outcome.key_id), before.bucket, seen.bucket)
+
+
+def _call(outcome: Outcome, *, own: bool) -> Call:
+    """As a window counts it; `own`: it failed because of what the window is about. How long a failure took says nothing."""
+    if outcome.failure is None:
+        return Call(None, False, outcome.latency, outcome.first_token)
+    return Call(outcome.failure.kind, True if own else None, None, outcome.first_token)
 
 
 def _succeeded(ledger: Ledger, resource: Resource) -> None:

@@ -13,7 +13,6 @@ from services.provider import registry_store
 from services.provider.availability import Availability
 from services.provider.flows import rules
 from services.provider.flows.limits import Cache
-from services.provider.flows.unnoted import Unnoted
 from services.provider.health import ProviderHealth, State, judge
 from services.provider.keys import ENVIRONMENT
 from services.provider.overlay import Change, lay_over
@@ -62,8 +61,6 @@ class Known:
         self.half_points = HalfPoints(settings.half_cost, settings.half_speed)
         # budgets and burst policies, as of their own change counter
         self.limits = Cache()
-        # what is noted in a moment; nothing waits when the moment is none
-        self.unnoted = Unnoted(settings.outcomes_together if settings.outcome_delay else 0)
         self._now = _Snapshot("", build_registry(table, prices), frozenset(environment_keys), self._key_ids({}))
 
     @property

@@ -1,13 +1,10 @@
 """Estimates of output tokens on their store: asked when money is reserved, corrected when it is settled."""
 
-from collections import defaultdict
-from collections.abc import Sequence
+from datetime import datetime
 
 from mesh.db import Transaction
 from services.provider import estimate_store, estimating
-from services.provider.estimating import Learned
 from services.provider.flows.known import Known
-from services.provider.flows.unnoted import Answer
 from services.provider.labels import Labels
 
 
@@ -23,30 +20,16 @@ async def characters_per_token(tx: Transaction, known: Known, model: tuple[str, 
     return estimating.characters_per_token(everybody, known.tuning)
 
 
-async def observe(tx: Transaction, known: Known, answers: Sequence[Answer]) -> None:
-    """Learns from how long answers were, in their order."""
-    models: defaultdict[tuple[str, str], list[Answer]] = defaultdict(list)
-    for answer in answers:
-        models[answer.model].append(answer)
-    for model, of_model in models.items():
-        await _observe(tx, known, model, of_model)
-
-
-async def _observe(tx: Transaction, known: Known, model: tuple[str, str], answers: Sequence[Answer]) -> None:
-    """The same of one model; what an answer was taken to be is by what was known before it."""
-    tuning, nobody = known.tuning, Learned()
-    seen: dict[str, Learned] = {}
-    for user_id in {"", *(answer.user_id for answer in answers)}:
-        everybody, user = await estimate_store.learned(tx, model, user_id)
-        seen[user_id] = user if user_id else everybody
-    changed: dict[str, Learned] = {}
-    for answer in answers:
-        actual, cap, user_id = answer.output_tokens, answer.cap, answer.user_id
-        estimate = estimating.output_tokens(seen[""], seen[user_id] if user_id else nobody, tuning)
-        if cap and actual >= cap and cap <= estimate:
-            # it was cut off before it could say anything about the estimate
-            continue
-        for who in {"", user_id}:
-            seen[who] = changed[who] = estimating.observe(seen[who], actual, estimate, tuning, answer.characters)
-    if changed:
-        await estimate_store.put(tx, model, changed, answers[-1].time)
+async def observe(tx: Transaction, known: Known, labels: Labels, actual: int, cap: int, now: datetime, characters: int = 0) -> None:
+    """Learns from a call that gave `actual` output tokens, in so many characters, and could have given `cap` (0: not known)."""
+    if not labels.model or actual <= 0:
+        return
+    model = labels.provider_id, labels.model
+    everybody, user = await estimate_store.learned(tx, model, labels.user_id)
+    estimate = estimating.output_tokens(everybody, user, known.tuning)
+    if cap and actual >= cap and cap <= estimate:
+        # it was cut off before it could say anything about the estimate
+        return
+    seen = {labels.user_id: estimating.observe(user, actual, estimate, known.tuning, characters)} if labels.user_id else {}
+    seen[""] = estimating.observe(everybody, actual, estimate, known.tuning, characters)
+    await estimate_store.put(tx, model, seen, now)

@@ -15,10 +15,9 @@ from mesh.db import Transaction
 from mesh.host import Host
 from services.provider import events, money, reservation_store, usage_store
 from services.provider.burst import Load
-from services.provider.flows import accounts, bursting, costing, learning, noting
+from services.provider.flows import accounts, bursting, costing, learning
 from services.provider.flows.admitting import admit
 from services.provider.flows.known import Known
-from services.provider.flows.unnoted import Answer
 from services.provider.labels import Labels
 from services.provider.reservation import Denied, Reservation, State
 
@@ -174,8 +173,7 @@ async def settle(host: Host, tx: Transaction, known: Known, reservation_id: str,
     await reservation_store.put(tx, after)
     await _move(host, tx, known, before, usage, now)
     await bursting.correct(tx, known, before.taken, Load(1, used.input_tokens + used.output_tokens, usage.cost), now)
-    if usage.labels.model and used.output_tokens > 0:
-        await noting.heard(tx, known, _answer(usage, used, before.max_output_tokens, now))
+    await learning.observe(tx, known, usage.labels, used.output_tokens, before.max_output_tokens, now, used.characters)
     if late:
         await host.tell(tx, events.reservation_reconciled(after))
     return Settled(after)
@@ -200,11 +198,6 @@ def _usage(host: Host, known: Known, before: Reservation, used: Used) -> usage_s
         used.latency // timedelta(microseconds=1),
         used.best_cost,
     )
-
-
-def _answer(usage: usage_store.Usage, used: Used, cap: int, now: datetime) -> Answer:
-    labels = usage.labels
-    return Answer((labels.provider_id, labels.model), labels.user_id, used.output_tokens, cap, used.characters, now)
 
 
 async def _move(host: Host, tx: Transaction, known: Known, before: Reservation, usage: usage_store.Usage, now: datetime) -> None:
